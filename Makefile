@@ -1,0 +1,58 @@
+# install: a virtual environment in .venv with everything, system packages included. Idempotent.
+# demo:    rendered dataset, pretrained backbones, table and report under runs/demo.
+# test:    the whole test suite, slow tests included.
+# lint:    ruff and mypy.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Open3D's wheel links against libusb, libgomp and the X and GL client libraries, though nothing here opens a window.
+LIBRARIES := libusb-1.0-0 libgomp1 libx11-6 libgl1 libegl1
+PACKAGES := python3 python3-venv $(LIBRARIES) sweethome3d-furniture
+JOBS ?= $(shell nproc)
+
+.PHONY: install demo test lint system clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt | system
+	test -x $(BIN)/python || "$${PYTHON:-$$(command -v $(PYTHON) || command -v python3)}" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/equissl doctor
+	touch $@
+
+# Debian and Ubuntu: installs what is missing, where it may; elsewhere names what is needed and goes on.
+system:
+	@missing=""; for package in $(PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
+	done; \
+	case "$$(command -v python3.1{1,2,3} | head -1)" in ?*) missing="$$(echo " $$missing " | sed 's/ python3-venv / /; s/ python3 / /')";; esac; \
+	test -n "$${missing// /}" || exit 0; \
+	if ! command -v apt-get >/dev/null; then echo "note: not a Debian system; please install the equivalents of:$$missing" >&2; exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=""; elif sudo -n true 2>/dev/null; then sudo="sudo"; else \
+	  echo "note: system packages are missing and this user may not install them. Please run:" >&2; \
+	  echo "  sudo apt-get update && sudo apt-get install --yes --no-install-recommends$$missing" >&2; exit 0; fi; \
+	$$sudo apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$sudo apt-get install --yes --quiet --no-install-recommends $$missing
+
+demo: install
+	$(BIN)/equissl demo
+
+test: install
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+# mypy reads the sources in the layout in which they are installed: a tree of links, because `datasets` is `equissl.datasets`.
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/lint && mkdir -p build/lint/equissl
+	ln -s $(CURDIR)/equissl/* build/lint/equissl/
+	ln -s $(CURDIR)/datasets build/lint/equissl/datasets
+	ln -s $(CURDIR)/renderers build/lint/equissl/renderers
+	ln -s $(CURDIR)/configs build/lint/equissl/configs
+	cd build/lint && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p equissl
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -1,0 +1,89 @@
+"""The one batch type of the image side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from equissl.datasets.schema import ROTATION, LatentSchema
+from equissl.geometry import euler_to_unitquat, relative_rotation, relative_unitquat, rotmat_to_unitquat
+
+
+@dataclass(frozen=True)
+class ViewBatch:
+    """V views of each of B objects. Every image method takes this type and nothing else.
+
+    Attributes:
+        images: (B, V, 3, H, W), uint8 in 0..255, or float already normalised.
+        rotations: (B, V, 3, 3) active rotation of the object in each view.
+        latents: (B, V, L) generative factors, columns named by ``schema``.
+        labels: (B,) class index.
+        schema: names, units and ranges of the latent columns.
+        translations: (B, V, 3) in the object frame, or None.
+        objects: (B,) index of each object in its store.
+        views: (B, V) index of each view among its object's.
+    """
+
+    images: Tensor
+    rotations: Tensor
+    latents: Tensor
+    labels: Tensor
+    schema: LatentSchema
+    translations: Tensor | None = None
+    objects: Tensor | None = None
+    views: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 5 or self.images.shape[2] != 3:
+            raise ValueError(f"expected images of shape (B, V, 3, H, W), got {tuple(self.images.shape)}")
+        expected = {"rotations": (*self.images.shape[:2], 3, 3), "latents": (*self.images.shape[:2], len(self.schema))}
+        for name, shape in expected.items():
+            if tuple(getattr(self, name).shape) != shape:
+                raise ValueError(f"expected {name} of shape {shape}, got {tuple(getattr(self, name).shape)}")
+        if tuple(self.labels.shape) != (self.images.shape[0],):
+            raise ValueError(f"expected labels of shape ({self.images.shape[0]},), got {tuple(self.labels.shape)}")
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    @property
+    def num_views(self) -> int:
+        return self.images.shape[1]
+
+    def _map(self, fn: Any) -> ViewBatch:
+        tensors = {f.name: fn(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **tensors)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ViewBatch:
+        """The same batch on ``device``."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> ViewBatch:
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def relative_rotations(self, first: int = 0, second: int = 1) -> Tensor:
+        """(B, 3, 3) action R12 = R1ᵀ R2 that takes view ``first`` to view ``second``."""
+        return relative_rotation(self.rotations[:, first], self.rotations[:, second])
+
+    def relative_quats(self, first: int = 0, second: int = 1, sign: str = "canonical") -> Tensor:
+        """(B, 4) relative rotation as a unit quaternion (x, y, z, w).
+
+        Args:
+            first, second: view indices.
+            sign: ``canonical`` (w ≥ 0), or ``legacy`` (Hamilton product of the views' own quaternions, as the published
+                3DIEBench models were trained on; may have w < 0), see :func:`equissl.geometry.relative_unitquat`.
+        """
+        return relative_unitquat(self._quats(first), self._quats(second), sign=sign)
+
+    def hue_differences(self, first: int = 0, second: int = 1) -> Tensor:
+        """(B, 2) differences of floor and light hue, not wrapped on the colour circle (as 3DIEBench defines them)."""
+        columns = self.schema.columns("floor_hue", "light_hue")
+        return self.latents[:, second, columns] - self.latents[:, first, columns]
+
+    def _quats(self, view: int) -> Tensor:
+        if set(ROTATION) <= set(self.schema.names):  # Euler latents fix the sign; a matrix alone cannot
+            return euler_to_unitquat(self.latents[:, view, self.schema.columns(*ROTATION)])
+        return rotmat_to_unitquat(self.rotations[:, view])
