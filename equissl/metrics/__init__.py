@@ -1,0 +1,19 @@
+"""Metrics as functions of ``(preds, target)`` or of features, in float64; they return floats or CPU tensors."""
+
+from equissl.metrics.classification import majority_accuracy, top_k_accuracy
+from equissl.metrics.collapse import feature_std, mean_correlation, rankme
+from equissl.metrics.r2 import r2_global, r2_uniform
+from equissl.metrics.rotation import constant_quaternion, constant_rotation_prediction, rotation_errors_deg
+
+__all__ = [
+    "constant_quaternion",
+    "constant_rotation_prediction",
+    "feature_std",
+    "majority_accuracy",
+    "mean_correlation",
+    "r2_global",
+    "r2_uniform",
+    "rankme",
+    "rotation_errors_deg",
+    "top_k_accuracy",
+]

@@ -1,0 +1,81 @@
+"""Signs of collapse in a set of feature vectors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _features(features: Tensor) -> Tensor:
+    if features.ndim != 2 or len(features) < 2 or features.shape[1] == 0:
+        raise ValueError(f"expected features of shape (N, D) with N >= 2, got {tuple(features.shape)}")
+    features = features.detach().to("cpu", torch.float64)
+    if not features.isfinite().all():
+        raise ValueError(f"expected finite features, got {int((~features.isfinite()).sum())} NaN or infinite values")
+    return features
+
+
+def feature_std(features: Tensor, normalize: bool = False) -> float:
+    """Standard deviation (unbiased) of each dimension over the samples, averaged over dimensions.
+
+    Args:
+        features: (N, D) feature vectors.
+        normalize: scale each vector to unit length first; then healthy features are near 1 / sqrt(D), whatever their
+            scale.
+
+    Returns:
+        A number that is 0 for full collapse.
+
+    Raises:
+        ValueError: for another shape, fewer than two samples, NaN or infinite values.
+    """
+    features = _features(features)
+    if normalize:
+        features = torch.nn.functional.normalize(features, dim=1)
+    return float(features.std(dim=0).mean())
+
+
+def rankme(features: Tensor) -> float:
+    """Effective rank: exponential of the entropy of the normalised singular values (Garrido et al., RankMe, ICML 2023).
+
+    The features are not centred, as in the paper. Singular values of zero count by their limit, 0, instead of through
+    the paper's additive 1e-7.
+
+    Args:
+        features: (N, D) feature vectors; the score is bounded by min(N, D), so use more samples than dimensions.
+
+    Returns:
+        A number in [1, min(N, D)]: 1 where all features are multiples of one vector; 0 for features of zeros only.
+
+    Raises:
+        ValueError: for another shape, fewer than two samples, NaN or infinite values.
+    """
+    values = torch.linalg.svdvals(_features(features))
+    if values[0] == 0:
+        return 0.0
+    shares = values / values.sum()
+    return float(torch.special.entr(shares).sum().exp())
+
+
+def mean_correlation(features: Tensor) -> float:
+    """Mean absolute correlation between different dimensions over the samples.
+
+    Args:
+        features: (N, D) feature vectors, D >= 2.
+
+    Returns:
+        A number in [0, 1]: 1 where every dimension repeats one signal. Dimensions that do not vary count as
+        uncorrelated.
+
+    Raises:
+        ValueError: for another shape, fewer than two samples or dimensions, NaN or infinite values.
+    """
+    features = _features(features)
+    dims = features.shape[1]
+    if dims < 2:
+        raise ValueError(f"correlation needs at least 2 feature dimensions, got {dims}")
+    varies = features.amax(dim=0) != features.amin(dim=0)  # the mean of equal numbers may be off by rounding
+    centred = (features - features.mean(dim=0)) * varies
+    centred = torch.nn.functional.normalize(centred, dim=0)
+    correlation = (centred.T @ centred).abs()
+    return float(correlation.fill_diagonal_(0).sum() / (dims * (dims - 1)))
