@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.schema import ROTATION, LatentSchema
-from equissl.geometry import euler_to_unitquat, relative_rotation, relative_unitquat, rotmat_to_unitquat
+from equissl.geometry import QuaternionSign, euler_to_unitquat, relative_rotation, relative_unitquat, rotmat_to_unitquat
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ViewBatch:
         """(B, 3, 3) action R12 = R1ᵀ R2 that takes view ``first`` to view ``second``."""
         return relative_rotation(self.rotations[:, first], self.rotations[:, second])
 
-    def relative_quats(self, first: int = 0, second: int = 1, sign: str = "canonical") -> Tensor:
+    def relative_quats(self, first: int = 0, second: int = 1, sign: QuaternionSign = "canonical") -> Tensor:
         """(B, 4) relative rotation as a unit quaternion (x, y, z, w).
 
         Args:

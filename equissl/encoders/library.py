@@ -1,0 +1,102 @@
+"""Backbones of torchvision and timm behind the project's encoder interface, with fresh weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from equissl.encoders.base import Encoder
+
+
+class TorchvisionEncoder(Encoder):
+    """A torchvision classifier without its head; ``model`` keeps torchvision's parameter names.
+
+    Args:
+        name: as in ``torchvision.models.list_models()``, for example ``resnet18``.
+        **options: passed on to ``torchvision.models.get_model``.
+
+    Raises:
+        ValueError: if the model has no convolutional feature map that is known how to reach.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__()
+        from torchvision.models import get_model
+
+        self.model = get_model(name, weights=None, **options)
+        if not hasattr(self.model, "layer4") and not isinstance(getattr(self.model, "features", None), nn.Module):
+            raise ValueError(
+                f"torchvision's {name!r} has no convolutional feature map; a timm model of its kind may do"
+            )
+        for head in ("fc", "classifier"):
+            if hasattr(self.model, head):
+                setattr(self.model, head, nn.Identity())
+        self.feature_dim = self.map_shape(64)[0]
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, H, W) to the last map (N, D, h, w)."""
+        model = self.model
+        if hasattr(model, "features"):
+            x = model.features(images)
+            # DenseNet leaves its last ReLU to the head
+            return F.relu(x) if type(model).__name__ == "DenseNet" else x
+        x = model.maxpool(model.relu(model.bn1(model.conv1(images))))
+        return model.layer4(model.layer3(model.layer2(model.layer1(x))))
+
+
+class TimmEncoder(Encoder):
+    """A timm model without its classifier.
+
+    Args:
+        name: as in ``timm.list_models()``.
+        **options: passed on to ``timm.create_model``, for example ``img_size`` for a vision transformer.
+
+    Raises:
+        ImportError: if timm is not installed, with the command that installs it.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__()
+        self.model = _timm().create_model(name, pretrained=False, num_classes=0, **options)
+        self.feature_dim = self.model.num_features
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, H, W) to the last map (N, C, h, w).
+
+        Raises:
+            ValueError: if the model's features are tokens, not a map.
+        """
+        x = self.model.forward_features(images)
+        if x.ndim != 4 or x.shape[1] != self.feature_dim:
+            raise ValueError(f"expected a map (N, {self.feature_dim}, h, w) from the timm model, got {tuple(x.shape)}")
+        return x
+
+    def pool(self, feature_map: Tensor) -> Tensor:
+        """The pooling that the model itself uses, to (N, D)."""
+        return self.model.forward_head(feature_map, pre_logits=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, H, W) to vectors (N, D)."""
+        return self.model(images)
+
+
+def torchvision_names() -> list[str]:
+    """Classification models of torchvision."""
+    import torchvision.models
+
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def timm_names() -> list[str]:
+    """Models of timm."""
+    return _timm().list_models()
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError("encoders named timm/… need the package timm: pip install timm") from error
+    return timm

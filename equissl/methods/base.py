@@ -1,0 +1,161 @@
+"""What every method offers, and what they share."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equissl.datasets.batch import ViewBatch
+from equissl.encoders import Encoder, Stem, create_encoder
+from equissl.losses import gather
+
+# Mean and standard deviation of 3DIEBench's pixels in [0, 1], as in the SIE and EquiCaps recipes.
+PIXEL_MEAN = (0.5016, 0.5037, 0.5060)
+PIXEL_STD = (0.1030, 0.0999, 0.0969)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Which image encoder, see :func:`equissl.encoders.create_encoder`.
+
+    Attributes:
+        name: ``resnet18`` (the papers' variant), ``resnet34``, ``resnet50``, ``torchvision/NAME`` or ``timm/NAME``.
+        width: channels of the first stage (reference ResNets).
+        stem: ``reference``, ``nopool`` or ``small`` (reference ResNets).
+        options: further constructor arguments of a torchvision or timm model.
+    """
+
+    name: str = "resnet18"
+    width: int = 64
+    stem: Stem = "reference"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def build(self) -> Encoder:
+        return create_encoder(self.name, self.width, self.stem, **self.options)
+
+
+DEFAULT_ENCODER = EncoderConfig()
+
+
+@dataclass
+class StepOutput:
+    """Result of one training step.
+
+    Attributes:
+        loss: scalar to minimise, of the global batch.
+        terms: unweighted, detached scalars by name.
+        features: (B, V, D) detached representation of this process' batch, for online probes and diagnostics.
+        action_gap: for methods that predict: ``equivariance``, and ``equivariance_ignored_action``, the same loss when
+            every sample gets its neighbour's action, both of this process' batch. Equal: the action is ignored.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    features: Tensor
+    action_gap: dict[str, Tensor] | None = None
+
+
+class Method(nn.Module, ABC):
+    """An encoder, what is trained on top of it, and the loss.
+
+    Attributes:
+        feature_dim: size D of the representation.
+        views: number of views V that a batch must hold.
+        track_action_gap: whether ``step`` also returns the action gap, which costs one more pass of the predictor.
+    """
+
+    feature_dim: int
+    views: int = 2
+    track_action_gap: bool = True
+
+    def __init__(self, encoder: EncoderConfig) -> None:
+        super().__init__()
+        self.encoder = encoder.build()
+        self.feature_dim = self.encoder.feature_dim
+
+    @abstractmethod
+    def step(self, batch: ViewBatch) -> StepOutput:
+        """Loss, diagnostics and representation of one batch."""
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """Parts of the representation to evaluate.
+
+        Args:
+            images: (N, 3, H, W), uint8, or float already normalised.
+
+        Returns:
+            ``all`` (N, D); methods that split it add ``inv`` and ``equi``.
+        """
+        return {"all": widen(self.encoder(self.normalise(images)))}
+
+    def predictor_losses(self, batch: ViewBatch) -> dict[str, Tensor] | None:
+        """The action gap of a batch (see :class:`StepOutput`), or None for a method that predicts nothing.
+
+        Without gradients. In training mode batch norm takes note of the batch, as always: call ``eval()`` first for a
+        measurement.
+        """
+        return None
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images ready for the encoder, in its floating-point type."""
+        return normalize_images(images, next(self.parameters()).dtype)
+
+    def view_features(self, batch: ViewBatch) -> list[Tensor]:
+        """One representation (B, D) for each view.
+
+        Views are encoded one after the other, as the published implementations do: batch norm sees one view at a time.
+        """
+        self.check_views(batch)
+        return [self.encoder(self.normalise(batch.images[:, view])) for view in range(self.views)]
+
+    def check_views(self, batch: ViewBatch) -> None:
+        """Raise ValueError unless the batch holds as many views as the method takes."""
+        if batch.num_views != self.views:
+            raise ValueError(f"{type(self).__name__} takes {self.views} views per object, got {batch.num_views}")
+
+
+def normalize_images(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Pixels with 3DIEBench's mean and standard deviation removed.
+
+    Args:
+        images: (..., 3, H, W), uint8 in 0..255; floating-point images count as normalised already.
+        dtype: floating-point type to return.
+    """
+    if images.is_floating_point():
+        return images.to(dtype)
+    mean, std = _pixel_statistics(dtype, images.device)
+    return (images.to(dtype) - mean) / std
+
+
+@functools.cache
+@torch.inference_mode(False)
+def _pixel_statistics(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """On the scale 0..255. Made once for each device, since making them makes a GPU wait."""
+    mean, std = (255 * torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
+    return mean.to(device, dtype), std.to(device, dtype)
+
+
+def widen(x: Tensor) -> Tensor:
+    """Half precision to float32; anything else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def gather_together(*embeddings: Tensor) -> tuple[Tensor, ...]:
+    """Each (B, D_i) gathered over processes to the global batch, in one exchange and in full precision."""
+    wide = [widen(x) for x in embeddings]
+    return gather(torch.cat(wide, dim=1)).split([x.shape[1] for x in wide], dim=1)
+
+
+def detach_terms(**terms: Tensor) -> dict[str, Tensor]:
+    """Loss terms for the log."""
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def stack_features(views: list[Tensor]) -> Tensor:
+    """Representations of the views, (B, V, D), detached and in full precision."""
+    return widen(torch.stack([view.detach() for view in views], dim=1))

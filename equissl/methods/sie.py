@@ -1,0 +1,143 @@
+"""SIE, split invariant-equivariant representations: Garrido et al. 2023 (arXiv 2302.10283)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from equissl.datasets.batch import ViewBatch
+from equissl.encoders import Projector, split_sizes
+from equissl.geometry import QuaternionSign
+from equissl.losses import covariance_penalty, invariance, variance_hinge
+from equissl.methods.base import (
+    DEFAULT_ENCODER,
+    EncoderConfig,
+    Method,
+    StepOutput,
+    detach_terms,
+    gather_together,
+    stack_features,
+)
+from equissl.predictors import LinearHypernetwork, MLPPredictor
+
+# What the action is when nothing turns, by kind of action.
+_IDENTITY_ACTION = {"quaternion": (0.0, 0.0, 0.0, 1.0), "rotmat": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)}
+
+
+class SIE(Method):
+    """The first part of the representation is invariant; the last part is moved by a predictor that knows the rotation.
+
+    Args:
+        encoder: image encoder.
+        projector: sizes of a projector on the whole representation; each part gets its share (1024-1024-1024 at half).
+        equi_dim: size of the equivariant part; None means half of the representation.
+        predictor: ``hypernetwork`` or ``mlp``.
+        predictor_options: further arguments of :class:`~equissl.predictors.LinearHypernetwork` (for example
+            ``init: identity``) or :class:`~equissl.predictors.MLPPredictor` (``layers``).
+        sim: weight of the invariance term.
+        equi: weight of the equivariance term, relative to ``sim``.
+        std: weight of the variance hinge.
+        cov: weight of the covariance penalty.
+        variance_on_predictor: also keep the predictions from collapse; False gives the paper's "SIE no var".
+        action: how the predictor is told the rotation: ``quaternion`` (the paper's), or ``rotmat``, the nine numbers of
+            its matrix, in which a linear hypernetwork can hold an exact vector representation of SO(3).
+        sign: which of the two quaternions of a rotation, see :func:`equissl.geometry.relative_unitquat`.
+
+    Raises:
+        ValueError: for an ``equi_dim`` that leaves one part empty, or an unknown predictor or action.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderConfig = DEFAULT_ENCODER,
+        projector: Sequence[int] = (2048, 2048, 2048),
+        equi_dim: int | None = None,
+        predictor: Literal["hypernetwork", "mlp"] = "hypernetwork",
+        predictor_options: dict[str, Any] | None = None,
+        sim: float = 10.0,
+        equi: float = 0.45,
+        std: float = 10.0,
+        cov: float = 1.0,
+        variance_on_predictor: bool = True,
+        action: Literal["quaternion", "rotmat"] = "quaternion",
+        sign: QuaternionSign = "canonical",
+    ) -> None:
+        super().__init__(encoder)
+        whole, self.equi_dim = self.feature_dim, self.feature_dim // 2 if equi_dim is None else equi_dim
+        if not 0 < self.equi_dim < whole:
+            raise ValueError(f"expected equi_dim between 1 and {whole - 1}, got {equi_dim}")
+        self.inv_dim = whole - self.equi_dim
+        self.projector_inv = Projector(self.inv_dim, split_sizes(projector, self.inv_dim, whole))
+        self.projector_equi = Projector(self.equi_dim, split_sizes(projector, self.equi_dim, whole))
+        self.action, self.sign = action, sign
+        self.predictor = _build_predictor(predictor, self.projector_equi.out_dim, action, predictor_options or {})
+        self.sim, self.equi, self.std, self.cov = sim, equi, std, cov
+        self.variance_on_predictor = variance_on_predictor
+
+    def step(self, batch: ViewBatch) -> StepOutput:
+        views = self.view_features(batch)
+        z = self.actions(batch)
+        (x_inv, x_equi), (y_inv, y_equi) = map(self.embed, views)
+        predicted = self.predictor(x_equi, z)
+        loss, terms = self.loss(*gather_together(x_inv, x_equi, y_inv, y_equi, predicted))
+        gap = self._action_gap(x_equi, y_equi, z) if self.track_action_gap else None
+        return StepOutput(loss, terms, stack_features(views), gap)
+
+    def loss(
+        self, x_inv: Tensor, x_equi: Tensor, y_inv: Tensor, y_equi: Tensor, predicted: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and its terms from the global embeddings; ``predicted`` is the predictor's idea of ``y_equi``."""
+        x, y = torch.cat([x_inv, x_equi], dim=1), torch.cat([y_inv, y_equi], dim=1)
+        inv, equi = invariance(x_inv, y_inv), invariance(predicted, y_equi)
+        std = (variance_hinge(x) + variance_hinge(y)) / 2
+        predicted_std = variance_hinge(predicted)
+        cov = covariance_penalty(x) + covariance_penalty(y)
+        loss = self.sim * (inv + self.equi * equi) + self.std * std + self.cov * cov
+        if self.variance_on_predictor:
+            loss = loss + self.std * predicted_std / 2
+        return loss, detach_terms(
+            invariance=inv, equivariance=equi, variance=std, predictor_variance=predicted_std, covariance=cov
+        )
+
+    def actions(self, batch: ViewBatch) -> Tensor:
+        """What the predictor is told about the rotation from the first to the second view: (B, 4) or (B, 9)."""
+        rotmat = self.action == "rotmat"
+        z = batch.relative_rotations().flatten(1) if rotmat else batch.relative_quats(sign=self.sign)
+        return z.to(next(self.parameters()).dtype)
+
+    def embed(self, representation: Tensor) -> tuple[Tensor, Tensor]:
+        """Representation (B, D) to its invariant and equivariant embeddings."""
+        inv, equi = representation.split([self.inv_dim, self.equi_dim], dim=1)
+        return self.projector_inv(inv), self.projector_equi(equi)
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        parts = super().features(images)
+        parts["inv"], parts["equi"] = parts["all"].split([self.inv_dim, self.equi_dim], dim=1)
+        return parts
+
+    @torch.no_grad()
+    def predictor_losses(self, batch: ViewBatch) -> dict[str, Tensor]:
+        x_equi, y_equi = (self.embed(view)[1] for view in self.view_features(batch))
+        return self._action_gap(x_equi, y_equi, self.actions(batch))
+
+    @torch.no_grad()
+    def _action_gap(self, x_equi: Tensor, y_equi: Tensor, z: Tensor) -> dict[str, Tensor]:
+        ignored = self.predictor(x_equi, z.roll(1, dims=0))
+        return {
+            "equivariance": invariance(self.predictor(x_equi, z), y_equi),
+            "equivariance_ignored_action": invariance(ignored, y_equi),
+        }
+
+
+def _build_predictor(kind: str, dim: int, action: str, options: dict[str, Any]) -> nn.Module:
+    if action not in _IDENTITY_ACTION:
+        raise ValueError(f"expected action to be one of {list(_IDENTITY_ACTION)}, got {action!r}")
+    identity = _IDENTITY_ACTION[action]
+    if kind == "hypernetwork":
+        return LinearHypernetwork(dim, len(identity), **{"identity_action": identity, **options})
+    if kind == "mlp":
+        return MLPPredictor(dim, len(identity), **options)
+    raise ValueError(f"expected predictor to be 'hypernetwork' or 'mlp', got {kind!r}")

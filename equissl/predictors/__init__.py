@@ -1,0 +1,7 @@
+"""From the embedding of one view and an action to the embedding of the other view."""
+
+from equissl.predictors.hypernetwork import HypernetworkInit, LinearHypernetwork
+from equissl.predictors.mlp import MLPPredictor
+from equissl.predictors.pose_action import pose_action
+
+__all__ = ["HypernetworkInit", "LinearHypernetwork", "MLPPredictor", "pose_action"]

@@ -1,0 +1,89 @@
+"""Encoders by name."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+import torchvision
+
+from equissl.encoders import ResNet, create_encoder
+
+
+def test_reference_names() -> None:
+    encoder = create_encoder("resnet18", width=8, stem="small")
+    assert isinstance(encoder, ResNet) and encoder.feature_dim == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "dim"),
+    [
+        ("torchvision/resnet18", 512),
+        ("torchvision/mobilenet_v3_small", 576),
+        ("torchvision/squeezenet1_1", 512),
+        ("timm/test_resnet", 96),
+        ("timm/test_efficientnet", 256),
+    ],
+)
+def test_library_backbones(name: str, dim: int) -> None:
+    encoder = create_encoder(name).eval()
+    images = torch.randn(2, 3, 64, 64)
+    assert encoder.feature_dim == dim
+    vectors, feature_map = encoder(images), encoder.feature_map(images)
+    assert vectors.shape == (2, dim)
+    assert feature_map.shape[:2] == (2, dim)
+    torch.testing.assert_close(encoder.pool(feature_map), vectors)
+    assert encoder.map_shape(64) == (dim, feature_map.shape[2])
+
+
+def test_torchvision_resnet_computes_what_torchvision_does() -> None:
+    ours = create_encoder("torchvision/resnet18").eval()
+    theirs = torchvision.models.resnet18(weights=None)
+    theirs.fc = torch.nn.Identity()
+    theirs.load_state_dict(ours.model.state_dict(), strict=True)  # torchvision's own names
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(ours(images), theirs.eval()(images))
+
+
+def test_densenet_ends_with_its_relu() -> None:
+    encoder = create_encoder("torchvision/densenet121").eval()
+    theirs = encoder.model
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(encoder(images), theirs(images))
+
+
+def test_timm_options_and_token_models() -> None:
+    encoder = create_encoder("timm/test_vit", img_size=64).eval()
+    assert encoder(torch.randn(2, 3, 64, 64)).shape == (2, encoder.feature_dim)
+    with pytest.raises(ValueError, match="expected a map"):
+        encoder.map_shape(64)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("resnet81", "resnet18"),
+        ("torchvision/resnet81", "torchvision/resnet18"),
+        ("timm/convnext_tinny", "timm/convnext_tiny"),
+        ("torchvison/resnet18", "torchvision/resnet18"),
+    ],
+)
+def test_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown encoder '{name}'; did you mean '{nearest}"):
+        create_encoder(name)
+
+
+def test_arguments_that_do_not_belong_are_refused() -> None:
+    with pytest.raises(ValueError, match="not to 'torchvision/resnet18': got width=32"):
+        create_encoder("torchvision/resnet18", width=32)
+    with pytest.raises(ValueError, match=r"got options \['depth'\]"):
+        create_encoder("resnet18", depth=3)
+    with pytest.raises(ValueError, match="'vit_b_16' has no convolutional feature map"):
+        create_encoder("torchvision/vit_b_16")
+
+
+def test_missing_timm_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ImportError, match="pip install timm"):
+        create_encoder("timm/resnet18")

@@ -1,0 +1,123 @@
+"""The reference ResNet against published sizes, parameter names and outputs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from equissl.encoders import ResNet, resnet18, resnet34, resnet50
+
+
+def fill_by_rule(module: nn.Module) -> None:
+    """Give every parameter a value by its place in the state dict and its name, as the golden outputs were made."""
+    tensors = [(k, v) for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")]
+    for i, (key, value) in enumerate(tensors):
+        n = torch.arange(value.numel(), dtype=torch.float64)
+        if key.endswith("running_mean"):
+            filled = 0.05 * torch.sin(n + i)
+        elif key.endswith("running_var"):
+            filled = 1 + 0.2 * torch.cos(n + i)
+        elif value.ndim >= 2:
+            filled = math.sqrt(2 / value[0].numel()) * torch.sin(0.37 * i + 1.7 * n)
+        elif key.endswith("weight"):
+            filled = 1 + 0.1 * torch.sin(n + i)
+        else:
+            filled = 0.1 * torch.cos(n + i)
+        value.copy_(filled.view_as(value))
+
+
+def cosine_images(size: int) -> Tensor:
+    m = torch.arange(3 * size * size, dtype=torch.float64)
+    return torch.stack([torch.cos((0.013 + 0.016 * b) * m) for b in range(2)]).view(2, 3, size, size)
+
+
+@pytest.mark.parametrize("size", [128, 96])
+def test_outputs_of_the_published_implementation(size: int, shared: Path) -> None:
+    expected = torch.from_numpy(np.load(shared / "golden/resnet18_reference.npz")[f"out_{size}"])
+    model = resnet18().double().eval()
+    fill_by_rule(model)
+    with torch.no_grad():
+        torch.testing.assert_close(model(cosine_images(size)), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_names_shapes_and_order_of_the_published_weights(shared: Path) -> None:
+    lines = (shared / "golden/official_keys_resnet18.tsv").read_text().splitlines()[1:]
+    published = [tuple(line.split("\t")[:2]) for line in lines]
+    ours = [(key, "x".join(map(str, value.shape)) or "scalar") for key, value in resnet18().state_dict().items()]
+    assert ours == published
+
+
+def test_parameter_counts() -> None:
+    with torch.device("meta"):
+        counts = [sum(p.numel() for p in build().parameters()) for build in (resnet18, resnet34, resnet50)]
+    assert counts == [11_180_736, 21_288_896, 23_508_032]
+
+
+@pytest.mark.parametrize(("image_size", "side"), [(256, 8), (224, 7), (128, 4), (64, 2), (32, 1)])
+def test_map_size_is_a_32nd_of_the_image(image_size: int, side: int) -> None:
+    assert resnet18(width=2).map_shape(image_size) == (16, side)
+
+
+@pytest.mark.parametrize(("stem", "side"), [("reference", 2), ("nopool", 4), ("small", 8)])
+def test_stems(stem: str, side: int) -> None:
+    model = resnet18(width=4, stem=stem)  # type: ignore[arg-type]
+    assert model.map_shape(64) == (32, side)
+    images = torch.randn(3, 3, 64, 64)
+    assert model(images).shape == (3, 32)
+    torch.testing.assert_close(model(images), model.feature_map(images).mean((2, 3)))
+
+
+@pytest.mark.parametrize("build", [resnet34, resnet50])
+def test_deeper_ones_learn_everywhere(build: type[ResNet]) -> None:
+    model = build(width=2)
+    assert model.feature_dim == (16 if build is resnet34 else 64)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)  # away from the zeroed branches
+    model(torch.randn(4, 3, 64, 64)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+
+
+def test_blocks_start_as_their_shortcuts() -> None:
+    model = resnet18(width=4).eval()
+    block = model.layer2[1]  # type: ignore[index]
+    x = torch.rand(2, 8, 6, 6)
+    assert torch.equal(block(x), x)
+
+
+def test_max_pool_pads_where_the_published_one_does() -> None:
+    """Padding by a large negative number at the bottom and right, then 3x3/2, is what ceil mode does."""
+    for size in (5, 6, 7, 8):
+        x = torch.randn(1, 2, size, size)
+        expected = nn.functional.max_pool2d(nn.functional.pad(x, (0, 1, 0, 1), value=-1e4), 3, 2)
+        assert torch.equal(nn.functional.max_pool2d(x, 3, 2, ceil_mode=True), expected)
+
+
+def test_map_shape_leaves_the_model_as_it_was() -> None:
+    model = resnet18(width=2)
+    model.layer3.eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.map_shape(64)
+    assert model.training and model.layer1.training and not any(m.training for m in model.layer3.modules())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(ValueError, match=r"\(100, 100\) pixels give stage 3 an odd map \(25, 25\)"):
+        resnet18(width=2, stem="nopool")(torch.zeros(1, 3, 100, 100))
+    with pytest.raises(ValueError, match="got 'patch'"):
+        resnet18(stem="patch")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        resnet18(width=0)
+
+
+@pytest.mark.slow
+def test_compiled_model_gives_the_same() -> None:
+    model, images = resnet18(width=4).eval(), torch.randn(2, 3, 64, 64)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(images), model(images))

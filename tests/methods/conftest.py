@@ -1,0 +1,62 @@
+"""Tiny methods and batches for the tests in this folder (also imported by gloo_worker.py)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from equissl.datasets.batch import ViewBatch
+from equissl.datasets.schema import threediebench_schema
+from equissl.geometry import euler_to_rotmat
+from equissl.methods import METHODS, EncoderConfig, Method
+
+IMAGE_SIZE = 64
+NUM_CLASSES = 5
+_TINY: dict[str, dict[str, Any]] = {
+    "VICReg": {"projector": (12, 10)},
+    "SimCLR": {"projector": (12, 10)},
+    "SIE": {"projector": (24, 20)},
+    "EquiCaps": {"image_size": IMAGE_SIZE, "capsules": 4},
+    "Supervised": {"num_classes": NUM_CLASSES, "hidden": 16},
+}
+
+
+def tiny_method(name: str, seed: int = 0, **changes: Any) -> Method:
+    """A small method with no parameter at a special starting value (zero branches, uniform routing)."""
+    torch.manual_seed(seed)
+    method = METHODS[name](encoder=EncoderConfig(width=4), **{**_TINY[name], **changes})
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return method
+
+
+def make_batch(objects: int = 6, size: int = IMAGE_SIZE, views: int = 2, seed: int = 0) -> ViewBatch:
+    """Smooth random uint8 images with random latents."""
+    generator = torch.Generator().manual_seed(seed)
+    schema = threediebench_schema()
+    latents = torch.rand(objects, views, len(schema), generator=generator, dtype=torch.float64)
+    latents[..., :3] = (latents[..., :3] - 0.5) * math.pi
+    coarse = torch.rand(objects * views, 3, 4, 4, generator=generator)
+    images = torch.nn.functional.interpolate(coarse, size=size, mode="bilinear").mul(255).to(torch.uint8)
+    labels = torch.arange(objects) % NUM_CLASSES
+    rotations = euler_to_rotmat(latents[..., :3])
+    return ViewBatch(images.view(objects, views, 3, size, size), rotations, latents, labels, schema)
+
+
+@pytest.fixture
+def batch() -> ViewBatch:
+    return make_batch()
+
+
+@pytest.fixture
+def build_batch() -> Any:
+    return make_batch
+
+
+@pytest.fixture
+def build_method() -> Any:
+    return tiny_method
