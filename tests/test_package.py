@@ -11,7 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-FOLDERS = {"equissl": "equissl", "equissl.datasets": "datasets", "equissl.renderers": "renderers", "equissl.configs": "configs"}
+FOLDERS = {
+    "equissl": "equissl",
+    "equissl.datasets": "datasets",
+    "equissl.renderers": "renderers",
+    "equissl.configs": "configs",
+}
 
 
 def _packages_on_disk() -> set[str]:

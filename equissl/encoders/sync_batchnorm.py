@@ -13,14 +13,19 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class SyncBatchNorm(nn.SyncBatchNorm):
-    """`torch.nn.SyncBatchNorm` that also takes CPU tensors. Same parameters, buffers and running statistics."""
+class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """`torch.nn.SyncBatchNorm` that also takes CPU tensors. Same parameters, buffers and running statistics.
+
+    Not a subclass of torch's: `DistributedDataParallel` refuses modules on the CPU that hold one.
+    """
+
+    process_group = None  # all processes
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (N, C, ...) with the statistics of the batches of all processes joined."""
         batch_statistics = self.training or not self.track_running_stats
         if input.is_cuda or not batch_statistics or not (dist.is_available() and dist.is_initialized()):
-            return super().forward(input) if input.is_cuda else _BatchNorm.forward(self, input)
+            return nn.SyncBatchNorm.forward(self, input) if input.is_cuda else super().forward(input)  # type: ignore[arg-type]
         self._check_non_zero_input_channels(input)
         x = input if input.dtype == torch.float64 else input.float()
         mean, variance, count = self._joined_statistics(x)
@@ -34,6 +39,10 @@ class SyncBatchNorm(nn.SyncBatchNorm):
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
             raise ValueError(f"expected at least 2 dimensions (N, C, ...), got shape {tuple(input.shape)}")
+
+    def _check_non_zero_input_channels(self, input: Tensor) -> None:  # torch's forward asks for it
+        if input.size(1) == 0:
+            raise ValueError(f"expected at least one channel, got shape {tuple(input.shape)}")
 
     def _joined_statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and biased variance (C,) over all processes, and the number of values of a channel."""

@@ -1,0 +1,284 @@
+"""The program ``equissl``: its verbs are the library's public functions, whose signatures give flags, types and help.
+
+Nothing heavy is imported before a verb is known, so that ``equissl --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import equissl
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+Verb = Callable[[list[str]], int]
+USAGE_ERROR, INTERRUPTED = 2, 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb.
+
+    Args:
+        argv: words of the command line; those of the process where None.
+
+    Returns:
+        exit code: 0, 1 where ``doctor`` misses something, 2 for an expected error (one line on standard error; with
+        ``EQUISSL_DEBUG=1`` a traceback), 130 after Ctrl-C.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"equissl {equissl.__version__}")
+        return 0
+    if words[0] not in VERBS:
+        return _unknown("verb", words[0], list(VERBS))
+    _log_to_stderr()
+    try:
+        return VERBS[words[0]][1](words[1:])
+    except KeyboardInterrupt:
+        print("equissl: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if not _expected(error) or os.environ.get("EQUISSL_DEBUG") == "1":
+            traceback.print_exc()
+        print(f"equissl: error: {_message(error)}", file=sys.stderr)
+        return USAGE_ERROR if _expected(error) else 1
+
+
+def demo(argv: list[str]) -> int:
+    """Renders a data set, pretrains VICReg, SIE and EquiCaps on it, evaluates them and writes a page."""
+    from equissl.demo import DemoTask, run_demo
+
+    parser = _parser("demo", demo)
+    parser.add_function_arguments(run_demo, skip={"say", "task"})
+    parser.add_class_arguments(DemoTask, "task")
+    run_demo(**_arguments(parser, argv))
+    return 0
+
+
+def render(argv: list[str]) -> int:
+    """Renders views of meshes into a store (.h5); started again, it goes on where it stopped."""
+    from equissl.datasets.build import build_views
+    from equissl.datasets.build_spec import BuildSpec
+
+    parser = _parser("render", render)
+    parser.add_class_arguments(BuildSpec)
+    parser.add_function_arguments(build_views, skip={"spec", "source", "renderer"})
+    values = _arguments(parser, argv)
+    names = BuildSpec.__dataclass_fields__
+    spec = BuildSpec(**{name: value for name, value in values.items() if name in names})
+    report = build_views(spec, **{name: value for name, value in values.items() if name not in names})
+    print(f"{report.path}: {report.num_objects} objects, {report.num_images} images in {report.seconds:.0f} s")
+    for name, reason in report.skipped:
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+    return 0
+
+
+def pack(argv: list[str]) -> int:
+    """Packs a folder in the original 3DIEBench layout into a store."""
+    from equissl.datasets import folder_layout
+
+    parser = _parser("pack", pack)
+    parser.add_function_arguments(folder_layout.pack, as_positional=True)
+    print(folder_layout.pack(**_arguments(parser, argv)))
+    return 0
+
+
+def unpack(argv: list[str]) -> int:
+    """Writes a store out as a folder in the original 3DIEBench layout."""
+    from equissl.datasets import folder_layout
+
+    parser = _parser("unpack", unpack)
+    parser.add_function_arguments(folder_layout.unpack, as_positional=True)
+    print(folder_layout.unpack(**_arguments(parser, argv)))
+    return 0
+
+
+def pretrain(argv: list[str]) -> int:
+    """Pretrains a method; started again with the same --out, it continues.
+
+    equissl pretrain --config FILE.yaml --out RUN [--any.key value ...]
+
+    --config     a YAML file, or the name of a packaged recipe (demo_sie); default: RUN/config.yaml, if it is there
+    --out        run folder
+    --print_config  shows the resolved config and stops
+    Every key of the config is a flag: --trainer.max_steps 100 --method VICReg --method.init_args.sim 5
+    """
+    from pathlib import Path
+
+    words, options = _split_options(argv, ("--config", "--out"))
+    out = options.get("--out")
+    config_file = options.get("--config")
+    if config_file is None and out is not None and (Path(out) / "config.yaml").is_file():
+        config_file = str(Path(out) / "config.yaml")
+    if "-h" in words or "--help" in words:
+        return _pretrain_help(config_file)
+    from equissl.training.configfile import dump_config, load_config
+
+    shown = "--print_config" in words
+    config = load_config(config_file, [word for word in words if word != "--print_config"])
+    if shown:
+        print(dump_config(config), end="")
+        return 0
+    if out is None:
+        raise ValueError("expected --out RUN, the folder to write to")
+    from equissl.training import pretrain as run
+
+    print(run(config, out))
+    return 0
+
+
+def evaluate(argv: list[str]) -> int:
+    """Probes the frozen backbone of a run on unseen objects and writes RUN/results.json."""
+    from equissl.evaluation import EvaluateConfig
+    from equissl.evaluation import evaluate as run
+    from equissl.reporting import format_table
+
+    parser = _parser("evaluate", evaluate)
+    parser.add_argument("run", help="folder that `equissl pretrain --out` wrote")
+    parser.add_argument("--store", help="view store to evaluate on; default: the one of the run")
+    parser.add_class_arguments(EvaluateConfig)
+    values = _arguments(parser, argv)
+    run_dir, store = values.pop("run"), values.pop("store")
+    print(format_table([run(run_dir, EvaluateConfig(**values), store=store, log=_say)]))
+    return 0
+
+
+def report(argv: list[str]) -> int:
+    """Writes one HTML page that compares evaluated runs."""
+    from equissl.reporting import write_report
+
+    parser = _parser("report", report)
+    parser.add_argument("runs", nargs="+", help="evaluated run folders")
+    parser.add_function_arguments(write_report, skip={"run_dirs"})
+    values = _arguments(parser, argv)
+    print(write_report(values.pop("runs"), **values))
+    return 0
+
+
+def bench(argv: list[str]) -> int:
+    """Measures speed on this machine: ``bench render`` or ``bench loader``."""
+    import importlib
+
+    kinds = ["render", "loader"]
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: equissl bench {{{','.join(kinds)}}} [--help]\n\n{bench.__doc__}")
+        return 0
+    if argv[0] not in kinds:
+        return _unknown("benchmark", argv[0], kinds)
+    function = getattr(importlib.import_module(f"equissl.bench.{argv[0]}"), f"bench_{argv[0]}")
+    parser = _parser(f"bench {argv[0]}", function)
+    parser.add_function_arguments(function, skip={"say"})
+    result = function(**_arguments(parser, argv[1:]))
+    if result is not None:
+        print(result)
+    return 0
+
+
+def doctor(argv: list[str]) -> int:
+    """Shows what is present, what is missing, and the command that mends it."""
+    from equissl.doctor import run_doctor
+
+    _parser("doctor", doctor).parse_args(argv)
+    return run_doctor()
+
+
+VERBS: dict[str, tuple[str, Verb]] = {
+    verb.__name__: ((verb.__doc__ or "").partition("\n")[0], verb)
+    for verb in (demo, render, pack, unpack, pretrain, evaluate, report, bench, doctor)
+}
+
+
+def _overview() -> str:
+    lines = [f"  {name:<10} {summary}" for name, (summary, _) in VERBS.items()]
+    return "\n".join(["usage: equissl VERB ...", "", *lines, "", "`equissl VERB --help` lists the flags of one."])
+
+
+def _pretrain_help(config_file: str | None) -> int:
+    """Flags of a method's constructor too, once a config says which."""
+    from equissl.training.configfile import config_parser, find_config, find_method, read_yaml
+
+    print("usage: " + (pretrain.__doc__ or "").partition("\n\n")[2].replace("\n    ", "\n").strip())
+    tree = read_yaml(find_config(config_file)) if config_file else {}
+    name = tree.get("method", {}).get("class_path")
+    text = config_parser(find_method(str(name)) if name else None).format_help()
+    print("\n" + text[text.find("options:") :])
+    return 0
+
+
+def _parser(verb: str, function: Callable[..., Any]) -> ArgumentParser:
+    from jsonargparse import ArgumentParser
+
+    summary = (function.__doc__ or "").partition("\n")[0]
+    return ArgumentParser(prog=f"equissl {verb}", description=summary, allow_abbrev=False)
+
+
+def _arguments(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
+    """Parsed and instantiated arguments by name."""
+    values: Namespace = parser.instantiate(parser.parse_args(argv))
+    return dict(vars(values))
+
+
+def _split_options(argv: list[str], names: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """Takes ``--name value`` and ``--name=value`` for the given names out of ``argv``; a repeated one is an error."""
+    rest: list[str] = []
+    found: dict[str, str] = {}
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in names:
+            rest.append(word)
+            continue
+        if name in found:
+            raise ValueError(f"{name} is given twice")
+        taken = value if equals else next(words, None)
+        if taken is None:
+            raise ValueError(f"expected a value after {name}")
+        found[name] = taken
+    return rest, found
+
+
+def _expected(error: Exception) -> bool:
+    """Errors about what the user gave, as opposed to our own mistakes."""
+    ours = type(error).__module__.split(".")[0] == "equissl"
+    return ours or isinstance(error, (ValueError, OSError, ImportError))
+
+
+def _message(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> int:
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    print(f"equissl: error: unknown {kind} {name!r}{hint}; expected one of {', '.join(known)}", file=sys.stderr)
+    return USAGE_ERROR
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def _log_to_stderr() -> None:
+    """Progress lines and warnings of the library."""
+    log = logging.getLogger("equissl")
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""What a pretraining run is made of: plain data, so that it can be saved, compared and run again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+class ConfigError(ValueError):
+    """A config that cannot be read: unknown key, wrong type, or a file that is not there."""
+
+
+@dataclass
+class MethodConfig:
+    """Which method, and the arguments of its constructor.
+
+    Attributes:
+        class_path: name of a method of :mod:`equissl.methods` (``SIE``), or import path of any other
+            :class:`equissl.methods.base.Method`.
+        init_args: arguments of its constructor; those left out keep their defaults.
+    """
+
+    class_path: str
+    init_args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class DataConfig:
+    """Where the views come from.
+
+    Attributes:
+        store: view store (.h5).
+        batch_size: objects in one batch, over all processes together.
+        workers: loader processes of each training process; 0 loads in the training process.
+        seed: seed of the order and of the choice of views; None takes the seed of the run.
+    """
+
+    store: str
+    batch_size: int = 256
+    workers: int = 0
+    seed: int | None = None
+
+
+@dataclass
+class OptimConfig:
+    """Adam, constant learning rate (the recipe of SIE and EquiCaps).
+
+    Attributes:
+        lr: learning rate.
+        weight_decay: L2 penalty on all parameters of the method.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 1e-6
+
+
+@dataclass
+class TrainerConfig:
+    """How long and on what.
+
+    Attributes:
+        max_epochs: passes over the objects; None when max_steps alone decides.
+        max_steps: optimiser steps; whichever of the two comes first ends the run.
+        precision: of activations: 32, bf16, 16, or auto (bf16 where the device computes in it, else 32). Losses are
+            always computed in 32 bits.
+        accumulate: batches in one optimiser step.
+        channels_last: memory layout of convolutions.
+        compile: compile the encoder with torch.compile.
+        accelerator: auto takes a GPU where there is one; gpu fails where there is none.
+        devices: processes on each machine.
+        nodes: machines; more than one needs torchrun or SLURM.
+        threads: CPU threads of each process; None keeps torch's choice.
+        log_every: steps between two rows of metrics.csv.
+        checkpoint_every: steps between two checkpoints.
+        checkpoint_minutes: or minutes, whichever comes first.
+        tensorboard: also write TensorBoard events.
+    """
+
+    max_epochs: int | None = None
+    max_steps: int | None = None
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    accumulate: int = 1
+    channels_last: bool = True
+    compile: bool = False
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+    threads: int | None = None
+    log_every: int = 50
+    checkpoint_every: int = 1000
+    checkpoint_minutes: float = 10.0
+    tensorboard: bool = True
+
+
+@dataclass
+class ProbeConfig:
+    """Online probes: small heads trained beside the method on its detached representation.
+
+    Attributes:
+        enabled: train them.
+        hidden: width of the rotation MLP.
+        lr: learning rate of their own Adam.
+        every: batches between two updates of the probes.
+    """
+
+    enabled: bool = True
+    hidden: int = 256
+    lr: float = 1e-3
+    every: int = 1
+
+
+@dataclass
+class CollapseConfig:
+    """Collapse diagnostics.
+
+    Attributes:
+        every: steps between two measurements; 0 turns them off.
+        std: warn when the mean standard deviation of a feature is below this.
+        rankme: warn when the effective rank of a batch of features is below this.
+        action_ratio: warn when the loss with the wrong action is at most this many times the loss with the right one.
+        warmup: steps before the first warning.
+    """
+
+    every: int = 100
+    std: float = 0.01
+    rankme: float = 2.0
+    action_ratio: float = 1.02
+    warmup: int = 500
+
+
+@dataclass
+class PretrainConfig:
+    """One pretraining run.
+
+    Attributes:
+        method: class and constructor arguments.
+        data: store and batches.
+        optim: optimiser.
+        trainer: length, device and logs.
+        probes: online probes.
+        collapse: collapse diagnostics.
+        seed: of the initial weights, and of the data where ``data.seed`` is None.
+    """
+
+    method: MethodConfig
+    data: DataConfig
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    probes: ProbeConfig = field(default_factory=ProbeConfig)
+    collapse: CollapseConfig = field(default_factory=CollapseConfig)
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain dictionaries, as saved in config.yaml."""
+        return asdict(self)
+
+
+POSITIVE = ("data.batch_size", "trainer.accumulate", "trainer.devices", "trainer.nodes", "trainer.log_every",
+            "trainer.checkpoint_every", "probes.every", "probes.hidden")  # fmt: skip
+
+
+def check_config(config: PretrainConfig) -> None:
+    """Raises ConfigError for values that no run can have."""
+    values = flatten(config.to_dict())
+    for key in POSITIVE:
+        if values[key] < 1:
+            raise ConfigError(f"expected {key} of at least 1, got {values[key]}")
+    for key in ("optim.lr", "probes.lr", "trainer.checkpoint_minutes"):
+        if not values[key] > 0:
+            raise ConfigError(f"expected {key} above 0, got {values[key]}")
+    if config.optim.weight_decay < 0 or config.seed < 0:
+        raise ConfigError(
+            f"expected optim.weight_decay and seed of at least 0, got {config.optim.weight_decay} and {config.seed}"
+        )
+    if config.trainer.max_epochs is None and config.trainer.max_steps is None:
+        raise ConfigError("expected trainer.max_epochs or trainer.max_steps to say when the run ends, got neither")
+    for key in ("trainer.max_epochs", "trainer.max_steps"):
+        if values[key] is not None and values[key] < 1:
+            raise ConfigError(f"expected {key} of at least 1 or null, got {values[key]}")
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``; an empty dictionary stays a value."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

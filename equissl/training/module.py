@@ -1,0 +1,51 @@
+"""A method as Lightning trains it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from equissl.datasets.batch import ViewBatch
+from equissl.methods.base import Method, StepOutput
+from equissl.training.config import OptimConfig
+
+
+class PretrainModule(pl.LightningModule):
+    """One method with its optimiser. Callbacks read :attr:`output`, the result of the batch just trained on.
+
+    Args:
+        method: what to train; it is trained in place.
+        optim: Adam's settings.
+        accumulate: batches in one optimiser step.
+    """
+
+    def __init__(self, method: Method, optim: OptimConfig, accumulate: int = 1) -> None:
+        super().__init__()
+        self.method, self.optim, self.accumulate = method, optim, accumulate
+        self.output: StepOutput | None = None
+        self.first_step = 0  # optimiser steps done before this process started
+
+    def training_step(self, batch: ViewBatch, batch_idx: int) -> Tensor:
+        output = self.method.step(batch)
+        self.output = replace(output, loss=output.loss.detach())  # holding the loss itself would hold its graph
+        return output.loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        parameters = [p for p in self.method.parameters() if p.requires_grad]
+        return torch.optim.Adam(parameters, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=True)
+
+    def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
+        return batch if device.type == "cpu" else batch.to(device, non_blocking=True)
+
+    def stepped(self, batch_idx: int) -> bool:
+        """Whether the optimiser moved after this batch (and not only gradients were accumulated)."""
+        return (batch_idx + 1) % self.accumulate == 0
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = {
+            key.replace("_orig_mod.", ""): value for key, value in checkpoint["state_dict"].items()
+        }

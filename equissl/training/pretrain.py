@@ -1,0 +1,241 @@
+"""Pretraining: one call that starts a run, or continues it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+
+from equissl.datasets.loader import ViewDataset
+from equissl.encoders.sync_batchnorm import convert_sync_batchnorm
+from equissl.training.checkpoint import LAST, OURS, changed_keys, read_checkpoint, replace_file
+from equissl.training.collapse import CollapseMonitor
+from equissl.training.config import ConfigError, PretrainConfig, check_config
+from equissl.training.configfile import build_method, dump_config, resolve_config
+from equissl.training.data import make_views, open_dataset
+from equissl.training.device import (
+    LIGHTNING_PRECISION,
+    choose_accelerator,
+    choose_precision,
+    launched_outside,
+    world_size,
+)
+from equissl.training.launch import launch_processes, process_rank
+from equissl.training.metriclog import MetricLog
+from equissl.training.module import PretrainModule
+from equissl.training.probes import OnlineProbes
+from equissl.training.progress import Progress
+from equissl.training.randomstate import seed_everything
+from equissl.training.runlog import RunLog
+from equissl.training.saving import CheckpointSaver, TrainingDivergedError
+from equissl.training.versions import versions
+
+__all__ = ["TrainingDivergedError", "pretrain"]
+
+CONFIG_FILE = "config.yaml"
+logger = logging.getLogger(__name__)
+
+
+def pretrain(config: PretrainConfig, out: str | Path, callbacks: Sequence[pl.Callback] = ()) -> Path:
+    """Pretrains a method; called again with the same folder, it continues where the last checkpoint was saved.
+
+    The run folder holds ``config.yaml`` (resolved; runs again as it is), ``checkpoints/last.ckpt``, ``metrics.csv`` and
+    ``tensorboard/``. On a CPU in 32 bits a run that was killed and continued ends with the very same weights as one
+    that was not.
+
+    Args:
+        config: see :class:`PretrainConfig`; :func:`load_config` reads one from YAML.
+        out: run folder, made when it is not there.
+        callbacks: further Lightning callbacks.
+
+    Returns:
+        the run folder.
+
+    Raises:
+        ConfigError: impossible config, a GPU asked for where there is none, or another config than the folder's run.
+        CheckpointError: the folder's checkpoint is damaged.
+        TrainingDivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
+        StoreError: the store is not one.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; a checkpoint has been saved.
+    """
+    out = Path(out)
+    config = resolve_config(config.to_dict())  # fills in what the method's constructor adds, and checks it
+    config = replace(config, data=replace(config.data, store=str(Path(config.data.store).resolve())))
+    check_config(config)
+    accelerator = choose_accelerator(config.trainer.accelerator)
+    if world_size(config.trainer) > 1 and not launched_outside():
+        if callbacks:
+            raise ConfigError("callbacks cannot be handed to other processes: start the run with torchrun instead")
+        launch_processes(_run, (config, out), config.trainer)
+        return out
+    return _run(config, out, callbacks, accelerator)
+
+
+def _run(
+    config: PretrainConfig, out: Path, callbacks: Sequence[pl.Callback] = (), accelerator: str | None = None
+) -> Path:
+    accelerator = accelerator or choose_accelerator(config.trainer.accelerator)
+    checkpoint = _existing_checkpoint(config, out)
+    with _threads(config.trainer.threads), _quiet_lightning():
+        seed_everything(config.seed)
+        method = build_method(config.method)
+        dataset = open_dataset(config, method.views)
+        views = make_views(config, dataset, process_rank(), world_size(config.trainer))
+        last_step = _last_step(config, len(views.loader))
+        done = checkpoint[OURS]["step"] if checkpoint else 0
+        if done >= last_step:
+            logger.info(
+                "%s: complete, %d of %d steps; raise trainer.max_epochs or max_steps to go on", out, done, last_step
+            )
+            _save_config(config, out)
+            return out
+        if process_rank() == 0:
+            (out / LAST).parent.mkdir(parents=True, exist_ok=True)
+            _save_config(config, out)
+        views.seek(done * config.trainer.accumulate)
+        if checkpoint:
+            logger.info("%s: continuing after step %d of %d", out, done, last_step)
+        _fit(config, out, method, dataset, views, last_step, accelerator, callbacks, resume=bool(checkpoint))
+    return out
+
+
+def _fit(
+    config: PretrainConfig,
+    out: Path,
+    method: Any,
+    dataset: ViewDataset,
+    views: Any,
+    last_step: int,
+    accelerator: str,
+    callbacks: Sequence[pl.Callback],
+    resume: bool,
+) -> None:
+    settings = config.trainer
+    if world_size(settings) > 1:
+        method = convert_sync_batchnorm(method)
+    if settings.channels_last:
+        method = method.to(memory_format=torch.channels_last)
+    if settings.compile:
+        method.encoder.compile()
+    log = MetricLog(
+        RunLog(out if process_rank() == 0 else None, settings.tensorboard),
+        settings.log_every,
+        config.data.batch_size * settings.accumulate * method.views,
+        last_step,
+    )
+    saver = CheckpointSaver(out, config.to_dict(), settings, log, versions(), last_step)
+    trainer = pl.Trainer(
+        accelerator=accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy=_strategy(config, accelerator),
+        precision=LIGHTNING_PRECISION[choose_precision(settings.precision, accelerator)],  # type: ignore[arg-type]
+        accumulate_grad_batches=settings.accumulate,
+        max_epochs=-1,
+        max_steps=last_step,
+        callbacks=[*_observers(config, log, method, dataset, last_step), *callbacks, saver],
+        default_root_dir=str(out),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        barebones=False,
+    )
+    module = PretrainModule(method, config.optim, settings.accumulate)
+    try:
+        trainer.fit(module, train_dataloaders=views, ckpt_path=str(out / LAST) if resume else None)
+    except SystemExit as error:  # Lightning turns an interrupt into an exit
+        raise KeyboardInterrupt from error
+    if saver.interrupted is not None:
+        logger.info("%s: stopped and saved at step %d; the same command continues", out, trainer.global_step)
+        raise KeyboardInterrupt
+
+
+def _observers(
+    config: PretrainConfig, log: MetricLog, method: Any, dataset: ViewDataset, last_step: int
+) -> list[pl.Callback]:
+    found: list[pl.Callback] = []
+    if config.probes.enabled:
+        classes = len(dataset.store.classes)
+        found.append(OnlineProbes(config.probes, log, method.feature_dim, classes, method.views, config.seed))
+    if config.collapse.every:
+        found.append(CollapseMonitor(config.collapse, log))
+    found.append(log)
+    if process_rank() == 0:
+        found.append(Progress(log, last_step, type(method).__name__))
+    return found
+
+
+def _last_step(config: PretrainConfig, batches: int) -> int:
+    """Optimiser steps of the whole run; ``batches`` are those of one epoch."""
+    settings = config.trainer
+    ends = [] if settings.max_steps is None else [settings.max_steps]
+    if settings.max_epochs is not None:
+        ends.append(max(1, settings.max_epochs * batches // settings.accumulate))
+    return min(ends)
+
+
+def _strategy(config: PretrainConfig, accelerator: str) -> Any:
+    if world_size(config.trainer) == 1:
+        return "auto"
+    backend = "nccl" if accelerator == "gpu" else "gloo"
+    return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
+
+
+def _existing_checkpoint(config: PretrainConfig, out: Path) -> dict[str, Any] | None:
+    """The checkpoint to continue from, after making sure that it is of the same run."""
+    if out.is_file():
+        raise ConfigError(f"expected a run folder, got the file {out}")
+    if not (out / LAST).is_file():
+        return None
+    checkpoint = read_checkpoint(out / LAST, mmap=True)
+    if changed := changed_keys(checkpoint[OURS]["config"], config.to_dict()):
+        listed = "\n".join(f"  {key}: was {old!r}, now {new!r}" for key, (old, new) in changed.items())
+        raise ConfigError(f"{out} holds a run with another config; take another --out, or the same config:\n{listed}")
+    return checkpoint
+
+
+def _save_config(config: PretrainConfig, out: Path) -> None:
+    if process_rank() != 0:
+        return
+    temporary = out / f"{CONFIG_FILE}.tmp"
+    temporary.write_text(dump_config(config), encoding="utf-8")
+    replace_file(temporary, out / CONFIG_FILE)
+
+
+@contextlib.contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's tips and its advice on workers; its errors stay."""
+    names = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [found.level for found in loggers]
+    for found in loggers:
+        found.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning.*")
+            warnings.filterwarnings("ignore", module="lightning_fabric.*")
+            yield
+    finally:
+        for found, level in zip(loggers, levels, strict=True):
+            found.setLevel(level)

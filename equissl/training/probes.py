@@ -1,0 +1,100 @@
+"""Online probes: how much class and rotation small heads read from the representation while it trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from equissl.datasets.batch import ViewBatch
+from equissl.metrics import r2_uniform, rotation_errors_deg
+from equissl.training.config import ProbeConfig
+from equissl.training.metriclog import MetricLog
+
+
+class OnlineProbes(pl.Callback):
+    """A linear classifier and a rotation MLP on detached features, with their own Adam, outside the method.
+
+    Scores are taken on each batch before the probes learn from it, over all batches since the last row of the log. The
+    training stream is what they see; unseen objects are the business of ``equissl evaluate``. Of several processes only
+    the first trains probes, on its part of each batch: no communication, and the method trains alike with and without.
+
+    Args:
+        config: widths and learning rate.
+        log: where the scores go.
+        feature_dim: D of the representation.
+        num_classes: classes of the store.
+        views: views of each object; the rotation probe needs two.
+        seed: of the probes' weights.
+    """
+
+    def __init__(
+        self, config: ProbeConfig, log: MetricLog, feature_dim: int, num_classes: int, views: int = 2, seed: int = 0
+    ) -> None:
+        self.config, self.curves = config, log
+        with torch.random.fork_rng(devices=[]):  # the method's random numbers are the same without probes
+            torch.manual_seed(seed)
+            self.heads = nn.ModuleDict({"class": nn.Linear(feature_dim, num_classes)})
+            if views > 1:
+                self.heads["rotation"] = nn.Sequential(
+                    nn.Linear(2 * feature_dim, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 4)
+                )
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.window: dict[str, list[Tensor]] = {}
+        self._restored: dict[str, Any] | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.heads.to(pl_module.device)
+        self.optimizer = torch.optim.Adam(self.heads.parameters(), lr=self.config.lr, fused=True)
+        if self._restored is not None:
+            self.optimizer.load_state_dict(self._restored["optimizer"])
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: ViewBatch, batch_idx: int
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
+        if batch_idx % self.config.every == 0 and pl_module.output is not None:
+            self._learn(pl_module.output.features.detach().float(), batch)
+        if pl_module.stepped(batch_idx) and self.curves.due(trainer.global_step) and self.window:
+            self.curves.add(self._scores())
+            self.window = {}
+
+    def _learn(self, features: Tensor, batch: ViewBatch) -> None:
+        assert self.optimizer is not None
+        with torch.enable_grad():
+            logits = self.heads["class"](features[:, 0])
+            loss = F.cross_entropy(logits, batch.labels)
+            self._keep("correct", (logits.argmax(1) == batch.labels).float())
+            if "rotation" in self.heads:
+                target = batch.relative_quats(0, 1).to(features.dtype)
+                preds = self.heads["rotation"](features[:, :2].flatten(1))
+                loss = loss + F.mse_loss(preds, target)
+                self._keep("preds", preds)
+                self._keep("target", target)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        self.optimizer.step()
+
+    def _keep(self, name: str, value: Tensor) -> None:
+        self.window.setdefault(name, []).append(value.detach())
+
+    def _scores(self) -> dict[str, float]:
+        kept = {name: torch.cat(values) for name, values in self.window.items()}
+        scores = {"online/top1": float(kept["correct"].mean())}
+        if "preds" in kept:
+            scores["online/r2_uniform"] = r2_uniform(kept["preds"], kept["target"])
+            scores["online/rotation_mean_deg"] = float(rotation_errors_deg(kept["preds"], kept["target"]).mean())
+        return scores
+
+    def state_dict(self) -> dict[str, Any]:
+        optimizer = self.optimizer.state_dict() if self.optimizer is not None else {}
+        return {"heads": self.heads.state_dict(), "optimizer": optimizer, "window": self.window}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.heads.load_state_dict(state_dict["heads"])
+        self.window = state_dict["window"]
+        self._restored = state_dict

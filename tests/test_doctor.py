@@ -1,0 +1,71 @@
+"""The doctor names what is missing and the command that mends it."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import pytest
+
+from equissl import doctor
+from equissl.doctor import Check
+
+
+def test_this_machine_passes() -> None:
+    lines: list[str] = []
+    assert doctor.run_doctor(lines.append) == 0, "\n".join(lines)
+    assert "everything required is present" in lines[-1]
+    assert any("ray casting works" in line for line in lines)
+
+
+def test_a_missing_requirement_fails_and_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: [Check("h5py", False, "No module named 'h5py'", "pip install h5py")])
+    lines: list[str] = []
+    assert doctor.run_doctor(lines.append) == 1
+    assert "-> pip install h5py" in lines[0]
+    assert lines[-1] == "missing: h5py"
+
+
+def test_a_missing_option_does_not_fail(monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: [Check("bpy", False, "absent", "pip install bpy", required=False)])
+    assert doctor.run_doctor(lambda line: None) == 0
+
+
+def test_absent_package() -> None:
+    check = doctor.check_package("no_such_module_here", "pip install it")
+    assert not check.ok
+    assert "no_such_module_here" in check.found
+
+
+@pytest.mark.parametrize(("version", "ok"), [("2.6.2", False), ("2.6.3", False), ("2.6.1", True), (None, True)])
+def test_malicious_lightning_is_flagged(monkeypatch, version, ok) -> None:
+    def installed(name: str) -> str:
+        if version is None:
+            raise metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(doctor.metadata, "version", installed)
+    check = doctor.check_lightning()
+    assert check.ok is ok
+    assert ok or "MALICIOUS" in check.found
+
+
+@pytest.mark.parametrize(
+    ("error", "mend"),
+    [
+        (OSError("libusb-1.0.so.0: cannot open shared object file"), "apt-get install -y libusb-1.0-0"),
+        (ModuleNotFoundError("No module named 'open3d'"), "pip install open3d-cpu"),
+    ],
+)
+def test_open3d_problems_have_their_own_cure(monkeypatch, error, mend) -> None:
+    def fails() -> float:
+        raise error
+
+    monkeypatch.setattr(doctor, "_cast_ray", fails)
+    check = doctor.check_open3d()
+    assert not check.ok
+    assert mend in check.mend
+
+
+def test_wrong_rays_are_noticed(monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "_cast_ray", lambda: 2.0)
+    assert not doctor.check_open3d().ok

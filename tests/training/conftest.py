@@ -1,0 +1,42 @@
+"""A tiny store, and a run on it that takes about a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from equissl.datasets.synthetic import write_synthetic_store
+from equissl.training import DataConfig, MethodConfig, PretrainConfig, TrainerConfig
+
+TINY = {"encoder": {"width": 4}, "projector": [16, 16]}
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 training objects (6 batches of 4 in an epoch), 4 views of 32 x 32 pixels."""
+    return write_synthetic_store(tmp_path_factory.mktemp("store") / "tiny.h5", objects=32, views=4, size=32)
+
+
+@pytest.fixture
+def make_config(tiny_store: Path) -> Callable[..., PretrainConfig]:
+    """A config in 32 bits on the CPU; keyword arguments replace parts or fields of the trainer."""
+
+    def make(method: str = "SIE", init_args: dict[str, Any] | None = None, **trainer: Any) -> PretrainConfig:
+        settings = {
+            "max_steps": 12,
+            "precision": "32",
+            "accelerator": "cpu",
+            "log_every": 4,
+            "checkpoint_every": 5,
+            "tensorboard": False,
+        }
+        return PretrainConfig(
+            MethodConfig(method, dict(TINY) if init_args is None else init_args),
+            DataConfig(str(tiny_store), batch_size=4),
+            trainer=TrainerConfig(**{**settings, **trainer}),
+        )
+
+    return make

@@ -1,0 +1,181 @@
+"""Configs: what is accepted, what is refused and how, and that a saved one is the same again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from equissl.training import ConfigError, build_method, load_config, save_config
+from equissl.training.checkpoint import changed_keys
+from equissl.training.configfile import find_config, parse_overrides
+
+RECIPES = [
+    *(f"3diebench_{name}" for name in ("sie", "vicreg", "simclr", "equicaps", "supervised")),
+    *(f"demo_{name}" for name in ("vicreg", "sie", "equicaps", "supervised")),
+]
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str, name: str = "run.yaml") -> Path:
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return write
+
+
+MINIMAL = "method: {class_path: SIE}\ndata: {store: a.h5}\ntrainer: {max_steps: 3}\n"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_packaged_recipes_resolve_build_and_round_trip(name, tmp_path) -> None:
+    config = load_config(name)
+    with torch.device("meta"):
+        build_method(config.method)
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_every_packaged_file_is_tested() -> None:
+    folder = find_config("demo_sie").parent
+    assert sorted(RECIPES) == sorted(p.stem for p in folder.glob("*.yaml") if not p.stem.startswith("_"))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "batch"),
+    [
+        ("sie", 20_105_920, 1024),
+        ("vicreg", 20_630_208, 1024),
+        ("simclr", 20_630_208, 1024),
+        ("equicaps", 18_619_712, 256),
+    ],
+)
+def test_published_recipes(name, parameters, batch) -> None:
+    # parameter counts of the published models at their default sizes
+    config = load_config(f"3diebench_{name}")
+    with torch.device("meta"):
+        method = build_method(config.method)
+    assert sum(p.numel() for p in method.parameters()) == parameters
+    assert (config.optim.lr, config.optim.weight_decay, config.data.batch_size) == (1e-3, 1e-6, batch)
+    assert config.trainer.max_epochs == 2000
+
+
+def test_defaults_and_overrides(write) -> None:
+    file = write(MINIMAL)
+    config = load_config(
+        file, ["--method.init_args.sim", "5", "--trainer.precision=32", "--optim.lr", "1e-2", "--seed=3"]
+    )
+    assert config.method.init_args["sim"] == 5.0
+    assert config.method.init_args["equi"] == 0.45
+    assert config.trainer.precision == "32"
+    assert config.optim.lr == 0.01
+    assert config.seed == 3
+    assert load_config(file, ["--method.sim", "5"]).method.init_args["sim"] == 5.0
+    assert load_config(file, ["--method.encoder.width", "16"]).method.init_args["encoder"]["width"] == 16
+
+
+def test_another_method_drops_the_arguments_of_the_first(write) -> None:
+    file = write("method: {class_path: SIE, init_args: {equi_dim: 8}}\ndata: {store: a.h5}\ntrainer: {max_steps: 3}\n")
+    config = load_config(file, ["--method", "VICReg", "--method.std", "2"])
+    assert config.method.class_path == "VICReg"
+    assert config.method.init_args["std"] == 2.0
+    assert "equi_dim" not in config.method.init_args
+
+
+def test_config_from_the_command_line_alone() -> None:
+    config = load_config(None, ["--method", "VICReg", "--data.store", "a.h5", "--trainer.max_epochs", "1"])
+    assert config.method.class_path == "VICReg"
+
+
+def test_base_file_is_under_the_recipe(write) -> None:
+    write("data: {store: base.h5, batch_size: 8}\ntrainer: {max_steps: 3, log_every: 7}\n", "_base.yaml")
+    config = load_config(write("base: _base.yaml\nmethod: {class_path: SIE}\ntrainer: {log_every: 9}\n"))
+    assert (config.data.batch_size, config.trainer.max_steps, config.trainer.log_every) == (8, 3, 9)
+
+
+def test_base_has_one_level(write) -> None:
+    write("base: other.yaml\n", "_base.yaml")
+    with pytest.raises(ConfigError, match="one level"):
+        load_config(write("base: _base.yaml\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (MINIMAL + "optim: {lrr: 1}\n", [], r"run.yaml: unknown key 'optim.lrr' \(did you mean 'optim.lr'\?\)"),
+        (MINIMAL, ["--trainer.max_step", "5"], "did you mean 'trainer.max_steps'"),
+        (MINIMAL, ["--max_steps", "5"], "did you mean 'trainer.max_steps'"),
+        (MINIMAL, ["--method.simm", "5"], "did you mean 'method.init_args.sim'"),
+        (MINIMAL, ["--method.encoder.widht", "5"], "did you mean 'method.init_args.encoder.width'"),
+        (MINIMAL, ["--method", "VICRe"], "did you mean 'VICReg'"),
+        (MINIMAL, ["--method", "no.such.Method"], "cannot import method"),
+        (MINIMAL, ["--optim.lr", "fast"], r"(?s)optim.lr.*float.*fast"),
+        (MINIMAL, ["--optim.lr", "0"], "optim.lr above 0, got 0"),
+        (MINIMAL, ["--data.batch_size", "0"], "data.batch_size of at least 1, got 0"),
+        (MINIMAL, ["--trainer.max_steps", "null"], "got neither"),
+        (MINIMAL, ["--trainer.max_steps"], "expected a value after --trainer.max_steps"),
+        (MINIMAL, ["trainer.max_steps", "3"], "expected --key value"),
+        ("method: {class_path: SIE}\n", [], "data.store"),
+        ("data: {store: a}\n", [], "expected method.class_path, one of"),
+        ("- 1\n", [], "expected a mapping"),
+        ("a: [\n", [], "not a YAML file"),
+    ],
+)
+def test_bad_configs_are_refused(write, text, overrides, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(text), overrides)
+
+
+def test_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'demo_sie'"):
+        load_config("demo_si")
+
+
+def test_method_from_elsewhere_by_import_path(write, monkeypatch, tmp_path) -> None:
+    (tmp_path / "elsewhere_method.py").write_text(
+        "from equissl.methods import VICReg\n\n\nclass Mine(VICReg):\n"
+        "    def __init__(self, extra: int = 3):\n        super().__init__()\n        self.extra = extra\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = load_config(write(MINIMAL.replace("SIE", "elsewhere_method.Mine")), ["--method.extra", "4"])
+    assert config.method.class_path == "elsewhere_method.Mine"
+    with torch.device("meta"):
+        assert build_method(config.method).extra == 4
+
+
+def test_overrides_are_yaml() -> None:
+    assert parse_overrides(["--a.b", "[1, 2]", "--a.c=x=y", "--d", "null"]) == {
+        "a": {"b": [1, 2], "c": "x=y"},
+        "d": None,
+    }
+
+
+def test_seed_decides_the_weights() -> None:
+    config = load_config("demo_vicreg", ["--method.encoder.width", "4", "--method.projector", "[8]"])
+    drawn = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        drawn.append(next(build_method(config.method).parameters()))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_only_length_and_harmless_keys_may_change() -> None:
+    old = {"trainer": {"max_steps": 5, "max_epochs": None, "threads": 1}, "data": {"workers": 0}, "seed": 0}
+    new = {"trainer": {"max_steps": 9, "max_epochs": None, "threads": 2}, "data": {"workers": 4}, "seed": 1}
+    assert changed_keys(old, new) == {"seed": (0, 1)}
+    assert changed_keys(new, old).keys() == {"seed", "trainer.max_steps"}
+
+
+def test_saved_config_is_plain_yaml(write, tmp_path) -> None:
+    save_config(load_config(write(MINIMAL)), tmp_path / "out.yaml")
+    tree = yaml.safe_load((tmp_path / "out.yaml").read_text())
+    assert tree["method"]["init_args"]["encoder"] == {
+        "name": "resnet18",
+        "width": 64,
+        "stem": "reference",
+        "options": {},
+    }
