@@ -1,0 +1,87 @@
+"""What an evaluation does, as dataclasses that the command line and YAML files read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class LinearProbeConfig:
+    """Linear classification probe on one view (protocol of SIE and EquiCaps).
+
+    Attributes:
+        epochs: one epoch draws one view of every training object.
+        steps: exact number of updates; overrides ``epochs`` where given.
+        batch_size: views per update.
+        lr: learning rate of Adam, constant, without weight decay.
+    """
+
+    epochs: int = 300
+    steps: int | None = None
+    batch_size: int = 256
+    lr: float = 1e-3
+
+
+@dataclass
+class RotationProbeConfig:
+    """MLP on the features of two views that regresses the relative quaternion (protocol of SIE and EquiCaps).
+
+    Attributes:
+        hidden: widths of the hidden layers, ReLU between them; the papers use (1024, 1024).
+        epochs: one epoch draws one ordered pair of distinct views of every training object.
+        steps: exact number of updates; overrides ``epochs`` where given.
+        batch_size: pairs per update.
+        lr: learning rate of Adam, constant, without weight decay.
+        sign: sign of the target quaternion. ``legacy`` is the published one and needs Euler latents, ``canonical`` is
+            w ≥ 0; ``auto`` takes the published one where the store allows it. The choice is written to the results.
+        val_pairs: fixed pairs per validation object, the same for every method and run.
+    """
+
+    hidden: tuple[int, ...] = (1024, 1024)
+    epochs: int = 300
+    steps: int | None = None
+    batch_size: int = 256
+    lr: float = 1e-3
+    sign: Literal["auto", "legacy", "canonical"] = "auto"
+    val_pairs: int = 20
+
+
+@dataclass
+class EvaluateConfig:
+    """Frozen features, probes and diagnostics of one run.
+
+    Attributes:
+        classification, rotation: the two probes.
+        parts: parts of the features to probe; all that the method has where None.
+        standardize: centre and scale every feature dimension with statistics of the training objects before probing,
+            the same way for every method. The published protocol probes raw features. At a constant learning rate and a
+            short budget a raw probe measures scale as much as content: a part that varies little looks invariant even
+            where a longer training would read the pose from it. Standardise when the budget is small.
+        individual: also probe the absolute pose of single views (same head, one view in).
+        batch_size: views per forward pass of the backbone.
+        workers: threads that decode views ahead of the backbone; None takes one per core beside a GPU, none on a CPU.
+        precision: arithmetic of the backbone (``bf16`` autocasts, ``auto`` does so where the device computes in it).
+        probe_precision: arithmetic of the probes' layers; weights, losses and predictions stay fp32, metrics fp64.
+        feature_dtype: how cached features are stored. float16 halves the file but loses what a nearly collapsed part
+            holds.
+        cache: keep the features in ``RUN/features`` so that a second evaluation starts from them.
+        diagnostic_batches: validation batches on which the predictor's real and ignored-action losses are compared.
+        device: ``auto`` takes a GPU where there is one.
+        seed: of probe initialisation, sampling and the fixed validation pairs.
+    """
+
+    classification: LinearProbeConfig = field(default_factory=LinearProbeConfig)
+    rotation: RotationProbeConfig = field(default_factory=RotationProbeConfig)
+    parts: list[str] | None = None
+    standardize: bool = False
+    individual: bool = False
+    batch_size: int = 256
+    workers: int | None = None
+    precision: Literal["auto", "32", "bf16"] = "32"
+    probe_precision: Literal["auto", "32", "bf16"] = "32"
+    feature_dtype: Literal["float32", "float16"] = "float32"
+    cache: bool = True
+    diagnostic_batches: int = 8
+    device: str = "auto"
+    seed: int = 0

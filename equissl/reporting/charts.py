@@ -1,0 +1,159 @@
+"""Small charts as inline SVG: sharp at any size, and coloured by the page's own style sheet in light and dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 520, 300
+LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 46
+MAX_POINTS = 160
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart: a name, a CSS colour, and points; ``dashed`` sets references apart from measurements."""
+
+    name: str
+    colour: str
+    points: Sequence[tuple[float, float]]
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One horizontal bar: a label, a CSS colour, a value and its standard error."""
+
+    label: str
+    colour: str
+    value: float
+    error: float | None = None
+    faint: bool = False
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """About ``count`` round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
+    span = high - low
+    if not math.isfinite(span) or span <= 0:
+        return [low]
+    power = 10.0 ** math.floor(math.log10(span / count))
+    step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= count)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def thin(points: Sequence[tuple[float, float]], limit: int = MAX_POINTS) -> list[tuple[float, float]]:
+    """Finite points, averaged in equal groups where there are over ``limit``: a noisy loss becomes its local mean."""
+    finite = [point for point in points if all(map(math.isfinite, point))]
+    size = -(-len(finite) // limit) if finite else 1
+    groups = (finite[i : i + size] for i in range(0, len(finite), size))
+    return [(sum(p[0] for p in g) / len(g), sum(p[1] for p in g) / len(g)) for g in groups]
+
+
+def number(value: float) -> str:
+    """Short label of a tick: 12k, 1.5M, 0.25."""
+    for scale, suffix in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= scale:
+            return f"{value / scale:g}{suffix}"
+    return f"{value:g}"
+
+
+def line_chart(series: Sequence[Series], x_label: str, y_label: str, y_zero: bool = False) -> str:
+    """Lines over a common axis. Empty string where no series has a finite point."""
+    lines = [Series(s.name, s.colour, thin(s.points), s.dashed) for s in series]
+    lines = [line for line in lines if line.points]
+    if not lines:
+        return ""
+    xs = [x for line in lines for x, _ in line.points]
+    ys = [y for line in lines for _, y in line.points]
+    x0, x1 = _span(min(xs), max(xs))
+    y0, y1 = _span(0.0 if y_zero else min(ys), max(ys), pad=0.04)
+    y0 = 0.0 if y_zero else y0
+    frame = _Frame(x0, x1, y0, y1)
+    return _svg(frame.axes(x_label, y_label) + "".join(frame.line(line) for line in lines), f"{y_label} over {x_label}")
+
+
+def bar_chart(bars: Sequence[Bar], unit: str, reference: tuple[str, float] | None = None, digits: int = 1) -> str:
+    """Horizontal bars from zero with standard-error whiskers, and a dashed line for a trivial predictor."""
+    if not bars:
+        return ""
+    row, left, right, top = 30, 148, 92, 26 if reference else 6
+    height = top + row * len(bars) + 8
+    peak = max([b.value + (b.error or 0.0) for b in bars] + ([reference[1]] if reference else [])) or 1.0
+
+    def x(value: float) -> float:
+        return left + (WIDTH - left - right) * value / peak
+
+    parts = []
+    for index, bar in enumerate(bars):
+        middle = top + row * index + row / 2
+        parts.append(
+            f'<rect x="{left}" y="{middle - 8:.1f}" width="{max(1.0, x(bar.value) - left):.1f}" height="16" rx="3" '
+            f'fill="{bar.colour}" opacity="{0.45 if bar.faint else 0.9}"/>'
+            f'<text x="{left - 10}" y="{middle + 4:.1f}" text-anchor="end">{escape(bar.label)}</text>'
+        )
+        end = bar.value
+        if bar.error:
+            end += bar.error
+            parts.append(f'<path d="M{x(bar.value - bar.error):.1f} {middle:.1f}H{x(end):.1f}" stroke="var(--ink)"/>')
+        text = f"{bar.value:.{digits}f}{unit}" + (f" ± {bar.error:.{digits}f}" if bar.error else "")
+        parts.append(f'<text class="value" x="{WIDTH - 4}" y="{middle + 4:.1f}" text-anchor="end">{text}</text>')
+    if reference:
+        name, value = reference
+        parts.append(
+            f'<path d="M{x(value):.1f} {top - 4}V{height - 6}" stroke="var(--soft)" stroke-dasharray="4 4"/>'
+            f'<text x="{x(value):.1f}" y="{top - 10}" text-anchor="{"end" if x(value) > WIDTH / 2 else "start"}">'
+            f"{escape(name)} {value:.{digits}f}{unit}</text>"
+        )
+    return _svg("".join(parts), ", ".join(bar.label for bar in bars), height)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    x0: float
+    x1: float
+    y0: float
+    y1: float
+
+    def x(self, value: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * (value - self.x0) / (self.x1 - self.x0)
+
+    def y(self, value: float) -> float:
+        return TOP + (HEIGHT - TOP - BOTTOM) * (self.y1 - value) / (self.y1 - self.y0)
+
+    def axes(self, x_label: str, y_label: str) -> str:
+        rows = "".join(
+            f'<path class="gridline" d="M{LEFT} {self.y(t):.1f}H{WIDTH - RIGHT}"/>'
+            f'<text x="{LEFT - 8}" y="{self.y(t) + 4:.1f}" text-anchor="end">{number(t)}</text>'
+            for t in ticks(self.y0, self.y1)
+        )
+        columns = "".join(
+            f'<text x="{self.x(t):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{number(t)}</text>'
+            for t in ticks(self.x0, self.x1, 6)
+        )
+        middle = (TOP + HEIGHT - BOTTOM) / 2
+        return (
+            f'{rows}{columns}<path class="axis" d="M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>'
+            f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>'
+            f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+        )
+
+    def line(self, series: Series) -> str:
+        path = "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in series.points)
+        dash = ' stroke-dasharray="5 4"' if series.dashed else ""
+        return (
+            f'<path d="M{path}" fill="none" stroke="{series.colour}" stroke-width="2" stroke-linejoin="round"{dash}>'
+            f"<title>{escape(series.name)}</title></path>"
+        )
+
+
+def _span(low: float, high: float, pad: float = 0.0) -> tuple[float, float]:
+    if high <= low:
+        return low - 0.5, high + 0.5
+    return low - pad * (high - low), high + pad * (high - low)
+
+
+def _svg(content: str, label: str, height: float = HEIGHT) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(label)}">{content}</svg>'

@@ -1,0 +1,64 @@
+"""What the report needs of run folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from equissl.reporting import table
+from equissl.reporting.style import assign_colours
+
+Curves = Mapping[str, Sequence[tuple[float, float]]]
+PARTS = (("all", ""), ("inv", " · inv"), ("equi", " · equi"))  # part, and what its rows and bars are called
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the page needs of one run folder."""
+
+    name: str
+    colour: str
+    results: dict[str, Any]
+    curves: Curves
+    errors: dict[str, np.ndarray]
+    config: str
+
+
+def load_runs(run_dirs: Sequence[str | Path]) -> list[Run]:
+    """Reads results, curves and errors of every run folder."""
+    if not run_dirs:
+        raise ValueError("expected at least one run folder, got none")
+    folders = [Path(folder) for folder in run_dirs]
+    for folder in folders:
+        if not (folder / "results.json").is_file():
+            raise FileNotFoundError(f"{folder} holds no results.json; make it with: equissl evaluate {folder}")
+    results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in folders]
+    names = table.names(results)
+    colours = assign_colours(names)
+    return [
+        Run(name, colours[name], result, _load_curves(folder), _load_errors(folder), _read(folder / "config.yaml"))
+        for name, result, folder in zip(names, results, folders, strict=True)
+    ]
+
+
+def _load_curves(folder: Path) -> Curves:
+    from equissl.training import read_metrics
+
+    return read_metrics(folder) if (folder / "metrics.csv").is_file() else {}
+
+
+def _load_errors(folder: Path) -> dict[str, np.ndarray]:
+    path = folder / "eval.npz"
+    if not path.is_file():
+        return {}
+    with np.load(path) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

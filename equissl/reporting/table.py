@@ -1,0 +1,121 @@
+"""The results of several runs as one plain-text table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, the results key it shows, the factor to its unit, its decimals, and which direction is better."""
+
+    heading: str
+    key: str
+    scale: float = 1.0
+    digits: int = 1
+    best: str = ""  # "max", "min" or no winner
+
+
+COLUMNS = (
+    Column("top-1 %", "classification/all/top1", 100, 1, "max"),
+    Column("top-1 % inv", "classification/inv/top1", 100, 1, "max"),
+    Column("rot. mean °", "rotation/mean_deg/all", 1, 1, "min"),
+    Column("mean ° equi", "rotation/mean_deg/equi", 1, 1, "min"),
+    Column("median °", "rotation/median_deg/all", 1, 1, "min"),
+    Column("R² uniform", "rotation/r2_uniform/all", 1, 3, "max"),
+    Column("R² global", "rotation/r2_global/all", 1, 3, "max"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; ``baseline`` marks what needs no learning."""
+
+    name: str
+    values: tuple[float | None, ...]
+    errors: tuple[float | None, ...]
+    baseline: bool = False
+
+
+def names(results: Sequence[Results]) -> list[str]:
+    """The method of each run, with the run's folder behind it where a method occurs twice."""
+    methods = [str(result["method"]) for result in results]
+    return [
+        f"{method} ({result['run']})" if methods.count(method) > 1 else method
+        for method, result in zip(methods, results, strict=True)
+    ]
+
+
+def rows(results: Sequence[Results]) -> list[Row]:
+    """One row per run, then the constant predictor's and the chance level's for every store among them.
+
+    Raises:
+        ValueError: for no results, or results without the scores of the constant predictor.
+    """
+    if not results:
+        raise ValueError("expected the results of at least one run, got none")
+    table = [
+        Row(name, tuple(_value(result, column) for column in COLUMNS), tuple(_error(result, c) for c in COLUMNS))
+        for name, result in zip(names(results), results, strict=True)
+    ]
+    stores = list(dict.fromkeys(str(result["store"]) for result in results))
+    for store in stores:
+        result = next(item for item in results if str(item["store"]) == store)
+        suffix = f" ({store})" if len(stores) > 1 else ""
+        table += [_baseline(f"constant predictor{suffix}", result), _guess(f"chance{suffix}", result)]
+    return table
+
+
+def _value(result: Results, column: Column) -> float | None:
+    value = result.get(column.key)
+    return None if value is None else column.scale * value
+
+
+def _error(result: Results, column: Column) -> float | None:
+    key = column.key.replace("/top1", "/top1_se").replace("/mean_deg/", "/mean_deg_se/")
+    value = result.get(key) if key != column.key else None
+    return None if value is None else column.scale * value
+
+
+def _baseline(name: str, result: Results) -> Row:
+    if "rotation/mean_deg/constant" not in result:
+        raise ValueError(f"expected 'rotation/mean_deg/constant' in the results of {result.get('run')}, it is missing")
+    keys = [column.key.rsplit("/", 1)[0] + "/constant" for column in COLUMNS]
+    scores = [
+        result.get(key) if column.key.endswith("/all") else None for key, column in zip(keys, COLUMNS, strict=True)
+    ]
+    scores[0] = 100 * result["classification/majority"]
+    return Row(name, tuple(scores), (None,) * len(COLUMNS), baseline=True)
+
+
+def _guess(name: str, result: Results) -> Row:
+    chance = 100 * result["classification/chance"]
+    return Row(name, (chance, *(None,) * (len(COLUMNS) - 1)), (None,) * len(COLUMNS), baseline=True)
+
+
+def cell(value: float | None, column: Column) -> str:
+    """A number with the column's decimals, or a dash."""
+    return "–" if value is None else f"{value:.{column.digits}f}"
+
+
+def format_table(results: Sequence[Results]) -> str:
+    """Plain-text table: one row per run, with the constant predictor and chance beneath.
+
+    ``inv`` and ``equi`` columns stay empty for methods that do not split their features; the constant predictor's top-1
+    is that of always naming the most frequent training class.
+    """
+    lines = [["method", *(column.heading for column in COLUMNS)]]
+    table = rows(results)
+    lines += [[row.name, *(cell(v, c) for v, c in zip(row.values, COLUMNS, strict=True))] for row in table]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = [
+        "  ".join([line[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    ]
+    rule = "-" * len(text[0])
+    learned = sum(not row.baseline for row in table)
+    return "\n".join([text[0], rule, *text[1 : 1 + learned], rule, *text[1 + learned :]])

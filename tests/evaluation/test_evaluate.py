@@ -1,0 +1,116 @@
+"""From a run folder to results.json, on tiny runs of real methods."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from equissl.datasets.synthetic import write_synthetic_store
+from equissl.evaluation import EvaluateConfig, LinearProbeConfig, RotationProbeConfig, evaluate
+from equissl.reporting import format_table, write_report
+from equissl.training import load_method, pretrain
+from equissl.training.configfile import resolve_config
+
+METHODS = {
+    "vicreg": ("VICReg", {"projector": [16, 16]}),
+    "sie": ("SIE", {"projector": [16, 16]}),
+    "equicaps": ("EquiCaps", {"image_size": 16, "capsules": 4}),
+}
+
+
+def settings(**kw) -> EvaluateConfig:
+    rotation = RotationProbeConfig(hidden=(16,), steps=20, val_pairs=4)
+    return EvaluateConfig(rotation=rotation, classification=LinearProbeConfig(steps=20), **kw)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("runs")
+    store = write_synthetic_store(root / "views.h5", objects=32, views=4, size=16)
+    for name, (method, arguments) in METHODS.items():
+        encoder = {"name": "resnet18", "width": 4, "stem": "small"}
+        config = {
+            "method": {"class_path": method, "init_args": {"encoder": encoder, **arguments}},
+            "data": {"store": str(store), "batch_size": 8},
+            "trainer": {"max_steps": 3, "log_every": 1, "tensorboard": False, "threads": 1, "precision": "32"},
+            "collapse": {"every": 1},
+        }
+        pretrain(resolve_config(config), root / name)
+        evaluate(root / name, settings())
+    return [root / name for name in METHODS]
+
+
+def results(run: Path) -> dict:
+    return json.loads((run / "results.json").read_text())
+
+
+def test_results_are_flat_and_hold_scores_baselines_and_diagnostics(runs: list[Path]) -> None:
+    vicreg, sie, equicaps = map(results, runs)
+    assert vicreg["method"] == "VICReg" and vicreg["views_seen"] == 3 * 8 * 2
+    assert vicreg["classification/chance"] == 0.25
+    assert not any(isinstance(value, dict) for value in vicreg.values())
+    assert list(vicreg) == sorted(vicreg)
+    for part in ("all", "inv", "equi"):
+        for key in (f"classification/{part}/top1", f"rotation/r2_uniform/{part}", f"collapse/rankme/{part}"):
+            assert (key in vicreg) == (part == "all") and key in sie and key in equicaps
+    assert "predictor/equivariance_ignored_action" in sie and "predictor/equivariance" in equicaps
+    assert not any(key.startswith("predictor/") for key in vicreg)
+    assert (
+        sie["rotation/mean_deg/constant"]
+        == equicaps["rotation/mean_deg/constant"]
+        == vicreg["rotation/mean_deg/constant"]
+    )
+
+
+def test_saved_errors_are_those_of_the_scores(runs: list[Path]) -> None:
+    with np.load(runs[1] / "eval.npz") as errors:
+        assert set(errors.files) == {"all", "inv", "equi", "constant", "identity"}
+        for part in errors.files:
+            assert errors[part].mean() == pytest.approx(results(runs[1])[f"rotation/mean_deg/{part}"], rel=1e-5)
+
+
+def test_evaluating_again_gives_the_same_numbers_from_the_cache(runs: list[Path]) -> None:
+    before = results(runs[1])
+    caches = {path.name: path.stat().st_mtime_ns for path in (runs[1] / "features").iterdir()}
+    assert set(caches) == {"train.h5", "val.h5"}
+    again = evaluate(runs[1], settings())
+    assert {key: value for key, value in again.items() if key != "seconds"} == {
+        key: value for key, value in before.items() if key != "seconds"
+    }
+    assert {path.name: path.stat().st_mtime_ns for path in (runs[1] / "features").iterdir()} == caches
+
+
+def test_evaluation_leaves_the_checkpoint_alone(runs: list[Path]) -> None:
+    checkpoint = runs[0] / "checkpoints" / "last.ckpt"
+    before = checkpoint.read_bytes()
+    method, _ = load_method(runs[0])
+    evaluate(runs[0], settings(cache=False))
+    after, _ = load_method(runs[0])
+    assert checkpoint.read_bytes() == before
+    assert all(torch.equal(value, after.state_dict()[key]) for key, value in method.state_dict().items())
+
+
+def test_a_store_without_validation_objects_is_an_error(runs: list[Path], tmp_path: Path) -> None:
+    store = write_synthetic_store(tmp_path / "train_only.h5", objects=8, views=2, size=16, val_fraction=0.0)
+    with pytest.raises(ValueError, match="val"):
+        evaluate(runs[0], settings(cache=False), store=store)
+
+
+def test_table_and_page_of_real_runs(runs: list[Path], tmp_path: Path) -> None:
+    text = format_table([results(run) for run in runs])
+    assert [line.split("  ")[0] for line in text.splitlines()[2:5]] == ["VICReg", "SIE", "EquiCaps"]
+    page = write_report(runs, tmp_path / "report.html").read_text()
+    for expected in (
+        "VICReg",
+        "EquiCaps · equi",
+        "constant predictor",
+        "wrong action / right",
+        "Online class probe",
+        "data:image/png",
+    ):
+        assert expected in page
+    assert "http://" not in page and "https://" not in page and "<script" not in page and "$" not in page

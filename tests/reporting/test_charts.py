@@ -1,0 +1,67 @@
+"""SVG charts: geometry of the marks, and what they leave out."""
+
+from __future__ import annotations
+
+import math
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from equissl.reporting.charts import MAX_POINTS, Bar, Series, bar_chart, line_chart, number, thin, ticks
+from equissl.reporting.figures import cumulative
+from equissl.reporting.style import LIGHT, assign_colours
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 100, [0, 20, 40, 60, 80, 100]), (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (3, 3, [3]), (-7, 12, [-5, 0, 5, 10])],
+)
+def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == expected
+
+
+def test_numbers_are_short() -> None:
+    assert [number(v) for v in (0, 0.25, 1500, 2e6)] == ["0", "0.25", "1.5k", "2M"]
+
+
+def test_long_curves_keep_their_mean_and_lose_what_is_not_finite() -> None:
+    points = [(float(x), math.sin(x)) for x in range(1000)] + [(1000.0, math.nan)]
+    few = thin(points)
+    assert len(few) <= MAX_POINTS
+    assert np.mean([y for _, y in few]) == pytest.approx(np.mean([y for _, y in points[:-1]]), abs=0.02)
+    assert thin(points[:5]) == points[:5]
+
+
+def test_lines_go_through_their_points() -> None:
+    svg = line_chart([Series("a<b", "red", [(0, 0), (1, 10), (2, 5)])], "x & y", "value")
+    ElementTree.fromstring(svg)  # well formed, so names are escaped
+    path = re.search(r'd="M([^"]+)" fill="none"', svg).group(1)
+    xs, ys = zip(*(map(float, point.split()) for point in path.split("L")), strict=True)
+    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.11)
+    assert (ys[0] - ys[2]) == pytest.approx((ys[0] - ys[1]) / 2, abs=0.11)
+
+
+def test_nothing_to_draw_gives_no_chart() -> None:
+    assert line_chart([Series("a", "red", [(0, math.nan)])], "x", "y") == ""
+    assert line_chart([], "x", "y") == bar_chart([], "°") == ""
+
+
+def test_bars_have_the_length_of_their_values() -> None:
+    svg = bar_chart([Bar("a", "red", 50.0), Bar("b", "blue", 25.0, 5.0)], "°", ("constant", 60.0))
+    ElementTree.fromstring(svg)
+    a, b = (float(w) for w in re.findall(r'<rect [^>]*width="([\d.]+)" height', svg))
+    assert a == pytest.approx(2 * b, abs=0.2)
+    assert "25.0° ± 5.0" in svg and "constant 60.0°" in svg
+
+
+def test_cumulative_shares() -> None:
+    curve = dict(cumulative(np.array([0.0, 10.0, 90.0, 180.0])))
+    assert (curve[0], curve[10], curve[85], curve[90], curve[180]) == (25, 50, 50, 75, 100)
+
+
+def test_a_method_has_one_colour_in_every_report() -> None:
+    assert assign_colours(["SIE", "Mine"])["SIE"] == assign_colours(["VICReg", "SIE"])["SIE"]
+    many = assign_colours(["EquiCaps", *(f"run {i}" for i in range(len(LIGHT) - 1))])
+    assert len(set(many.values())) == len(LIGHT)
