@@ -1,0 +1,95 @@
+"""Where mesh bytes come from: a folder or a zip archive, with a fingerprint per file for the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import zipfile
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Files(Protocol):
+    """Read access by relative POSIX path. ``None`` means that the file does not exist."""
+
+    location: str
+
+    def read(self, path: str) -> bytes | None: ...
+
+    def fingerprint(self, path: str) -> str:
+        """Text that changes with the file's content; ``"absent"`` for a file that does not exist."""
+        ...
+
+
+class FolderFiles:
+    """Files below a folder, found without regard to case when the exact name is absent."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self.location = str(self.root.resolve())
+
+    def _find(self, path: str) -> Path | None:
+        file = self.root / path
+        if file.is_file():
+            return file
+        if not file.parent.is_dir():
+            return None
+        return next((f for f in sorted(file.parent.iterdir()) if f.name.lower() == file.name.lower()), None)
+
+    def read(self, path: str) -> bytes | None:
+        file = self._find(path)
+        return None if file is None else file.read_bytes()
+
+    def fingerprint(self, path: str) -> str:
+        data = self.read(path)
+        return "absent" if data is None else hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+class ZipFiles:
+    """Members of a zip archive, opened at first use and never carried across processes.
+
+    The fingerprint is the member's CRC-32 and size from the archive's directory, so that nothing is inflated to check a
+    cached mesh.
+    """
+
+    def __init__(self, archive: Path | str) -> None:
+        self.archive = Path(archive)
+        self.location = self.archive.name
+        self._zip: zipfile.ZipFile | None = None
+        self._names: dict[str, zipfile.ZipInfo] = {}
+
+    def _info(self, path: str) -> zipfile.ZipInfo | None:
+        if self._zip is None:
+            self._zip = zipfile.ZipFile(self.archive)
+            self._names = {info.filename.lower(): info for info in self._zip.infolist()}
+        return self._names.get(posixpath.normpath(path).lower())
+
+    def read(self, path: str) -> bytes | None:
+        info = self._info(path)
+        if info is None:
+            return None
+        assert self._zip is not None
+        return self._zip.read(info)
+
+    def fingerprint(self, path: str) -> str:
+        info = self._info(path)
+        return "absent" if info is None else f"{info.CRC:08x}-{info.file_size}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"archive": self.archive, "location": self.location, "_zip": None, "_names": {}}
+
+
+class RecordingFiles:
+    """Passes reads on and remembers the fingerprint of every path asked for, absent ones too."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.location = files.location
+        self.used: dict[str, str] = {}
+
+    def read(self, path: str) -> bytes | None:
+        self.used[path] = self.files.fingerprint(path)
+        return self.files.read(path)
+
+    def fingerprint(self, path: str) -> str:
+        return self.files.fingerprint(path)

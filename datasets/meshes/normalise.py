@@ -1,0 +1,73 @@
+"""Checks and the normalisation of 3DIEBench: bounding box centred at the origin, unit diagonal, z up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from equissl.datasets.meshes.mesh import Mesh, MeshError
+
+#: What Blender's importer does with a y-up file, and so what 3DIEBench did with ShapeNet: (x, y, z) -> (x, -z, y).
+#: ShapeNet's objects look along -z in their files, hence along +y, towards the scene's camera, afterwards.
+Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+
+
+def rotate_mesh(mesh: Mesh, matrix: np.ndarray) -> Mesh:
+    """Turn positions and normals by a 3x3 rotation (active, column vectors)."""
+    turned = matrix.astype(np.float32).T
+    normals = None if mesh.corner_normals is None else mesh.corner_normals @ turned
+    return replace(mesh, vertices=mesh.vertices @ turned, corner_normals=normals)
+
+
+def check_faces(mesh: Mesh) -> None:
+    """Raise MeshError, naming the mesh, where it has no faces or they use vertices that do not exist."""
+    if len(mesh.faces) == 0 or len(mesh.vertices) == 0:
+        raise MeshError(f"{mesh.name}: empty mesh ({len(mesh.vertices)} vertices, {len(mesh.faces)} faces)")
+    if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
+        span = f"{mesh.faces.min()}..{mesh.faces.max()}"
+        raise MeshError(f"{mesh.name}: face indices {span} lie outside the {len(mesh.vertices)} vertices")
+
+
+def check_positions(mesh: Mesh) -> None:
+    """Raise MeshError, naming the mesh, where a position is not finite or all positions are the same."""
+    if not np.isfinite(mesh.vertices).all():
+        bad = int((~np.isfinite(mesh.vertices)).any(axis=1).sum())
+        raise MeshError(f"{mesh.name}: {bad} of {len(mesh.vertices)} vertices are not finite")
+    if not np.ptp(mesh.vertices, axis=0).max() > 0:
+        raise MeshError(f"{mesh.name}: all vertices coincide, the bounding box has no extent")
+
+
+def compact_mesh(mesh: Mesh) -> Mesh:
+    """Drop vertices and materials that no face uses, and texture coordinates where no used material has a texture."""
+    used, faces = np.unique(mesh.faces, return_inverse=True)
+    used_materials, face_material = np.unique(mesh.face_material, return_inverse=True)
+    materials = tuple(mesh.materials[i] for i in used_materials)
+    return replace(
+        mesh,
+        vertices=mesh.vertices[used],
+        faces=faces.reshape(-1, 3).astype(np.int32),
+        face_material=face_material.reshape(-1).astype(np.int32),
+        corner_uv=mesh.corner_uv if any(m.texture is not None for m in materials) else None,
+        materials=materials,
+    )
+
+
+def normalise_mesh(mesh: Mesh) -> Mesh:
+    """Centre the bounding box at the origin and scale its diagonal to 1; checks the mesh first.
+
+    Vertices that no face uses are dropped and do not count towards the box.
+
+    Raises:
+        MeshError: For an empty mesh, values that are not finite, or no extent.
+    """
+    check_faces(mesh)
+    mesh = compact_mesh(mesh)
+    check_positions(mesh)
+    low, high = mesh.bounds.astype(np.float64)
+    diagonal = float(np.linalg.norm(high - low))
+    # the tiniest extents overflow 1 / diagonal, and huge ones overflow the squares under the root
+    if not np.isfinite(diagonal) or diagonal < 1e-30:
+        raise MeshError(f"{mesh.name}: bounding-box diagonal {diagonal} cannot be scaled to 1")
+    vertices = (mesh.vertices.astype(np.float64) - (low + high) / 2) / diagonal
+    return replace(mesh, vertices=vertices.astype(np.float32))

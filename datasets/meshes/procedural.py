@@ -1,0 +1,98 @@
+"""Endless parametric objects of everyday classes, named and oriented as the real ones of ``sweethome3d``."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from equissl.datasets.meshes import (
+    shapes_devices,
+    shapes_figures,
+    shapes_fixtures,
+    shapes_furniture,
+    shapes_house,
+    shapes_nature,
+    shapes_seating,
+    shapes_storage,
+    shapes_tableware,
+    shapes_tools,
+)
+from equissl.datasets.meshes.builder import Builder
+from equissl.datasets.meshes.mesh import Mesh
+from equissl.datasets.meshes.source import MeshEntry, MeshSourceError, choose_classes
+
+SHAPES: dict[str, Callable[[Builder], None]] = {
+    "bed": shapes_furniture.bed,
+    "bookcase_shelf": shapes_storage.bookcase_shelf,
+    "bottle": shapes_tableware.bottle,
+    "cabinet": shapes_storage.cabinet,
+    "car": shapes_figures.car,
+    "chair": shapes_seating.chair,
+    "cup_glass": shapes_tableware.cup_glass,
+    "door": shapes_house.door,
+    "electronics": shapes_devices.electronics,
+    "hand_tool": shapes_tools.hand_tool,
+    "lamp": shapes_fixtures.lamp,
+    "oven_stove": shapes_storage.oven_stove,
+    "person": shapes_figures.person,
+    "plant": shapes_nature.plant,
+    "plug_switch": shapes_fixtures.plug_switch,
+    "radiator": shapes_fixtures.radiator,
+    "railing_column": shapes_fixtures.railing_column,
+    "sofa": shapes_seating.sofa,
+    "table": shapes_furniture.table,
+    "tree": shapes_nature.tree,
+    "window": shapes_house.window,
+}
+PROCEDURAL_CLASSES = tuple(SHAPES)
+
+
+def make_object(class_name: str, instance: int, seed: int = 0) -> Mesh:
+    """Build one object, the same for the same arguments: normalised, upright, its front along +y."""
+    stream = np.random.SeedSequence([seed, zlib.crc32(class_name.encode()), instance])
+    builder = Builder(np.random.default_rng(stream))
+    SHAPES[class_name](builder)
+    return builder.mesh(_name(class_name, instance, seed))
+
+
+def _name(class_name: str, instance: int, seed: int) -> str:
+    return f"{class_name}/procedural-{seed}-{instance:06d}"
+
+
+class ProceduralSource:
+    """``num_objects`` parametric objects, the classes in turn.
+
+    Instance n of a class does not depend on the number of objects nor on the other classes.
+
+    Args:
+        num_objects: How many.
+        seed: Of all shapes.
+        classes: Only these; all by default.
+    """
+
+    name = "procedural"
+
+    def __init__(self, num_objects: int, seed: int = 0, classes: Sequence[str] | None = None) -> None:
+        if num_objects < 1:
+            raise MeshSourceError(f"the number of objects must be at least 1, got {num_objects}")
+        self.classes = choose_classes(PROCEDURAL_CLASSES, classes, self.name)
+        self.num_objects, self.seed = num_objects, seed
+
+    def __len__(self) -> int:
+        return self.num_objects
+
+    def entry(self, index: int) -> MeshEntry:
+        instance, label = self._locate(index)
+        name = _name(self.classes[label], instance, self.seed)
+        return MeshEntry(name, label, self.name, licence="CC0", creator="equissl")
+
+    def load(self, index: int) -> Mesh:
+        instance, label = self._locate(index)
+        return make_object(self.classes[label], instance, self.seed)
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < self.num_objects:
+            raise IndexError(f"object {index} of {self.num_objects} in {self.name}")
+        return divmod(index, len(self.classes))
