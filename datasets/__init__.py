@@ -1,0 +1,28 @@
+"""View stores: built from meshes, read in batches."""
+
+from __future__ import annotations
+
+from equissl.datasets.batch import ViewBatch
+from equissl.datasets.latents import sample_latents
+from equissl.datasets.loader import ViewDataset, ViewLoader, iterate_views, make_batch, view_loader
+from equissl.datasets.schema import Latent, LatentSchema, threediebench_schema, threediebench_t_schema
+from equissl.datasets.split import split_objects
+from equissl.datasets.store import StoreError, ViewStore, write_store
+
+__all__ = [
+    "Latent",
+    "LatentSchema",
+    "StoreError",
+    "ViewBatch",
+    "ViewDataset",
+    "ViewLoader",
+    "ViewStore",
+    "iterate_views",
+    "make_batch",
+    "sample_latents",
+    "split_objects",
+    "threediebench_schema",
+    "threediebench_t_schema",
+    "view_loader",
+    "write_store",
+]

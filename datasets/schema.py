@@ -77,3 +77,9 @@ def threediebench_schema(rotation_range: tuple[float, float, float] = (math.pi /
             Latent("light_hue", "hue", 0.0, 1.0, circular=True),
         )
     )
+
+
+def threediebench_t_schema(rotation_range: tuple[float, float, float] = (math.pi / 2,) * 3) -> LatentSchema:
+    """The ten latents of 3DIEBench-T: the seven of 3DIEBench, then the translation in the object's own frame."""
+    translations = tuple(Latent(name, "unit", -0.5, 0.5) for name in TRANSLATION)
+    return LatentSchema((*threediebench_schema(rotation_range).latents, *translations))

@@ -1,0 +1,60 @@
+"""The folder layout of 3DIEBench: names, and what a folder must look like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SPLIT_FILES = ("train_images.npy", "train_labels.npy", "val_images.npy", "val_labels.npy")
+CLASSES_FILE, OBJECTS_FILE, PROVENANCE_FILE = "classes.tsv", "objects.tsv", "provenance.json"
+OBJECT_COLUMNS = ("folder", "index", "name", "source", "licence", "creator")
+
+_EXPECTED = """\
+  FOLDER/
+    train_images.npy  train_labels.npy  val_images.npy  val_labels.npy   (or in a folder given as `index`)
+    CLASS/            for example 02691156; labels follow the ascending order of these names
+      OBJECT/
+        image_0.jpg   latent_0.npy      (float64, 7 values, or 10 with a translation)
+        image_1.jpg   latent_1.npy      ..."""
+
+
+class FolderError(ValueError):
+    """A folder that is not of the 3DIEBench layout; the message says what was expected and what was found."""
+
+
+def wrong_folder(folder: Path, problem: str) -> FolderError:
+    """An error that shows the expected tree beside what ``folder`` holds."""
+    return FolderError(f"{problem}\nexpected:\n{_EXPECTED}\nfound in {folder}:\n{describe_folder(folder)}")
+
+
+def describe_folder(folder: Path, limit: int = 8) -> str:
+    """The first entries of a folder, two levels deep."""
+    if not folder.is_dir():
+        return "  a file" if folder.exists() else "  nothing: it does not exist"
+    lines = []
+    entries = sorted(folder.iterdir())
+    for entry in entries[:limit]:
+        inner = [e.name for e in sorted(entry.iterdir())[:3]] if entry.is_dir() else []
+        lines.append(
+            f"  {entry.name}{'/' if entry.is_dir() else ''}" + (f"  ({', '.join(inner)}, ...)" if inner else "")
+        )
+    if len(entries) > limit:
+        lines.append(f"  ... and {len(entries) - limit} more")
+    return "\n".join(lines) or "  nothing: it is empty"
+
+
+def write_table(path: Path, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """A tab-separated file with a header; tabs and newlines in values become spaces."""
+    clean = [[str(value).replace("\t", " ").replace("\n", " ") for value in row] for row in (columns, *rows)]
+    path.write_text("".join("\t".join(row) + "\n" for row in clean), encoding="utf-8")
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Rows of a file that :func:`write_table` wrote.
+
+    Raises:
+        FolderError: for other columns.
+    """
+    header, *lines = path.read_text(encoding="utf-8").split("\n")
+    if tuple(header.split("\t")) != columns:
+        raise FolderError(f"expected columns {columns} in {path}, found {tuple(header.split(chr(9)))}")
+    return [dict(zip(columns, line.split("\t"), strict=True)) for line in lines if line]

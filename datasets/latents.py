@@ -1,0 +1,32 @@
+"""Drawing the latents of views."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from equissl.datasets.schema import LatentSchema
+
+
+def sample_latents(schema: LatentSchema, seed: int, object_index: int, num_views: int) -> np.ndarray:
+    """Latents of all views of one object: independent and uniform in the ranges of ``schema``.
+
+    Each view has its own ``SeedSequence([seed, object, view])``, so any view can be made again alone, in any order and
+    on any worker, and more views leave the earlier ones as they are.
+
+    Args:
+        schema: names and ranges of the L latents.
+        seed: of the dataset.
+        object_index: the object's position in its mesh source.
+        num_views: V.
+
+    Returns:
+        (V, L) float64.
+    """
+    unit = np.array([sample_unit(seed, object_index, view, len(schema)) for view in range(num_views)])
+    low, high = (np.array([getattr(latent, end) for latent in schema.latents]) for end in ("low", "high"))
+    return low + (high - low) * unit.reshape(num_views, len(schema))
+
+
+def sample_unit(seed: int, object_index: int, view: int, count: int) -> np.ndarray:
+    """(count,) float64, uniform in [0, 1), of one view."""
+    return np.random.default_rng(np.random.SeedSequence([seed, object_index, view])).random(count)

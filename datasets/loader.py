@@ -1,0 +1,264 @@
+"""From a view store to batches."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from equissl.datasets.batch import ViewBatch
+from equissl.datasets.sampling import choose_views, epoch_order
+from equissl.datasets.schema import ROTATION, TRANSLATION
+from equissl.datasets.store import ViewStore
+from equissl.geometry import euler_to_rotmat
+
+Address = tuple[int, int]  # (epoch, index)
+
+
+def make_batch(store: ViewStore, objects: np.ndarray, views: np.ndarray) -> ViewBatch:
+    """The batch of given views.
+
+    Args:
+        store: where they are.
+        objects: (B,) object indices.
+        views: (B, V) view indices of each object.
+
+    Returns:
+        Images uint8 (B, V, 3, S, S), channels last in memory; rotations computed in float64 and kept, like the
+        latents, as float32.
+    """
+    objects, views = np.asarray(objects), np.asarray(views)
+    latents = torch.from_numpy(store.latents[objects[:, None], views])
+    images = store.read_images((objects[:, None] * store.num_views + views).ravel())
+    moves = set(TRANSLATION) <= set(store.schema.names)
+    return ViewBatch(
+        images=images.view(*views.shape, *images.shape[1:]),
+        rotations=euler_to_rotmat(latents[..., store.schema.columns(*ROTATION)]).float(),
+        latents=latents.float(),
+        labels=torch.from_numpy(store.labels[objects]),
+        schema=store.schema,
+        translations=latents[..., store.schema.columns(*TRANSLATION)].float() if moves else None,
+        objects=torch.from_numpy(objects),
+        views=torch.from_numpy(views),
+    )
+
+
+class ViewDataset(Dataset):
+    """Objects of one split, each item V distinct ordered views of one object.
+
+    Items are addressed by (epoch, index): the same address gives the same views in any order, process and worker.
+
+    Args:
+        store: a store or its path.
+        split: ``train``, ``val``, or None for all objects.
+        views: V.
+        seed: of the choice of views.
+
+    Raises:
+        ValueError: when V is larger than the views stored, or the split holds no objects.
+        StoreError: see :class:`ViewStore`.
+    """
+
+    def __init__(
+        self, store: ViewStore | Path | str, split: str | None = "train", views: int = 2, seed: int = 0
+    ) -> None:
+        self.store = store if isinstance(store, ViewStore) else ViewStore(store)
+        self.split, self.views, self.seed = split, views, seed
+        if not 1 <= views <= self.store.num_views:
+            stored = self.store.num_views
+            raise ValueError(
+                f"expected 1 to {stored} views (stored per object in {self.store.path}), got views={views}"
+            )
+        self.objects = self.store.select(split)
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def __getitem__(self, address: Address) -> ViewBatch:
+        """One item, as a batch of one."""
+        return self.__getitems__([address])
+
+    def __getitems__(self, addresses: Sequence[Address]) -> ViewBatch:
+        """The batch of items at ``addresses``, a list of (epoch, index)."""
+        epochs, indices = np.asarray(addresses, dtype=np.int64).T
+        return make_batch(self.store, self.objects[indices], self.choose_views(epochs, indices))
+
+    def choose_views(self, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """(B, V) views of the items at (``epochs``, ``indices``)."""
+        return choose_views(self.seed, epochs, indices, self.views, self.store.num_views)
+
+
+class ViewLoader:
+    """Yields one epoch of :class:`ViewBatch` each time it is iterated, then moves on to the next epoch.
+
+    All ranks share one order of the objects. Batch k of the run is one slice of ``batch_size · world_size`` objects, of
+    which each rank takes its part: together the ranks see exactly the batch that one process with the whole batch size
+    would see, and all see equally many.
+
+    Args:
+        dataset: what to load.
+        batch_size: objects a rank takes per batch.
+        workers: processes that read ahead; 0 reads in this process.
+        shuffle: a new order each epoch, from (dataset seed, epoch).
+        rank, world_size: this process among all.
+        drop_last: leave out the last, smaller batch. Kept, it is filled up from the start of the order to a multiple of
+            ``world_size``.
+        pin_memory: page-locked batches for faster copies to a GPU.
+
+    Raises:
+        ValueError: when not even one batch would come.
+    """
+
+    def __init__(
+        self,
+        dataset: ViewDataset,
+        batch_size: int,
+        workers: int = 0,
+        shuffle: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = True,
+        pin_memory: bool = False,
+    ) -> None:
+        if batch_size < 1 or workers < 0 or not 0 <= rank < world_size:
+            got = f"batch_size={batch_size}, workers={workers}, rank={rank}, world_size={world_size}"
+            raise ValueError(f"expected batch_size >= 1, workers >= 0 and 0 <= rank < world_size, got {got}")
+        self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
+        self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
+        if not len(self):
+            split = f"split {dataset.split!r} of {dataset.store.path}"
+            raise ValueError(
+                f"expected at least batch_size · world_size = {batch_size * world_size} objects in {split}, "
+                f"got {len(dataset)}: take a smaller batch or drop_last=False"
+            )
+        self.epoch = 0
+        self._first = 0  # batch at which the next iteration starts
+        self._done = 0  # batches handed out in the current epoch
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=_Addresses(self),
+            num_workers=workers,
+            collate_fn=_identity,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+            worker_init_fn=_one_thread,
+        )
+
+    def __len__(self) -> int:
+        """Batches in an epoch, equal on all ranks."""
+        whole, rest = divmod(len(self.dataset), self.batch_size * self.world_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[ViewBatch]:
+        self._advance()
+        self._done = self._first
+        for batch in self._loader:
+            self._done += 1
+            yield batch
+        self._done = len(self)
+        self._advance()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Starts ``epoch`` next; within the current epoch a restored position is kept."""
+        self._advance()
+        if epoch != self.epoch:
+            self.epoch, self._first, self._done = epoch, 0, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the consumer is: loaded into a new loader, that one continues with the next batch."""
+        finished = self._done >= len(self)
+        return {"epoch": self.epoch + finished, "batch": 0 if finished else self._done, **self._identity()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continues after the batch at which ``state`` was taken.
+
+        Raises:
+            ValueError: when the order of batches would differ: other data, seed or joined batch size.
+        """
+        expected = self._identity()
+        if wrong := {name: state.get(name) for name, value in expected.items() if state.get(name) != value}:
+            raise ValueError(f"expected the state of a loader with {expected}, got {wrong}")
+        self.epoch, self._first = state["epoch"], state["batch"]
+        self._done = self._first
+
+    def addresses(self) -> Iterator[list[Address]]:
+        """This rank's (epoch, index) of the batches still to come in this epoch."""
+        order = epoch_order(self.dataset.seed, self.epoch, len(self.dataset), self.shuffle)
+        joined = self.batch_size * self.world_size
+        for start in range(self._first * joined, len(self) * joined, joined):
+            part = order[start : start + joined]
+            part = np.concatenate([part, np.resize(order, -len(part) % self.world_size)])
+            share = len(part) // self.world_size
+            yield [(self.epoch, int(i)) for i in part[self.rank * share : (self.rank + 1) * share]]
+
+    def _advance(self) -> None:
+        if self._done >= len(self):
+            self.epoch, self._first, self._done = self.epoch + 1, 0, 0
+
+    def _identity(self) -> dict[str, int]:
+        return {
+            "objects": len(self.dataset),
+            "views": self.dataset.views,
+            "seed": self.dataset.seed,
+            "joined_batch_size": self.batch_size * self.world_size,
+            "shuffle": int(self.shuffle),
+        }
+
+
+class _Addresses:
+    """The loader's addresses as a batch sampler.
+
+    Neither it nor its iterator holds the loader: in a cycle, the worker processes would be ended by the garbage
+    collector, which closes their pipes first and then waits ten seconds for them.
+    """
+
+    def __init__(self, loader: ViewLoader) -> None:
+        self.loader = weakref.proxy(loader)
+
+    def __iter__(self) -> Iterator[list[Address]]:
+        return iter(list(self.loader.addresses()))
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+
+def view_loader(
+    dataset: ViewDataset,
+    batch_size: int,
+    workers: int = 0,
+    shuffle: bool = True,
+    rank: int = 0,
+    world_size: int = 1,
+    drop_last: bool = True,
+    pin_memory: bool = False,
+) -> ViewLoader:
+    """A :class:`ViewLoader`; see there."""
+    return ViewLoader(dataset, batch_size, workers, shuffle, rank, world_size, drop_last, pin_memory)
+
+
+def iterate_views(store: ViewStore, split: str | None, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """All views of a split once, in storage order, to extract features.
+
+    Yields:
+        images uint8 (n, 3, S, S), object indices (n,), view indices (n,); n = ``batch_size`` but for the last.
+    """
+    objects = store.select(split)
+    flat = (objects[:, None] * store.num_views + np.arange(store.num_views)).ravel()
+    for start in range(0, len(flat), batch_size):
+        part = flat[start : start + batch_size]
+        owners, views = np.divmod(part, store.num_views)
+        yield store.read_images(part), torch.from_numpy(owners), torch.from_numpy(views)
+
+
+def _identity(batch: Any) -> Any:
+    return batch
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

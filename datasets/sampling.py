@@ -1,0 +1,52 @@
+"""Which views of which objects: pure functions of (seed, epoch, index), one vectorised call for a whole batch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def mix(*values: np.ndarray | int) -> np.ndarray:
+    """Hashes integers, broadcast against each other, to uniform uint64.
+
+    A chain of SplitMix64 finalisers (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+    """
+    state = np.zeros((), np.uint64)
+    with np.errstate(over="ignore"):
+        for value in values:
+            state = (state ^ np.asarray(value).astype(np.uint64)) + _GOLDEN
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            state = state ^ (state >> np.uint64(31))
+    return np.asarray(state)
+
+
+def choose_views(seed: int, epochs: np.ndarray, indices: np.ndarray, chosen: int, stored: int) -> np.ndarray:
+    """Ordered distinct views for each row: uniform over all ordered choices without replacement.
+
+    Args:
+        seed: of the run.
+        epochs, indices: (B,) which visit of which item.
+        chosen: V, how many views.
+        stored: how many exist, at least V.
+
+    Returns:
+        (B, V) int64 in 0..stored-1, a function of (seed, epoch, index) alone.
+    """
+    draws = np.arange(chosen, dtype=np.uint64)
+    ranks = mix(seed, np.asarray(epochs)[:, None], np.asarray(indices)[:, None], draws)
+    ranks = (ranks % (np.uint64(stored) - draws)).astype(np.int64)
+    views = np.empty_like(ranks)
+    for k in range(chosen):
+        views[:, k] = ranks[:, k]  # rank among the views not yet taken: step over each taken one, in ascending order
+        for taken in np.sort(views[:, :k], axis=1).T:
+            views[:, k] += views[:, k] >= taken
+    return views
+
+
+def epoch_order(seed: int, epoch: int, count: int, shuffle: bool) -> np.ndarray:
+    """(count,) order of the objects in an epoch; the same on every rank."""
+    if not shuffle:
+        return np.arange(count)
+    return np.random.default_rng(np.random.SeedSequence([seed, epoch])).permutation(count)
