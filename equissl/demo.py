@@ -43,13 +43,13 @@ class DemoTask:
         "bed", "bookcase_shelf", "cabinet", "car", "chair", "cup_glass", "electronics", "hand_tool", "oven_stove",
         "person", "plug_switch", "sofa",
     )  # fmt: skip
-    objects: int = 2500
-    views: int = 12
+    objects: int = 1000
+    views: int = 16
     size: int = 64
     rotation_range: tuple[float, float, float] = (0.0, 0.0, pi / 2)
     val_fraction: float = 0.3
     val_source: str = "sweethome3d"
-    steps: int = 500
+    steps: int = 400
     batch_size: int = 128
     classification_steps: int = 1000
     rotation_steps: int = 1000
@@ -145,9 +145,10 @@ def render_views(store: Path, task: DemoTask, seed: int, say: Callable[[str], No
     """The data set of the demo; one that is complete is kept, one that is not is continued."""
     from equissl.datasets.build import BuildSpec, build_views
 
-    sources = (task.meshes or "").split("+")
+    meshes = task.meshes or "procedural"
+    sources = meshes.split("+")
     spec = BuildSpec(
-        meshes=task.meshes,
+        meshes=meshes,
         objects=task.objects,
         views=task.views,
         size=task.size,

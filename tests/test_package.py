@@ -58,7 +58,8 @@ def _run(site: Path, code: str) -> str:
 def test_wheel_holds_datasets_renderers_and_configs(installed: Path) -> None:
     assert not (installed / "datasets").exists(), "a top-level `datasets` would shadow the Hugging Face package"
     assert not (installed / "renderers").exists()
-    code = "import equissl.datasets, equissl.renderers, equissl.configs as c; print(equissl.datasets.__file__); print(c.__file__)"
+    modules = ("equissl.datasets", "equissl.renderers", "equissl.configs")
+    code = "; ".join(f"import {name}; print({name}.__file__)" for name in modules)
     for line in _run(installed, code).splitlines():
         assert line.startswith(str(installed)), line
     assert list((installed / "equissl" / "configs").glob("*.yaml"))
