@@ -65,9 +65,14 @@ def demo(argv: list[str]) -> int:
 
 
 def render(argv: list[str]) -> int:
-    """Renders views of meshes into a store (.h5); started again, it goes on where it stopped."""
+    """Renders views of meshes into a store (.h5), with a gallery (.png) and a data card (.md) beside it.
+
+    Started again, it goes on where it stopped.
+    """
     from equissl.datasets.build import build_views
     from equissl.datasets.build_spec import BuildSpec
+    from equissl.datasets.card import write_card
+    from equissl.datasets.gallery import write_gallery
 
     parser = _parser("render", render)
     parser.add_class_arguments(BuildSpec)
@@ -79,6 +84,8 @@ def render(argv: list[str]) -> int:
     print(f"{report.path}: {report.num_objects} objects, {report.num_images} images in {report.seconds:.0f} s")
     for name, reason in report.skipped:
         print(f"skipped {name}: {reason}", file=sys.stderr)
+    print(write_gallery(report.path, report.path.with_suffix(".png")))
+    print(write_card(report.path, report.path.with_suffix(".md")))
     return 0
 
 

@@ -79,7 +79,7 @@ def _setup(runs: list[Run], views: ViewStore) -> str:
     first = runs[0].results
     seen = {run.results["views_seen"] for run in runs if run.results.get("views_seen")}
     budget = f", {next(iter(seen)):,} views seen by each" if len(seen) == 1 else ""
-    ceiling = " Supervised is the ceiling: it is trained on classes and rotations." if CEILING in _methods(runs) else ""
+    labelled = " Supervised, for comparison, is trained on those labels." if SUPERVISED in _methods(runs) else ""
     scale = "standardised " if first.get("config/standardize") else ""
     return (
         f"{len(runs)} run{'s' * (len(runs) > 1)} ({', '.join(run.name for run in runs)}), pretrained on "
@@ -87,7 +87,7 @@ def _setup(runs: list[Run], views: ViewStore) -> str:
         f"{views.num_views} times at {views.image_size}×{views.image_size} pixels with random rotation "
         f"({_rotations(views)}), floor colour and light. Then the encoders were frozen: small probes read the class of "
         f"a view, and the rotation between two, from their {scale}features, and are scored on {first['val_objects']:,} "
-        f"objects that neither encoder nor probe has seen.{ceiling}"
+        f"objects that neither encoder nor probe has seen.{labelled}"
     )
 
 
@@ -106,7 +106,7 @@ def _methods(runs: list[Run]) -> list[str]:
 def _tiles(runs: list[Run]) -> str:
     constant = runs[0].results["rotation/mean_deg/constant"]
     chance = runs[0].results["classification/chance"]
-    compared = [run for run in runs if run.results["method"] != CEILING] or runs
+    compared = [run for run in runs if run.results["method"] != SUPERVISED] or runs
     nearest = min(compared, key=lambda run: run.results["rotation/mean_deg/all"])
     sharpest = max(compared, key=lambda run: run.results["classification/all/top1"])
     error, top1 = nearest.results["rotation/mean_deg/all"], sharpest.results["classification/all/top1"]
@@ -163,7 +163,7 @@ def _legend(runs: list[Run], extra: str = "") -> str:
 
 
 DASHED = '<span class="soft">- - - what needs no learning</span>'
-CEILING = "Supervised"  # learns from the labels that the others are scored on
+SUPERVISED = "Supervised"  # learns from the labels that the others are scored on
 DIAGNOSTICS = (
     ("RankMe", "collapse/rankme/{}", 1),
     ("of dimensions", "collapse/dim/{}", 0),
