@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from equissl.datasets.batch import ViewBatch
 from equissl.datasets.latents import sample_latents
-from equissl.datasets.loader import ViewDataset, ViewLoader, iterate_views, make_batch, view_loader
+from equissl.datasets.loader import ViewDataset, ViewLoader, iterate_views, make_batch
 from equissl.datasets.schema import Latent, LatentSchema, threediebench_schema, threediebench_t_schema
 from equissl.datasets.split import split_objects
 from equissl.datasets.store import StoreError, ViewStore, write_store
@@ -23,6 +23,5 @@ __all__ = [
     "split_objects",
     "threediebench_schema",
     "threediebench_t_schema",
-    "view_loader",
     "write_store",
 ]

@@ -228,20 +228,6 @@ class _Addresses:
         return len(self.loader)
 
 
-def view_loader(
-    dataset: ViewDataset,
-    batch_size: int,
-    workers: int = 0,
-    shuffle: bool = True,
-    rank: int = 0,
-    world_size: int = 1,
-    drop_last: bool = True,
-    pin_memory: bool = False,
-) -> ViewLoader:
-    """A :class:`ViewLoader`; see there."""
-    return ViewLoader(dataset, batch_size, workers, shuffle, rank, world_size, drop_last, pin_memory)
-
-
 def iterate_views(store: ViewStore, split: str | None, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """All views of a split once, in storage order, to extract features.
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from equissl.datasets.batch import ViewBatch
-from equissl.datasets.loader import ViewDataset, ViewLoader, view_loader
+from equissl.datasets.loader import ViewDataset, ViewLoader
 from equissl.training.config import PretrainConfig
 
 
@@ -73,7 +73,7 @@ def make_views(config: PretrainConfig, dataset: ViewDataset, rank: int, world_si
     size = config.data.batch_size
     if size % world_size:
         raise ValueError(f"expected data.batch_size to be a multiple of the {world_size} processes, got {size}")
-    loader = view_loader(dataset, batch_size=size // world_size, rank=rank, world_size=world_size)
+    loader = ViewLoader(dataset, batch_size=size // world_size, rank=rank, world_size=world_size)
     return EndlessViews(loader, config.data.workers, pin_memory=torch.cuda.is_available())
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from equissl.datasets.batch import ViewBatch
-from equissl.datasets.loader import ViewDataset, iterate_views, make_batch, view_loader
+from equissl.datasets.loader import ViewDataset, ViewLoader, iterate_views, make_batch
 from equissl.datasets.sampling import choose_views, mix
 from equissl.datasets.store import ViewStore
 from equissl.datasets.synthetic import write_synthetic_store
@@ -102,13 +102,13 @@ class TestDataset:
 
 class TestLoader:
     def test_an_epoch_visits_each_object_at_most_once_and_order_changes(self, store: ViewStore) -> None:
-        loader = view_loader(ViewDataset(store), 4)
+        loader = ViewLoader(ViewDataset(store), 4)
         epochs = [torch.cat([batch.objects for batch in loader]).tolist() for _ in range(2)]
         assert len(loader) == 5 and all(len(set(epoch)) == 20 for epoch in epochs)
         assert epochs[0] != epochs[1] and loader.epoch == 2
 
     def test_set_epoch_repeats_an_epoch(self, store: ViewStore) -> None:
-        loader = view_loader(ViewDataset(store), 4)
+        loader = ViewLoader(ViewDataset(store), 4)
         first = list(loader)
         loader.set_epoch(0)
         assert all(same(a, b) for a, b in zip(first, loader, strict=True))
@@ -117,17 +117,17 @@ class TestLoader:
         assert same(next(iter(loader)), first[0])  # an abandoned epoch starts over
 
     def test_without_shuffle_in_storage_order(self, store: ViewStore) -> None:
-        loader = view_loader(ViewDataset(store, "val"), 3, shuffle=False, drop_last=False)
+        loader = ViewLoader(ViewDataset(store, "val"), 3, shuffle=False, drop_last=False)
         assert torch.cat([b.objects for b in loader]).tolist() == store.select("val").tolist()
         assert [len(b) for b in loader] == [3, 3, 1]
 
     def test_workers_change_nothing(self, store: ViewStore) -> None:
-        plain, parallel = (view_loader(ViewDataset(store, seed=3), 6, workers=w) for w in (0, 2))
+        plain, parallel = (ViewLoader(ViewDataset(store, seed=3), 6, workers=w) for w in (0, 2))
         for _ in range(2):
             assert all(same(a, b) for a, b in zip(plain, parallel, strict=True))
 
     def test_worker_processes_end_with_their_loader(self, store: ViewStore) -> None:
-        loader = view_loader(ViewDataset(store), 1, workers=2)
+        loader = ViewLoader(ViewDataset(store), 1, workers=2)
         stream = iter(loader)
         next(stream)
         start = time.monotonic()
@@ -136,8 +136,8 @@ class TestLoader:
 
     @pytest.mark.parametrize("drop_last", [True, False])
     def test_ranks_share_each_batch_of_one_process(self, store: ViewStore, drop_last: bool) -> None:
-        whole = list(view_loader(ViewDataset(store), 6, drop_last=drop_last))
-        ranks = [list(view_loader(ViewDataset(store), 3, rank=r, world_size=2, drop_last=drop_last)) for r in range(2)]
+        whole = list(ViewLoader(ViewDataset(store), 6, drop_last=drop_last))
+        ranks = [list(ViewLoader(ViewDataset(store), 3, rank=r, world_size=2, drop_last=drop_last)) for r in range(2)]
         assert len(whole) == len(ranks[0]) == len(ranks[1])
         for joined, first, second in zip(whole, *ranks, strict=True):
             assert len(first) == len(second)
@@ -145,7 +145,7 @@ class TestLoader:
 
     def test_uneven_end_is_filled_so_that_all_ranks_see_as_much(self, store: ViewStore) -> None:
         ranks = [
-            list(view_loader(ViewDataset(store, "val"), 2, rank=r, world_size=3, drop_last=False)) for r in range(3)
+            list(ViewLoader(ViewDataset(store, "val"), 2, rank=r, world_size=3, drop_last=False)) for r in range(3)
         ]
         assert [[len(b) for b in batches] for batches in ranks] == [[2, 1]] * 3
         assert {int(i) for batches in ranks for b in batches for i in b.objects} == set(store.select("val").tolist())
@@ -157,31 +157,31 @@ class TestLoader:
             while True:
                 yield from loader
 
-        straight = view_loader(ViewDataset(store), 4)
+        straight = ViewLoader(ViewDataset(store), 4)
         expected = [b for b, _ in zip(endless(straight), range(stop + 6), strict=False)][stop:]
-        before = view_loader(ViewDataset(store), 4, workers=workers)
+        before = ViewLoader(ViewDataset(store), 4, workers=workers)
         stream = endless(before)
         for _ in range(stop):
             next(stream)
         state = before.state_dict()
-        after = view_loader(ViewDataset(store), 4, workers=workers)
+        after = ViewLoader(ViewDataset(store), 4, workers=workers)
         after.load_state_dict(state)
         after.set_epoch(state["epoch"])  # what a trainer does; must not lose the position
         got = [b for b, _ in zip(endless(after), range(6), strict=False)]
         assert all(same(a, b) for a, b in zip(got, expected, strict=True))
 
     def test_resume_on_another_number_of_ranks(self, store: ViewStore) -> None:
-        one = view_loader(ViewDataset(store), 4)
+        one = ViewLoader(ViewDataset(store), 4)
         stream = iter(one)
         next(stream)
         state, expected = one.state_dict(), next(stream)
-        ranks = [view_loader(ViewDataset(store), 2, rank=r, world_size=2) for r in range(2)]
+        ranks = [ViewLoader(ViewDataset(store), 2, rank=r, world_size=2) for r in range(2)]
         for loader in ranks:
             loader.load_state_dict(state)
         assert torch.equal(torch.cat([next(iter(loader)).objects for loader in ranks]), expected.objects)
 
     def test_a_trainer_that_never_asks_for_the_end_still_moves_on(self, store: ViewStore) -> None:
-        loader = view_loader(ViewDataset(store), 4)
+        loader = ViewLoader(ViewDataset(store), 4)
         stream = iter(loader)
         for _ in range(len(loader)):
             next(stream)
@@ -190,17 +190,17 @@ class TestLoader:
         assert loader.epoch == 1
 
     def test_state_of_other_data_is_refused(self, store: ViewStore) -> None:
-        state = view_loader(ViewDataset(store), 4).state_dict()
+        state = ViewLoader(ViewDataset(store), 4).state_dict()
         with pytest.raises(ValueError, match="joined_batch_size"):
-            view_loader(ViewDataset(store), 5).load_state_dict(state)
+            ViewLoader(ViewDataset(store), 5).load_state_dict(state)
         with pytest.raises(ValueError, match="seed"):
-            view_loader(ViewDataset(store, seed=1), 4).load_state_dict(state)
+            ViewLoader(ViewDataset(store, seed=1), 4).load_state_dict(state)
 
     def test_no_batch_at_all_is_an_error(self, store: ViewStore) -> None:
         with pytest.raises(ValueError, match=r"batch_size · world_size = 42 objects .* got 20"):
-            view_loader(ViewDataset(store), 21, world_size=2)
+            ViewLoader(ViewDataset(store), 21, world_size=2)
         with pytest.raises(ValueError, match="rank=2"):
-            view_loader(ViewDataset(store), 4, rank=2, world_size=2)
+            ViewLoader(ViewDataset(store), 4, rank=2, world_size=2)
 
 
 def test_iterate_views_covers_a_split_once_in_order(store: ViewStore) -> None:
