@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from equissl.encoders import CapsuleProjector, SelfRouting, capsule
 
@@ -132,26 +133,9 @@ def test_stays_in_full_precision_under_autocast() -> None:
     assert a.dtype == u.dtype == torch.float32
 
 
-def fill_by_rule(module: torch.nn.Module) -> None:
-    tensors = [(k, v) for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")]
-    for i, (key, value) in enumerate(tensors):
-        n = torch.arange(value.numel(), dtype=torch.float64)
-        if key.endswith("running_mean"):
-            filled = 0.05 * torch.sin(n + i)
-        elif key.endswith("running_var"):
-            filled = 1 + 0.2 * torch.cos(n + i)
-        elif key.startswith("fc."):
-            filled = torch.sin(0.37 * i + 1.7 * n)
-        elif value.ndim >= 2:
-            filled = math.sqrt(2 / value[0].numel()) * torch.sin(0.37 * i + 1.7 * n)
-        elif key.endswith("weight"):
-            filled = 1 + 0.1 * torch.sin(n + i)
-        else:
-            filled = 0.1 * torch.cos(n + i)
-        value.copy_(filled.view_as(value))
-
-
-def test_projector_outputs_of_the_published_implementation(shared: Path) -> None:
+def test_projector_outputs_of_the_published_implementation(
+    shared: Path, fill_by_rule: Callable[[nn.Module], None]
+) -> None:
     projector = CapsuleProjector(512, 8, 9, 4).double().eval()
     fill_by_rule(projector)
     m = torch.arange(512 * 16, dtype=torch.float64)
