@@ -20,6 +20,8 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt | system
 	test -x $(BIN)/python || "$${PYTHON:-$$(command -v $(PYTHON) || command -v python3)}" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	# real meshes also where this user may not install packages; without them the demo uses procedural ones, and says so
+	-$(BIN)/python -c 'from equissl.datasets.meshes import install_sweethome3d; install_sweethome3d()'
 	$(BIN)/equissl doctor
 	touch $@
 
