@@ -184,9 +184,8 @@ def bench(argv: list[str]) -> int:
     function = getattr(importlib.import_module(f"equissl.bench.{argv[0]}"), f"bench_{argv[0]}")
     parser = _parser(f"bench {argv[0]}", function)
     parser.add_function_arguments(function, skip={"say"})
-    result = function(**_arguments(parser, argv[1:]))
-    if result is not None:
-        print(result)
+    for name, value in function(**_arguments(parser, argv[1:])).items():
+        print(f"{name:>28}  {value:,.4g}" if isinstance(value, float) else f"{name:>28}  {value}")
     return 0
 
 
