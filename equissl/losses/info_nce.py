@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.losses.precision import check_batch, check_pair, full_precision, unit_norm
+from equissl.losses.nt_xent import nt_xent
+from equissl.losses.precision import check_batch, check_pair, full_precision
 
 
 @full_precision
-def info_nce(x: Tensor, y: Tensor, temperature: float = 0.1) -> Tensor:
+def info_nce(x: Tensor, y: Tensor, temperature: float | Tensor = 0.1) -> Tensor:
     """Mean cross-entropy of picking each row's other view among the 2B - 1 other rows, by cosine similarity.
 
     Args:
@@ -27,11 +27,4 @@ def info_nce(x: Tensor, y: Tensor, temperature: float = 0.1) -> Tensor:
     """
     check_pair("x", x, "y", y, ndim=2)
     check_batch(x, "InfoNCE")
-    if temperature <= 0:
-        raise ValueError(f"expected a positive temperature, got {temperature}")
-    batch = x.shape[0]
-    rows = unit_norm(torch.cat((x, y)))
-    logits = rows @ rows.T / temperature
-    logits = logits.fill_diagonal_(float("-inf"))  # a row is not its own candidate
-    positives = torch.arange(2 * batch, device=x.device).roll(batch)
-    return F.cross_entropy(logits, positives)
+    return nt_xent(torch.stack((x, y), dim=1), temperature)

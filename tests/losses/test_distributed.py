@@ -18,12 +18,29 @@ from torch import Tensor, nn
 
 from equissl import losses
 from equissl.losses import all_reduce_mean, gather
+from equissl.losses.clip import clip, one_way_info_nce
+from equissl.losses.dcl import dcl, dclw
+from equissl.losses.dhel import dhel, mv_dhel
+from equissl.losses.hard_contrastive import hard_contrastive
+from equissl.losses.mv_info_nce import mv_info_nce
+from equissl.losses.nt_xent import nt_xent
+from equissl.losses.supcon import supcon
 
 BATCH, WORLD = 8, 2
 
 
 def _poses(z: Tensor) -> Tensor:
     return z.unflatten(1, (2, 2, 2))
+
+
+def _views(x: Tensor, y: Tensor) -> Tensor:
+    """(B, 3, 8) global batch of three views; the third is a mixture of the other two."""
+    return gather(torch.stack((x, y, x.flip(1) + y), dim=1))
+
+
+def _classes(x: Tensor) -> Tensor:
+    """(B,) global labels: four classes, whose members sit on different processes."""
+    return gather(torch.arange(len(x)) % 4)
 
 
 CASES = {
@@ -35,6 +52,19 @@ CASES = {
     "mean_entropy": lambda x, y: losses.mean_entropy_gap(gather(x.softmax(1))),
     "mean_entropy_reduced": lambda x, y: losses.mean_entropy_gap(all_reduce_mean(x.softmax(1).mean(0))),
     "pose_alignment": lambda x, y: losses.pose_alignment(gather(_poses(x)), gather(_poses(y))),
+    "nt_xent": lambda x, y: nt_xent(_views(x, y)),
+    "nt_xent_own": lambda x, y: nt_xent(_views(x, y), admitted="own"),
+    "one_way_info_nce": lambda x, y: one_way_info_nce(gather(x), gather(y)),
+    "clip": lambda x, y: clip(_views(x, y)),
+    "dcl": lambda x, y: dcl(_views(x, y)),
+    "dclw": lambda x, y: dclw(_views(x, y)),
+    "dhel": lambda x, y: dhel(_views(x, y)),
+    "mv_info_nce": lambda x, y: mv_info_nce(_views(x, y)),
+    "mv_info_nce_cross_view": lambda x, y: mv_info_nce(_views(x, y), negatives="cross_view"),
+    "mv_dhel": lambda x, y: mv_dhel(_views(x, y)),
+    "supcon": lambda x, y: supcon(_views(x, y), _classes(x)),
+    "supcon_inside": lambda x, y: supcon(_views(x, y), _classes(x), average="in"),
+    "hard_contrastive": lambda x, y: hard_contrastive(_views(x, y), hardest=3),
 }
 
 
