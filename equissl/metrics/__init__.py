@@ -2,12 +2,16 @@
 
 from equissl.metrics.classification import majority_accuracy, top_k_accuracy
 from equissl.metrics.collapse import feature_std, mean_correlation, rankme
+from equissl.metrics.hypersphere import alignment, tolerance, uniformity
 from equissl.metrics.r2 import r2_global, r2_uniform
 from equissl.metrics.rotation import constant_quaternion, constant_rotation_prediction, rotation_errors_deg
+from equissl.metrics.spectrum import effective_rank
 
 __all__ = [
+    "alignment",
     "constant_quaternion",
     "constant_rotation_prediction",
+    "effective_rank",
     "feature_std",
     "majority_accuracy",
     "mean_correlation",
@@ -15,5 +19,7 @@ __all__ = [
     "r2_uniform",
     "rankme",
     "rotation_errors_deg",
+    "tolerance",
     "top_k_accuracy",
+    "uniformity",
 ]

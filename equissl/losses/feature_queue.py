@@ -1,0 +1,67 @@
+"""First-in-first-out memory of past embeddings (He et al., MoCo, CVPR 2020; also the queue of SwAV)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from equissl.losses.precision import unit_norm
+from equissl.losses.views import check_finite
+
+
+class FeatureQueue(nn.Module):
+    """The last ``size`` embeddings, oldest overwritten first; saved and restored with the model's state dict.
+
+    It starts as random unit vectors. With several processes, `gather` the rows before `enqueue` and build the module
+    from one seed, so that every process holds the same queue. Enqueue after the loss has been computed, never before:
+    otherwise a query meets its own key as a negative.
+
+    Args:
+        size: number M of embeddings; batches need not divide it.
+        dim: shape of one embedding after the queue's dimension, such as D, or (views, D).
+        generator: source of the random start, on the CPU.
+    """
+
+    rows: Tensor
+    written: Tensor
+
+    def __init__(self, size: int, dim: int | tuple[int, ...], generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        shape = (dim,) if isinstance(dim, int) else tuple(dim)
+        if size < 1 or not shape or min(shape) < 1:
+            raise ValueError(f"expected a positive size and positive dimensions, got size {size} and {shape}")
+        self.register_buffer("rows", unit_norm(torch.randn(size, *shape, generator=generator)))
+        self.register_buffer("written", torch.zeros((), dtype=torch.long))
+
+    @property
+    def full(self) -> bool:
+        """Whether every random start row has been replaced."""
+        return int(self.written) >= len(self.rows)
+
+    def forward(self) -> Tensor:
+        """(M, ...) a copy of the rows, in no particular order: `enqueue` may run before the backward pass."""
+        return self.rows.clone()
+
+    @torch.no_grad()
+    def enqueue(self, rows: Tensor) -> None:
+        """Overwrite the oldest rows, wrapping around at the end; of more than M rows the last M stay.
+
+        Args:
+            rows: (B, ...) embeddings of the global batch, stored as they are, without gradient.
+
+        Raises:
+            ValueError: for another shape, NaN or infinite values, which would poison the next M / B losses.
+        """
+        if rows.ndim != self.rows.ndim or rows.shape[1:] != self.rows.shape[1:]:
+            raise ValueError(
+                f"expected rows of shape (B, {', '.join(map(str, self.rows.shape[1:]))}), got {tuple(rows.shape)}"
+            )
+        check_finite("rows", rows)
+        size = len(self.rows)
+        skipped = max(0, len(rows) - size)
+        places = torch.arange(skipped, len(rows), device=self.rows.device)
+        self.rows[(self.written + places) % size] = rows[skipped:].to(self.rows)
+        self.written += len(rows)
+
+    def extra_repr(self) -> str:
+        return f"shape={tuple(self.rows.shape)}"

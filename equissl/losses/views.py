@@ -1,0 +1,35 @@
+"""Checks and pairs of embeddings of V views, shaped (B, V, D)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_finite(name: str, x: Tensor) -> None:
+    """Raise ValueError where ``x`` holds NaN or infinite values.
+
+    Compiled code skips this check, which would split the graph: there NaN comes out as a NaN loss.
+    """
+    if torch.compiler.is_compiling():
+        return
+    # The sum is one cheap pass; it may overflow for finite values too, so only the slow test decides.
+    if not x.detach().sum().isfinite() and not x.isfinite().all():
+        raise ValueError(f"expected finite {name}, got {int((~x.isfinite()).sum())} NaN or infinite values")
+
+
+def check_views(x: Tensor, purpose: str, name: str = "embeddings", min_batch: int = 2) -> None:
+    """Raise ValueError unless ``x`` is a finite floating-point (B, V, D) with B >= ``min_batch``, V >= 2 and D >= 1."""
+    if x.ndim != 3 or x.shape[2] == 0 or not x.is_floating_point():
+        raise ValueError(f"expected floating-point {name} of shape (B, V, D), got {x.dtype} {tuple(x.shape)}")
+    batch, views, _ = x.shape
+    if batch < min_batch:
+        raise ValueError(f"{purpose} needs a batch of at least {min_batch} samples, got {batch} ({tuple(x.shape)})")
+    if views < 2:
+        raise ValueError(f"{purpose} needs at least 2 views, got {views} (shape {tuple(x.shape)})")
+    check_finite(name, x)
+
+
+def view_pairs(views: int) -> list[tuple[int, int]]:
+    """All unordered pairs of views, the smaller index first."""
+    return [(v, w) for v in range(views) for w in range(v + 1, views)]
