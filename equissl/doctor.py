@@ -70,7 +70,6 @@ def examine() -> list[Check]:
         check_open3d(),
         check_package("timm", "pip install timm", required=False),
         check_package("tensorboard", "pip install tensorboard", required=False),
-        check_package("matplotlib", "pip install matplotlib"),
         check_sweethome3d(),
         check_blender(),
         check_gpu(),
