@@ -5,6 +5,7 @@ Usage: gloo_worker.py RANK WORLD_SIZE INIT_FILE OUT.pt
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import fields, replace
 
@@ -48,6 +49,7 @@ def main() -> None:
     torch.save({name: run(name, rank, world) for name in METHODS}, out)
     if world > 1:
         dist.destroy_process_group()
+    os._exit(0)  # the result is written; taking gloo's threads down can abort the interpreter, rarely
 
 
 if __name__ == "__main__":
