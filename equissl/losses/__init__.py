@@ -1,73 +1,154 @@
 """Objectives as pure functions of tensors, computed in float32 or better whatever the inputs and the autocast state.
 
 Losses take the *global* batch: call `gather` on embeddings first, which does nothing in a single process.
+
+What is not finite propagates: NaN or infinite embeddings give a loss of NaN (infinity from some parts of objectives),
+never an exception and never a finite value, so that loss scaling can skip the step. Losses do not wait for the device;
+the exception is whitening by Cholesky or ZCA, where a singular covariance is an error. Memories protect themselves: a
+`FeatureQueue` leaves a batch out that is not finite, and counts it. Zero vectors have cosine 0 with everything and no
+gradient. Wrong shapes, too few samples or views, and options out of range raise ValueError.
 """
 
 from equissl.losses.align_uniform import align_uniform, alignment_loss, uniformity_loss
 from equissl.losses.barlow_twins import barlow_twins
+from equissl.losses.blocks import in_blocks
 from equissl.losses.cacr import attraction, cacr, repulsion
-from equissl.losses.capsule import activation_cross_entropy, mean_entropy_gap, normalize_poses, pose_alignment
+from equissl.losses.capsule import (
+    activation_cross_entropy,
+    mean_entropy_gap,
+    normalize_poses,
+    pose_alignment,
+    sharpen,
+    sharpened_cross_entropy,
+)
 from equissl.losses.clip import LogitScale, clip, one_way_info_nce
+from equissl.losses.cmim import a_mim, cmim
 from equissl.losses.contrastive import contrast
 from equissl.losses.dcl import dcl, dclw
 from equissl.losses.dhel import dhel, mv_dhel
 from equissl.losses.distributed import all_reduce_mean, gather, world_size
 from equissl.losses.feature_queue import FeatureQueue
+from equissl.losses.gating import (
+    PairGate,
+    gated_cosine,
+    gated_product,
+    gumbel_sigmoid,
+    open_probability,
+    stochastic_gate,
+)
+from equissl.losses.groco import groco, group_ordering
 from equissl.losses.hard_contrastive import hard_contrastive
 from equissl.losses.info_nce import info_nce
+from equissl.losses.inter_clr import arc_margin, inter_clr
+from equissl.losses.irreps import action_cross_entropy, copy_covariance_penalty, copy_variance_hinge
+from equissl.losses.kmeans import kmeans
+from equissl.losses.label_spaces import ANGLES, ROTATIONS, SCALARS, LabelSpace
+from equissl.losses.memory_bank import MemoryBank
+from equissl.losses.mixing import draw_pairs, draw_partners, label_matched_weights, mix_rows, mix_with_queries
+from equissl.losses.mochi import HardMixtures, draw_mixtures, mochi
 from equissl.losses.moco import moco
 from equissl.losses.momentum import cosine_momentum, ema_update, make_teacher
 from equissl.losses.mv_info_nce import mv_info_nce
 from equissl.losses.negative_cosine import byol, cross_view_cosine, simsiam
 from equissl.losses.nt_xent import nt_xent
+from equissl.losses.potentials import log_mean_potential, log_potentials
 from equissl.losses.precision import full_precision, unit_norm
 from equissl.losses.prototypes import Prototypes, sinkhorn
+from equissl.losses.sep_clr import SepCLRWeights, sep_clr, sep_clr_terms
+from equissl.losses.simple_contrastive import hard_simple, simple_contrastive
+from equissl.losses.soft_sort import rank_mass, soft_sort
+from equissl.losses.sup_re_mix import Mixing, sup_re_mix
 from equissl.losses.supcon import supcon
 from equissl.losses.swav import swav
 from equissl.losses.vicreg import covariance_penalty, invariance, variance_hinge
 from equissl.losses.vicreg_objective import vicreg
 from equissl.losses.w_mse import w_mse
-from equissl.losses.whitening import cholesky_whiten, zca_whiten
+from equissl.losses.whitened_cse import whitened_copies, whitened_cse
+from equissl.losses.whitening import cholesky_whiten, group_whiten, zca_whiten
 
 __all__ = [
+    "ANGLES",
+    "ROTATIONS",
+    "SCALARS",
     "FeatureQueue",
+    "HardMixtures",
+    "LabelSpace",
     "LogitScale",
+    "MemoryBank",
+    "Mixing",
+    "PairGate",
     "Prototypes",
+    "SepCLRWeights",
+    "a_mim",
+    "action_cross_entropy",
     "activation_cross_entropy",
     "align_uniform",
     "alignment_loss",
     "all_reduce_mean",
+    "arc_margin",
     "attraction",
     "barlow_twins",
     "byol",
     "cacr",
     "cholesky_whiten",
     "clip",
+    "cmim",
     "contrast",
+    "copy_covariance_penalty",
+    "copy_variance_hinge",
     "cosine_momentum",
     "covariance_penalty",
     "cross_view_cosine",
     "dcl",
     "dclw",
     "dhel",
+    "draw_mixtures",
+    "draw_pairs",
+    "draw_partners",
     "ema_update",
     "full_precision",
+    "gated_cosine",
+    "gated_product",
     "gather",
+    "groco",
+    "group_ordering",
+    "group_whiten",
+    "gumbel_sigmoid",
     "hard_contrastive",
+    "hard_simple",
+    "in_blocks",
     "info_nce",
+    "inter_clr",
     "invariance",
+    "kmeans",
+    "label_matched_weights",
+    "log_mean_potential",
+    "log_potentials",
     "make_teacher",
     "mean_entropy_gap",
+    "mix_rows",
+    "mix_with_queries",
+    "mochi",
     "moco",
     "mv_dhel",
     "mv_info_nce",
     "normalize_poses",
     "nt_xent",
     "one_way_info_nce",
+    "open_probability",
     "pose_alignment",
+    "rank_mass",
     "repulsion",
+    "sep_clr",
+    "sep_clr_terms",
+    "sharpen",
+    "sharpened_cross_entropy",
+    "simple_contrastive",
     "simsiam",
     "sinkhorn",
+    "soft_sort",
+    "stochastic_gate",
+    "sup_re_mix",
     "supcon",
     "swav",
     "uniformity_loss",
@@ -75,6 +156,8 @@ __all__ = [
     "variance_hinge",
     "vicreg",
     "w_mse",
+    "whitened_copies",
+    "whitened_cse",
     "world_size",
     "zca_whiten",
 ]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from equissl.losses.potentials import log_mean_potential
 from equissl.losses.precision import full_precision, unit_norm
 from equissl.losses.views import check_views, view_pairs
 
@@ -22,12 +21,7 @@ def _alignment(x: Tensor, alpha: float) -> Tensor:
 
 
 def _uniformity(x: Tensor, t: float) -> Tensor:
-    views = x.transpose(0, 1)  # (V, B, D): one view at a time is a set of points
-    batch = views.shape[1]
-    squares = views.square().sum(dim=-1)
-    energy = -t * (squares[:, :, None] + squares[:, None, :] - 2 * views @ views.mT)
-    energy = energy.masked_fill(torch.eye(batch, dtype=torch.bool, device=x.device), float("-inf"))
-    return (energy.flatten(1).logsumexp(dim=1) - math.log(batch * (batch - 1))).mean()
+    return log_mean_potential(x.transpose(0, 1), t).mean()  # one view at a time is a set of points
 
 
 @full_precision

@@ -1,4 +1,4 @@
-"""Losses on capsule activations and pose matrices (EquiCaps, arXiv 2506.09895)."""
+"""Losses on capsule activations and pose matrices (EquiCaps, arXiv 2506.09895; CapsIE, arXiv 2405.14386)."""
 
 from __future__ import annotations
 
@@ -30,6 +30,48 @@ def activation_cross_entropy(activations: Tensor, target: Tensor, eps: float = 1
     """
     check_pair("activations", activations, "target", target, ndim=2)
     return -(target * _safe_log(activations, eps)).sum(dim=1).mean()
+
+
+@full_precision
+def sharpen(activations: Tensor, temperature: float | Tensor, eps: float = 1e-8) -> Tensor:
+    """``p^(1/T) / sum p^(1/T)``: a distribution with its peaks raised for T < 1 (Assran et al., PAWS, ICCV 2021).
+
+    Args:
+        activations: (B, K) distribution over K capsules per sample.
+        temperature: T > 0.
+        eps: activations below it count as eps.
+
+    Returns:
+        (B, K), rows sum to 1.
+    """
+    return torch.softmax(_safe_log(activations, eps) / temperature, dim=-1)
+
+
+@full_precision
+def sharpened_cross_entropy(
+    activations: Tensor,
+    target: Tensor,
+    temperature: float | Tensor,
+    target_temperature: float | Tensor,
+    eps: float = 1e-8,
+) -> Tensor:
+    """Cross-entropy of `sharpen`-ed distributions, ``mean_b -sum_k s(target)_k log s(activations)_k``.
+
+    In the logarithm throughout, since a power of 10 or 40 of an activation soon leaves float32's range.
+
+    Args:
+        activations: (B, K) distribution over K capsules per sample.
+        target: (B, K) distribution of the other view; the gradient reaches it too.
+        temperature: T > 0 that sharpens ``activations``.
+        target_temperature: T > 0 that sharpens ``target``.
+        eps: activations below it count as eps before they are sharpened.
+
+    Returns:
+        Scalar; log K where the activations are uniform.
+    """
+    check_pair("activations", activations, "target", target, ndim=2)
+    log_probabilities = torch.log_softmax(_safe_log(activations, eps) / temperature, dim=1)
+    return -(sharpen(target, target_temperature, eps) * log_probabilities).sum(dim=1).mean()
 
 
 @full_precision

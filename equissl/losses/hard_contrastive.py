@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
 from equissl.losses.contrastive import contrast
+from equissl.losses.nearest import kept_negatives
 from equissl.losses.precision import full_precision
 from equissl.losses.similarity import check_temperature, cross_view_negatives, unit_views, view_logits
 
@@ -30,15 +29,5 @@ def hard_contrastive(z: Tensor, temperature: float | Tensor = 0.3, hardest: int 
     """
     check_temperature(temperature)
     z = unit_views(z, "the hard contrastive loss")
-    log_negatives = cross_view_negatives(z, temperature, hardest=_kept(hardest, len(z) - 1))
+    log_negatives = cross_view_negatives(z, temperature, hardest=kept_negatives(hardest, len(z) - 1))
     return contrast(view_logits(z, temperature)[..., None], log_negatives).mean()
-
-
-def _kept(hardest: int | float, available: int) -> int:
-    if isinstance(hardest, float):
-        if not 0 < hardest <= 1:
-            raise ValueError(f"expected a fraction of negatives in (0, 1], got {hardest}")
-        return math.ceil(hardest * available)
-    if not 1 <= hardest <= available:
-        raise ValueError(f"expected between 1 and {available} negatives (batch size minus 1), got {hardest}")
-    return hardest

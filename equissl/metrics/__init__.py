@@ -6,6 +6,7 @@ from equissl.metrics.hypersphere import alignment, tolerance, uniformity
 from equissl.metrics.r2 import r2_global, r2_uniform
 from equissl.metrics.rotation import constant_quaternion, constant_rotation_prediction, rotation_errors_deg
 from equissl.metrics.spectrum import effective_rank
+from equissl.metrics.temperature import penalty_entropy, relative_penalty
 
 __all__ = [
     "alignment",
@@ -15,9 +16,11 @@ __all__ = [
     "feature_std",
     "majority_accuracy",
     "mean_correlation",
+    "penalty_entropy",
     "r2_global",
     "r2_uniform",
     "rankme",
+    "relative_penalty",
     "rotation_errors_deg",
     "tolerance",
     "top_k_accuracy",

@@ -15,6 +15,8 @@ from equissl.losses import (
     mean_entropy_gap,
     normalize_poses,
     pose_alignment,
+    sharpen,
+    sharpened_cross_entropy,
     variance_hinge,
 )
 
@@ -156,3 +158,34 @@ def test_errors() -> None:
         pose_alignment(torch.zeros(2, 4, 9), torch.zeros(2, 4, 9))
     with pytest.raises(ValueError, match=r"\(B, K\) or \(K,\), got \(2, 3, 4\)"):
         mean_entropy_gap(torch.zeros(2, 3, 4))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.1, 0.025])
+def test_sharpening_is_a_normalised_power(temperature: float) -> None:
+    p = torch.rand(6, 5, dtype=torch.float64).softmax(1)
+    power = p ** (1 / temperature)
+    torch.testing.assert_close(sharpen(p, temperature), power / power.sum(1, keepdim=True))
+    if temperature == 1:
+        torch.testing.assert_close(sharpen(p, temperature), p)
+
+
+def test_sharpened_cross_entropy_is_the_cross_entropy_of_sharpened() -> None:
+    a, b = (torch.rand(6, 5, dtype=torch.float64).softmax(1) for _ in range(2))
+    powers = a**10, b**4
+    q, p = (x.numpy() / x.numpy().sum(1, keepdims=True) for x in (powers[1], powers[0]))
+    expected = (entropy(q, axis=1) + entropy(q, p, axis=1)).mean()  # H(q) + KL(q|p), by SciPy
+    assert sharpened_cross_entropy(a, b, 0.1, 0.25).item() == pytest.approx(expected, rel=1e-12)
+    torch.testing.assert_close(sharpened_cross_entropy(a, b, 1.0, 1.0), activation_cross_entropy(a, b))
+    uniform = torch.full((3, 16), 1 / 16)
+    assert sharpened_cross_entropy(uniform, uniform, 0.1, 0.025).item() == pytest.approx(math.log(16), rel=1e-6)
+
+
+def test_sharpened_cross_entropy_learns_from_confident_disagreement() -> None:
+    """A power of 40 of these activations is below anything float32 holds; the loss and its gradient must not be."""
+    a = torch.tensor([[0.999, 1e-3 - 1e-6, 1e-6]], requires_grad=True)
+    b = torch.tensor([[0.0, 0.0, 1.0]], requires_grad=True)
+    loss = sharpened_cross_entropy(a, b, 0.025, 0.025)
+    loss.backward()
+    assert loss.item() == pytest.approx(40 * math.log(0.999 / 1e-6), rel=1e-4)
+    assert a.grad is not None and b.grad is not None
+    assert torch.isfinite(a.grad).all() and torch.isfinite(b.grad).all() and a.grad[0, 2] < 0
