@@ -70,11 +70,15 @@ def _per_channel(x: Tensor, like: Tensor) -> Tensor:
 def convert_sync_batchnorm(module: nn.Module) -> nn.Module:
     """Replace every batch-norm layer of ``module`` by :class:`SyncBatchNorm`, sharing its parameters and buffers.
 
+    Modules with a true ``sees_global_batch`` are left alone: what they normalise has been gathered already.
+
     Returns:
         ``module`` itself, changed in place (a new layer when it is a batch norm itself).
     """
     if isinstance(module, _BatchNorm) and not isinstance(module, SyncBatchNorm):
         return _convert(module)
+    if getattr(module, "sees_global_batch", False):
+        return module
     for name, child in module.named_children():
         replacement = convert_sync_batchnorm(child)
         if replacement is not child:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from equissl.datasets.batch import ViewBatch
 from equissl.encoders import Encoder, Stem, create_encoder
 from equissl.losses import gather
+from equissl.objectives import Objective
 
 # Mean and standard deviation of 3DIEBench's pixels in [0, 1], as in the SIE and EquiCaps recipes.
 PIXEL_MEAN = (0.5016, 0.5037, 0.5060)
@@ -66,6 +67,7 @@ class Method(nn.Module, ABC):
     Attributes:
         feature_dim: size D of the representation.
         views: number of views V that a batch must hold.
+        objective: invariant objective, for methods that take one by name.
         track_action_gap: whether ``step`` also returns the action gap, which costs one more pass of the predictor.
     """
 
@@ -77,10 +79,16 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.encoder = encoder.build()
         self.feature_dim = self.encoder.feature_dim
+        self.objective: Objective | None = None
 
     @abstractmethod
     def step(self, batch: ViewBatch) -> StepOutput:
         """Loss, diagnostics and representation of one batch."""
+
+    def after_step(self, step: int, last_step: int) -> None:
+        """Called after every optimiser step, number ``step`` (from 0) of ``last_step``: teachers, queues, schedules."""
+        if self.objective is not None:
+            self.objective.after_step()
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """Parts of the representation to evaluate.
@@ -100,6 +108,28 @@ class Method(nn.Module, ABC):
         measurement.
         """
         return None
+
+    def equi_embedding(self, parts: dict[str, Tensor]) -> Tensor | None:
+        """What the predictor moves, from ``features``: (N, E) in the form predictions are compared in.
+
+        None for a method that predicts nothing; a method that gives it also has :meth:`predict_embedding`.
+        """
+        return None
+
+    def predict_embedding(self, embedding: Tensor, batch: ViewBatch) -> Tensor:
+        """The second views' equivariant embeddings, as the predictor imagines them.
+
+        Args:
+            embedding: (B, E) of the first views, from :meth:`equi_embedding`.
+            batch: B pairs of views, read for their actions alone; images may be of size 0.
+
+        Returns:
+            (B, E).
+
+        Raises:
+            TypeError: for a method that predicts nothing.
+        """
+        raise TypeError(f"{type(self).__name__} has no predictor")
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images ready for the encoder, in its floating-point type."""

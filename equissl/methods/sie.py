@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equissl.datasets.batch import ViewBatch
 from equissl.encoders import Projector, split_sizes
 from equissl.geometry import QuaternionSign
 from equissl.losses import covariance_penalty, invariance, variance_hinge
+from equissl.methods.actions import Action
 from equissl.methods.base import (
     DEFAULT_ENCODER,
     EncoderConfig,
@@ -21,10 +22,9 @@ from equissl.methods.base import (
     gather_together,
     stack_features,
 )
-from equissl.predictors import LinearHypernetwork, MLPPredictor
-
-# What the action is when nothing turns, by kind of action.
-_IDENTITY_ACTION = {"quaternion": (0.0, 0.0, 0.0, 1.0), "rotmat": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)}
+from equissl.methods.embedding import pair_loss, plain_objective
+from equissl.objectives import ObjectiveConfig
+from equissl.predictors import create_predictor
 
 
 class SIE(Method):
@@ -42,8 +42,10 @@ class SIE(Method):
         std: weight of the variance hinge.
         cov: weight of the covariance penalty.
         variance_on_predictor: also keep the predictions from collapse; False gives the paper's "SIE no var".
-        action: how the predictor is told the rotation: ``quaternion`` (the paper's), or ``rotmat``, the nine numbers of
-            its matrix, in which a linear hypernetwork can hold an exact vector representation of SO(3).
+        objective: replaces the mean squared difference of the invariant embeddings; one without a teacher. See
+            :data:`equissl.objectives.OBJECTIVES`.
+        action: what the predictor is told: ``quaternion`` (the paper's), ``quaternion+hue`` (rotation and colour) or
+            others, see :class:`equissl.methods.actions.Action`.
         sign: which of the two quaternions of a rotation, see :func:`equissl.geometry.relative_unitquat`.
 
     Raises:
@@ -62,8 +64,9 @@ class SIE(Method):
         std: float = 10.0,
         cov: float = 1.0,
         variance_on_predictor: bool = True,
-        action: Literal["quaternion", "rotmat"] = "quaternion",
+        action: str = "quaternion",
         sign: QuaternionSign = "canonical",
+        objective: ObjectiveConfig | None = None,
     ) -> None:
         super().__init__(encoder)
         whole, self.equi_dim = self.feature_dim, self.feature_dim // 2 if equi_dim is None else equi_dim
@@ -72,26 +75,35 @@ class SIE(Method):
         self.inv_dim = whole - self.equi_dim
         self.projector_inv = Projector(self.inv_dim, split_sizes(projector, self.inv_dim, whole))
         self.projector_equi = Projector(self.equi_dim, split_sizes(projector, self.equi_dim, whole))
-        self.action, self.sign = action, sign
-        self.predictor = _build_predictor(predictor, self.projector_equi.out_dim, action, predictor_options or {})
+        self.action = Action(action, sign)
+        self.predictor = create_predictor(
+            predictor, self.projector_equi.out_dim, self.action.identity, predictor_options
+        )
         self.sim, self.equi, self.std, self.cov = sim, equi, std, cov
         self.variance_on_predictor = variance_on_predictor
+        if objective is not None:
+            self.objective = plain_objective(objective, self.projector_inv.out_dim)
 
     def step(self, batch: ViewBatch) -> StepOutput:
         views = self.view_features(batch)
         z = self.actions(batch)
         (x_inv, x_equi), (y_inv, y_equi) = map(self.embed, views)
         predicted = self.predictor(x_equi, z)
-        loss, terms = self.loss(*gather_together(x_inv, x_equi, y_inv, y_equi, predicted))
+        together = gather_together(x_inv, x_equi, y_inv, y_equi, predicted)
+        loss, terms = self.loss(*together, pair_loss(self.objective, together[0], together[2], batch))
         gap = self._action_gap(x_equi, y_equi, z) if self.track_action_gap else None
         return StepOutput(loss, terms, stack_features(views), gap)
 
     def loss(
-        self, x_inv: Tensor, x_equi: Tensor, y_inv: Tensor, y_equi: Tensor, predicted: Tensor
+        self, x_inv: Tensor, x_equi: Tensor, y_inv: Tensor, y_equi: Tensor, predicted: Tensor, inv: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its terms from the global embeddings; ``predicted`` is the predictor's idea of ``y_equi``."""
+        """Loss and its terms from the global embeddings; ``predicted`` is the predictor's idea of ``y_equi``.
+
+        ``inv`` is the invariance term where it is not the mean squared difference.
+        """
         x, y = torch.cat([x_inv, x_equi], dim=1), torch.cat([y_inv, y_equi], dim=1)
-        inv, equi = invariance(x_inv, y_inv), invariance(predicted, y_equi)
+        inv = invariance(x_inv, y_inv) if inv is None else inv
+        equi = invariance(predicted, y_equi)
         std = (variance_hinge(x) + variance_hinge(y)) / 2
         predicted_std = variance_hinge(predicted)
         cov = covariance_penalty(x) + covariance_penalty(y)
@@ -103,10 +115,8 @@ class SIE(Method):
         )
 
     def actions(self, batch: ViewBatch) -> Tensor:
-        """What the predictor is told about the rotation from the first to the second view: (B, 4) or (B, 9)."""
-        rotmat = self.action == "rotmat"
-        z = batch.relative_rotations().flatten(1) if rotmat else batch.relative_quats(sign=self.sign)
-        return z.to(next(self.parameters()).dtype)
+        """What the predictor is told about the change from the first to the second view: (B, A)."""
+        return self.action(batch).to(next(self.parameters()).dtype)
 
     def embed(self, representation: Tensor) -> tuple[Tensor, Tensor]:
         """Representation (B, D) to its invariant and equivariant embeddings."""
@@ -117,6 +127,12 @@ class SIE(Method):
         parts = super().features(images)
         parts["inv"], parts["equi"] = parts["all"].split([self.inv_dim, self.equi_dim], dim=1)
         return parts
+
+    def equi_embedding(self, parts: dict[str, Tensor]) -> Tensor:
+        return self.projector_equi(parts["equi"])
+
+    def predict_embedding(self, embedding: Tensor, batch: ViewBatch) -> Tensor:
+        return self.predictor(embedding, self.actions(batch))
 
     @torch.no_grad()
     def predictor_losses(self, batch: ViewBatch) -> dict[str, Tensor]:
@@ -130,14 +146,3 @@ class SIE(Method):
             "equivariance": invariance(self.predictor(x_equi, z), y_equi),
             "equivariance_ignored_action": invariance(ignored, y_equi),
         }
-
-
-def _build_predictor(kind: str, dim: int, action: str, options: dict[str, Any]) -> nn.Module:
-    if action not in _IDENTITY_ACTION:
-        raise ValueError(f"expected action to be one of {list(_IDENTITY_ACTION)}, got {action!r}")
-    identity = _IDENTITY_ACTION[action]
-    if kind == "hypernetwork":
-        return LinearHypernetwork(dim, len(identity), **{"identity_action": identity, **options})
-    if kind == "mlp":
-        return MLPPredictor(dim, len(identity), **options)
-    raise ValueError(f"expected predictor to be 'hypernetwork' or 'mlp', got {kind!r}")

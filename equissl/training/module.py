@@ -21,11 +21,12 @@ class PretrainModule(pl.LightningModule):
         method: what to train; it is trained in place.
         optim: Adam's settings.
         accumulate: batches in one optimiser step.
+        last_step: optimiser steps of the whole run, for schedules.
     """
 
-    def __init__(self, method: Method, optim: OptimConfig, accumulate: int = 1) -> None:
+    def __init__(self, method: Method, optim: OptimConfig, accumulate: int = 1, last_step: int = 1) -> None:
         super().__init__()
-        self.method, self.optim, self.accumulate = method, optim, accumulate
+        self.method, self.optim, self.accumulate, self.last_step = method, optim, accumulate, last_step
         self.output: StepOutput | None = None
         self.first_step = 0  # optimiser steps done before this process started
 
@@ -37,6 +38,10 @@ class PretrainModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters = [p for p in self.method.parameters() if p.requires_grad]
         return torch.optim.Adam(parameters, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=True)
+
+    def on_train_batch_end(self, outputs: Any, batch: ViewBatch, batch_idx: int) -> None:
+        if self.stepped(batch_idx):
+            self.method.after_step(self.trainer.global_step - 1, self.last_step)
 
     def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
         return batch if device.type == "cpu" else batch.to(device, non_blocking=True)

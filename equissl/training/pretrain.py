@@ -150,7 +150,7 @@ def _fit(
         use_distributed_sampler=False,
         barebones=False,
     )
-    module = PretrainModule(method, config.optim, settings.accumulate)
+    module = PretrainModule(method, config.optim, settings.accumulate, last_step)
     try:
         trainer.fit(module, train_dataloaders=views, ckpt_path=str(out / LAST) if resume else None)
     except SystemExit as error:  # Lightning turns an interrupt into an exit
@@ -198,6 +198,8 @@ def _existing_checkpoint(config: PretrainConfig, out: Path) -> dict[str, Any] | 
     if not (out / LAST).is_file():
         return None
     checkpoint = read_checkpoint(out / LAST, mmap=True)
+    if checkpoint[OURS].get("imported"):
+        raise ConfigError(f"{out} holds imported weights without optimiser or data order: nothing to continue from")
     if changed := changed_keys(checkpoint[OURS]["config"], config.to_dict()):
         listed = "\n".join(f"  {key}: was {old!r}, now {new!r}" for key, (old, new) in changed.items())
         raise ConfigError(f"{out} holds a run with another config; take another --out, or the same config:\n{listed}")

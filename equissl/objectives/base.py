@@ -1,0 +1,87 @@
+"""What every invariant objective offers: a loss of the embeddings of a batch, and whatever state it keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Need = Literal["teacher", "labels", "samples", "rotations", "hues", "source"]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The global batch as objectives see it; all but ``z`` only where the objective asks for it in `Objective.needs`.
+
+    Attributes:
+        z: (B, V, D) embeddings of V views of B instances, as the projector gives them, with gradient.
+        teacher: (B, V, D) embeddings of the momentum teacher, without gradient.
+        labels: (B,) classes.
+        samples: (B,) positions of the instances in the dataset.
+        rotations: (B, V, 3, 3) rotation of each view.
+        hues: (B, V, C) hue angles of each view in radians.
+        source: (B, E) for equivariance: what the first of two "views" in ``z`` was predicted from.
+    """
+
+    z: Tensor
+    teacher: Tensor | None = None
+    labels: Tensor | None = None
+    samples: Tensor | None = None
+    rotations: Tensor | None = None
+    hues: Tensor | None = None
+    source: Tensor | None = None
+
+
+class Objective(nn.Module, ABC):
+    """A loss of embeddings with its parameters, queues and other state, which its state dict holds.
+
+    State moves while ``training`` is set, after the loss has been computed. Every process sees the same global batch
+    and so computes the same loss and the same state; random choices come from `generator` for that reason.
+
+    Attributes:
+        needs: fields of `Embedded` beyond ``z`` that `forward` reads.
+        fewest_views, most_views: how many views it is defined for; ``None`` is any number.
+        for_predictions: whether it compares predictions with targets, and would be met by a constant without them.
+        momentum: of the teacher, at the first and at the last step, for objectives that need one.
+    """
+
+    needs: frozenset[Need] = frozenset()
+    fewest_views: int = 2
+    most_views: int | None = None
+    for_predictions: bool = False
+    sees_global_batch = True  # so batch norm in a predictor needs no other process' statistics
+    momentum: tuple[float, float] = (0.996, 1.0)
+    draws: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("draws", torch.zeros((), dtype=torch.long))
+
+    @abstractmethod
+    def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of the global batch (scalar), and its detached terms by name for the log."""
+
+    def generator(self) -> torch.Generator:
+        """Random numbers (CPU), the same in every process and rerun; in training each call gives another source."""
+        source = torch.Generator().manual_seed(int(self.draws))
+        if self.training:
+            self.draws += 1
+        return source
+
+    def check_views(self, name: str, views: int, small_crops: int = 0) -> None:
+        """Raise ValueError unless the objective, called ``name``, is defined for so many views and small crops."""
+        seen = views + small_crops
+        if views < 1 or small_crops < 0 or seen < self.fewest_views or (self.most_views or seen) < seen:
+            wanted = (
+                f"at least {self.fewest_views}"
+                if self.most_views is None
+                else f"{self.fewest_views}..{self.most_views}"
+            )
+            crops = f" and {small_crops} small crops" if small_crops else ""
+            raise ValueError(f"objective {name!r} takes {wanted} views, got {views}{crops}")
+
+    def after_step(self) -> None:
+        """Called after every optimiser step."""

@@ -1,0 +1,50 @@
+"""Objectives without state: a loss function and its options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from equissl.objectives.base import Embedded, Need, Objective
+
+# What a loss function is handed, not configured with.
+_INPUTS = ("z", "embeddings", "labels", "generator")
+
+
+def option_names(function: Callable[..., Any]) -> list[str]:
+    """Parameters of a loss function that a config may set."""
+    return [name for name in inspect.signature(function).parameters if name not in _INPUTS]
+
+
+class FunctionObjective(Objective):
+    """A loss function of (B, V, D) embeddings, and of labels or a generator where its signature names them.
+
+    Args:
+        name: of the term in the log.
+        function: the loss.
+        options: its keyword arguments.
+        most_views: how many views it is defined for; None is any number.
+    """
+
+    def __init__(
+        self, name: str, function: Callable[..., Tensor], options: dict[str, Any], most_views: int | None = None
+    ) -> None:
+        super().__init__()
+        parameters = inspect.signature(function).parameters
+        self.name, self.function, self.options, self.most_views = name, function, options, most_views
+        self.random = "generator" in parameters
+        needs: set[Need] = {"labels"} if "labels" in parameters else set()
+        self.needs = frozenset(needs)
+
+    def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
+        inputs: dict[str, Any] = {need: getattr(batch, need) for need in self.needs}
+        if self.random:
+            inputs["generator"] = self.generator()
+        loss = self.function(batch.z, **inputs, **self.options)
+        return loss, {self.name: loss.detach()}
+
+    def extra_repr(self) -> str:
+        return ", ".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])

@@ -1,0 +1,47 @@
+"""MoCo as an objective: the queue of the teacher's past embeddings (He et al., CVPR 2020)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from equissl.losses.feature_queue import FeatureQueue
+from equissl.losses.moco import moco
+from equissl.objectives.base import Embedded, Need, Objective
+from equissl.objectives.teacher_views import cross_view_pairs, enqueue_views, promoted, teacher_views
+
+
+class MoCo(Objective):
+    """Every view finds the teacher's embedding of each other view of its object among those of past objects.
+
+    The mean over all ordered pairs of views; for two views both directions, where the paper has one. The teacher's
+    embeddings of all views enter the queue after the loss, so of V views it remembers ``queue / V`` objects.
+
+    Args:
+        dim: width of the embeddings.
+        queue: past embeddings that serve as negatives.
+        temperature: divides the cosines (0.07 in version 1).
+        momentum: of the teacher, at the first and at the last step.
+    """
+
+    needs: frozenset[Need] = frozenset({"teacher"})
+
+    def __init__(
+        self,
+        dim: int,
+        queue: int = 65536,
+        temperature: float = 0.2,
+        momentum: tuple[float, float] = (0.999, 0.999),
+    ) -> None:
+        super().__init__()
+        self.queue = FeatureQueue(queue, dim)
+        self.temperature, self.momentum = temperature, momentum
+
+    def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = self.compare(*cross_view_pairs(batch, type(self).__name__))
+        if self.training:
+            enqueue_views(self.queue, teacher_views(batch, type(self).__name__))
+        return loss, {type(self).__name__.lower(): loss.detach()}
+
+    def compare(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Loss of queries (A, D) with their keys (A, D) and the queue."""
+        return moco(queries, keys, promoted(self.queue(), queries), self.temperature)

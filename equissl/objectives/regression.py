@@ -1,0 +1,57 @@
+"""A predictor regresses another view: BYOL (Grill et al., NeurIPS 2020) and SimSiam (Chen and He, CVPR 2021)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from equissl.losses.negative_cosine import byol, simsiam
+from equissl.objectives.base import Embedded, Objective
+
+
+def predictor_mlp(dim: int, hidden: int) -> nn.Sequential:
+    """Linear, batch norm, ReLU, linear; without the batch norm both methods collapse."""
+    return nn.Sequential(nn.Linear(dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, dim))
+
+
+def predict_views(predictor: nn.Module, z: Tensor) -> Tensor:
+    """(B, V, D) predictions, one view after the other, so that batch norm sees one view at a time."""
+    return torch.stack([predictor(view) for view in z.unbind(1)], dim=1)
+
+
+class BYOL(Objective):
+    """Predictions of the momentum teacher's embeddings of the other views.
+
+    Args:
+        dim: width of the embeddings.
+        hidden: width of the predictor's hidden layer.
+        momentum: of the teacher, at the first and at the last step.
+    """
+
+    needs = frozenset({"teacher"})
+
+    def __init__(self, dim: int, hidden: int = 4096, momentum: tuple[float, float] = (0.996, 1.0)) -> None:
+        super().__init__()
+        self.predictor = predictor_mlp(dim, hidden)
+        self.momentum = momentum
+
+    def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = byol(predict_views(self.predictor, batch.z), batch.teacher)
+        return loss, {"byol": loss.detach()}
+
+
+class SimSiam(Objective):
+    """Predictions of the encoder's own embeddings of the other views, through which no gradient flows.
+
+    Args:
+        dim: width of the embeddings.
+        hidden: width of the predictor's hidden layer; a bottleneck of a quarter in the paper, which None takes.
+    """
+
+    def __init__(self, dim: int, hidden: int | None = None) -> None:
+        super().__init__()
+        self.predictor = predictor_mlp(dim, max(1, dim // 4) if hidden is None else hidden)
+
+    def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = simsiam(predict_views(self.predictor, batch.z), batch.z)
+        return loss, {"simsiam": loss.detach()}
