@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from equissl.datasets.schema import ROTATION, LatentSchema
-from equissl.geometry import QuaternionSign, euler_to_unitquat, relative_rotation, relative_unitquat, rotmat_to_unitquat
+from equissl.geometry import (
+    QuaternionSign,
+    euler_to_unitquat,
+    relative_rigid,
+    relative_rotation,
+    relative_unitquat,
+    rigid,
+    rotmat_to_unitquat,
+)
+
+Frame = Literal["object", "base"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,10 @@ class ViewBatch:
     def __post_init__(self) -> None:
         if self.images.ndim != 5 or self.images.shape[2] != 3:
             raise ValueError(f"expected images of shape (B, V, 3, H, W), got {tuple(self.images.shape)}")
-        expected = {"rotations": (*self.images.shape[:2], 3, 3), "latents": (*self.images.shape[:2], len(self.schema))}
+        views = tuple(self.images.shape[:2])
+        expected = {"rotations": (*views, 3, 3), "latents": (*views, len(self.schema))}
+        if self.translations is not None:
+            expected["translations"] = (*views, 3)
         for name, shape in expected.items():
             if tuple(getattr(self, name).shape) != shape:
                 raise ValueError(f"expected {name} of shape {shape}, got {tuple(getattr(self, name).shape)}")
@@ -68,6 +81,31 @@ class ViewBatch:
         """(B, 3, 3) action R12 = R1ᵀ R2 that takes view ``first`` to view ``second``."""
         return relative_rotation(self.rotations[:, first], self.rotations[:, second])
 
+    def relative_rigids(self, first: int = 0, second: int = 1, frame: Frame = "object") -> Tensor:
+        """(B, 4, 4) action M12 = M1⁻¹ M2 = [R12 u; 0 1] that takes the pose M1 of view ``first`` to that of ``second``.
+
+        Args:
+            first, second: view indices.
+            frame: the views' poses. ``object``: M_i = T(t_i)·R_i with the stored translation t_i, so u = R1ᵀ(t2 − t1);
+                ``base``: M_i = R_i·T(t_i), the transform that the object was rendered with, so u = R12 t2 − t1.
+                Both as EquiCaps (arXiv 2506.09895) trains on 3DIEBench-T.
+
+        Raises:
+            ValueError: for a batch without translations, or another frame.
+        """
+        poses = (rigid(self.rotations[:, view], self._positions(view, frame)) for view in (first, second))
+        return relative_rigid(*poses)
+
+    def translation_differences(self, first: int = 0, second: int = 1, frame: Frame = "object") -> Tensor:
+        """(B, 3) plain difference of the views' translations, the target of 3DIEBench-T's translation probes.
+
+        It is not the translation part of :meth:`relative_rigids`: ``object`` t2 − t1, ``base`` R2 t2 − R1 t1.
+
+        Raises:
+            ValueError: for a batch without translations, or another frame.
+        """
+        return self._positions(second, frame) - self._positions(first, frame)
+
     def relative_quats(self, first: int = 0, second: int = 1, sign: QuaternionSign = "canonical") -> Tensor:
         """(B, 4) relative rotation as a unit quaternion (x, y, z, w).
 
@@ -82,6 +120,20 @@ class ViewBatch:
         """(B, 2) differences of floor and light hue, not wrapped on the colour circle (as 3DIEBench defines them)."""
         columns = self.schema.columns("floor_hue", "light_hue")
         return self.latents[:, second, columns] - self.latents[:, first, columns]
+
+    def _positions(self, view: int, frame: Frame) -> Tensor:
+        """(B, 3) translation of a view's 4 × 4 pose: t, or where the object's centre is in the world, R t."""
+        if frame not in get_args(Frame):
+            raise ValueError(f"expected frame to be one of {list(get_args(Frame))}, got {frame!r}")
+        if self.translations is None:
+            raise ValueError(
+                "expected a batch with translations, as 3DIEBench-T has them, got one without: "
+                f"its latents are {list(self.schema.names)}"
+            )
+        translation = self.translations[:, view]
+        if frame == "object":
+            return translation
+        return (self.rotations[:, view] * translation.unsqueeze(1)).sum(dim=-1)
 
     def _quats(self, view: int) -> Tensor:
         if set(ROTATION) <= set(self.schema.names):  # Euler latents fix the sign; a matrix alone cannot

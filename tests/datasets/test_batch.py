@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from equissl.datasets.batch import ViewBatch
 from equissl.datasets.schema import Latent, LatentSchema, threediebench_schema
-from equissl.geometry import euler_to_rotmat
+from equissl.geometry import euler_to_rotmat, rigid, transform_points
 
 B, V = 4, 3
 
@@ -58,6 +62,68 @@ def test_hue_differences_are_plain(batch: ViewBatch) -> None:
     assert torch.equal(batch.hue_differences(), expected)
 
 
+def moving_batch(euler: Any, translations: Any) -> ViewBatch:
+    """One object in two poses."""
+    euler = torch.tensor(euler, dtype=torch.float64).view(1, 2, 3)
+    images, labels = torch.zeros(1, 2, 3, 8, 8), torch.zeros(1, dtype=torch.int64)
+    schema = LatentSchema((Latent("age", "unit", 0, 1),))
+    moved = torch.tensor(translations, dtype=torch.float64).view(1, 2, 3)
+    return ViewBatch(images, euler_to_rotmat(euler), torch.zeros(1, 2, 1), labels, schema, translations=moved)
+
+
+def test_relative_rigid_of_named_transforms() -> None:
+    quarter = [0.0, 0.0, math.pi / 2]  # about z: x becomes y
+    slide = moving_batch([quarter, quarter], [[0, 0, 0], [1, 0, 0]])  # turned alike, moved along the object's x axis
+    turn = moving_batch([[0, 0, 0], quarter], [[1, 0, 0], [1, 0, 0]])  # turned about the world's origin
+    expected = {  # batch, frame: translation of M12, difference of translations
+        ("slide", "object"): ([0, -1, 0], [1, 0, 0]),
+        ("slide", "base"): ([1, 0, 0], [0, 1, 0]),
+        ("turn", "object"): ([0, 0, 0], [0, 0, 0]),
+        ("turn", "base"): ([-1, 1, 0], [-1, 1, 0]),
+    }
+    for (name, frame), (u, difference) in expected.items():
+        batch = {"slide": slide, "turn": turn}[name]
+        m12 = batch.relative_rigids(frame=frame)
+        torch.testing.assert_close(m12[0, :3, 3], torch.tensor(u).double(), atol=1e-12, rtol=0)
+        torch.testing.assert_close(m12[:, :3, :3], batch.relative_rotations())
+        assert m12[0, 3].tolist() == [0, 0, 0, 1]
+        got = batch.translation_differences(frame=frame)[0]
+        torch.testing.assert_close(got, torch.tensor(difference).double(), atol=1e-12, rtol=0)
+
+
+def test_relative_rigid_of_published_numbers() -> None:
+    batch = moving_batch([[0.1, 0.2, 0.3], [-0.4, 0.5, 1.2]], [[0.1, -0.2, 0.3], [-0.3, 0.4, 0.25]])
+    expected = {
+        "object": ([-0.19080619, 0.67900122, -0.15827299], [-0.4, 0.6, -0.05]),
+        "base": ([-0.63778016, 0.32115150, -0.20718398], [-0.73073553, 0.13009432, -0.04390976]),
+    }
+    for frame, (u, difference) in expected.items():
+        assert batch.relative_rigids(frame=frame)[0, :3, 3].tolist() == pytest.approx(u, abs=1e-8)
+        assert batch.translation_differences(frame=frame)[0].tolist() == pytest.approx(difference, abs=1e-8)
+
+
+def test_relative_rigid_takes_one_pose_to_the_other(batch: ViewBatch) -> None:
+    t = torch.rand(B, V, 3, dtype=torch.float64) - 0.5
+    moving = replace(batch, translations=t)
+    assert torch.equal(moving.relative_rigids(), moving.relative_rigids(frame="object"))
+    places = {"object": t, "base": (batch.rotations @ t.unsqueeze(-1)).squeeze(-1)}
+    for frame, place in places.items():
+        poses = rigid(batch.rotations, place)
+        assert torch.allclose(poses[:, 2] @ moving.relative_rigids(2, 1, frame=frame), poses[:, 1], atol=1e-12)
+    # the base frame is where 3DIEBench-T puts the object: first moved along its own axes, then turned
+    points = torch.rand(B, 5, 3, dtype=torch.float64)
+    world = torch.einsum("bij,bnj->bni", batch.rotations[:, 1], points + t[:, 1, None])
+    seen = transform_points(moving.relative_rigids(0, 1, frame="base"), points)
+    torch.testing.assert_close(transform_points(rigid(batch.rotations[:, 0], places["base"][:, 0]), seen), world)
+
+
+def test_relative_rigid_needs_translations_and_a_known_frame(batch: ViewBatch) -> None:
+    with pytest.raises(ValueError, match=r"batch with translations.* got one without: its latents are \['rotation_x'"):
+        batch.relative_rigids()
+    with pytest.raises(ValueError, match=r"frame to be one of \['object', 'base'\], got 'world'"):
+        replace(batch, translations=torch.zeros(B, V, 3)).translation_differences(frame="world")  # type: ignore[arg-type]
+
+
 def test_to_moves_every_tensor_and_keeps_none(batch: ViewBatch) -> None:
     moved = batch.to("meta")
     assert {t.device.type for t in (moved.images, moved.rotations, moved.latents, moved.labels, moved.views)} == {
@@ -72,6 +138,7 @@ def test_to_moves_every_tensor_and_keeps_none(batch: ViewBatch) -> None:
         ("images", torch.zeros(B, 3, 8, 8), r"\(B, V, 3, H, W\), got \(4, 3, 8, 8\)"),
         ("rotations", torch.zeros(B, V, 4), r"rotations of shape \(4, 3, 3, 3\), got \(4, 3, 4\)"),
         ("latents", torch.zeros(B, V, 6), r"latents of shape \(4, 3, 7\), got \(4, 3, 6\)"),
+        ("translations", torch.zeros(B, V, 2), r"translations of shape \(4, 3, 3\), got \(4, 3, 2\)"),
         ("labels", torch.zeros(B, 1), r"labels of shape \(4,\), got \(4, 1\)"),
     ],
 )
