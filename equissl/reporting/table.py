@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-Results = dict[str, Any]
+from equissl.reporting.seeds import SPREAD, Results
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Row:
 
 
 def names(results: Sequence[Results]) -> list[str]:
-    """The method of each run, with the run's folder behind it where a method occurs twice."""
-    methods = [str(result["method"]) for result in results]
+    """The method of each run, with the run's folder behind it where a method occurs twice; a label goes first."""
+    methods = [str(result.get("label", result["method"])) for result in results]
     return [
         f"{method} ({result['run']})" if methods.count(method) > 1 else method
         for method, result in zip(methods, results, strict=True)
@@ -76,6 +75,10 @@ def _value(result: Results, column: Column) -> float | None:
 
 
 def _error(result: Results, column: Column) -> float | None:
+    """Standard deviation over seeds, or the standard error of a single run where it is known."""
+    if "seeds" in result:
+        value = result.get(SPREAD + column.key)
+        return None if value is None else column.scale * value
     key = column.key.replace("/top1", "/top1_se").replace("/mean_deg/", "/mean_deg_se/")
     value = result.get(key) if key != column.key else None
     return None if value is None else column.scale * value
@@ -97,20 +100,28 @@ def _guess(name: str, result: Results) -> Row:
     return Row(name, (chance, *(None,) * (len(COLUMNS) - 1)), (None,) * len(COLUMNS), baseline=True)
 
 
-def cell(value: float | None, column: Column) -> str:
-    """A number with the column's decimals, or a dash."""
-    return "–" if value is None else f"{value:.{column.digits}f}"
+def cell(value: float | None, column: Column, error: float | None = None) -> str:
+    """A number with the column's decimals, and what follows ±; or a dash."""
+    plus = "" if error is None else f" ± {error:.{column.digits}f}"
+    return "–" if value is None else f"{value:.{column.digits}f}{plus}"
 
 
 def format_table(results: Sequence[Results]) -> str:
     """Plain-text table: one row per run, with the constant predictor and chance beneath.
 
     ``inv`` and ``equi`` columns stay empty for methods that do not split their features; the constant predictor's top-1
-    is that of always naming the most frequent training class.
+    is that of always naming the most frequent training class. Rows of several seeds show mean ± standard deviation.
     """
     lines = [["method", *(column.heading for column in COLUMNS)]]
     table = rows(results)
-    lines += [[row.name, *(cell(v, c) for v, c in zip(row.values, COLUMNS, strict=True))] for row in table]
+    several = any("seeds" in result for result in results)
+    lines += [
+        [
+            row.name,
+            *(cell(v, c, e if several else None) for v, c, e in zip(row.values, COLUMNS, row.errors, strict=True)),
+        ]
+        for row in table
+    ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = [
         "  ".join([line[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(line[1:], widths[1:], strict=True))])

@@ -1,0 +1,51 @@
+"""Runs that differ in nothing but the seed, as one row with mean and standard deviation."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Results = dict[str, Any]
+SPREAD = "std_over_seeds/"
+_SEED_FOLDER = re.compile(r"seed[-_]?\d+")
+
+
+def group_seeds(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    """Run folders by the row they belong to: ``NAME/seed0``, ``NAME/seed1`` … make up NAME, others stand alone."""
+    groups: dict[str, list[Path]] = {}
+    for folder in folders:
+        groups.setdefault(str(folder if seedless(folder) else folder.parent), []).append(folder)
+    return groups
+
+
+def seedless(folder: Path) -> bool:
+    """Whether the folder's own name is the run's name, and not that of a seed."""
+    return _SEED_FOLDER.fullmatch(folder.name) is None
+
+
+def merge_seeds(results: Sequence[Results], name: str) -> Results:
+    """One result: means of all numbers, and their standard deviations under `SPREAD` and the key.
+
+    Args:
+        results: of the runs of one group.
+        name: what the group is called.
+
+    Raises:
+        ValueError: for runs of different methods or stores, or two runs of one seed.
+    """
+    for key in ("method", "store"):
+        if len({str(result[key]) for result in results}) > 1:
+            raise ValueError(f"expected runs of one {key} in {name}, got {sorted({str(r[key]) for r in results})}")
+    seeds = [result.get("seed") for result in results]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"expected different seeds in {name}, got {seeds}")
+    merged = dict(results[0])
+    for key, value in results[0].items():
+        values = [result.get(key) for result in results]
+        if isinstance(value, float) and all(isinstance(v, int | float) for v in values):
+            merged[key] = statistics.fmean(values)  # type: ignore[arg-type]
+            merged[SPREAD + key] = statistics.stdev(values)  # type: ignore[type-var]
+    return {**merged, "run": name, "label": name, "seeds": len(results), "seed": seeds}
