@@ -21,6 +21,7 @@ from equissl.geometry.rotations import (
     unitquat_product,
     unitquat_to_rotmat,
 )
+from equissl.geometry.wigner import wigner_d, wigner_ds
 
 __all__ = [
     "QuaternionSign",
@@ -42,4 +43,6 @@ __all__ = [
     "unitquat_conjugate",
     "unitquat_product",
     "unitquat_to_rotmat",
+    "wigner_d",
+    "wigner_ds",
 ]

@@ -12,22 +12,53 @@ from equissl.datasets.batch import ViewBatch
 from equissl.datasets.schema import threediebench_schema
 from equissl.geometry import euler_to_rotmat
 from equissl.methods import METHODS, EncoderConfig, Method
+from equissl.objectives import ObjectiveConfig
 
 IMAGE_SIZE = 64
 NUM_CLASSES = 5
+# By class name; what follows a space tells variants of one class apart.
 _TINY: dict[str, dict[str, Any]] = {
     "VICReg": {"projector": (12, 10)},
     "SimCLR": {"projector": (12, 10)},
+    "Invariant": {"projector": (12, 10)},
+    "Invariant byol": {"projector": (12, 10), "objective": ObjectiveConfig("byol", {"hidden": 8})},
+    "AugSelf": {"projector": (12, 10), "hidden": 16},
+    "Composed": {"projector": (12, 10)},
+    "Composed split": {
+        "projector": (24, 20),
+        "split": True,
+        "invariant": ObjectiveConfig("nt_xent"),
+        "equivariant": ObjectiveConfig("nt_xent"),
+        "predictor": "mlp",
+        "action": "quaternion+hue",
+    },
+    "Composed only": {"projector": (12, 10), "invariant": None},
+    "Composed conditional": {
+        "projector": (12, 10),
+        "invariant": ObjectiveConfig("byol", {"hidden": 8}),
+        "equivariant": ObjectiveConfig("cosine_prediction"),
+        "target": "teacher",
+    },
     "SIE": {"projector": (24, 20)},
     "EquiCaps": {"image_size": IMAGE_SIZE, "capsules": 4},
+    "EquiCaps 4x4": {"image_size": IMAGE_SIZE, "capsules": 4, "pose": "rigid"},
+    "CapsIE": {"image_size": IMAGE_SIZE, "capsules": 4, "pose_dim": 5},
+    "GroupEquivariant": {"projector": (12, 10), "irreps": "2x0+3x1+2x2", "irrep_projector": (12,)},
+    "GroupEquivariant alignment": {
+        "projector": (12, 10),
+        "irreps": "1x0+2x1+2x2",
+        "irrep_projector": (12,),
+        "equi_loss": "alignment",
+    },
     "Supervised": {"num_classes": NUM_CLASSES, "hidden": 16},
 }
+CASES = list(_TINY)
 
 
 def tiny_method(name: str, seed: int = 0, **changes: Any) -> Method:
     """A small method with no parameter at a special starting value (zero branches, uniform routing)."""
     torch.manual_seed(seed)
-    method = METHODS[name](encoder=EncoderConfig(width=4), **{**_TINY[name], **changes})
+    method = METHODS[name.split()[0]](encoder=EncoderConfig(width=4), **{**_TINY[name], **changes})
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
@@ -35,7 +66,7 @@ def tiny_method(name: str, seed: int = 0, **changes: Any) -> Method:
 
 
 def make_batch(objects: int = 6, size: int = IMAGE_SIZE, views: int = 2, seed: int = 0) -> ViewBatch:
-    """Smooth random uint8 images with random latents."""
+    """Smooth random uint8 images with random latents and translations."""
     generator = torch.Generator().manual_seed(seed)
     schema = threediebench_schema()
     latents = torch.rand(objects, views, len(schema), generator=generator, dtype=torch.float64)
@@ -44,7 +75,8 @@ def make_batch(objects: int = 6, size: int = IMAGE_SIZE, views: int = 2, seed: i
     images = torch.nn.functional.interpolate(coarse, size=size, mode="bilinear").mul(255).to(torch.uint8)
     labels = torch.arange(objects) % NUM_CLASSES
     rotations = euler_to_rotmat(latents[..., :3])
-    return ViewBatch(images.view(objects, views, 3, size, size), rotations, latents, labels, schema)
+    translations = torch.rand(objects, views, 3, generator=generator, dtype=torch.float64) - 0.5
+    return ViewBatch(images.view(objects, views, 3, size, size), rotations, latents, labels, schema, translations)
 
 
 @pytest.fixture
@@ -60,3 +92,14 @@ def build_batch() -> Any:
 @pytest.fixture
 def build_method() -> Any:
     return tiny_method
+
+
+@pytest.fixture
+def cases() -> list[str]:
+    return CASES
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes ``case`` runs for every tiny method."""
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", CASES)

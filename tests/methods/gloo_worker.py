@@ -11,12 +11,11 @@ from dataclasses import fields, replace
 
 import torch
 import torch.distributed as dist
-from conftest import make_batch, tiny_method
+from conftest import CASES, make_batch, tiny_method
 from torch import Tensor
 
 from equissl.datasets.batch import ViewBatch
 from equissl.encoders import convert_sync_batchnorm
-from equissl.methods import METHODS
 
 
 def share(batch: ViewBatch, rank: int, world: int) -> ViewBatch:
@@ -32,6 +31,8 @@ def run(name: str, rank: int, world: int) -> dict[str, Tensor]:
     out.loss.backward()
     result = {"loss": out.loss.detach(), **{f"terms.{k}": v for k, v in out.terms.items()}}
     for key, parameter in method.named_parameters():
+        if not parameter.requires_grad:  # a teacher's
+            continue
         gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         if world > 1:  # what DistributedDataParallel does
             dist.all_reduce(gradient)
@@ -46,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{init_file}", rank=rank, world_size=world)
-    torch.save({name: run(name, rank, world) for name in METHODS}, out)
+    torch.save({name: run(name, rank, world) for name in CASES}, out)
     if world > 1:
         dist.destroy_process_group()
     os._exit(0)  # the result is written; taking gloo's threads down can abort the interpreter, rarely

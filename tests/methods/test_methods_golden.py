@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.batch import Frame, ViewBatch
 from equissl.datasets.schema import Latent, LatentSchema, threediebench_schema
 from equissl.encoders import Encoder
 from equissl.geometry import euler_to_rotmat, unitquat_to_rotmat
@@ -147,8 +148,8 @@ class GivenCapsules(nn.Module):
         return x[:, :2].softmax(dim=1), x[:, 2:]
 
 
-def identity_equicaps(width: int, kind: type[EquiCaps] = EquiCaps) -> EquiCaps:
-    method = kind(TINY, image_size=32, capsules=2)
+def identity_equicaps(width: int, **changes: Any) -> EquiCaps:
+    method = EquiCaps(TINY, image_size=32, capsules=2, **changes)
     method.encoder, method.projector = PixelEncoder(width), GivenCapsules(width)  # type: ignore[assignment]
     return method.double()
 
@@ -196,18 +197,17 @@ def test_equicaps_on_exactly_equivariant_poses() -> None:
     assert out.action_gap["equivariance_ignored_action"] > 0.1
 
 
-class EquiCaps4x4(EquiCaps):
-    pose_size = 4
-
-    def actions(self, batch: ViewBatch) -> Tensor:
-        m = torch.eye(4, dtype=torch.float64).repeat(len(batch), 1, 1)
-        m[:, :3, :3] = batch.relative_rotations()
-        m[:, :3, 3] = torch.tensor([[0.1, 0.2, 0.3], [0, 0, 0], [-0.1, 0.2, -0.3], [0.4, -0.4, 0.1]])
-        return m
-
-
-def test_equicaps_with_4x4_poses() -> None:
-    out = identity_equicaps(34, EquiCaps4x4).step(capsule_batch(*waves(4, 34)))
+@pytest.mark.parametrize("frame", ["object", "base"])
+def test_equicaps_with_4x4_poses(frame: Frame) -> None:
+    u = torch.tensor([[0.1, 0.2, 0.3], [0, 0, 0], [-0.1, 0.2, -0.3], [0.4, -0.4, 0.1]], dtype=torch.float64)
+    batch = capsule_batch(*waves(4, 34))
+    first = torch.linspace(-1, 1, 12, dtype=torch.float64).view(4, 3)
+    r1, r2 = (r.unsqueeze(1) for r in batch.rotations.unbind(1))
+    if frame == "object":  # u = R1ᵀ (t2 - t1)
+        second = first + (r1 @ u.view(4, 1, 3, 1)).view(4, 3)
+    else:  # u = R1ᵀ R2 t2 - t1
+        second = (r2.transpose(-1, -2) @ r1 @ (u + first).view(4, 1, 3, 1)).view(4, 3)
+    batch = replace(batch, translations=torch.stack([first, second], dim=1))
     expected = {
         "loss": 8.280140,
         "invariance": 0.755803,
@@ -216,4 +216,4 @@ def test_equicaps_with_4x4_poses() -> None:
         "entropy_gap": 0.002464,
         "covariance": 0.151701,
     }
-    assert values(out) == pytest.approx(expected, abs=2e-6)
+    assert values(identity_equicaps(34, pose="rigid", frame=frame).step(batch)) == pytest.approx(expected, abs=2e-6)
