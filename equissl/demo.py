@@ -177,6 +177,7 @@ def method_job(name: str, out: Path, task: DemoTask, seed: int) -> Job:
         "--data.batch_size": task.batch_size, "--trainer.max_steps": task.steps, "--trainer.threads": 1,
     }  # fmt: skip
     evaluate = {
+        "--protocols": "[classification, rotation]",
         "--classification.steps": task.classification_steps, "--rotation.steps": task.rotation_steps,
         "--rotation.val_pairs": task.val_pairs, "--standardize": str(task.standardize).lower(), "--seed": seed,
         "--probe_precision": "auto",

@@ -27,6 +27,8 @@ class LinearProbeConfig:
 class RotationProbeConfig:
     """MLP on the features of two views that regresses the relative quaternion (protocol of SIE and EquiCaps).
 
+    Absolute rotation and light (one view in), ``hue_circular`` and translation use the same head and budget.
+
     Attributes:
         hidden: widths of the hidden layers, ReLU between them; the papers use (1024, 1024).
         epochs: one epoch draws one ordered pair of distinct views of every training object.
@@ -48,31 +50,82 @@ class RotationProbeConfig:
 
 
 @dataclass
+class HueProbeConfig:
+    """Head on the features of two views that regresses the differences of floor and light hue.
+
+    The defaults are EquiCaps' and seq-JEPA's: one linear layer, 50 epochs. SIE's colour probe, whose numbers are not
+    comparable with theirs, is the protocol ``hue_mlp``.
+
+    Attributes:
+        hidden: widths of hidden layers; none in the linear head.
+        epochs, steps, batch_size, lr: as in :class:`RotationProbeConfig`.
+    """
+
+    hidden: tuple[int, ...] = ()
+    epochs: int = 50
+    steps: int | None = None
+    batch_size: int = 256
+    lr: float = 1e-3
+
+
+@dataclass
+class RetrievalConfig:
+    """Look-up of predicted embeddings (MRR, H@k and PRE of SIE), for methods that predict.
+
+    Every validation object is queried from its first view to each of its views. ``retrieval/…`` is the published
+    measure, which counts the query for the view the prediction starts from, answered by doing nothing;
+    ``retrieval_strict/…`` leaves this query out and keeps that view among the candidates, where it misleads a predictor
+    that ignores the action.
+
+    Attributes:
+        train: also look up training objects among themselves (``retrieval_train/…``).
+        among_all: also PRE of validation queries among the views of both splits (``retrieval/pre_all``).
+        queries: PRE queries, drawn once from a fixed seed; None takes every one, as published. Each one is compared
+            with every view, which grows with the square of the data set.
+        normalize: rank by cosine, as published; False ranks by dot product.
+    """
+
+    train: bool = False
+    among_all: bool = False
+    queries: int | None = 20_000
+    normalize: bool = True
+
+
+@dataclass
 class EvaluateConfig:
     """Frozen features, probes and diagnostics of one run.
 
     Attributes:
-        classification, rotation: the two probes.
-        parts: parts of the features to probe; all that the method has where None.
+        protocols: what to measure, see :data:`equissl.evaluation.PROTOCOLS`. None takes all that the store and the
+            method allow, but for the variants ``hue_mlp`` and ``train_mode``; one asked for by name that is impossible
+            (translations that the store does not hold, retrieval without a predictor) is an error.
+        classification, rotation, hue: the probes.
+        retrieval: look-up of predicted embeddings.
+        parts: parts of the features to probe; all that ``features`` of the method returns where None. A method that
+            predicts also has ``embedding``, the equivariant embedding that its predictor works on.
         standardize: centre and scale every feature dimension with statistics of the training objects before probing,
             the same way for every method. The published protocol probes raw features. At a constant learning rate and a
             short budget a raw probe measures scale as much as content: a part that varies little looks invariant even
             where a longer training would read the pose from it. Standardise when the budget is small.
-        individual: also probe the absolute pose of single views (same head, one view in).
+        individual: write absolute rotation under ``individual/…`` too, as earlier versions named it.
         batch_size: views per forward pass of the backbone.
         workers: threads that decode views ahead of the backbone; None takes one per core beside a GPU, none on a CPU.
         precision: arithmetic of the backbone (``bf16`` autocasts, ``auto`` does so where the device computes in it).
         probe_precision: arithmetic of the probes' layers; weights, losses and predictions stay fp32, metrics fp64.
         feature_dtype: how cached features are stored. float16 halves the file but loses what a nearly collapsed part
             holds.
-        cache: keep the features in ``RUN/features`` so that a second evaluation starts from them.
+        cache: keep the features in ``RUN/features`` so that a second evaluation starts from them; large ones are read
+            through a memory map. Without it they are held in memory.
         diagnostic_batches: validation batches on which the predictor's real and ignored-action losses are compared.
         device: ``auto`` takes a GPU where there is one.
         seed: of probe initialisation, sampling and the fixed validation pairs.
     """
 
+    protocols: list[str] | None = None
     classification: LinearProbeConfig = field(default_factory=LinearProbeConfig)
     rotation: RotationProbeConfig = field(default_factory=RotationProbeConfig)
+    hue: HueProbeConfig = field(default_factory=HueProbeConfig)
+    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     parts: list[str] | None = None
     standardize: bool = False
     individual: bool = False

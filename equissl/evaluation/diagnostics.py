@@ -9,8 +9,9 @@ from torch import Tensor
 
 from equissl.datasets.loader import ViewDataset
 from equissl.datasets.store import ViewStore
+from equissl.evaluation.probes import moments
 from equissl.evaluation.scores import Scores
-from equissl.metrics import feature_std, rankme
+from equissl.metrics import rankme
 
 if TYPE_CHECKING:
     from equissl.methods import Method
@@ -23,11 +24,11 @@ def collapse_scores(features: Tensor, part: str) -> Scores:
 
     RankMe needs a singular value decomposition, so at most 8,192 evenly spaced rows enter it.
     """
-    rows = features.flatten(0, 1).float().cpu()
-    few = rows[:: max(1, -(-len(rows) // RANKME_ROWS))]
+    rows = features.flatten(0, 1)
+    few = rows[:: max(1, -(-len(rows) // RANKME_ROWS))].float().cpu()
     return {
         f"collapse/rankme/{part}": rankme(few),
-        f"collapse/std/{part}": feature_std(rows),
+        f"collapse/std/{part}": float(moments(features, correction=1)[1].mean()),
         f"collapse/dim/{part}": features.shape[-1],
     }
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +16,23 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.store import ViewStore
-from equissl.evaluation import scores
 from equissl.evaluation.config import EvaluateConfig
-from equissl.evaluation.diagnostics import collapse_scores, predictor_scores
+from equissl.evaluation.diagnostics import predictor_scores
 from equissl.evaluation.features import (
+    Allocate,
     FeatureSet,
+    cached_features,
     check_finite,
     extract_features,
     fingerprint,
     has_euler_latents,
-    load_cache,
-    save_cache,
+    in_memory,
     view_quats,
 )
-from equissl.evaluation.probes import linear_probe, pose_probe, rotation_probe, standardize
-from equissl.evaluation.sampling import fixed_pairs, pair_targets
+from equissl.evaluation.probing import RETRIEVAL, TRAIN_MODE, asked_for, check_protocols, probe_all
+from equissl.evaluation.retrieval import EMBEDDING, embed_features, retrieval_scores, why_no_retrieval
+from equissl.evaluation.train_mode import train_mode_scores
 from equissl.geometry import QuaternionSign
-from equissl.metrics import constant_rotation_prediction
 
 if TYPE_CHECKING:
     from equissl.methods import Method
@@ -60,17 +61,26 @@ def evaluate(
         The flat results, as written.
 
     Raises:
-        ValueError: a store without validation or training objects, an unknown part, or features that are not finite.
+        ValueError: a store without validation or training objects, an unknown protocol or part, a protocol asked for
+            that store or method do not allow, or features that are not finite.
     """
     from equissl.training import load_method
 
     run_dir, config, started = Path(run_dir), config or EvaluateConfig(), time.perf_counter()
     method, training = load_method(run_dir)
-    device = _device(config.device)
+    device = choose_device(config.device)
     config = _settle_precision(config, device)
-    views = ViewStore(store if store is not None else training.data.store)
-    train, val = (_features(method, views, run_dir, split, config, device, log) for split in ("train", "val"))
-    results, errors = probe_all(train, val, len(views.classes), _sign(config, views), config, device, log)
+    views = ViewStore(_store(store, training))
+    check_protocols(config)
+    train, val = feature_sets(method, views, run_dir, config, device, log)
+    retrieve = _retrieves(method, val, config, log)
+    train, val = _embedded(method, train, val, retrieve, run_dir, views, config, device)
+    results, errors = probe_all(train, val, len(views.classes), target_sign(config, views), config, device, log)
+    if retrieve:
+        log("looking up predicted embeddings")
+        results |= retrieval_scores(method, train, val, config.retrieval, device, config.seed)
+    if asked_for(TRAIN_MODE, config):
+        results |= train_mode_scores(method, views, train, val, target_sign(config, views), config, device, log)
     results |= predictor_scores(
         method, views, batches=config.diagnostic_batches, batch_size=config.batch_size, seed=config.seed, device=device
     )
@@ -81,65 +91,15 @@ def evaluate(
     return results
 
 
-def probe_all(
-    train: FeatureSet,
-    val: FeatureSet,
-    num_classes: int,
-    sign: QuaternionSign,
-    config: EvaluateConfig,
-    device: torch.device | str = "cpu",
-    log: Log = lambda message: None,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Both probes on every part, the trivial predictors, and collapse diagnostics.
-
-    Returns:
-        Flat scores; and per part, ``constant`` and ``identity`` among them, the errors of all pairs in degrees.
-    """
-    rotation = config.rotation
-    pairs = fixed_pairs(val.objects, val.num_views, rotation.val_pairs, config.seed)
-    target = pair_targets(val.quats, pairs, sign)
-    train_pairs = fixed_pairs(train.objects, train.num_views, rotation.val_pairs, config.seed)
-    results: dict[str, Any] = dict(scores.label_baselines(train.labels, val.labels, num_classes))
-    errors: dict[str, np.ndarray] = {}
-
-    def record(preds: Tensor, part: str) -> None:
-        entries, errors[part] = scores.rotation_scores(preds, target, pairs[:, 0], part)
-        results.update(entries)
-
-    record(constant_rotation_prediction(target, pair_targets(train.quats, train_pairs, sign)), "constant")
-    record(scores.identity_prediction(len(pairs)), "identity")
-    for part in _parts(train, config):
-        log(f"probing part {part} ({train.parts[part].shape[-1]} dimensions)")
-        results |= collapse_scores(val.parts[part], part)
-        x, y = train.parts[part], val.parts[part]
-        x, y = (side.to(device) for side in (standardize(x, y) if config.standardize else (x, y)))
-        shared: dict[str, Any] = {"seed": config.seed, "precision": config.probe_precision}
-        logits = linear_probe(x, train.labels.to(device), y, num_classes, config.classification, **shared)
-        results |= scores.classification_scores(logits, val.labels, part)
-        record(rotation_probe(x, train.quats, y, pairs, rotation, sign, **shared), part)
-        if config.individual:
-            results |= _individual(x, train, y, val, part, config)
-    return results, errors
+def _store(store: str | Path | None, training: PretrainConfig) -> str | Path:
+    chosen = training.data.store if store is None else store
+    if not str(chosen):
+        raise ValueError("imported weights name no view store: say with --store FILE.h5 which one to evaluate on")
+    return chosen
 
 
-def _individual(x: Tensor, train: FeatureSet, y: Tensor, val: FeatureSet, part: str, config: EvaluateConfig) -> dict:
-    preds = pose_probe(x, train.quats, y, config.rotation, seed=config.seed, precision=config.probe_precision)
-    owners = np.repeat(np.arange(len(val.objects)), val.num_views)
-    target = val.quats.flatten(0, 1)
-    constant = constant_rotation_prediction(target, train.quats.flatten(0, 1))
-    found, _ = scores.rotation_scores(preds.flatten(0, 1), target, owners, part, "individual")
-    return found | scores.rotation_scores(constant, target, owners, "constant", "individual")[0]
-
-
-def _parts(train: FeatureSet, config: EvaluateConfig) -> list[str]:
-    wanted = config.parts if config.parts is not None else list(train.parts)
-    missing = [part for part in wanted if part not in train.parts]
-    if missing:
-        raise ValueError(f"expected parts among {list(train.parts)}, got {missing}")
-    return wanted
-
-
-def _sign(config: EvaluateConfig, store: ViewStore) -> QuaternionSign:
+def target_sign(config: EvaluateConfig, store: ViewStore) -> QuaternionSign:
+    """The sign policy that the configuration means on this store."""
     sign = config.rotation.sign
     if sign == "auto":
         return "legacy" if has_euler_latents(store) else "canonical"
@@ -148,32 +108,84 @@ def _sign(config: EvaluateConfig, store: ViewStore) -> QuaternionSign:
     return sign
 
 
+def feature_sets(
+    method: Method,
+    store: ViewStore,
+    run_dir: Path,
+    config: EvaluateConfig,
+    device: torch.device,
+    log: Log = lambda message: None,
+) -> tuple[FeatureSet, FeatureSet]:
+    """Features of all training and of all validation views, from the run's cache or computed into it."""
+    train, val = (_features(method, store, run_dir, split, config, device, log) for split in ("train", "val"))
+    return train, val
+
+
 def _features(
     method: Method, store: ViewStore, run_dir: Path, split: str, config: EvaluateConfig, device: torch.device, log: Log
 ) -> FeatureSet:
     objects = store.select(split)
-    cache = run_dir / "features" / f"{split}.h5"
-    mark = fingerprint(
-        run_dir / "checkpoints" / "last.ckpt",
-        store,
-        split=split,
-        precision=config.precision,
-        dtype=config.feature_dtype,
-    )
-    parts = load_cache(cache, mark) if config.cache else None
-    if parts is None:
+
+    def compute(allocate: Allocate) -> dict[str, Tensor]:
         log(f"features of {len(objects)} {split} objects, {store.num_views} views each")
-        dtype: torch.dtype = getattr(torch, config.feature_dtype)
         workers = (os.cpu_count() or 1) * (device.type != "cpu") if config.workers is None else config.workers
-        settings: dict[str, Any] = {
-            "batch_size": config.batch_size, "precision": config.precision, "dtype": dtype, "workers": workers
-        }  # fmt: skip
-        parts = extract_features(method, store, objects, device=device, **settings)
-        if config.cache:
-            save_cache(cache, parts, mark)
+        settings: dict[str, Any] = {"batch_size": config.batch_size, "precision": config.precision, "workers": workers}
+        dtype: torch.dtype = getattr(torch, config.feature_dtype)
+        return extract_features(method, store, objects, device=device, dtype=dtype, allocate=allocate, **settings)
+
+    mark = _mark(run_dir, store, split, config)
+    parts = cached_features(run_dir / "features" / f"{split}.h5", mark, compute) if config.cache else compute(in_memory)
     check_finite(parts)
     labels = torch.from_numpy(store.labels[objects])
-    return FeatureSet(parts, objects, labels, view_quats(store, objects))
+    latents = torch.from_numpy(store.latents[objects])
+    return FeatureSet(parts, objects, labels, view_quats(store, objects), latents, store.schema)
+
+
+def _mark(run_dir: Path, store: ViewStore, split: str, config: EvaluateConfig) -> str:
+    settings = {"split": split, "precision": config.precision, "dtype": config.feature_dtype}
+    return fingerprint(run_dir / "checkpoints" / "last.ckpt", store, **settings)
+
+
+def _retrieves(method: Method, val: FeatureSet, config: EvaluateConfig, log: Log) -> bool:
+    """Whether predictions are looked up: where that is asked for, or possible and not ruled out."""
+    asked = asked_for(RETRIEVAL, config)
+    if asked is False:
+        return False
+    reason = why_no_retrieval(method, val.num_views, val.parts)
+    if reason is not None and asked:
+        raise ValueError(f"protocol {RETRIEVAL!r} is not possible here: {reason}")
+    if reason is not None:
+        log(f"skipping {RETRIEVAL}: {reason}")
+    return reason is None
+
+
+def _embedded(
+    method: Method,
+    train: FeatureSet,
+    val: FeatureSet,
+    retrieve: bool,
+    run_dir: Path,
+    store: ViewStore,
+    config: EvaluateConfig,
+    device: torch.device,
+) -> tuple[FeatureSet, FeatureSet]:
+    """The sets with their equivariant embeddings, where these are probed or looked up."""
+    probed = EMBEDDING in (config.parts or ())
+    if probed and why_no_retrieval(method, 2, val.parts) is not None:
+        raise ValueError(f"expected parts among {list(val.parts)}, got {EMBEDDING!r}: no predictor, no such embedding")
+    needed = {
+        "train": probed or (retrieve and (config.retrieval.train or config.retrieval.among_all)),
+        "val": probed or retrieve,
+    }
+    sets = []
+    for split, views in (("train", train), ("val", val)):
+        if needed[split]:
+            compute = partial(embed_features, method, views.parts, device)
+            path, mark = run_dir / "features" / f"{split}_embedding.h5", _mark(run_dir, store, split, config)
+            made = cached_features(path, mark, compute) if config.cache else compute(in_memory)
+            views = replace(views, parts={**views.parts, **made})
+        sets.append(views)
+    return sets[0], sets[1]
 
 
 def _meta(
@@ -187,19 +199,24 @@ def _meta(
 ) -> dict[str, Any]:
     from equissl.training import read_checkpoint
 
-    steps = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["equissl"]["step"]
+    saved = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["equissl"]
+    imported = saved.get("imported") or {}
+    # of published weights nobody knows how long they were trained
+    steps = None if imported else saved["step"]
+    batch = training.trainer.accumulate * training.data.batch_size * method.views
     return {
         "method": type(method).__name__,
         "run": run_dir.name,
         "store": str(store.path),
         "seed": training.seed,
         "steps": steps,
-        "views_seen": steps * training.trainer.accumulate * training.data.batch_size * method.views,
+        "views_seen": None if steps is None else steps * batch,
+        **{f"imported/{key}": value for key, value in imported.items()},
         "train_objects": len(train.objects),
         "val_objects": len(val.objects),
         "views_per_object": val.num_views,
         "classes": len(store.classes),
-        "rotation/sign": _sign(config, store),
+        "rotation/sign": target_sign(config, store),
         **_flat(asdict(config), "config"),
     }
 
@@ -213,7 +230,8 @@ def _flat(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
     return entries
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes a GPU where there is one."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 

@@ -1,34 +1,104 @@
-"""Linear classification probe and rotation MLP on frozen features."""
+"""Heads of all protocols and parts, trained together on frozen features.
+
+Heads share nothing but the views they are shown, so their summed loss gives each one the gradient it would have alone:
+training together changes the time, not the result. Views are drawn and features gathered once for all heads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equissl.evaluation.config import LinearProbeConfig, RotationProbeConfig
-from equissl.evaluation.sampling import num_steps, object_batches, pair_targets, random_pairs, random_views
-from equissl.geometry import QuaternionSign
+from equissl.evaluation.config import EvaluateConfig, LinearProbeConfig
+from equissl.evaluation.features import BLOCK_OBJECTS, FeatureSet
+from equissl.evaluation.sampling import object_batches, random_pairs, random_views
+from equissl.evaluation.tasks import Task, probe_tasks
 
 PREDICT_ROWS = 4096
+Rows = tuple[Tensor, ...]  # object positions, view indices, and second view indices of pairs
 
 
-def standardize(train: Tensor, val: Tensor) -> tuple[Tensor, Tensor]:
-    """Both with zero mean and unit deviation per dimension in ``train``.
+@dataclass
+class Probe:
+    """One head in training.
+
+    Attributes:
+        task: its protocol.
+        part: the features it reads.
+        head: its layers.
+        known: (N, V, …) what its targets are made of, on the head's device.
+        steps: its updates.
+        loss: that of its last batch.
+    """
+
+    task: Task
+    part: str
+    head: nn.Module
+    known: Tensor
+    steps: int
+    loss: Tensor | None = None
+
+
+class FeatureRows:
+    """Rows of a part on the probes' device, standardised on the way where that is wanted.
+
+    Args:
+        values: (N, V, D), in memory or memory-mapped.
+        scaling: mean and scale, (D,) each.
+        device: where rows are wanted; the whole part moves there if it takes less than half of the free memory.
+    """
+
+    def __init__(self, values: Tensor, scaling: tuple[Tensor, Tensor] | None, device: torch.device | str) -> None:
+        self.device = torch.device(device)
+        self.values = values.to(self.device) if _fits(values, self.device) else values
+        self.scaling = None if scaling is None else tuple(x.to(self.device) for x in scaling)
+
+    @property
+    def dim(self) -> int:
+        return self.values.shape[-1]
+
+    def __call__(self, rows: Rows) -> Tensor:
+        """(n, D) float32 for views, (n, 2·D) for pairs."""
+        item, *views = (index.to(self.values.device) for index in rows)
+        return torch.cat([self._view(item, view) for view in views], 1)
+
+    def _view(self, item: Tensor, view: Tensor) -> Tensor:
+        x = self.values[item, view].to(self.device)
+        if self.scaling is not None:
+            x = (x.double() - self.scaling[0]) / self.scaling[1]
+        return x.float()
+
+
+def _fits(values: Tensor, device: torch.device) -> bool:
+    return device.type != "cuda" or values.nbytes < torch.cuda.mem_get_info(device)[0] // 2
+
+
+def moments(values: Tensor, correction: int = 0) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (D,) of every dimension of (N, V, D), in float64, two passes, in blocks of objects."""
+    rows = values.shape[0] * values.shape[1]
+    blocks = values.split(BLOCK_OBJECTS)
+    mean = torch.stack([block.double().sum((0, 1)) for block in blocks]).sum(0) / rows
+    squares = torch.stack([(block.double() - mean).square().sum((0, 1)) for block in blocks]).sum(0)
+    return mean, (squares / max(1, rows - correction)).sqrt()
+
+
+def standardization(train: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and scale (D,) that give every dimension of ``train`` (N, V, D) zero mean and unit deviation.
 
     A dimension whose deviation is below a thousandth of the average one is scaled by that floor: what it holds is
     rounding noise, which a division by its own deviation would raise to the level of the signal.
-
-    Args:
-        train: (N, V, D).
-        val: (M, V, D).
     """
-    flat = train.flatten(0, 1).double()
-    mean, std = flat.mean(0), flat.std(0, correction=0)
-    scale = std.clamp_min(max(1e-3 * float(std.mean()), 1e-12))
+    mean, std = moments(train)
+    return mean, std.clamp_min(max(1e-3 * float(std.mean()), 1e-12))
+
+
+def standardize(train: Tensor, val: Tensor) -> tuple[Tensor, Tensor]:
+    """Both (N, V, D) scaled by :func:`standardization` of ``train``, in memory and at once."""
+    mean, scale = standardization(train)
     return ((train - mean) / scale).float(), ((val - mean) / scale).float()
 
 
@@ -43,138 +113,154 @@ def mlp(in_dim: int, hidden: Sequence[int], out_dim: int, seed: int) -> nn.Seque
         return nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
 
 
-def fit(
-    head: nn.Module,
-    batches: Iterator[tuple[Tensor, Tensor]],
-    loss: Callable[[Tensor, Tensor], Tensor],
-    lr: float,
+def train_probes(
+    tasks: Sequence[Task],
+    parts: dict[str, FeatureRows],
+    train: FeatureSet,
+    seed: int = 0,
     precision: str = "32",
-) -> nn.Module:
-    """Trains ``head`` on (inputs, targets) with Adam at a constant rate.
+) -> list[Probe]:
+    """A head for every task and part, trained with Adam at constant rates.
+
+    Args:
+        tasks: protocols.
+        parts: features of the training views by part.
+        train: what is known of these views.
+        seed: of the heads and of the views drawn; tasks of one kind and batch size see the same views.
+        precision: ``bf16`` autocasts the heads' layers.
+
+    Returns:
+        The probes in eval mode, tasks in order, parts within each task.
 
     Raises:
-        FloatingPointError: where the probe's loss is not finite at the end.
+        ValueError: for a budget below one update.
+        FloatingPointError: naming the probes whose loss is not finite at the end.
     """
-    optimizer = torch.optim.Adam(head.parameters(), lr=lr, fused=True)
-    value = torch.zeros(())
-    for inputs, targets in batches:
-        value = loss(_forward(head, inputs, precision), targets)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
-    if not torch.isfinite(value):
-        raise FloatingPointError(f"expected a finite probe loss, got {value.item()} (learning rate {lr})")
-    return head.eval()
+    probes = [_probe(task, part, rows, train, seed) for task in tasks for part, rows in parts.items()]
+    if not probes:
+        return []
+    groups = [{"params": list(probe.head.parameters()), "lr": probe.task.budget.lr} for probe in probes]
+    optimizer = torch.optim.Adam(groups, fused=True)
+    streams: dict[tuple[bool, int], Iterator[Rows]] = {}
+    for step in range(max(probe.steps for probe in probes)):
+        active = [probe for probe in probes if step < probe.steps]
+        drawn: dict[tuple[bool, int], Rows] = {}
+        for key in dict.fromkeys((probe.task.pair, probe.task.budget.batch_size) for probe in active):
+            if key not in streams:
+                streams[key] = draw_rows(train, *key, seed)
+            drawn[key] = next(streams[key])
+        _update(active, drawn, parts, optimizer, precision)
+    lost = [probe for probe in probes if probe.loss is not None and not torch.isfinite(probe.loss)]
+    if lost:
+        named = ", ".join(f"{probe.task.name} on {probe.part}" for probe in lost)
+        rates = sorted({probe.task.budget.lr for probe in lost})
+        raise FloatingPointError(f"expected a finite probe loss, got none for {named} (learning rate {rates})")
+    for probe in probes:
+        probe.head.eval()
+    return probes
 
 
-def _forward(head: nn.Module, inputs: Tensor, precision: str) -> Tensor:
+def _probe(task: Task, part: str, rows: FeatureRows, train: FeatureSet, seed: int) -> Probe:
+    head = mlp(rows.dim * (1 + task.pair), task.hidden, task.out_dim, seed).to(rows.device)
+    return Probe(task, part, head, task.view_targets(train).to(rows.device), task.steps(len(train.objects)))
+
+
+def draw_rows(views: FeatureSet, pair: bool, batch_size: int, seed: int) -> Iterator[Rows]:
+    """Endless batches of views, or of ordered pairs of distinct views, one of every object per epoch."""
+    generator = torch.Generator().manual_seed(seed)
+    for item in object_batches(len(views.objects), batch_size, None, generator):
+        yield draw_views(views, item, pair, generator)
+
+
+def draw_views(views: FeatureSet, item: Tensor, pair: bool, generator: torch.Generator) -> Rows:
+    """A random view, or ordered pair of distinct views, of each of these objects."""
+    if pair:
+        return item, *random_pairs(views.num_views, len(item), generator)
+    return item, random_views(views.num_views, len(item), generator)
+
+
+def _update(
+    probes: list[Probe],
+    drawn: dict[tuple[bool, int], Rows],
+    parts: dict[str, FeatureRows],
+    optimizer: torch.optim.Optimizer,
+    precision: str,
+) -> None:
+    inputs: dict[tuple[tuple[bool, int], str], Tensor] = {}
+    losses = []
+    for probe in probes:
+        key = (probe.task.pair, probe.task.budget.batch_size)
+        rows, place = drawn[key], (key, probe.part)
+        if place not in inputs:
+            inputs[place] = parts[probe.part](rows)
+        target = probe.task.targets(probe.known, *(index.to(probe.known.device) for index in rows))
+        target = target.float() if target.is_floating_point() else target
+        losses.append(probe.task.loss(forward(probe.head, inputs[place], precision), target))
+        probe.loss = losses[-1].detach()
+    optimizer.zero_grad(set_to_none=True)  # a head that has had its updates gets no gradient and stays as it is
+    torch.stack(losses).sum().backward()
+    optimizer.step()
+
+
+def forward(head: nn.Module, inputs: Tensor, precision: str = "32") -> Tensor:
+    """The head's float32 outputs."""
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         return head(inputs).float()
 
 
 @torch.inference_mode()
-def _predict(head: nn.Module, inputs: Callable[[slice], Tensor], rows: int, precision: str) -> Tensor:
-    chunks = (slice(start, start + PREDICT_ROWS) for start in range(0, rows, PREDICT_ROWS))
-    return torch.cat([_forward(head, inputs(chunk), precision) for chunk in chunks])
+def predict(
+    probes: Sequence[Probe], parts: dict[str, FeatureRows], pairs: np.ndarray, precision: str = "32"
+) -> dict[tuple[str, str], Tensor]:
+    """Outputs of every probe on validation views.
+
+    Args:
+        probes: trained heads.
+        parts: features of the validation views by part.
+        pairs: (P, 3) rows (object, first view, second view) for the two-view protocols; the others see every view.
+
+    Returns:
+        By task and part, (P, out) of the pairs or (N·V, out) of all views, on the CPU.
+    """
+    outputs: dict[tuple[str, str], list[Tensor]] = {(probe.task.name, probe.part): [] for probe in probes}
+    for part, pair in dict.fromkeys((probe.part, probe.task.pair) for probe in probes):
+        chosen = [probe for probe in probes if (probe.part, probe.task.pair) == (part, pair)]
+        rows = pair_rows(pairs) if pair else all_rows(*parts[part].values.shape[:2])
+        for start in range(0, len(rows[0]), PREDICT_ROWS):
+            inputs = parts[part](tuple(index[start : start + PREDICT_ROWS] for index in rows))
+            for probe in chosen:
+                outputs[probe.task.name, part].append(forward(probe.head, inputs, precision).cpu())
+    return {key: torch.cat(chunks) for key, chunks in outputs.items()}
+
+
+def pair_rows(pairs: np.ndarray) -> Rows:
+    """Columns of (P, 3) pairs."""
+    return torch.as_tensor(pairs).unbind(1)
+
+
+def all_rows(objects: int, views: int) -> Rows:
+    """Every view of every object."""
+    item, view = torch.meshgrid(torch.arange(objects), torch.arange(views), indexing="ij")
+    return item.flatten(), view.flatten()
 
 
 def linear_probe(
-    train: Tensor,
-    labels: Tensor,
-    val: Tensor,
-    num_classes: int,
-    config: LinearProbeConfig,
-    seed: int = 0,
-    precision: str = "32",
+    train: Tensor, labels: Tensor, val: Tensor, num_classes: int, config: LinearProbeConfig, seed: int = 0
 ) -> Tensor:
-    """Logits of every validation view from a linear classifier trained on the training views.
+    """Logits of every validation view from a linear classifier of training views: the ``classification`` protocol.
 
     Args:
-        train: (N, V, D) features.
+        train, val: (N, V, D) and (M, V, D) features.
         labels: (N,) classes of the training objects.
-        val: (M, V, D) features.
         num_classes: size of the output layer.
 
     Returns:
-        (M, V, num_classes) logits on the CPU.
+        (M, V, num_classes) on the CPU.
     """
-    generator = torch.Generator().manual_seed(seed)
-    steps = num_steps(config.epochs, config.steps, len(train), config.batch_size)
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for item in object_batches(len(train), config.batch_size, steps, generator):
-            view = random_views(train.shape[1], len(item), generator)
-            yield train[item, view].float(), labels[item]
-
-    head = mlp(train.shape[-1], (), num_classes, seed).to(train.device)
-    fit(head, batches(), F.cross_entropy, config.lr, precision)
-    rows = val.flatten(0, 1)
-    return _predict(head, lambda chunk: rows[chunk].float(), len(rows), precision).view(*val.shape[:2], -1).cpu()
-
-
-def rotation_probe(
-    train: Tensor,
-    quats: Tensor,
-    val: Tensor,
-    val_pairs: np.ndarray,
-    config: RotationProbeConfig,
-    sign: QuaternionSign,
-    seed: int = 0,
-    precision: str = "32",
-) -> Tensor:
-    """Relative quaternions of the validation pairs, predicted from the features of both views side by side.
-
-    Args:
-        train: (N, V, D) features.
-        quats: (N, V, 4) poses of the training views.
-        val: (M, V, D) features.
-        val_pairs: (P, 3) rows (object, first view, second view).
-        sign: sign policy of the target quaternion.
-
-    Returns:
-        (P, 4) predictions, not normalised, on the CPU.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    steps = num_steps(config.epochs, config.steps, len(train), config.batch_size)
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for item in object_batches(len(train), config.batch_size, steps, generator):
-            first, second = random_pairs(train.shape[1], len(item), generator)
-            target = pair_targets(quats, torch.stack([item, first, second], 1), sign)
-            yield (
-                torch.cat([train[item, first], train[item, second]], 1).float(),
-                target.to(train.device, torch.float32),
-            )
-
-    head = mlp(2 * train.shape[-1], config.hidden, 4, seed).to(train.device)
-    fit(head, batches(), F.mse_loss, config.lr, precision)
-    item, first, second = torch.as_tensor(val_pairs).unbind(1)
-
-    def inputs(chunk: slice) -> Tensor:
-        return torch.cat([val[item[chunk], first[chunk]], val[item[chunk], second[chunk]]], 1).float()
-
-    return _predict(head, inputs, len(item), precision).cpu()
-
-
-def pose_probe(
-    train: Tensor,
-    quats: Tensor,
-    val: Tensor,
-    config: RotationProbeConfig,
-    seed: int = 0,
-    precision: str = "32",
-) -> Tensor:
-    """Absolute pose of single views: the rotation probe with one view in. Returns (M, V, 4) on the CPU."""
-    generator = torch.Generator().manual_seed(seed)
-    steps = num_steps(config.epochs, config.steps, len(train), config.batch_size)
-    targets = quats.to(train.device, torch.float32)
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for item in object_batches(len(train), config.batch_size, steps, generator):
-            view = random_views(train.shape[1], len(item), generator)
-            yield train[item, view].float(), targets[item, view]
-
-    head = mlp(train.shape[-1], config.hidden, 4, seed).to(train.device)
-    fit(head, batches(), F.mse_loss, config.lr, precision)
-    rows = val.flatten(0, 1)
-    return _predict(head, lambda chunk: rows[chunk].float(), len(rows), precision).view(*val.shape[:2], 4).cpu()
+    no_pose = torch.empty(*train.shape[:2], 4, dtype=torch.float64)
+    known = FeatureSet({"all": train}, np.arange(len(train)), labels, no_pose)
+    settings = EvaluateConfig(classification=config)
+    task = probe_tasks(num_classes, "canonical", settings)["classification"]
+    probes = train_probes([task], {"all": FeatureRows(train, None, train.device)}, known, seed)
+    found = predict(probes, {"all": FeatureRows(val, None, train.device)}, np.empty((0, 3), np.int64))
+    return found["classification", "all"].view(*val.shape[:2], -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 import torch
@@ -47,10 +48,15 @@ def pair_targets(quats: Tensor, pairs: np.ndarray | Tensor, sign: QuaternionSign
     return relative_unitquat(quats[item, first], quats[item, second], sign=sign)
 
 
-def object_batches(num_objects: int, batch_size: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """``steps`` batches of object positions (batch_size,): shuffled epochs laid end to end, so no batch is short."""
+def object_batches(
+    num_objects: int, batch_size: int, steps: int | None, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """``steps`` batches of object positions (batch_size,): shuffled epochs laid end to end, so no batch is short.
+
+    Without end where ``steps`` is None.
+    """
     pool = torch.empty(0, dtype=torch.long)
-    for _ in range(steps):
+    for _ in range(steps) if steps is not None else count():
         while len(pool) < batch_size:
             pool = torch.cat([pool, torch.randperm(num_objects, generator=generator)])
         yield pool[:batch_size]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import pi
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -59,16 +63,94 @@ def rotation_scores(
     """
     varies = target.double().var(0, correction=0) > 1e-12
     errors = rotation_errors_deg(preds, target).double().numpy()
-    totals = np.bincount(owners, errors)
-    counts = np.bincount(owners)
     scores: Scores = {
         f"{group}/r2_global/{part}": float(r2_global(preds, target)),
         f"{group}/r2_uniform/{part}": float(r2_uniform(preds[:, varies], target[:, varies])),
         f"{group}/mean_deg/{part}": float(errors.mean()),
-        f"{group}/mean_deg_se/{part}": standard_error(totals[counts > 0] / counts[counts > 0]),
+        f"{group}/mean_deg_se/{part}": standard_error(per_object_means(errors, owners)),
         f"{group}/median_deg/{part}": float(np.median(errors)),
     }
     return scores, errors
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How far predictions of a regression are off.
+
+    Attributes:
+        unit: ends the names of its keys: ``mean_unit``, ``median_unit``.
+        errors: (preds, target), (P, D) each in float64, to (P,) or, per component, (P, K).
+        components: names of the K components.
+    """
+
+    unit: str
+    errors: Callable[[Tensor, Tensor], Tensor]
+    components: tuple[str, ...] = ()
+
+
+def hue_steps(preds: Tensor, target: Tensor) -> Tensor:
+    """(P, 2) distances on the hue circle, in turns (0 to 0.5), between differences of hues."""
+    apart = (preds - target).remainder(1)
+    return torch.minimum(apart, 1 - apart)
+
+
+def hue_steps_of_points(preds: Tensor, target: Tensor) -> Tensor:
+    """The same where a difference is a point on the circle: (P, 4) two cosines, then two sines, of any length."""
+    return hue_steps(*(torch.atan2(x[:, 2:], x[:, :2]) / (2 * pi) for x in (preds, target)))
+
+
+def direction_errors_deg(preds: Tensor, target: Tensor) -> Tensor:
+    """(P,) angles in degrees between vectors of any length, exact near 0 and 180; 90 where one is zero."""
+    dot, cross = (preds * target).sum(1), torch.linalg.cross(preds, target).norm(dim=1)
+    angles = torch.rad2deg(torch.atan2(cross, dot))
+    return torch.where((dot == 0) & (cross == 0), torch.full_like(angles, 90.0), angles)
+
+
+def distances(preds: Tensor, target: Tensor) -> Tensor:
+    """(P,) Euclidean distances, in the scene's unit (an object's diagonal)."""
+    return (preds - target).norm(dim=1)
+
+
+MEASURES = {
+    "hue": Measure("turns", hue_steps, ("floor", "light")),
+    "hue_mlp": Measure("turns", hue_steps, ("floor", "light")),
+    "hue_circular": Measure("turns", hue_steps_of_points, ("floor", "light")),
+    "light": Measure("deg", direction_errors_deg),
+    "translation_object": Measure("distance", distances),
+    "translation_base": Measure("distance", distances),
+}
+
+
+def regression_scores(preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str) -> Scores:
+    """Both R², and the errors of :data:`MEASURES` in a unit one can picture.
+
+    Target dimensions that never vary are left out of ``r2_uniform``, as in :func:`rotation_scores`.
+
+    Args:
+        preds, target: (P, D).
+        owners: (P,) object of every row; the standard error counts objects.
+        part: name of the probed features, or of a trivial predictor.
+        group: protocol, the first component of the keys.
+    """
+    preds, target = preds.double().cpu(), target.double().cpu()
+    measure, varies = MEASURES[group], target.var(0, correction=0) > 1e-12
+    errors = measure.errors(preds, target)
+    columns = dict(zip(measure.components, errors.unbind(1), strict=True)) if measure.components else {}
+    mean = (errors.mean(1) if errors.ndim == 2 else errors).numpy()
+    scores: Scores = {
+        f"{group}/r2_global/{part}": r2_global(preds, target),
+        f"{group}/r2_uniform/{part}": r2_uniform(preds[:, varies], target[:, varies]),
+        f"{group}/mean_{measure.unit}/{part}": float(mean.mean()),
+        f"{group}/mean_{measure.unit}_se/{part}": standard_error(per_object_means(mean, owners)),
+        f"{group}/median_{measure.unit}/{part}": float(np.median(mean)),
+    }
+    return scores | {f"{group}/mean_{measure.unit}_{name}/{part}": float(x.mean()) for name, x in columns.items()}
+
+
+def per_object_means(values: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Mean of (P,) values over the rows of each object."""
+    totals, counts = np.bincount(owners, values), np.bincount(owners)
+    return totals[counts > 0] / counts[counts > 0]
 
 
 def identity_prediction(rows: int) -> Tensor:

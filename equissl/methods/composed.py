@@ -128,6 +128,12 @@ class Composed(Method):
             parts["inv"], parts["equi"] = parts["all"].split([self.inv_dim, self.equi_dim], dim=1)
         return parts
 
+    def equi_embedding(self, parts: dict[str, Tensor]) -> Tensor:
+        return self.projector_equi(parts["all"][:, -self.equi_dim :])
+
+    def predict_embedding(self, embedding: Tensor, batch: ViewBatch) -> Tensor:
+        return self.predictor(embedding, self.action(batch).to(embedding.dtype))
+
     @torch.no_grad()
     def predictor_losses(self, batch: ViewBatch) -> dict[str, Tensor]:
         equi = [self.projector_equi(view[:, -self.equi_dim :]) for view in self.view_features(batch)]

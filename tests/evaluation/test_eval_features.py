@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from equissl.datasets.store import ViewStore
 from equissl.datasets.synthetic import write_synthetic_store
-from equissl.evaluation.features import extract_features, fingerprint, load_cache, save_cache, view_quats
+from equissl.evaluation import features
+from equissl.evaluation.features import (
+    Allocate,
+    cached_features,
+    extract_features,
+    fingerprint,
+    load_cache,
+    view_quats,
+)
 from equissl.geometry import geodesic_angle, unitquat_to_rotmat
 
 
@@ -67,14 +75,26 @@ def test_poses_are_the_stored_rotations(store: ViewStore) -> None:
     assert float(geodesic_angle(unitquat_to_rotmat(quats), expected).max()) < 1e-7
 
 
-def test_cache_keeps_bits_and_refuses_other_weights_and_damage(store: ViewStore, tmp_path: Path) -> None:
+def test_cache_keeps_bits_and_refuses_other_weights_and_damage(
+    store: ViewStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint, cache = tmp_path / "last.ckpt", tmp_path / "features" / "val.h5"
     checkpoint.write_bytes(b"weights")
     mark = fingerprint(checkpoint, store, precision="32")
     parts = {"all": torch.randn(2, 3, 4), "equi": torch.randn(2, 3, 1)}
-    save_cache(cache, parts, mark)
-    loaded = load_cache(cache, mark)
-    assert loaded is not None and all(torch.equal(loaded[name], parts[name]) for name in parts)
+
+    def fill(allocate: Allocate) -> dict[str, Tensor]:
+        made = allocate({name: tuple(values.shape) for name, values in parts.items()}, torch.float32)
+        return {name: made[name].copy_(values) for name, values in parts.items()}
+
+    written = cached_features(cache, mark, fill)
+    for limit in (0, 1 << 30):  # memory-mapped, and read
+        monkeypatch.setattr(features, "IN_MEMORY_BYTES", limit)
+        loaded = load_cache(cache, mark)
+        assert loaded is not None
+        assert all(torch.equal(x[name], parts[name]) for name in parts for x in (loaded, written))
+    loaded["all"] += 1  # a map is a private copy
+    assert torch.equal(load_cache(cache, mark)["all"], parts["all"])
     assert [path.name for path in cache.parent.iterdir()] == ["val.h5"]
     checkpoint.write_bytes(b"other weights")
     assert load_cache(cache, fingerprint(checkpoint, store, precision="32")) is None

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
+from equissl.datasets.store import ViewStore
 from equissl.datasets.synthetic import write_synthetic_store
-from equissl.evaluation import EvaluateConfig, LinearProbeConfig, RotationProbeConfig, evaluate
+from equissl.evaluation import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig, evaluate
+from equissl.evaluation.evaluate import feature_sets
+from equissl.evaluation.online import OnlineProbe
+from equissl.evaluation.probes import FeatureRows, train_probes
+from equissl.evaluation.probing import choose_tasks
 from equissl.reporting import format_table, write_report
 from equissl.training import load_method, pretrain
 from equissl.training.configfile import resolve_config
@@ -24,7 +30,8 @@ METHODS = {
 
 def settings(**kw) -> EvaluateConfig:
     rotation = RotationProbeConfig(hidden=(16,), steps=20, val_pairs=4)
-    return EvaluateConfig(rotation=rotation, classification=LinearProbeConfig(steps=20), **kw)
+    budgets = {"classification": LinearProbeConfig(steps=20), "hue": HueProbeConfig(steps=20)}
+    return EvaluateConfig(rotation=rotation, **budgets, **kw)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +83,7 @@ def test_saved_errors_are_those_of_the_scores(runs: list[Path]) -> None:
 def test_evaluating_again_gives_the_same_numbers_from_the_cache(runs: list[Path]) -> None:
     before = results(runs[1])
     caches = {path.name: path.stat().st_mtime_ns for path in (runs[1] / "features").iterdir()}
-    assert set(caches) == {"train.h5", "val.h5"}
+    assert set(caches) == {"train.h5", "val.h5", "val_embedding.h5"}
     again = evaluate(runs[1], settings())
     assert {key: value for key, value in again.items() if key != "seconds"} == {
         key: value for key, value in before.items() if key != "seconds"
@@ -114,3 +121,80 @@ def test_table_and_page_of_real_runs(runs: list[Path], tmp_path: Path) -> None:
     ):
         assert expected in page
     assert "http://" not in page and "https://" not in page and "<script" not in page and "$" not in page
+
+
+def test_every_protocol_of_a_predicting_method_and_its_embedding(runs: list[Path]) -> None:
+    found = results(runs[1])
+    for group in ("rotation_absolute", "hue", "hue_circular", "light"):
+        for part in ("all", "inv", "equi", "constant"):
+            assert f"{group}/r2_uniform/{part}" in found and f"{group}/r2_global/{part}" in found
+    for key in ("mrr", "h1", "h2", "h5", "h10", "pre"):
+        for group in ("retrieval", "retrieval_strict"):
+            for name in ("", "/chance", "/source", "/ignored_action"):
+                assert 0 <= found[f"{group}/{key}{name}"] <= 1
+    assert not any(key.startswith(("hue_mlp", "translation", "classification_train_mode")) for key in found)
+    assert not any(key.startswith("retrieval") for key in results(runs[0]) if "config" not in key)
+    more = evaluate(runs[1], settings(parts=["embedding"], protocols=["hue_mlp", "rotation"]))
+    assert more["collapse/dim/embedding"] == 8 and "hue_mlp/mean_turns/embedding" in more
+    assert not any(key.startswith(("classification/", "retrieval/", "rotation/r2_uniform/all")) for key in more)
+    evaluate(runs[1], settings())
+
+
+def test_impossible_protocols_are_errors_by_name_and_lines_otherwise(runs: list[Path]) -> None:
+    lines: list[str] = []
+    evaluate(runs[0], settings(), log=lines.append)
+    assert "skipping retrieval: VICReg has no predictor" in lines
+    assert sum(line.startswith("skipping translation_") for line in lines) == 2
+    with pytest.raises(ValueError, match="'retrieval' is not possible here: VICReg has no predictor"):
+        evaluate(runs[0], settings(protocols=["retrieval"]))
+    with pytest.raises(ValueError, match="'translation_base' is not possible here"):
+        evaluate(runs[1], settings(protocols=["translation_base"]))
+    with pytest.raises(ValueError, match=r"got 'embedding'"):
+        evaluate(runs[0], settings(parts=["embedding"]))
+    with pytest.raises(ValueError, match=r"expected protocols among .* got 'hues'"):
+        evaluate(runs[0], settings(protocols=["hues"]))
+
+
+def test_train_mode_is_the_published_way_and_leaves_the_run_alone(runs: list[Path]) -> None:
+    before = results(runs[0])
+    found = evaluate(runs[0], settings(protocols=["classification", "rotation", "train_mode"]))
+    same = {key: value for key, value in found.items() if key.startswith(("classification/", "rotation/"))}
+    assert same == {key: before[key] for key in same}
+    assert found["rotation_train_mode/mean_deg/all"] != found["rotation/mean_deg/all"]
+    assert 0 <= found["classification_train_mode/all/top1"] <= 1
+    evaluate(runs[0], settings())
+
+
+def test_in_eval_mode_the_published_way_ends_with_the_weights_of_the_cached_one(runs: list[Path]) -> None:
+    """Features computed anew for every batch, and features computed once, train the same heads."""
+    method, training = load_method(runs[1])
+    store = ViewStore(training.data.store)
+    train, val = feature_sets(method, store, runs[1], settings(), torch.device("cpu"))
+    for task in choose_tasks(train, val, 4, "legacy", settings(protocols=["classification", "rotation", "hue"])):
+        online = OnlineProbe(method, store, task, "equi", train, val)
+        online.fit(task.steps(len(train.objects)) if task.name != "hue" else 3)
+        if task.name == "hue":
+            assert online.validate().shape == (len(val.objects), 2)
+            continue
+        (cached,) = train_probes([task], {"equi": FeatureRows(train.parts["equi"], None, "cpu")}, train)
+        torch.testing.assert_close(cached.head.state_dict(), online.head.state_dict(), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "no parts"])
+def test_a_damaged_cache_is_made_again(runs: list[Path], damage: str) -> None:
+    before = results(runs[1])
+    for name in ("val.h5", "val_embedding.h5"):
+        cache = runs[1] / "features" / name
+        if damage == "no parts":
+            with h5py.File(cache, "r+") as file:
+                for part in list(file):
+                    del file[part]
+        else:
+            cache.write_bytes(cache.read_bytes()[:1000] if damage == "cut" else b"not a feature file")
+    assert {**evaluate(runs[1], settings()), "seconds": 0} == {**before, "seconds": 0}
+
+
+def test_a_store_of_one_object_is_an_error(runs: list[Path], tmp_path: Path) -> None:
+    store = write_synthetic_store(tmp_path / "one.h5", objects=1, views=3, size=16)
+    with pytest.raises(ValueError, match="all 1 are outside"):
+        evaluate(runs[1], settings(cache=False), store=store)

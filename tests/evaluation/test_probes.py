@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from equissl.evaluation import EvaluateConfig, LinearProbeConfig, RotationProbeConfig, probe_all
+from equissl.evaluation import EvaluateConfig, LinearProbeConfig, RotationProbeConfig, probe_all, probes
 from equissl.evaluation.features import FeatureSet
-from equissl.evaluation.probes import fit, linear_probe, mlp, rotation_probe, standardize
+from equissl.evaluation.probes import FeatureRows, all_rows, linear_probe, mlp, moments, standardization, train_probes
+from equissl.evaluation.tasks import probe_tasks
 from equissl.geometry import euler_to_unitquat
 
 CLASSES = 3
@@ -100,15 +101,30 @@ def test_individual_pose_probe() -> None:
     assert results["individual/mean_deg/constant"] == pytest.approx(45, abs=4)
 
 
+def standardized(train: torch.Tensor, *others: torch.Tensor) -> list[torch.Tensor]:
+    scaling = standardization(train)
+    rows = [all_rows(*x.shape[:2]) for x in (train, *others)]
+    return [FeatureRows(x, scaling, "cpu")(r).view_as(x) for x, r in zip((train, *others), rows, strict=True)]
+
+
 def test_standardised_features_do_not_depend_on_scale_and_offset() -> None:
     train, val = torch.randn(20, 4, 3), torch.randn(10, 4, 3)
-    a = standardize(train, val)
-    b = standardize(train * torch.tensor([1e-3, 1.0, 50.0]) + 7, val * torch.tensor([1e-3, 1.0, 50.0]) + 7)
+    a = standardized(train, val)
+    b = standardized(train * torch.tensor([1e-3, 1.0, 50.0]) + 7, val * torch.tensor([1e-3, 1.0, 50.0]) + 7)
     # The first dimension lies below a thousandth of the mean deviation: it is scaled by the floor, not blown up to one.
     torch.testing.assert_close(a[1][..., 1:], b[1][..., 1:], atol=1e-4, rtol=1e-4)
     assert b[0][..., 0].std() < a[0][..., 0].std()
     assert a[0].flatten(0, 1).mean(0).abs().max() < 1e-6
     torch.testing.assert_close(a[0].flatten(0, 1).std(0, correction=0), torch.ones(3))
+
+
+def test_moments_in_blocks_are_numpys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "BLOCK_OBJECTS", 3)
+    values = 1e4 + torch.randn(10, 4, 5)
+    mean, std = moments(values, correction=1)
+    rows = values.double().flatten(0, 1).numpy()
+    np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(std, rows.std(0, ddof=1), rtol=1e-9)
 
 
 def test_a_short_probe_reads_faint_features_only_when_they_are_standardised() -> None:
@@ -121,7 +137,7 @@ def test_a_short_probe_reads_faint_features_only_when_they_are_standardised() ->
 
 
 def test_dead_features_stay_finite() -> None:
-    train, val = standardize(torch.ones(5, 2, 3), torch.ones(4, 2, 3))
+    train, val = standardized(torch.ones(5, 2, 3), torch.ones(4, 2, 3))
     assert torch.isfinite(train).all() and not val.any()
 
 
@@ -137,23 +153,48 @@ def test_the_linear_probe_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(3)
     centres = rng.normal(size=(CLASSES, 8))
     draw = lambda n: torch.from_numpy(centres[np.arange(n) % CLASSES, None] + 1.5 * rng.normal(size=(n, 5, 8))).float()  # noqa: E731
-    train, val, labels = draw(90), draw(300), torch.arange(300) % CLASSES
-    logits = linear_probe(train, labels[:90], val, CLASSES, LinearProbeConfig(steps=3000, lr=3e-3))
-    oracle = LogisticRegression(C=1e6, max_iter=1000).fit(train.flatten(0, 1), labels[:90].repeat_interleave(5))
-    expected = oracle.score(val.flatten(0, 1), labels.repeat_interleave(5))
-    assert float((logits.argmax(-1) == labels[:, None]).float().mean()) == pytest.approx(expected, abs=0.01)
+    x, y, labels = draw(90), draw(300), torch.arange(300) % CLASSES
+    quats = torch.tensor([0.0, 0, 0, 1], dtype=torch.float64).expand(300, 5, 4)
+    train = FeatureSet({"all": x}, np.arange(90), labels[:90], quats[:90])
+    val = FeatureSet({"all": y}, np.arange(300), labels, quats)
+    settings = EvaluateConfig(["classification"], LinearProbeConfig(steps=3000, lr=3e-3))
+    results, _ = probe_all(train, val, CLASSES, "legacy", settings)
+    oracle = LogisticRegression(C=1e6, max_iter=1000).fit(x.flatten(0, 1), labels[:90].repeat_interleave(5))
+    expected = oracle.score(y.flatten(0, 1), labels.repeat_interleave(5))
+    assert results["classification/all/top1"] == pytest.approx(expected, abs=0.01)
+    assert not any(key.startswith("rotation") for key in results)
+    alone = linear_probe(x, labels[:90], y, CLASSES, settings.classification).argmax(-1) == labels[:, None]
+    assert float(alone.double().mean()) == pytest.approx(results["classification/all/top1"], abs=1e-12)
 
 
-def test_a_probe_that_diverges_says_so() -> None:
-    batches = iter([(torch.full((2, 1), float("nan")), torch.zeros(2, 1))])
-    with pytest.raises(FloatingPointError, match="finite probe loss"):
-        fit(mlp(1, (), 1, 0), batches, torch.nn.functional.mse_loss, 1e-3)
+def test_training_together_changes_no_head() -> None:
+    """Each head ends as it does alone, also one whose updates end before the others'."""
+    train = make_set("oracle", 30)
+    train = replace(train, parts={"a": train.parts["all"], "b": 2 * train.parts["all"]})
+    rows = {part: FeatureRows(values, None, "cpu") for part, values in train.parts.items()}
+    settings = EvaluateConfig(
+        classification=LinearProbeConfig(steps=7, lr=1e-2), rotation=RotationProbeConfig(hidden=(8,), steps=12)
+    )
+    tasks = [probe_tasks(CLASSES, "legacy", settings)[n] for n in ("classification", "rotation", "rotation_absolute")]
+    together = {(p.task.name, p.part): p.head.state_dict() for p in train_probes(tasks, rows, train)}
+    assert len(together) == 6
+    for (name, part), weights in together.items():
+        alone = train_probes([t for t in tasks if t.name == name], {part: rows[part]}, train)
+        torch.testing.assert_close(alone[0].head.state_dict(), weights, rtol=0, atol=0)
+
+
+def test_a_probe_that_diverges_is_named() -> None:
+    train = make_set("noise", 6)
+    spoiled = replace(train, parts={"all": torch.full_like(train.parts["all"], torch.nan)})
+    rows = {"all": FeatureRows(spoiled.parts["all"], None, "cpu")}
+    tasks = [probe_tasks(CLASSES, "legacy", config())["classification"]]
+    with pytest.raises(FloatingPointError, match="finite probe loss, got none for classification on all"):
+        train_probes(tasks, rows, spoiled)
 
 
 def test_an_empty_budget_and_an_unknown_part_are_errors() -> None:
     train, val = make_set("noise", 6), make_set("noise", 6, offset=6)
-    pairs = np.array([[0, 0, 1]])
     with pytest.raises(ValueError, match="at least one update"):
-        rotation_probe(train.parts["all"], train.quats, val.parts["all"], pairs, RotationProbeConfig(steps=0), "legacy")
+        probe_all(train, val, CLASSES, "legacy", EvaluateConfig(["rotation"], rotation=RotationProbeConfig(steps=0)))
     with pytest.raises(ValueError, match=r"\['all'\].*\['equi'\]"):
         probe_all(train, val, CLASSES, "legacy", config(parts=["equi"]))

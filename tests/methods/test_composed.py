@@ -159,3 +159,11 @@ def test_capsule_methods_take_another_invariant_objective(kind: Any, batch: View
     expected = supcon(torch.stack([a, a2], dim=1), batch.labels)
     torch.testing.assert_close(second.terms["invariance"], expected.detach())
     torch.testing.assert_close(second.loss - first.loss, 2 * (expected - first.terms["invariance"]))
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_predictions_for_retrieval_are_those_of_the_equivariance_term(split: bool, batch: ViewBatch) -> None:
+    method = Composed(ENCODER, (24, 20), split=split).double().eval()
+    first, second = (method.equi_embedding(method.features(batch.images[:, view])) for view in (0, 1))
+    error = invariance(method.predict_embedding(first, batch), second)
+    torch.testing.assert_close(error, method.predictor_losses(batch)["equivariance"])

@@ -178,10 +178,10 @@ def test_precision_choice(monkeypatch) -> None:
         choose_precision("16", "cpu")
 
 
-@pytest.mark.parametrize("method", ["VICReg", "SimCLR", "SIE", "EquiCaps", "Supervised"])
+@pytest.mark.parametrize("method", ["VICReg", "SimCLR", "SIE", "EquiCaps", "CapsIE", "Supervised"])
 def test_every_method_trains_in_bf16(make_config, tmp_path, method) -> None:
     init_args = {"encoder": {"width": 4}}
-    init_args |= {"image_size": 32, "capsules": 4} if method == "EquiCaps" else {}
+    init_args |= {"image_size": 32, "capsules": 4} if method in ("EquiCaps", "CapsIE") else {}
     init_args |= {"num_classes": 4, "hidden": 8} if method == "Supervised" else {}
     init_args |= {"projector": [16]} if method in ("VICReg", "SimCLR", "SIE") else {}
     curves = read_metrics(pretrain(make_config(method, init_args, precision="bf16", max_steps=3), tmp_path))
