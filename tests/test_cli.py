@@ -37,10 +37,24 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 
 
 def test_verbs_of_the_documentation() -> None:
-    assert set(cli.VERBS) == {"demo", "render", "pack", "unpack", "pretrain", "evaluate", "report", "bench", "doctor"}
+    assert set(cli.VERBS) == {
+        "demo",
+        "render",
+        "pack",
+        "unpack",
+        "pretrain",
+        "evaluate",
+        "report",
+        "import",
+        "export",
+        "bench",
+        "doctor",
+    }
 
 
-@pytest.mark.parametrize("verb", ["demo", "render", "pack", "unpack", "evaluate", "report", "doctor"])
+@pytest.mark.parametrize(
+    "verb", ["demo", "render", "pack", "unpack", "evaluate", "report", "import", "export", "doctor"]
+)
 def test_help_of_each_verb(verb, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main([verb, "--help"])

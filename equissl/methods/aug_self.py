@@ -22,7 +22,7 @@ from equissl.methods.base import (
     widen,
 )
 from equissl.methods.embedding import embed_together, plain_objective
-from equissl.objectives import ObjectiveConfig
+from equissl.objectives import Objective, ObjectiveConfig
 
 NT_XENT = ObjectiveConfig("nt_xent")
 
@@ -42,6 +42,8 @@ class AugSelf(Method):
     Raises:
         ValueError: for an objective that needs a teacher or a predictor.
     """
+
+    objective: Objective
 
     def __init__(
         self,

@@ -121,8 +121,8 @@ class CapsIE(CapsuleMethod):
         z = self.actions(batch)
         maps = self.maps(batch)
         (a, poses), (a2, poses2) = map(self.embed, maps)
-        together = gather_together(a, poses, a2, poses2, self.predict(poses, z))
-        loss, terms = self.loss(*together, pair_loss(self.objective, together[0], together[2], batch))
+        a, u, a2, u2, predicted = gather_together(a, poses, a2, poses2, self.predict(poses, z))
+        loss, terms = self.loss(a, u, a2, u2, predicted, pair_loss(self.objective, a, a2, batch))
         gap = self.action_gap(poses, poses2, z) if self.track_action_gap else None
         return StepOutput(loss, terms, stack_features([self.encoder.pool(m) for m in maps]), gap)
 

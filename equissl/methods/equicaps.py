@@ -84,8 +84,8 @@ class EquiCaps(CapsuleMethod):
         g = self.actions(batch)
         maps = self.maps(batch)
         (a, poses), (a2, poses2) = map(self.embed, maps)
-        together = gather_together(a, self.predict(poses, g), a2, self.target(poses2))
-        loss, terms = self.loss(*together, pair_loss(self.objective, together[0], together[2], batch))
+        a, moved, a2, target = gather_together(a, self.predict(poses, g), a2, self.target(poses2))
+        loss, terms = self.loss(a, moved, a2, target, pair_loss(self.objective, a, a2, batch))
         gap = self.action_gap(poses, poses2, g) if self.track_action_gap else None
         return StepOutput(loss, terms, stack_features([self.encoder.pool(m) for m in maps]), gap)
 

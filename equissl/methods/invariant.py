@@ -13,7 +13,7 @@ from equissl.methods.base import DEFAULT_ENCODER, EncoderConfig, Method, StepOut
 from equissl.methods.crops import random_resized_crops
 from equissl.methods.embedding import embed_together
 from equissl.methods.teacher import Teacher
-from equissl.objectives import ObjectiveConfig
+from equissl.objectives import Objective, ObjectiveConfig
 
 NT_XENT = ObjectiveConfig("nt_xent")
 
@@ -34,6 +34,8 @@ class Invariant(Method):
     Raises:
         ValueError: for an unknown objective or option, or a number of views it is not defined for.
     """
+
+    objective: Objective
 
     def __init__(
         self,

@@ -89,8 +89,8 @@ class SIE(Method):
         z = self.actions(batch)
         (x_inv, x_equi), (y_inv, y_equi) = map(self.embed, views)
         predicted = self.predictor(x_equi, z)
-        together = gather_together(x_inv, x_equi, y_inv, y_equi, predicted)
-        loss, terms = self.loss(*together, pair_loss(self.objective, together[0], together[2], batch))
+        x_i, x_e, y_i, y_e, p = gather_together(x_inv, x_equi, y_inv, y_equi, predicted)
+        loss, terms = self.loss(x_i, x_e, y_i, y_e, p, pair_loss(self.objective, x_i, y_i, batch))
         gap = self._action_gap(x_equi, y_equi, z) if self.track_action_gap else None
         return StepOutput(loss, terms, stack_features(views), gap)
 

@@ -29,6 +29,11 @@ class VICReg(Method):
         sim: weight of the mean squared difference of the views.
         std: weight of the variance hinge, averaged over views.
         cov: weight of the covariance penalty, summed over views.
+        inv_dim: only so many first dimensions of the embedding must agree ("VICRegPartInv" of Garrido et al. 2023);
+            None is all of them.
+
+    Raises:
+        ValueError: for an ``inv_dim`` outside of the embedding.
     """
 
     def __init__(
@@ -38,10 +43,14 @@ class VICReg(Method):
         sim: float = 10.0,
         std: float = 10.0,
         cov: float = 1.0,
+        inv_dim: int | None = None,
     ) -> None:
         super().__init__(encoder)
         self.projector = Projector(self.feature_dim, projector)
         self.sim, self.std, self.cov = sim, std, cov
+        if inv_dim is not None and not 1 <= inv_dim <= self.projector.out_dim:
+            raise ValueError(f"expected inv_dim between 1 and {self.projector.out_dim}, got {inv_dim}")
+        self.inv_dim = inv_dim
 
     def step(self, batch: ViewBatch) -> StepOutput:
         views = self.view_features(batch)
@@ -51,7 +60,7 @@ class VICReg(Method):
 
     def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and its terms from the global embeddings (B, E) of both views."""
-        inv = invariance(x, y)
+        inv = invariance(x[:, : self.inv_dim], y[:, : self.inv_dim])
         std = (variance_hinge(x) + variance_hinge(y)) / 2
         cov = covariance_penalty(x) + covariance_penalty(y)
         loss = self.sim * inv + self.std * std + self.cov * cov

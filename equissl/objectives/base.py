@@ -34,6 +34,17 @@ class Embedded:
     hues: Tensor | None = None
     source: Tensor | None = None
 
+    def require(self, need: Need) -> Tensor:
+        """The field of that name.
+
+        Raises:
+            ValueError: where it was not given.
+        """
+        value = getattr(self, need)
+        if value is None:
+            raise ValueError(f"the objective needs {need}, which it was not given")
+        return value
+
 
 class Objective(nn.Module, ABC):
     """A loss of embeddings with its parameters, queues and other state, which its state dict holds.

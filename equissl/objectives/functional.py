@@ -40,7 +40,7 @@ class FunctionObjective(Objective):
         self.needs = frozenset(needs)
 
     def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
-        inputs: dict[str, Any] = {need: getattr(batch, need) for need in self.needs}
+        inputs: dict[str, Any] = {need: batch.require(need) for need in self.needs}
         if self.random:
             inputs["generator"] = self.generator()
         loss = self.function(batch.z, **inputs, **self.options)

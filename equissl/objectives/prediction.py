@@ -33,7 +33,7 @@ class PredictedVICReg(Objective):
         self.sim, self.std, self.cov, self.variance_on_predictor = sim, std, cov, variance_on_predictor
 
     def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
-        return self._loss(batch.source, *batch.z.unbind(1))
+        return self._loss(batch.require("source"), *batch.z.unbind(1))
 
     @full_precision
     def _loss(self, source: Tensor, predicted: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

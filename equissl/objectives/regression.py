@@ -36,7 +36,7 @@ class BYOL(Objective):
         self.momentum = momentum
 
     def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = byol(predict_views(self.predictor, batch.z), batch.teacher)
+        loss = byol(predict_views(self.predictor, batch.z), batch.require("teacher"))
         return loss, {"byol": loss.detach()}
 
 

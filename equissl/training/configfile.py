@@ -139,10 +139,12 @@ def find_config(path: str | Path) -> Path:
     if file.is_file():
         return file
     folder = Path(str(resources.files("equissl.configs")))
-    if len(file.parts) == 1 and (packaged := folder / f"{file.stem}.yaml").is_file():
+    if not file.is_absolute() and (packaged := folder / file.with_suffix(".yaml")).is_file():
         return packaged
-    names = sorted(p.stem for p in folder.glob("*.yaml") if not p.stem.startswith("_"))
-    raise ConfigError(f"no config file {str(path)!r}{_nearest(file.stem, names)}; packaged configs: {', '.join(names)}")
+    found = (p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml") if p.stem[0] != "_")
+    names = sorted(found)
+    nearest = _nearest(file.with_suffix("").as_posix(), names)
+    raise ConfigError(f"no config file {str(path)!r}{nearest}; packaged configs: {', '.join(names)}")
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -216,7 +218,8 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
 
 
 def _check_keys(tree: dict[str, Any], parser: ArgumentParser, origin: str) -> None:
-    known = {action.dest for action in parser._actions if action.dest != "help"}
+    # an argument that takes a dataclass or None also has a flag that shows the dataclass' help
+    known = {action.dest for action in parser._actions if action.dest.rpartition(".")[2] != "help"}
     groups = {dest.rsplit(".", depth)[0] for dest in known for depth in range(1, dest.count(".") + 1)}
     groups.add("method.init_args")  # also of a method without arguments
     for key, value in flatten(tree).items():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from equissl.datasets.batch import ViewBatch
 from equissl.losses import covariance_penalty, info_nce, invariance, supcon, variance_hinge
-from equissl.methods import SIE, AugSelf, CapsIE, Composed, EncoderConfig, EquiCaps
+from equissl.methods import SIE, AugSelf, CapsIE, Composed, EncoderConfig, EquiCaps, VICReg
 from equissl.objectives import ObjectiveConfig
 
 ENCODER = EncoderConfig(width=4)
@@ -167,3 +167,11 @@ def test_predictions_for_retrieval_are_those_of_the_equivariance_term(split: boo
     first, second = (method.equi_embedding(method.features(batch.images[:, view])) for view in (0, 1))
     error = invariance(method.predict_embedding(first, batch), second)
     torch.testing.assert_close(error, method.predictor_losses(batch)["equivariance"])
+
+
+def test_vicreg_may_leave_dimensions_free(batch: ViewBatch) -> None:
+    method = VICReg(ENCODER, (12, 10), inv_dim=6).double()
+    x, y = (method.projector(view) for view in method.view_features(batch))
+    torch.testing.assert_close(method.step(batch).loss, vicreg(x, y, x[:, :6], y[:, :6]))
+    with pytest.raises(ValueError, match="between 1 and 10, got 11"):
+        VICReg(ENCODER, (12, 10), inv_dim=11)

@@ -19,7 +19,8 @@ TOP1, DEGREES = [0.31, 0.35, 0.42], [40.25, 38.5, 44.0]
 def results(seed: int, **changes: Any) -> dict[str, Any]:
     return {
         "method": "SIE", "run": f"seed{seed}", "store": "views.h5", "seed": seed, "classes": 12,
-        "classification/all/top1": TOP1[seed], "classification/all/top1_se": 0.5, "rotation/mean_deg/all": DEGREES[seed],
+        "classification/all/top1": TOP1[seed], "classification/all/top1_se": 0.5,
+        "rotation/mean_deg/all": DEGREES[seed],
         "rotation/mean_deg/constant": 58.0, "classification/majority": 0.1, "classification/chance": 1 / 12, **changes,
     }  # fmt: skip
 

@@ -14,6 +14,10 @@ from equissl.training.configfile import find_config, parse_overrides
 
 RECIPES = [
     *(f"3diebench_{name}" for name in ("sie", "vicreg", "simclr", "equicaps", "supervised")),
+    "3diebench_capsie",
+    "3diebench_t_equicaps",
+    "3diebench_group_equivariant",
+    "demo_group_equivariant",
     *(f"demo_{name}" for name in ("vicreg", "sie", "equicaps", "supervised")),
 ]
 

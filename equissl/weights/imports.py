@@ -1,0 +1,149 @@
+"""Published checkpoints as run folders."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from equissl.geometry import QuaternionSign
+from equissl.objectives import Objective
+from equissl.training.checkpoint import LAST, METHOD_PREFIX, OURS, replace_file
+from equissl.training.configfile import build_method, resolve_config, save_config
+from equissl.training.versions import versions
+from equissl.weights.layouts import Family, Layout, Settings, find_layout, rename
+from equissl.weights.reading import StoredWeights, WeightsError, read_weights
+
+PARAMS = "params.json"
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What came of an import.
+
+    Attributes:
+        run: the run folder.
+        option: the authors' name of the model.
+        method: ours.
+        parameters: number of parameters that were imported.
+        messages: what was left out on purpose, and what had to be assumed.
+    """
+
+    run: Path
+    option: str
+    method: str
+    parameters: int
+    messages: tuple[str, ...]
+
+
+def import_weights(
+    family: Family,
+    file: str | Path,
+    out: str | Path,
+    option: str | None = None,
+    store: str | Path | None = None,
+    sign: QuaternionSign = "legacy",
+    frame: Literal["object", "base"] = "object",
+) -> ImportReport:
+    """Reads a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors into a run folder that can be evaluated.
+
+    Which of their models it is follows from names and shapes. ``params.json`` beside the file, which the training
+    scripts of SIE and EquiCaps write, is read for the model's name and loss weights. Nothing in the file is executed.
+    The run holds no optimiser, so it cannot be trained further.
+
+    Args:
+        family: whose checkpoint it is: ``sie``, ``equicaps`` or ``seqjepa``.
+        file: the checkpoint.
+        out: run folder to write.
+        option: the authors' name of the model (``SimCLR``), for models that differ in nothing but their loss.
+        store: view store to evaluate on; can be given to ``evaluate`` instead.
+        sign: sign of the quaternions that a predictor was trained with: ``legacy`` for SciPy 1.11 and later,
+            ``legacy_negated`` for SciPy 1.10 and earlier.
+        frame: of the translations that 4 × 4 poses were trained with.
+
+    Raises:
+        FileNotFoundError: no such file.
+        WeightsError: a file of another kind, weights that are missing, left over or of another shape, or a run folder
+            that already holds a run.
+    """
+    out = Path(out)
+    if out.is_file() or (out / LAST).exists():
+        raise WeightsError(f"{out} is not free: expected a new run folder for --out")
+    stored = read_weights(file)
+    layout = find_layout(family, stored.tensors, Settings(option, sign, frame, _params(stored.file)))
+    config = resolve_config(_tree(layout, stored, store), origin=str(file))
+    with torch.random.fork_rng(devices=[]):
+        method = build_method(config.method)
+    try:
+        state = rename(stored.tensors, layout, method.state_dict(), bookkeeping(method))
+    except WeightsError as error:
+        raise WeightsError(f"{file}: {error}") from error
+    method.load_state_dict(state)
+    (out / LAST).parent.mkdir(parents=True, exist_ok=True)
+    save_config(config, out / "config.yaml")
+    _save(out / LAST, method, config.to_dict(), _provenance(family, layout, stored))
+    parameters = sum(parameter.numel() for parameter in method.parameters())
+    return ImportReport(out, layout.option, type(method).__name__, parameters, _messages(layout, stored))
+
+
+def bookkeeping(method: nn.Module) -> set[str]:
+    """Names in the state dict that objectives keep for themselves and published models do not have."""
+    return {
+        f"{name}.{key}"
+        for name, module in method.named_modules()
+        if isinstance(module, Objective)
+        for key in module.state_dict()
+    }
+
+
+def _params(file: Path) -> dict[str, Any]:
+    beside = file.with_name(PARAMS)
+    if not beside.is_file():
+        return {}
+    try:
+        found = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{beside}: expected the JSON file of the training script: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _tree(layout: Layout, stored: StoredWeights, store: str | Path | None) -> dict[str, Any]:
+    """Our config; of the training behind the weights it can only say how long it was."""
+    return {
+        "method": {"class_path": layout.class_path, "init_args": layout.init_args},
+        "data": {"store": "" if store is None else str(Path(store).resolve())},
+        "trainer": {"max_epochs": max(1, stored.epoch or 1)},
+    }
+
+
+def _provenance(family: str, layout: Layout, stored: StoredWeights) -> dict[str, Any]:
+    return {
+        "family": family,
+        "option": layout.option,
+        "file": stored.file.name,
+        "sha256": stored.sha256,
+        "epoch": stored.epoch,
+    }
+
+
+def _save(file: Path, method: nn.Module, config: dict[str, Any], imported: dict[str, Any]) -> None:
+    ours = {"config": config, "step": 0, "views": 0, "seconds": 0.0, "versions": versions(), "imported": imported}
+    weights: dict[str, Tensor] = {METHOD_PREFIX + key: value for key, value in method.state_dict().items()}
+    temporary = file.with_name(f"{file.name}.tmp")
+    torch.save({"state_dict": weights, OURS: ours}, temporary)
+    replace_file(temporary, file)
+
+
+def _messages(layout: Layout, stored: StoredWeights) -> tuple[str, ...]:
+    found: dict[str, list[str]] = {}
+    for prefix, reason in layout.dropped.items():
+        if any(key.startswith(prefix) for key in stored.tensors):
+            found.setdefault(reason, []).append(prefix.rstrip("."))
+    dropped = tuple(f"left out: {', '.join(names)} ({reason})" for reason, names in found.items())
+    signed = "sign" in layout.init_args
+    sign = (f"quaternion sign {layout.init_args['sign']}, which the file does not say: see --sign",) if signed else ()
+    return (*dropped, *layout.notes, *sign)

@@ -1,0 +1,138 @@
+"""Which encoder, projector or predictor a set of weights belongs to, read off names and shapes."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+from torch import Tensor
+
+from equissl.weights.reading import WeightsError
+
+Tensors = dict[str, Tensor]
+# Whether the blocks are bottlenecks, and their number in each stage.
+_DEPTHS = {
+    (False, (2, 2, 2, 2)): "resnet18",
+    (False, (3, 4, 6, 3)): "resnet34",
+    (True, (3, 4, 6, 3)): "resnet50",
+}
+_ACTIONS = {4: "quaternion", 6: "quaternion+hue"}
+
+
+def shape_of(tensors: Tensors, key: str, dims: int, what: str) -> tuple[int, ...]:
+    """Shape of a weight that says how large ``what`` is.
+
+    Raises:
+        WeightsError: if it is not there, or has another number of dimensions.
+    """
+    if key not in tensors:
+        raise WeightsError(f"missing {key}, which says {what}")
+    shape = tuple(tensors[key].shape)
+    if len(shape) != dims:
+        raise WeightsError(f"{key}: expected {dims} dimensions, found shape {shape}")
+    return shape
+
+
+def reference_encoder(tensors: Tensors, prefix: str) -> tuple[dict[str, Any], int]:
+    """Config of the papers' ResNet under ``prefix``, and the size of its vector."""
+    width, _, kernel, _ = shape_of(tensors, f"{prefix}conv1.weight", 4, "how wide the backbone is")
+    if f"{prefix}layer1.0.downsample.0.weight" not in tensors:
+        raise WeightsError(
+            f"{prefix}layer1.0 has no projection shortcut: the backbone of SIE and EquiCaps has one in every stage"
+        )
+    name, expansion = _resnet_name(tensors, prefix)
+    stem = "reference" if kernel == 7 else "small"
+    return {"name": name, "width": width, "stem": stem}, 8 * width * expansion
+
+
+def torchvision_encoder(tensors: Tensors, prefix: str) -> dict[str, Any]:
+    """Config of the torchvision ResNet under ``prefix``."""
+    kernel = shape_of(tensors, f"{prefix}conv1.weight", 4, "which stem the encoder has")[2]
+    if kernel != 7:
+        raise WeightsError(
+            f"{prefix}conv1.weight: expected a 7x7 kernel, found {kernel}x{kernel}: encoders with the stem for small "
+            "images (CIFAR, STL-10 patches) cannot be imported yet"
+        )
+    return {"name": f"torchvision/{_resnet_name(tensors, prefix)[0]}"}
+
+
+def _resnet_name(tensors: Tensors, prefix: str) -> tuple[str, int]:
+    pattern = re.compile(re.escape(prefix) + r"layer(\d)\.(\d+)\.conv1\.weight")
+    blocks = [match.groups() for match in map(pattern.fullmatch, tensors) if match]
+    depths = tuple(sum(stage == str(number) for stage, _ in blocks) for number in (1, 2, 3, 4))
+    bottleneck = f"{prefix}layer1.0.conv3.weight" in tensors
+    if (bottleneck, depths) not in _DEPTHS:
+        kind = "bottleneck" if bottleneck else "basic"
+        raise WeightsError(
+            f"expected the blocks of a ResNet-18, 34 or 50 under {prefix!r}, found {depths} {kind} blocks"
+        )
+    return _DEPTHS[bottleneck, depths], 4 if bottleneck else 1
+
+
+def projector_sizes(tensors: Tensors, name: str) -> tuple[int, list[int]]:
+    """Input size and layer sizes of the projector called ``name``."""
+    shape_of(tensors, f"{name}.0.weight", 2, f"how wide {name} is")
+    pattern = re.compile(re.escape(name) + r"\.(\d+)\.weight")
+    layers = sorted(
+        (int(match[1]), tuple(value.shape))
+        for key, value in tensors.items()
+        if (match := pattern.fullmatch(key)) and value.ndim == 2
+    )
+    return layers[0][1][1], [shape[0] for _, shape in layers]
+
+
+def whole_sizes(inv: list[int], equi: list[int], inv_dim: int, equi_dim: int) -> list[int]:
+    """Projector sizes for the whole representation whose shares are the sizes of both parts."""
+    whole, sizes = inv_dim + equi_dim, []
+    for a, b in zip(inv, equi, strict=False):
+        near = [a + b, *range(max(1, (a + b) - whole), a + b + whole)]
+        fits = [s for s in near if round(s * inv_dim / whole) == a and round(s * equi_dim / whole) == b]
+        if not fits:
+            raise WeightsError(f"projector layers of {a} and {b} are not the shares {inv_dim} : {equi_dim} of one size")
+        sizes.append(fits[0])
+    if len(inv) != len(equi):
+        raise WeightsError(f"expected projectors of equal depth, found {len(inv)} and {len(equi)} layers")
+    return sizes
+
+
+def predictor_config(tensors: Tensors, dim: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """Constructor arguments that give the predictor, and the prefix of its weights in the file as ``prefix``."""
+    if any(key.startswith("predictor.pred.") for key in tensors):
+        return _mlp(tensors, dim)
+    prefix = "predictor.hypernet.net."
+    layers = sorted({int(key.removeprefix(prefix).partition(".")[0]) for key in tensors if key.startswith(prefix)})
+    last = layers[-1] if layers else 0
+    written, inputs = shape_of(tensors, f"{prefix}{last}.weight", 2, "what the predictor is told")
+    hidden = [int(size) for size in str(settings.get("predictor") or "").split("-") if size]
+    sizes = [dim, *hidden, dim]
+    plain = sum(a * b for a, b in itertools.pairwise(sizes))
+    target_bias = written == plain + sum(sizes[1:])
+    if written != plain and not target_bias:
+        raise WeightsError(
+            f"{prefix}{last}.weight writes {written} numbers: a target network of layers {sizes} has {plain}, or "
+            f"{plain + sum(sizes[1:])} with biases. Hidden layers are read from the `predictor` entry of params.json"
+        )
+    options: dict[str, Any] = {"hidden": hidden, "activation": bool(settings.get("predictor_relu"))} if hidden else {}
+    options |= {"target_bias": True} if target_bias else {}
+    options |= {"hyper_bias": True} if f"{prefix}{last}.bias" in tensors else {}
+    options |= {"deep": True} if last > 0 else {}
+    return {"predictor": "hypernetwork", "predictor_options": options, "action": _action(inputs), "prefix": "hypernet."}
+
+
+def _mlp(tensors: Tensors, dim: int) -> dict[str, Any]:
+    inputs = shape_of(tensors, "predictor.pred.0.weight", 2, "what the predictor is told")[1] - dim
+    layers = sum(key.startswith("predictor.pred.") and key.endswith(".weight") for key in tensors)
+    return {"predictor": "mlp", "predictor_options": {"layers": layers}, "action": _action(inputs), "prefix": "pred."}
+
+
+def _action(size: int) -> str:
+    if size not in _ACTIONS:
+        raise WeightsError(f"expected a predictor of actions with 4 (rotation) or 6 (and hues) numbers, found {size}")
+    return _ACTIONS[size]
+
+
+def regressor_config(tensors: Tensors) -> dict[str, Any]:
+    """Constructor arguments that give AugSelf's regressor."""
+    hidden = shape_of(tensors, "predictor.0.weight", 2, "how wide the regressor is")[0]
+    return {"hidden": hidden, "action": _action(shape_of(tensors, "predictor.4.weight", 2, "what is regressed")[0])}
