@@ -160,28 +160,64 @@ def evaluate(argv: list[str]) -> int:
 
 
 def report(argv: list[str]) -> int:
-    """Writes one HTML page that compares evaluated runs."""
-    from equissl.reporting import write_report
+    """Writes one HTML page that compares evaluated runs, and prints their table; seeds of one run make one row."""
+    from equissl.reporting import format_table, write_report
+    from equissl.reporting.runs import load_runs
 
     parser = _parser("report", report)
     parser.add_argument("runs", nargs="+", help="evaluated run folders")
     parser.add_function_arguments(write_report, skip={"run_dirs"})
     values = _arguments(parser, argv)
-    print(write_report(values.pop("runs"), **values))
+    runs = values.pop("runs")
+    page = write_report(runs, **values)
+    print(format_table([run.results for run in load_runs(runs)]), page, sep="\n\n")
+    return 0
+
+
+def import_(argv: list[str]) -> int:
+    """Reads a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors into a run folder, to evaluate."""
+    from equissl.weights import import_weights
+
+    parser = _parser("import", import_)
+    parser.add_argument("family", choices=["sie", "equicaps", "seqjepa"], help="whose checkpoint it is")
+    parser.add_argument("file", help="the checkpoint")
+    parser.add_argument("--out", required=True, help="run folder to write")
+    parser.add_function_arguments(import_weights, skip={"family", "file", "out"})
+    report = import_weights(**_arguments(parser, argv))
+    print(f"{report.option}, as {report.method}: {report.parameters:,} parameters", file=sys.stderr)
+    for message in report.messages:
+        _say(message)
+    print(report.run)
+    return 0
+
+
+def export(argv: list[str]) -> int:
+    """Writes the method of a run as safetensors with a JSON card, and its backbone for torchvision or timm."""
+    from equissl.weights import export_run
+
+    parser = _parser("export", export)
+    parser.add_argument("run", help="run folder, or a checkpoint")
+    parser.add_argument("--out", required=True, help="folder to write")
+    parser.add_function_arguments(export_run, skip={"run", "out"})
+    report = export_run(**_arguments(parser, argv))
+    _say(f"backbone: {report.backbone}")
+    for name in report.files:
+        print(report.folder / name)
     return 0
 
 
 def bench(argv: list[str]) -> int:
-    """Measures speed on this machine: ``bench render`` or ``bench loader``."""
+    """Measures on this machine: ``bench render``, ``loader``, ``losses``; ``methods`` and ``study`` train."""
     import importlib
 
-    kinds = ["render", "loader"]
+    kinds = ["render", "loader", "losses", "methods", "evaluate", "study"]
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: equissl bench {{{','.join(kinds)}}} [--help]\n\n{bench.__doc__}")
         return 0
     if argv[0] not in kinds:
         return _unknown("benchmark", argv[0], kinds)
-    function = getattr(importlib.import_module(f"equissl.bench.{argv[0]}"), f"bench_{argv[0]}")
+    module = {"evaluate": "evaluation"}.get(argv[0], argv[0])
+    function = getattr(importlib.import_module(f"equissl.bench.{module}"), f"bench_{argv[0]}")
     parser = _parser(f"bench {argv[0]}", function)
     parser.add_function_arguments(function, skip={"say"})
     for name, value in function(**_arguments(parser, argv[1:])).items():
@@ -198,8 +234,8 @@ def doctor(argv: list[str]) -> int:
 
 
 VERBS: dict[str, tuple[str, Verb]] = {
-    verb.__name__: ((verb.__doc__ or "").partition("\n")[0], verb)
-    for verb in (demo, render, pack, unpack, pretrain, evaluate, report, bench, doctor)
+    verb.__name__.rstrip("_"): ((verb.__doc__ or "").partition("\n")[0], verb)
+    for verb in (demo, render, pack, unpack, pretrain, evaluate, report, import_, export, bench, doctor)
 }
 
 

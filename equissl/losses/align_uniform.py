@@ -36,7 +36,7 @@ def alignment_loss(embeddings: Tensor, alpha: float = 2.0) -> Tensor:
         Scalar in [0, 2^alpha]; 0 for equal views, also for collapsed ones.
 
     Raises:
-        ValueError: for another shape, one view, NaN or infinite values, alpha below 1.
+        ValueError: for another shape, one view, alpha below 1.
     """
     check_views(embeddings, "alignment", min_batch=1)
     _check_exponents(alpha, 1.0)
@@ -55,7 +55,7 @@ def uniformity_loss(embeddings: Tensor, t: float = 2.0) -> Tensor:
         Scalar in [-4 t, 0]: 0 at collapse, -2 t for an orthonormal batch.
 
     Raises:
-        ValueError: for another shape, a batch of one, one view, NaN or infinite values, t not positive.
+        ValueError: for another shape, a batch of one, one view, t not positive.
     """
     check_views(embeddings, "uniformity")
     _check_exponents(1.0, t)
@@ -76,7 +76,7 @@ def align_uniform(embeddings: Tensor, weight: float = 1.0, alpha: float = 2.0, t
         Scalar; 0 at collapse, negative for aligned views that spread out.
 
     Raises:
-        ValueError: for another shape, a batch of one, one view, NaN or infinite values, alpha below 1, t not positive.
+        ValueError: for another shape, a batch of one, one view, alpha below 1, t not positive.
     """
     check_views(embeddings, "alignment and uniformity")
     _check_exponents(alpha, t)

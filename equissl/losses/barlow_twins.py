@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import batch_norm
 
 from equissl.losses.precision import full_precision
 from equissl.losses.views import check_views, view_pairs
@@ -11,8 +12,7 @@ from equissl.losses.views import check_views, view_pairs
 
 def standardize(x: Tensor, eps: float = 1e-5) -> Tensor:
     """Mean 0 and biased variance 1 over dimension 0, with ``eps`` added to the variance as in batch normalisation."""
-    centred = x - x.mean(dim=0)
-    return centred / (centred.square().mean(dim=0) + eps).sqrt()
+    return batch_norm(x.flatten(1), None, None, training=True, eps=eps).view_as(x)
 
 
 @full_precision
@@ -24,14 +24,14 @@ def barlow_twins(embeddings: Tensor, redundancy: float = 0.0051, eps: float = 1e
     Args:
         embeddings: (B, V, D) embeddings of the global batch; more than two views average over unordered pairs.
         redundancy: weight of the off-diagonal correlations (0.0051 in the authors' code, 0.005 in the paper).
-        eps: added to the variances; it keeps the gradient finite at collapse.
+        eps: added to the variances, positive; it keeps the gradient finite at collapse.
 
     Returns:
         Scalar: 0 for equal, decorrelated views; D at full collapse, where every correlation is 0; 4 D for opposite
         decorrelated views.
 
     Raises:
-        ValueError: for another shape, a batch of one, one view, NaN or infinite values.
+        ValueError: for another shape, a batch of one or one view.
     """
     check_views(embeddings, "Barlow Twins")
     views = standardize(embeddings, eps).unbind(dim=1)
@@ -40,7 +40,6 @@ def barlow_twins(embeddings: Tensor, redundancy: float = 0.0051, eps: float = 1e
 
 
 def _pair(x: Tensor, y: Tensor, redundancy: float) -> Tensor:
-    correlation = x.T @ y / x.shape[0]
-    diagonal = correlation.diagonal()
-    off_diagonal = correlation - torch.diag_embed(diagonal)
-    return (diagonal - 1).square().sum() + redundancy * off_diagonal.square().sum()
+    identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    gap = torch.addmm(identity, x.T, y, beta=-1, alpha=1 / x.shape[0])
+    return redundancy * gap.square().sum() + (1 - redundancy) * gap.diagonal().square().sum()

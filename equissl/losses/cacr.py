@@ -74,7 +74,7 @@ def cacr(
         Scalar; 0 at collapse, -2 for an orthonormal batch.
 
     Raises:
-        ValueError: for another shape, a batch of one, one view, NaN or infinite values.
+        ValueError: for another shape, a batch of one or one view.
     """
     near = attraction(embeddings, t_attract, detach_weights)
     return alpha * near + beta * repulsion(embeddings, t_repel, detach_weights)

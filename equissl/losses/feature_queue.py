@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from equissl.losses.precision import unit_norm
-from equissl.losses.views import check_finite
 
 
 class FeatureQueue(nn.Module):
@@ -16,6 +15,10 @@ class FeatureQueue(nn.Module):
     from one seed, so that every process holds the same queue. Enqueue after the loss has been computed, never before:
     otherwise a query meets its own key as a negative.
 
+    A batch with NaN or infinite values is left out as a whole: it would poison the next M / B losses. That is no
+    error, because activations may overflow for a few steps in float16 while training goes on; its own loss is NaN,
+    which shows it, and `refused` counts such batches.
+
     Args:
         size: number M of embeddings; batches need not divide it.
         dim: shape of one embedding after the queue's dimension, such as D, or (views, D).
@@ -24,6 +27,7 @@ class FeatureQueue(nn.Module):
 
     rows: Tensor
     written: Tensor
+    refused: Tensor
 
     def __init__(self, size: int, dim: int | tuple[int, ...], generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -32,6 +36,7 @@ class FeatureQueue(nn.Module):
             raise ValueError(f"expected a positive size and positive dimensions, got size {size} and {shape}")
         self.register_buffer("rows", unit_norm(torch.randn(size, *shape, generator=generator)))
         self.register_buffer("written", torch.zeros((), dtype=torch.long))
+        self.register_buffer("refused", torch.zeros((), dtype=torch.long), persistent=False)
 
     @property
     def full(self) -> bool:
@@ -46,22 +51,26 @@ class FeatureQueue(nn.Module):
     def enqueue(self, rows: Tensor) -> None:
         """Overwrite the oldest rows, wrapping around at the end; of more than M rows the last M stay.
 
+        Nothing happens, but for `refused`, where any row is not finite. The device is not waited for.
+
         Args:
             rows: (B, ...) embeddings of the global batch, stored as they are, without gradient.
 
         Raises:
-            ValueError: for another shape, NaN or infinite values, which would poison the next M / B losses.
+            ValueError: for another shape.
         """
         if rows.ndim != self.rows.ndim or rows.shape[1:] != self.rows.shape[1:]:
             raise ValueError(
                 f"expected rows of shape (B, {', '.join(map(str, self.rows.shape[1:]))}), got {tuple(rows.shape)}"
             )
-        check_finite("rows", rows)
         size = len(self.rows)
         skipped = max(0, len(rows) - size)
-        places = torch.arange(skipped, len(rows), device=self.rows.device)
-        self.rows[(self.written + places) % size] = rows[skipped:].to(self.rows)
-        self.written += len(rows)
+        places = (self.written + torch.arange(skipped, len(rows), device=self.rows.device)) % size
+        newest = rows[skipped:].to(self.rows)
+        finite = rows.to(self.rows).isfinite().all()
+        self.rows[places] = torch.where(finite, newest, self.rows[places])
+        self.written += finite * len(rows)
+        self.refused += ~finite
 
     def extra_repr(self) -> str:
         return f"shape={tuple(self.rows.shape)}"

@@ -7,7 +7,6 @@ from torch import Tensor
 from equissl.losses.contrastive import contrast
 from equissl.losses.precision import check_pair, full_precision, unit_norm
 from equissl.losses.similarity import check_temperature, log_sum
-from equissl.losses.views import check_finite
 
 
 @full_precision
@@ -28,8 +27,8 @@ def moco(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float | 
         Scalar; log(1 + M) at collapse.
 
     Raises:
-        ValueError: for shapes that do not fit, no queries or negatives, NaN or infinite values, or a temperature that
-            is not positive.
+        ValueError: for shapes that do not fit, no queries or negatives, or a temperature that is not
+            positive.
     """
     check_pair("queries", queries, "keys", keys, ndim=2)
     if negatives.ndim != 2 or negatives.shape[1:] != queries.shape[1:] or not len(queries) or not len(negatives):
@@ -38,8 +37,6 @@ def moco(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float | 
             f"{tuple(negatives.shape)}"
         )
     check_temperature(temperature)
-    for name, x in (("queries", queries), ("keys", keys), ("negatives", negatives)):
-        check_finite(name, x)
     unit = unit_norm(queries)
     positives = (unit * unit_norm(keys.detach())).sum(dim=1, keepdim=True) / temperature
     return contrast(positives, log_sum(unit, unit_norm(negatives.detach()), temperature)).mean()

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from equissl.losses.precision import full_precision, unit_norm
-from equissl.losses.views import check_finite
 
-# Shares below 1e-38 vanish; of a mass above this they are less than 1e-18.
-_SMALLEST_MASS = 1e-20
+# Logits this far below the largest of their row are lifted to it: a share below 1e-30 is none, but arithmetic with
+# numbers near the smallest float is tens of times slower.
+_LOWEST = -70.0
+# Iterations before the scales of rows and columns, whose growth is what could make such shares matter, go back into the
+# logits.
+_RUN = 4
 
 
 @torch.no_grad()
@@ -17,46 +20,56 @@ _SMALLEST_MASS = 1e-20
 def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
     """Soft codes that spread the samples evenly over the prototypes; no gradient.
 
-    Falls back to logarithms where exponentials would lose digits, so that any epsilon is safe. Adding a constant to one
-    prototype's scores changes nothing; adding one to a sample's scores does.
+    No exponential overflows and no sum vanishes, so that any epsilon is safe. Adding a constant to one prototype's
+    scores changes nothing; adding one to a sample's scores does.
 
     Args:
-        scores: (B, K) similarities of the global batch to the prototypes.
+        scores: (B, K) similarities of the global batch to the prototypes, or (B, V, K), whose views are balanced
+            separately.
         epsilon: smoothness; small values give nearly hard codes.
         iterations: number of alternating normalisations. Only many of them give every prototype the mass B / K.
 
     Returns:
-        (B, K) codes, non-negative, rows sum to 1; 1 / K where all samples score alike (collapse).
+        Codes of the same shape, non-negative, rows sum to 1; 1 / K where all samples score alike (collapse). NaN
+        throughout a view that holds NaN or positive infinity.
 
     Raises:
-        ValueError: for another shape, fewer than 2 samples, NaN or infinite values, epsilon or iterations not positive.
+        ValueError: for another shape, fewer than 2 samples, epsilon or iterations not positive.
     """
-    if scores.ndim != 2 or scores.shape[0] < 2 or scores.shape[1] == 0:
-        raise ValueError(f"expected scores of shape (B, K) with B >= 2, got {tuple(scores.shape)}")
+    if scores.ndim not in (2, 3) or scores.shape[0] < 2 or 0 in scores.shape:
+        raise ValueError(f"expected scores of shape (B, K) or (B, V, K) with B >= 2, got {tuple(scores.shape)}")
     if epsilon <= 0 or iterations < 1:
         raise ValueError(f"expected positive epsilon and iterations, got {epsilon} and {iterations}")
-    check_finite("scores", scores)
-    logits = scores / epsilon
-    codes = None if torch.compiler.is_compiling() else _balance_shares(logits, iterations)
-    return _balance_logits(logits, iterations) if codes is None else codes
+    if scores.ndim == 2:
+        return _balance(scores[:, None], epsilon, iterations)[:, 0]
+    return _balance(scores, epsilon, iterations)
 
 
-def _balance_logits(logits: Tensor, iterations: int) -> Tensor:
+def _balance(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
+    for _ in range((iterations - 1) // _RUN):
+        kernel, start = _kernel(scores, epsilon)
+        rows, _ = _scales(kernel, start.exp(), _RUN)
+        # Constants of columns need no keeping: the next run starts by normalising columns.
+        scores = scores + epsilon * (rows.log() - start)[..., None]
+    kernel, start = _kernel(scores, epsilon)
+    rows, columns = _scales(kernel, start.exp(), (iterations - 1) % _RUN + 1)
+    return kernel.mul_(rows[..., None]).mul_(columns)
+
+
+def _kernel(scores: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Exponentials of the (B, V, K) logits with a 1 in every column and row, and the (B, V) logs taken out of rows."""
+    logits = torch.add(scores.amax(dim=0) / -epsilon, scores, alpha=1 / epsilon)
+    peaks = logits.amax(dim=-1)
+    return logits.sub_(peaks[..., None]).clamp_(min=_LOWEST).exp_(), peaks
+
+
+def _scales(kernel: Tensor, start: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """(B, V) scales of rows and (V, K) of columns; products with vectors, so that the table is only read."""
+    tables, rows = kernel.unbind(dim=1), list(start.unbind(dim=1))
     for _ in range(iterations):
-        logits = logits.log_softmax(dim=0).log_softmax(dim=1)
-    return logits.exp()
-
-
-def _balance_shares(logits: Tensor, iterations: int) -> Tensor | None:
-    """The same without logarithms; None where a prototype's or sample's mass came near the smallest float."""
-    codes = (logits - logits.amax(dim=0)).exp_()
-    smallest = codes.new_ones(())
-    for _ in range(iterations):
-        for dim in (0, 1):
-            mass = codes.sum(dim=dim, keepdim=True)
-            smallest = torch.minimum(smallest, mass.min())
-            codes.div_(mass)
-    return codes if smallest > _SMALLEST_MASS else None  # NaN, after a division 0 / 0, is not larger either
+        columns = [torch.mv(table.T, row).reciprocal_() for table, row in zip(tables, rows, strict=True)]
+        rows = [torch.mv(table, column).reciprocal_() for table, column in zip(tables, columns, strict=True)]
+    return torch.stack(rows, dim=1), torch.stack(columns)
 
 
 class Prototypes(nn.Module):

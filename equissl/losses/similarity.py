@@ -82,7 +82,8 @@ def log_sum(
     Returns:
         (A,); minus infinity where no key is left.
     """
-    keys = keys / temperature
+    if isinstance(temperature, Tensor) or temperature != 1:
+        keys = keys / temperature
     count = len(queries)
     limited = tables * count * len(keys) > TABLE_ELEMENTS
     step = max(1, TABLE_ELEMENTS // len(keys)) if limited else count
@@ -138,12 +139,13 @@ def cross_view_negatives(z: Tensor, temperature: float | Tensor, hardest: int | 
         hardest: only this many of the largest logits are summed.
     """
     own = torch.arange(len(z), device=z.device)[:, None]
-    views = z.unbind(1)
-    tables = len(views) * (len(views) - 1)
+    # Scaled once: every pair of views would keep a scaled copy of its keys for the backward pass, (V, V, B, D) in all.
+    queries, keys = z.unbind(1), (z / temperature).unbind(1)
+    views = len(queries)
     sums = [
-        log_sum(query, key, temperature, own, hardest=hardest, tables=tables)
-        for query in views
-        for key in views
-        if key is not query
+        log_sum(queries[v], keys[w], 1.0, own, hardest=hardest, tables=views * (views - 1))
+        for v in range(views)
+        for w in range(views)
+        if v != w
     ]
-    return torch.stack(sums, dim=1).unflatten(1, (len(views), len(views) - 1))
+    return torch.stack(sums, dim=1).unflatten(1, (views, views - 1))

@@ -25,7 +25,7 @@ def vicreg(embeddings: Tensor, sim: float = 25.0, std: float = 25.0, cov: float 
         Scalar; ``0.99 * std`` at collapse.
 
     Raises:
-        ValueError: for another shape, a batch of one, one view, NaN or infinite values.
+        ValueError: for another shape, a batch of one or one view.
     """
     check_views(embeddings, "VICReg")
     views = embeddings.unbind(dim=1)

@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def check_finite(name: str, x: Tensor) -> None:
-    """Raise ValueError where ``x`` holds NaN or infinite values.
+    """Raise ValueError where ``x`` holds NaN or infinite values; waits for the device.
 
-    Compiled code skips this check, which would split the graph: there NaN comes out as a NaN loss.
+    Compiled code skips this check, which would split the graph.
     """
     if torch.compiler.is_compiling():
         return
@@ -19,7 +19,7 @@ def check_finite(name: str, x: Tensor) -> None:
 
 
 def check_views(x: Tensor, purpose: str, name: str = "embeddings", min_batch: int = 2) -> None:
-    """Raise ValueError unless ``x`` is a finite floating-point (B, V, D) with B >= ``min_batch``, V >= 2 and D >= 1."""
+    """Raise ValueError unless ``x`` is a floating-point (B, V, D) with B >= ``min_batch``, V >= 2 and D >= 1."""
     if x.ndim != 3 or x.shape[2] == 0 or not x.is_floating_point():
         raise ValueError(f"expected floating-point {name} of shape (B, V, D), got {x.dtype} {tuple(x.shape)}")
     batch, views, _ = x.shape
@@ -27,7 +27,6 @@ def check_views(x: Tensor, purpose: str, name: str = "embeddings", min_batch: in
         raise ValueError(f"{purpose} needs a batch of at least {min_batch} samples, got {batch} ({tuple(x.shape)})")
     if views < 2:
         raise ValueError(f"{purpose} needs at least 2 views, got {views} (shape {tuple(x.shape)})")
-    check_finite(name, x)
 
 
 def view_pairs(views: int) -> list[tuple[int, int]]:

@@ -36,8 +36,8 @@ def w_mse(
         Scalar in [0, 4] where ``normalize``; 0 for equal views.
 
     Raises:
-        ValueError: for another shape, a batch of one, one view, NaN or infinite values, a chunk that does not divide B
-            or is too small, and for a singular covariance at eps 0 (collapse).
+        ValueError: for another shape, a batch of one, one view, a chunk that does not divide B or is too small, and for
+            a singular covariance at eps 0 (collapse). NaN and infinite values are no error: they give NaN.
     """
     check_views(embeddings, "W-MSE")
     batch = embeddings.shape[0]
@@ -58,7 +58,11 @@ def _order(batch: int, size: int, x: Tensor, generator: torch.Generator | None) 
 
 def _partition(x: Tensor, size: int, eps: float, normalize: bool) -> Tensor:
     chunks = x.unflatten(0, (-1, size)).transpose(1, 2)  # (chunks, V, size, D)
-    white = cholesky_whiten(chunks, eps)
+    # Factorisations raise at NaN; some other chunk of full rank takes its place, and its result is NaN again.
+    broken = ~chunks.isfinite().all(dim=-1, keepdim=True).all(dim=-2, keepdim=True)
+    stand_in = torch.eye(size, x.shape[2], dtype=x.dtype, device=x.device)
+    white = cholesky_whiten(torch.where(broken, stand_in, chunks), eps)
+    white = white.masked_fill(broken, float("nan"))
     white = unit_norm(white) if normalize else white
     squares = [(white[:, v] - white[:, w]).square() for v, w in view_pairs(x.shape[1])]
     return torch.stack([(s.sum(dim=-1) if normalize else s).mean() for s in squares]).mean()

@@ -41,9 +41,7 @@ def view_ranks(predicted: Tensor, candidates: Tensor, target: Tensor, normalize:
     shapes = ", ".join(str(tuple(x.shape)) for x in (predicted, candidates, target))
     fits = predicted.ndim == candidates.ndim == 3 and target.shape in (predicted.shape[:2], predicted.shape[1:2])
     if not fits or (len(predicted), predicted.shape[2]) != (len(candidates), candidates.shape[2]):
-        raise ValueError(
-            f"expected predicted (n, Q, E), candidates (n, V, E) and target (n, Q) or (Q,), got {shapes}"
-        )
+        raise ValueError(f"expected predicted (n, Q, E), candidates (n, V, E) and target (n, Q) or (Q,), got {shapes}")
     _check_target(target, candidates.shape[1])
     scores = predicted.float() @ _scaled(candidates, normalize).mT
     _check_scores(scores)

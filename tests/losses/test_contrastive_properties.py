@@ -90,13 +90,16 @@ def test_half_precision_agrees_with_float64(loss, dtype: torch.dtype, kind: str)
             assert (grad.double() - want).norm() < 1e-2 * want.norm()
 
 
-def test_mv_dhel_of_eight_views_and_a_thousand_instances_does_not_overflow() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mv_dhel_of_eight_views_and_a_thousand_instances_does_not_overflow(dtype: torch.dtype) -> None:
     """The product of the energies' exponentials would be exp(8 * 16.9) at this collapse."""
-    z = torch.ones(1024, 8, 4, dtype=torch.bfloat16)
+    z = torch.ones(1024, 8, 4, dtype=dtype)
     expected = 7 / 0.1 + 8 * torch.tensor(1023.0).log().item() - torch.tensor(28.0).log().item()
-    assert mv_dhel(z, 0.1).item() == pytest.approx(expected, rel=1e-5)
-    near = (z + 0.05 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))).bfloat16().requires_grad_()
-    value = mv_dhel(near, 0.1)
+    with torch.autocast("cpu", dtype=dtype):
+        assert mv_dhel(z, 0.1).item() == pytest.approx(expected, rel=1e-5)
+    near = (z + 0.05 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))).to(dtype).requires_grad_()
+    with torch.autocast("cpu", dtype=dtype):
+        value = mv_dhel(near, 0.1)
     value.backward()
     assert near.grad is not None and near.grad.isfinite().all()
     assert value.item() == pytest.approx(mv_dhel(near.detach().double(), 0.1).item(), rel=1e-4)

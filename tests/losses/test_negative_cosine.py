@@ -52,5 +52,4 @@ def test_target_errors() -> None:
     for bad in (Z[:4], Z[..., :2], torch.cat((Z, Z), dim=1), Z[:, :0], Z[:, 0]):
         with pytest.raises(ValueError, match=r"targets of shape \(5, T, 4\) with T in 1..3"):
             byol(P, bad)
-    with pytest.raises(ValueError, match="finite targets, got 60 NaN"):
-        simsiam(P, Z * float("inf"))
+    assert simsiam(P, Z * float("inf")).isnan()

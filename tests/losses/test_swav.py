@@ -35,6 +35,28 @@ def test_codes_ignore_a_prototypes_constant_but_not_a_samples() -> None:
     assert not torch.allclose(sinkhorn(FLAT + torch.linspace(-3, 3, 12)[:, None]), sinkhorn(FLAT), atol=1e-3)
 
 
+@pytest.mark.parametrize("iterations", [1, 4, 5, 9, 40])
+@pytest.mark.parametrize("epsilon", [0.5, 0.05, 0.005])
+def test_codes_are_the_alternating_normalisations(iterations: int, epsilon: float) -> None:
+    """Also where the scales of rows and columns go back into the logits on the way; views do not mix."""
+    expected = SCORES / epsilon
+    for _ in range(iterations):
+        expected = expected.log_softmax(0).log_softmax(-1)
+    torch.testing.assert_close(sinkhorn(SCORES, epsilon, iterations), expected.exp(), rtol=1e-8, atol=1e-13)
+    single = sinkhorn(SCORES.float(), epsilon, iterations).double()
+    torch.testing.assert_close(single, expected.exp(), rtol=2e-4 * max(1, 0.05 / epsilon), atol=1e-6)
+
+
+@pytest.mark.parametrize("iterations", [3, 9])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_broken_scores_give_broken_codes_in_their_view_only(bad: float, iterations: int) -> None:
+    scores = SCORES.clone()
+    scores[3, 1, 2] = bad
+    codes = sinkhorn(scores, iterations=iterations)
+    assert codes[:, 1].isnan().all()
+    torch.testing.assert_close(codes[:, [0, 2, 3]], sinkhorn(SCORES, iterations=iterations)[:, [0, 2, 3]])
+
+
 def test_codes_survive_small_epsilon_and_half_precision() -> None:
     """Plain exponentials overflow float16 at epsilon 0.05 and lose whole samples in float32 at 0.005."""
     for epsilon, dtype in ((0.05, torch.float16), (0.005, torch.float32), (1e-4, torch.bfloat16)):
@@ -72,6 +94,19 @@ def test_no_gradient_through_the_codes() -> None:
     scores = SCORES.clone().requires_grad_()
     swav(scores, assign=1).backward()
     assert scores.grad[:, 0].abs().max() == 0 < scores.grad[:, 1:].abs().min()
+
+
+@pytest.mark.parametrize("assign", [1, 2, 4])
+def test_gradient_is_that_of_the_sum_over_pairs(assign: int) -> None:
+    scores = SCORES.clone().requires_grad_()
+    log_p = (scores / 0.1).log_softmax(-1)
+    codes = sinkhorn(SCORES)
+    pairs = [(a, v) for a in range(assign) for v in range(4) if v != a]
+    expected = torch.stack([-(codes[:, a] * log_p[:, v]).sum(1).mean() for a, v in pairs]).mean()
+    value = swav(scores, assign)
+    torch.testing.assert_close(value, expected)
+    gradients = [torch.autograd.grad(3 * loss, scores)[0] for loss in (value, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
 
 
 def test_queue_only_balances_the_codes() -> None:
@@ -116,11 +151,9 @@ def test_prototypes_stay_on_the_sphere_and_can_be_frozen() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match=r"scores of shape \(B, K\) with B >= 2, got \(1, 7\)"):
+    with pytest.raises(ValueError, match=r"\(B, K\) or \(B, V, K\) with B >= 2, got \(1, 7\)"):
         sinkhorn(FLAT[:1])
     with pytest.raises(ValueError, match="positive epsilon and iterations, got 0 and 3"):
         sinkhorn(FLAT, epsilon=0)
-    with pytest.raises(ValueError, match="finite scores"):
-        sinkhorn(FLAT.log())
     with pytest.raises(ValueError, match=r"assign in 1..4 and a positive temperature, got 5"):
         swav(SCORES, assign=5)

@@ -100,7 +100,7 @@ def test_half_precision_inputs_are_finite_and_accurate(name: str, case: str, dty
         "orthonormal": torch.eye(32, dtype=torch.float64)[:, None].repeat(1, 4, 1),
     }[case].requires_grad_()
     half = z.detach().to(dtype).requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=dtype):
         value = OBJECTIVES[name](half)
     assert value.dtype == torch.float32
     torch.testing.assert_close(value.double(), OBJECTIVES[name](z), rtol=1e-2, atol=1e-5)
@@ -115,8 +115,6 @@ def test_errors(name: str) -> None:
         f(z[:, :1])
     with pytest.raises(ValueError, match=r"shape \(B, V, D\), got torch.float64 \(4, 3\)"):
         f(z[:, 0])
-    with pytest.raises(ValueError, match=r"finite (embeddings|predictions|scores), got 1 NaN"):
-        f(z.index_put((torch.tensor(1), torch.tensor(1), torch.tensor(2)), torch.tensor(float("nan")).double()))
     if name in LONE_SAMPLE:
         assert f(z[:1]).isfinite()
     else:

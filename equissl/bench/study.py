@@ -1,0 +1,159 @@
+"""The papers' claims about invariant objectives at small scale: views, batch size, temperature.
+
+``equissl bench study --store views.h5 --out runs/study`` trains every cell and prints one line for each; started again
+it goes on where it stopped. ``python -m equissl.bench.study RUN`` scores one run.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+
+from equissl.evaluation.config import LinearProbeConfig
+from equissl.evaluation.features import extract_features
+from equissl.evaluation.probes import linear_probe, standardize
+from equissl.metrics import alignment, rankme, tolerance, top_k_accuracy, uniformity
+from equissl.workers import Job, cpu_count, run_jobs
+
+SCORES = "study.json"
+VIEWS_FOR_SCORES = 4
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of a study: an objective with options, views of each object and objects in a batch."""
+
+    study: str
+    objective: str
+    options: tuple[tuple[str, Any], ...] = ()
+    views: int = 2
+    batch: int = 128
+
+    @property
+    def name(self) -> str:
+        options = "".join(f"-{key}{value}" for key, value in self.options)
+        return f"{self.study}/{self.objective}{options}-V{self.views}-B{self.batch}"
+
+
+def cells(study: Literal["views", "batch", "temperature"]) -> list[Cell]:
+    """The settings that one study compares."""
+    if study == "views":
+        return [Cell(study, "mv_dhel", (("temperature", 0.5),), views, 64) for views in (2, 3, 4, 5, 6)]
+    if study == "batch":
+        return [Cell(study, name, (("temperature", 0.1),), 2, batch) for name in ("nt_xent", "dcl")
+                for batch in (32, 128, 512)]  # fmt: skip
+    return [Cell(study, "nt_xent", (("temperature", t),)) for t in (0.03, 0.1, 0.3, 1.0, 3.0)]
+
+
+def bench_study(
+    store: Path | str,
+    out: Path | str = "runs/study",
+    studies: Sequence[Literal["views", "batch", "temperature"]] = ("views", "batch", "temperature"),
+    seeds: int = 3,
+    instances: int = 25600,
+    width: int = 16,
+    say: Callable[[str], None] = print,
+) -> dict[str, str]:
+    """Trains objectives that differ in one thing, and shows rank, top-1, uniformity and tolerance for each.
+
+    Every run of a study sees the same number of objects, in V views each, with Adam at one learning rate. Scored on
+    objects that no run has seen.
+
+    Args:
+        store: view store, such as the demo's.
+        out: folder of the runs.
+        studies: which of them.
+        seeds: runs of each setting.
+        instances: objects shown in a run, counting repetitions.
+        width: of the ResNet-18.
+        say: receives progress.
+
+    Returns:
+        one line of means and standard deviations over seeds for each setting.
+    """
+    out, wanted = Path(out), [cell for study in studies for cell in cells(study)]
+    runs = {(cell, seed): out / cell.name / f"seed{seed}" for cell in wanted for seed in range(seeds)}
+    jobs = [_job(cell, seed, run, Path(store), instances, width) for (cell, seed), run in runs.items()]
+    run_jobs([job for job in jobs if not job.finished], cpu_count(), say)
+    return {
+        cell.name: _line([json.loads((runs[cell, s] / SCORES).read_text()) for s in range(seeds)]) for cell in wanted
+    }
+
+
+def _job(cell: Cell, seed: int, run: Path, store: Path, instances: int, width: int) -> Job:
+    config = {
+        "method": {
+            "class_path": "Invariant",
+            "init_args": {
+                "encoder": {"name": "resnet18", "width": width},
+                "projector": [512, 512, 128],
+                "objective": {"name": cell.objective, "options": dict(cell.options)},
+                "views": cell.views,
+            },
+        },
+        "data": {"store": str(store.resolve()), "batch_size": cell.batch},
+        "trainer": {"max_steps": instances // cell.batch, "threads": 1, "tensorboard": False},
+        "probes": {"enabled": False},
+        "collapse": {"every": 0},
+        "seed": seed,
+    }
+    run.parent.mkdir(parents=True, exist_ok=True)
+    file = run.parent / f"{run.name}.yaml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    commands = [
+        [sys.executable, "-m", "equissl", "pretrain", "--config", str(file), "--out", str(run)],
+        [sys.executable, "-m", "equissl.bench.study", str(run)],
+    ]
+    done = len(commands) if (run / SCORES).is_file() else 0
+    return Job(f"{cell.name} seed {seed}", commands, run.parent / f"{run.name}.log", ["pretrain", "score"], done=done)
+
+
+def score(run: Path) -> dict[str, float]:
+    """Scores of one run on the store's unseen objects: of the embedding, and top-1 of a linear probe."""
+    from equissl.datasets.store import ViewStore
+    from equissl.training.checkpoint import load_method
+
+    torch.set_num_threads(1)
+    method, config = load_method(run)
+    store = ViewStore(config.data.store)
+    splits = [store.select(split) for split in ("train", "val")]
+    train, val = (extract_features(method, store, objects) for objects in splits)
+    labels, val_labels = (torch.from_numpy(store.labels[objects]).long() for objects in splits)
+    probe = LinearProbeConfig(steps=500)
+    features, val_features = standardize(train["all"], val["all"])
+    logits = linear_probe(features, labels, val_features, len(store.classes), probe)
+    views = val["embedding"][:, :VIEWS_FOR_SCORES]
+    flat, flat_labels = views.flatten(0, 1), val_labels.repeat_interleave(views.shape[1])
+    return {
+        "top1": float(top_k_accuracy(logits.flatten(0, 1), val_labels.repeat_interleave(logits.shape[1]), 1)),
+        "rankme_embedding": rankme(torch.nn.functional.normalize(flat, dim=1)),
+        "rankme_representation": rankme(val["all"][:, :VIEWS_FOR_SCORES].flatten(0, 1)),
+        "uniformity": uniformity(flat),
+        "alignment": alignment(views),
+        "tolerance": tolerance(flat, flat_labels),
+    }
+
+
+def _line(scores: list[dict[str, float]]) -> str:
+    """Mean ± standard deviation of each score."""
+    parts = []
+    for key in scores[0]:
+        values = [score[key] for score in scores]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        parts.append(f"{key} {statistics.mean(values):.3f} ± {spread:.3f}")
+    return ", ".join(parts)
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    partial = folder / f"{SCORES}.tmp"
+    partial.write_text(json.dumps(score(folder), indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / SCORES)

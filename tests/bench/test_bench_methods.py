@@ -1,0 +1,71 @@
+"""The benchmark of methods: recipes of one budget, seeds as one row, resumable; and the study's cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from equissl.bench.methods import bench_methods, benchmark_methods
+from equissl.bench.study import bench_study, cells
+from equissl.datasets.build import BuildSpec, build_views
+from equissl.training.configfile import build_method, load_config
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("benchmark") / "views.h5"
+    spec = BuildSpec("procedural", objects=40, views=4, size=64, encoding="raw", val_fraction=0.5)
+    build_views(spec, path, workers=1, progress=False)
+    return path
+
+
+@pytest.mark.parametrize("name", benchmark_methods())
+def test_recipes_share_encoder_data_and_length(name: str) -> None:
+    config, reference = load_config(f"benchmark/{name}"), load_config("benchmark/vicreg")
+    assert (config.data, config.optim, config.trainer) == (reference.data, reference.optim, reference.trainer)
+    encoder = build_method(config.method).encoder
+    expected = build_method(reference.method).encoder
+    assert [p.shape for p in encoder.parameters()] == [p.shape for p in expected.parameters()]
+
+
+@pytest.mark.slow
+def test_table_of_two_seeds_and_nothing_runs_twice(store: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    arguments = {"methods": ["vicreg", "sie"], "seeds": 2, "steps": 2, "probe_steps": 2, "say": lines.append}
+    with pytest.raises(Exception, match="batch"):  # 128 objects are not there: said by the run, passed on
+        bench_methods(store, tmp_path / "large", **arguments)
+    found = bench_methods(store, tmp_path, batch_size=4, **arguments)
+    assert Path(found["report"]).is_file()
+    rows = [line for line in lines[-1].splitlines() if line.startswith(("vicreg ", "sie "))]
+    assert len(rows) == 2 and all("±" in row for row in rows)
+    marks = {run: (run / "results.json").stat().st_mtime_ns for run in tmp_path.glob("*/seed*")}
+    assert len(marks) == 4
+    bench_methods(store, tmp_path, batch_size=4, **arguments)
+    assert all((run / "results.json").stat().st_mtime_ns == mark for run, mark in marks.items())
+
+
+def test_unknown_methods_and_no_seeds_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected methods among .*equicaps.*, got oracle"):
+        bench_methods("views.h5", tmp_path, methods=["oracle"])
+    with pytest.raises(ValueError, match="at least 1 seed, got 0"):
+        bench_methods("views.h5", tmp_path, seeds=0)
+
+
+def test_study_cells_differ_in_one_thing() -> None:
+    for study, key in (("views", "views"), ("batch", "batch"), ("temperature", "options")):
+        found = cells(study)
+        assert len({cell.name for cell in found}) == len(found)
+        others = [k for k in ("views", "batch", "options") if k != key]
+        same = {(c.objective, *(getattr(c, k) for k in others)) for c in found}
+        assert len(same) == len({cell.objective for cell in found})
+
+
+@pytest.mark.slow
+def test_study_scores_runs(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = [cell for cell in cells("batch") if cell.batch == 32][:1]
+    monkeypatch.setattr("equissl.bench.study.cells", lambda study: [type(c)(**{**vars(c), "batch": 4}) for c in small])
+    found = bench_study(store, tmp_path, ["batch"], seeds=2, instances=8, width=4, say=lambda line: None)
+    (line,) = found.values()
+    top1 = float(line.split("top1 ")[1].split(" ")[0])
+    assert 0 <= top1 <= 1 and "rankme_embedding" in line
