@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,3 +57,29 @@ def _golden_value(key: str, value: torch.Tensor, i: int, n: torch.Tensor) -> tor
     if key.endswith("weight"):
         return 1 + 0.1 * torch.sin(n + i)
     return 0.1 * torch.cos(n + i)
+
+
+@pytest.fixture(scope="session")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[dict[str, Any]]]:
+    """``two_processes(__file__)``: what the file's ``worker(rank, world)`` returns in each of two processes."""
+
+    def run(file: str) -> list[dict[str, Any]]:
+        folder = tmp_path_factory.mktemp("gloo")
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, str(Path(__file__).with_name("gloo_process.py")), file, str(folder), "2"]
+        processes = [
+            subprocess.Popen(
+                [*command, str(rank)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+            )
+            for rank in range(2)
+        ]
+        try:
+            for process in processes:
+                output, _ = process.communicate(timeout=120)
+                assert process.returncode == 0, output
+        finally:
+            for process in processes:
+                process.kill()
+        return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
+
+    return run

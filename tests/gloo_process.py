@@ -1,6 +1,6 @@
 """One gloo process: runs ``worker(rank, world)`` of a test file and saves what it returns.
 
-Usage: loss_gloo_worker.py TEST_FILE FOLDER WORLD RANK
+Usage: gloo_process.py TEST_FILE FOLDER WORLD RANK
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch.distributed as dist
 def main(file: str, folder: Path, world: int, rank: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'init'}", rank=rank, world_size=world)
+    sys.path.insert(0, str(Path(file).parent))  # for what the file imports by name
     spec = importlib.util.spec_from_file_location("worker_of_test", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
