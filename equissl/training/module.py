@@ -39,9 +39,10 @@ class PretrainModule(pl.LightningModule):
         parameters = [p for p in self.method.parameters() if p.requires_grad]
         return torch.optim.Adam(parameters, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=True)
 
-    def on_train_batch_end(self, outputs: Any, batch: ViewBatch, batch_idx: int) -> None:
-        if self.stepped(batch_idx):
-            self.method.after_step(self.trainer.global_step - 1, self.last_step)
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        step = self.trainer.global_step
+        super().optimizer_step(*args, **kwargs)
+        self.method.after_step(step, self.last_step)  # here, since callbacks that save run before the module's hooks
 
     def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
         return batch if device.type == "cpu" else batch.to(device, non_blocking=True)

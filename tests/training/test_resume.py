@@ -17,6 +17,9 @@ from equissl.training import ConfigError, TrainingDivergedError, load_method, pr
 from equissl.training.checkpoint import LAST, OURS
 
 
+TINY = {"encoder": {"width": 4}, "projector": [16, 16]}
+
+
 class Killed(BaseException):
     """Stands for a process that ends without a chance to save."""
 
@@ -66,6 +69,36 @@ def test_killed_run_continues_to_the_same_bits(make_config, noisy, tmp_path, kil
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[key], found[key]) for key in expected)
     assert rows(whole) == rows(cut)
+
+
+OBJECTIVES = {
+    "moco": {"queue": 10},  # a teacher and a queue
+    "swav": {"prototypes": 6, "freeze": 3, "queue": 16},  # prototypes put back on the sphere after every step
+    "w_mse": {"eps": 0.5, "chunk": 2},  # random partitions
+    "inter_clr": {"samples": 24, "clusters": 2, "min_members": 2, "queue": 16, "negatives": 4, "pool_size": 8},
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_state_of_objectives_resumes_to_the_same_bits(make_config, tmp_path, name) -> None:
+    objective = {"name": name, "options": OBJECTIVES[name]}
+    config = make_config("Invariant", {**TINY, "objective": objective})
+    whole = pretrain(config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        pretrain(config, tmp_path / "cut", [KillAt(8)])  # continues after the checkpoint of step 5
+    expected, found = weights(whole), weights(pretrain(config, tmp_path / "cut"))
+    assert any(key.startswith("method.objective.") for key in expected)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
+
+
+def test_teacher_moves_after_every_optimiser_step(make_config, tmp_path) -> None:
+    options = {"hidden": 8, "momentum": [0.0, 0.0]}  # the teacher is a copy of the network after each step
+    config = make_config("Invariant", {**TINY, "objective": {"name": "byol", "options": options}}, max_steps=3)
+    state = weights(pretrain(config, tmp_path))
+    taught = {key.replace("teacher.networks.", ""): value for key, value in state.items() if "teacher" in key}
+    assert len(taught) > 20 and all(torch.equal(state[key], value) for key, value in taught.items())
 
 
 def test_probes_and_optimizer_resume_to_the_same_bits(make_config, tmp_path) -> None:
