@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm
 
 from equissl.losses.precision import full_precision
@@ -34,12 +38,38 @@ def barlow_twins(embeddings: Tensor, redundancy: float = 0.0051, eps: float = 1e
         ValueError: for another shape, a batch of one or one view.
     """
     check_views(embeddings, "Barlow Twins")
-    views = standardize(embeddings, eps).unbind(dim=1)
-    pairs = view_pairs(len(views))
-    return torch.stack([_pair(views[v], views[w], redundancy) for v, w in pairs]).mean()
+    return _Redundancy.apply(standardize(embeddings, eps), redundancy)
 
 
-def _pair(x: Tensor, y: Tensor, redundancy: float) -> Tensor:
-    identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    gap = torch.addmm(identity, x.T, y, beta=-1, alpha=1 / x.shape[0])
-    return redundancy * gap.square().sum() + (1 - redundancy) * gap.diagonal().square().sum()
+class _Redundancy(Function):
+    """The loss of standardised views (B, V, D), averaged over unordered pairs.
+
+    The gradient of each pair is left in place of its correlations, and the backward pass multiplies straight into one
+    (B, V, D) tensor; autograd would make one for each view and then join them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, views: Tensor, redundancy: float) -> Tensor:
+        pairs, batch = view_pairs(views.shape[1]), views.shape[0]
+        slopes, losses = [], []
+        for v, w in pairs:
+            gap = (views[:, v].T @ views[:, w]).div_(batch)
+            diagonal = gap.diagonal().sub_(1)
+            losses.append(redundancy * gap.square().sum() + (1 - redundancy) * diagonal.square().sum())
+            slope = gap * (2 * redundancy / (batch * len(pairs)))
+            slope.diagonal().copy_(diagonal * (2 / (batch * len(pairs))))
+            slopes.append(slope)
+        ctx.save_for_backward(views, *slopes)
+        return torch.stack(losses).mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        views, *slopes = ctx.saved_tensors
+        out, written = torch.empty_like(views), [False] * views.shape[1]
+        for (v, w), slope in zip(view_pairs(views.shape[1]), slopes, strict=True):
+            slope = gradient * slope
+            for one, other, matrix in ((v, w, slope.T), (w, v, slope)):
+                out[:, one].addmm_(views[:, other], matrix, beta=int(written[one]))  # beta 0 does not read
+                written[one] = True
+        return out, None
