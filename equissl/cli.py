@@ -109,6 +109,27 @@ def unpack(argv: list[str]) -> int:
     return 0
 
 
+def ingest(argv: list[str]) -> int:
+    """Reads recorded LiDAR drives (KITTI, KITTI-360, nuScenes, Argoverse 2, Waymo, a folder) into a scene store (.h5).
+
+    Damaged frames are left out and named. Started again, it goes on where it stopped.
+    """
+    from equissl.datasets.lidar.ingest import ingest as run
+    from equissl.datasets.lidar.readers import formats
+
+    parser = _parser("ingest", ingest)
+    parser.add_argument("format", help=f"one of {', '.join(formats())}")
+    parser.add_argument("root", help="folder in that format")
+    parser.add_argument("--out", required=True, help="the file to write")
+    parser.add_function_arguments(run, skip={"format", "root", "out"})
+    report = run(**_arguments(parser, argv))
+    counts = f"{report.sequences} sequences, {report.sweeps} sweeps, {report.pairs} pairs, {report.boxes} boxes"
+    print(f"{report.path}: {counts}, {len(report.problems)} problems, {report.seconds:.0f} s")
+    for line in report.checks.lines() if report.checks else []:
+        print(line)
+    return 0
+
+
 def pretrain(argv: list[str]) -> int:
     """Pretrains a method; started again with the same --out, it continues.
 
@@ -207,10 +228,10 @@ def export(argv: list[str]) -> int:
 
 
 def bench(argv: list[str]) -> int:
-    """Measures on this machine: ``bench render``, ``loader``, ``losses``; ``methods`` and ``study`` train."""
+    """Measures: ``bench`` ``render``, ``loader``, ``losses``, ``evaluate``, ``sparse``; ``methods`` and ``study`` train."""
     import importlib
 
-    kinds = ["render", "loader", "losses", "methods", "evaluate", "study"]
+    kinds = ["render", "loader", "losses", "evaluate", "sparse", "methods", "study"]
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: equissl bench {{{','.join(kinds)}}} [--help]\n\n{bench.__doc__}")
         return 0
@@ -235,7 +256,7 @@ def doctor(argv: list[str]) -> int:
 
 VERBS: dict[str, tuple[str, Verb]] = {
     verb.__name__.rstrip("_"): ((verb.__doc__ or "").partition("\n")[0], verb)
-    for verb in (demo, render, pack, unpack, pretrain, evaluate, report, import_, export, bench, doctor)
+    for verb in (demo, render, pack, unpack, ingest, pretrain, evaluate, report, import_, export, bench, doctor)
 }
 
 

@@ -4,6 +4,7 @@ from equissl.weights.backbone import Backbone
 from equissl.weights.export import ExportReport, export_run, library_backbone, load_exported
 from equissl.weights.imports import ImportReport, import_weights
 from equissl.weights.layouts import Layout, find_layout, rename
+from equissl.weights.openpcdet import export_openpcdet, load_openpcdet, to_openpcdet
 from equissl.weights.reading import StoredWeights, WeightsError, read_weights
 
 __all__ = [
@@ -13,11 +14,14 @@ __all__ = [
     "Layout",
     "StoredWeights",
     "WeightsError",
+    "export_openpcdet",
     "export_run",
     "find_layout",
     "import_weights",
     "library_backbone",
     "load_exported",
+    "load_openpcdet",
     "read_weights",
     "rename",
+    "to_openpcdet",
 ]

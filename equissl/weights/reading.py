@@ -19,7 +19,7 @@ from torch import Tensor
 PREFIX = "module."  # DistributedDataParallel, once for each wrapping
 WRAPPERS = ("_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "_orig_mod.")
 # Where training scripts keep the weights beside epoch and optimiser.
-NESTED = ("model", "state_dict", "model_state_dict")
+NESTED = ("model", "state_dict", "model_state_dict", "model_state")
 # Plain data that scripts store beside weights; making one of these runs no code of the file.
 _SCALAR = np.float64(0).__reduce__()[0]
 _HARMLESS: list[Any] = [argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath, np.dtype]
@@ -52,7 +52,8 @@ def read_weights(file: str | Path) -> StoredWeights:
     """The weights of a PyTorch checkpoint, without running anything that the file might bring along.
 
     Args:
-        file: a state dict, or a dictionary that holds one as ``model``, ``state_dict`` or ``model_state_dict``.
+        file: a state dict, or a dictionary that holds one as ``model``, ``state_dict``, ``model_state_dict`` or
+            ``model_state``.
 
     Raises:
         FileNotFoundError: no such file.

@@ -1,0 +1,112 @@
+"""The choice of who computes sparse convolutions, and what every such backend does."""
+
+from __future__ import annotations
+
+import functools
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from equissl.sparse.index_map import Geometry, Origin
+from equissl.sparse.sites import Sites, Triple
+from equissl.sparse.tensor import SparseTensor
+
+BACKENDS = ("torch", "spconv", "spconv-triton")
+
+
+class BackendError(RuntimeError):
+    """A backend that is not installed, or that cannot run on the device of the features."""
+
+
+class Backend(Protocol):
+    """Convolutions without bias, of weights (D, kz, ky, kx, C), as torch's dense ``conv3d`` on the sites."""
+
+    name: str
+
+    def check(self, device: torch.device) -> None:
+        """Raises `BackendError` where it cannot run."""
+
+    def submanifold(self, x: SparseTensor, weight: Tensor, geometry: Geometry) -> SparseTensor:
+        """Output on the input's sites."""
+
+    def strided(self, x: SparseTensor, weight: Tensor, geometry: Geometry) -> SparseTensor:
+        """Output on every position whose kernel covers a site."""
+
+    def inverse(self, x: SparseTensor, weight: Tensor, geometry: Geometry) -> SparseTensor:
+        """Transposed strided convolution, on the sites before the strided one that made those of ``x``."""
+
+
+@functools.cache
+def get_backend(name: str) -> Backend:
+    """The backend of that name.
+
+    Raises:
+        BackendError: for one whose package is not installed; the message says what to install.
+        ValueError: for an unknown name.
+    """
+    if name == "torch":
+        from equissl.sparse.torch_backend import TorchBackend
+
+        return TorchBackend()
+    if name in BACKENDS:
+        from equissl.sparse.spconv_backend import SpconvBackend
+
+        return SpconvBackend(name)
+    raise ValueError(f"expected a sparse backend 'auto' or one of {', '.join(BACKENDS)}, got {name!r}")
+
+
+def choose_backend(name: str, device: torch.device) -> Backend:
+    """The backend of a layer for features on ``device``.
+
+    ``auto`` is `torch` on the CPU; elsewhere the first of `spconv`, `spconv-triton` that is installed, else `torch`.
+
+    Raises:
+        BackendError: for one that is not installed or cannot run there.
+        ValueError: for an unknown name.
+    """
+    backend = get_backend(_automatic(device.type) if name == "auto" else name)
+    backend.check(device)
+    return backend
+
+
+def available_backends(device: torch.device) -> list[str]:
+    """Names of the backends that can run on ``device`` as things are installed."""
+    return [name for name in BACKENDS if _usable(name, device)]
+
+
+@functools.cache
+def _automatic(device_type: str) -> str:
+    names = available_backends(torch.device(device_type))
+    return next((name for name in names if name != "torch"), "torch")
+
+
+def _usable(name: str, device: torch.device) -> bool:
+    try:
+        get_backend(name).check(device)
+    except BackendError:
+        return False
+    return True
+
+
+def down(source: Sites, indices: Tensor, shape: Triple, origin: Origin) -> Sites:
+    """Sites of a strided convolution's output, right by construction."""
+    z, y, x = (a * b for a, b in zip(source.stride, origin.geometry.stride, strict=True))
+    return Sites(indices, shape, source.batch_size, (z, y, x), origin, check=False)
+
+
+def check_origin(x: SparseTensor, geometry: Geometry, backend: str) -> Origin:
+    """The strided convolution that made the sites of ``x``, for its inverse.
+
+    Raises:
+        ValueError: where there is none, or its kernel or backend differ.
+    """
+    origin = x.sites.origin
+    if origin is None:
+        raise ValueError(f"expected sites made by a strided convolution, which its inverse undoes, got {x.sites}")
+    if (origin.geometry.kernel, origin.backend) != (geometry.kernel, backend):
+        raise ValueError(
+            f"expected the kernel and backend of the strided convolution to undo, {origin.geometry.kernel} and "
+            f"{origin.backend!r}, got {geometry.kernel} and {backend!r}"
+        )
+    return origin
