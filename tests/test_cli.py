@@ -42,6 +42,7 @@ def test_verbs_of_the_documentation() -> None:
         "render",
         "pack",
         "unpack",
+        "ingest",
         "pretrain",
         "evaluate",
         "report",
@@ -53,7 +54,7 @@ def test_verbs_of_the_documentation() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["demo", "render", "pack", "unpack", "evaluate", "report", "import", "export", "doctor"]
+    "verb", ["demo", "render", "pack", "unpack", "ingest", "evaluate", "report", "import", "export", "doctor"]
 )
 def test_help_of_each_verb(verb, capsys) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -1,0 +1,43 @@
+"""Which points lie in which box."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def points_in_box(points: np.ndarray, box: np.ndarray, margin: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:
+    """Indices of the points inside one box, its surface included.
+
+    Args:
+        points: (N, 3).
+        box: (7,) x, y, z of the centre, dx, dy, dz, heading.
+        margin: metres added to dx, dy and dz in all.
+
+    Returns:
+        (n,) int64 indices, increasing.
+    """
+    half = (box[3:6] + np.asarray(margin)) / 2
+    # a cheap upright square first: few points are left for the rotation
+    reach = np.hypot(half[0], half[1])
+    near = np.flatnonzero((np.abs(points[:, 0] - box[0]) <= reach) & (np.abs(points[:, 1] - box[1]) <= reach))
+    local = points[near].astype(np.float64) - box[:3]
+    cos, sin = np.cos(box[6]), np.sin(box[6])
+    along, across = cos * local[:, 0] + sin * local[:, 1], cos * local[:, 1] - sin * local[:, 0]
+    inside = (np.abs(along) <= half[0]) & (np.abs(across) <= half[1]) & (np.abs(local[:, 2]) <= half[2])
+    return near[inside]
+
+
+def count_points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(M,) int64 points of (N, 3) inside each of the boxes (M, 7)."""
+    return np.array([len(points_in_box(points, box)) for box in boxes], dtype=np.int64)
+
+
+def assign_points(points: np.ndarray, boxes: np.ndarray, margin: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:
+    """(N,) int64 box of each point, -1 outside of all; where boxes overlap, the one that is nearest by its centre."""
+    owner, nearest = np.full(len(points), -1), np.full(len(points), np.inf)
+    for index, box in enumerate(boxes):
+        inside = points_in_box(points, box, margin)
+        distance = np.linalg.norm(points[inside] - box[:3], axis=1)
+        closer = distance < nearest[inside]
+        owner[inside[closer]], nearest[inside[closer]] = index, distance[closer]
+    return owner

@@ -1,0 +1,224 @@
+"""What one LiDAR sweep holds, whatever recorded it, and the one convention for scene flow.
+
+**Frames.** Points and boxes are in the frame of their own sweep: x forward, y left, z up, metres. ``pose`` takes that
+frame to a world fixed over the sequence (column vectors).
+
+**Flow.** ``flow[i]`` is where point i of this sweep will be at the time of the *next* sweep, **expressed in the next
+sweep's frame**, minus where it is now in this sweep's frame. So ``points + flow`` lies on the next cloud as it is
+stored, and flow contains the apparent motion by ego motion: with the ego 1 m further ahead every static point has flow
+(-1, 0, 0). This is the definition of the Argoverse 2 labels and of OpenSceneFlow
+files. The functions below separate the two parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = [
+    "Boxes",
+    "Sequence",
+    "Sweep",
+    "ego_motion",
+    "flow_from_own_motion",
+    "invert_pose",
+    "move",
+    "own_motion",
+    "residual_flow",
+    "rigid_flow",
+    "stack_poses",
+]
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """M upright boxes of one sweep.
+
+    Attributes:
+        boxes: (M, 7) float64: x, y, z of the centre, dx (length, along the heading), dy, dz, heading in radians about
+            +z from +x.
+        names: M class names, as the data set spells them.
+        tracks: M identities that hold over the sequence; empty strings where the data set has none.
+        num_points: (M,) points inside as the data set states them, or None.
+    """
+
+    boxes: np.ndarray
+    names: tuple[str, ...]
+    tracks: tuple[str, ...]
+    num_points: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if self.boxes.shape != (count, 7):
+            raise ValueError(f"expected boxes of shape ({count}, 7) for {count} names, got {self.boxes.shape}")
+        if len(self.tracks) != count or (self.num_points is not None and self.num_points.shape != (count,)):
+            raise ValueError(f"expected {count} tracks and point counts, as there are names, got {len(self.tracks)}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, chosen: np.ndarray) -> Boxes:
+        """Boxes by index or mask."""
+        where = np.arange(len(self))[chosen]
+        points = None if self.num_points is None else self.num_points[where]
+        names, tracks = (tuple(column[i] for i in where) for column in (self.names, self.tracks))
+        return Boxes(self.boxes[where], names, tracks, points)
+
+    @classmethod
+    def empty(cls) -> Boxes:
+        return cls(np.zeros((0, 7)), (), ())
+
+
+@dataclass
+class Sweep:
+    """One turn of the sensor.
+
+    Attributes:
+        points: (N, 3) float32, metres, x forward, y left, z up.
+        timestamp: integer nanoseconds; only differences have a meaning over data sets.
+        pose: (4, 4) float64, this sweep's frame -> world; None where unknown.
+        intensity: (N,) float32 in [0, 1], or None.
+        times: (N,) float32 seconds from ``timestamp``, or None.
+        boxes: labels, or None where the sweep is not labelled (an empty ``Boxes`` means: labelled, nothing there).
+        ground: (N,) bool, or None.
+        flow: (N, 3) float32 to the next sweep, in the convention of this module, or None.
+        flow_valid: (N,) bool: where ``flow`` may be used; None with ``flow`` given means everywhere.
+        flow_provider: who made ``flow``.
+        flow_classes: (N,) uint8 category indices of the flow labels, or None.
+        semantic: (N,) int32 class ids of the data set, or None.
+        frame: name of the frame in its data set, for messages.
+    """
+
+    points: np.ndarray
+    timestamp: int
+    pose: np.ndarray | None = None
+    intensity: np.ndarray | None = None
+    times: np.ndarray | None = None
+    boxes: Boxes | None = None
+    ground: np.ndarray | None = None
+    flow: np.ndarray | None = None
+    flow_valid: np.ndarray | None = None
+    flow_provider: str | None = None
+    flow_classes: np.ndarray | None = None
+    semantic: np.ndarray | None = None
+    frame: str = ""
+
+    PER_POINT = ("intensity", "times", "ground", "flow", "flow_valid", "flow_classes", "semantic")
+
+    def __post_init__(self) -> None:
+        if self.points.ndim != 2 or self.points.shape[1] != 3:
+            raise ValueError(f"expected points of shape (N, 3), got {self.points.shape}")
+        for name in self.PER_POINT:
+            value = getattr(self, name)
+            expected = self.points.shape if name == "flow" else (len(self.points),)
+            if value is not None and value.shape != expected:
+                raise ValueError(f"expected {name} of shape {expected}, got {value.shape}")
+        if self.pose is not None and self.pose.shape != (4, 4):
+            raise ValueError(f"expected a pose of shape (4, 4), got {self.pose.shape}")
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def select(self, chosen: np.ndarray) -> Sweep:
+        """The same sweep with some of its points, by index or mask."""
+        cut = {name: value[chosen] for name in self.PER_POINT if (value := getattr(self, name)) is not None}
+        return Sweep(**{**vars(self), "points": self.points[chosen], **cut})
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Sweeps of one drive in the order of time, read when asked for.
+
+    Attributes:
+        name: of the drive; unique in its data set, without slashes.
+        timestamps: (T,) int64 nanoseconds, increasing.
+        read: sweep number -> Sweep. Readers raise ``SweepError`` for a damaged one.
+        rate: sweeps a second by the sensor's setting; None where unknown.
+        dataset: for example ``kitti-tracking``.
+        attributes: anything else worth keeping: plain JSON values.
+        poses: (T, 4, 4) float64, NaN where unknown, as the sweeps have them; None where no sweep has one.
+    """
+
+    name: str
+    timestamps: np.ndarray
+    read: Callable[[int], Sweep] = field(repr=False)
+    rate: float | None = None
+    dataset: str = ""
+    attributes: dict = field(default_factory=dict)
+    poses: np.ndarray | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, name: str, sweeps: list[Sweep], rate: float | None = None, dataset: str = "", **attributes) -> Sequence:
+        """A sequence in memory."""
+        timestamps = np.array([sweep.timestamp for sweep in sweeps], dtype=np.int64)
+        poses = stack_poses([sweep.pose for sweep in sweeps])
+        return cls(name, timestamps, sweeps.__getitem__, rate, dataset, attributes, poses)
+
+    def __len__(self) -> int:
+        return len(self.timestamps)
+
+    def __getitem__(self, index: int) -> Sweep:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"expected a sweep in 0..{len(self) - 1} of {self.name}, got {index}")
+        return self.read(index % len(self))
+
+    def __iter__(self) -> Iterator[Sweep]:
+        return (self.read(index) for index in range(len(self)))
+
+
+def stack_poses(poses: list[np.ndarray | None]) -> np.ndarray | None:
+    """(T, 4, 4) with NaN for unknown poses; None where all are."""
+    if all(pose is None for pose in poses):
+        return None
+    return np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose in poses])
+
+
+def invert_pose(pose: np.ndarray) -> np.ndarray:
+    """Inverse of rigid transforms (..., 4, 4)."""
+    inverse = np.zeros_like(pose)
+    inverse[..., :3, :3] = np.swapaxes(pose[..., :3, :3], -1, -2)
+    inverse[..., :3, 3] = -np.einsum("...ij,...j->...i", inverse[..., :3, :3], pose[..., :3, 3])
+    inverse[..., 3, 3] = 1
+    return inverse
+
+
+def move(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """``R p + t`` of points (N, 3), computed in float64; returns the type of ``points``."""
+    return (points.astype(np.float64) @ transform[:3, :3].T + transform[:3, 3]).astype(points.dtype)
+
+
+def ego_motion(pose: np.ndarray, next_pose: np.ndarray) -> np.ndarray:
+    """(4, 4) from this sweep's frame to the next sweep's frame: ``next_pose⁻¹ pose``.
+
+    The translations are subtracted first, which keeps the digits of a small motion far from the world's origin.
+    """
+    motion = np.eye(4)
+    to_next = next_pose[:3, :3].T
+    motion[:3, :3] = to_next @ pose[:3, :3]
+    motion[:3, 3] = to_next @ (pose[:3, 3] - next_pose[:3, 3])
+    return motion
+
+
+def rigid_flow(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Flow (N, 3) float32 of a static world; ``motion`` as ``ego_motion`` gives it."""
+    wide = points.astype(np.float64)
+    return (move(motion, wide) - wide).astype(np.float32)
+
+
+def residual_flow(points: np.ndarray, flow: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Flow minus the flow of a static world: zero on static points; axes of the next sweep's frame."""
+    return flow - rigid_flow(points, motion)
+
+
+def own_motion(points: np.ndarray, flow: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """How each point itself moves over ground, in the axes of *this* sweep: ``motion⁻¹(p + flow) - p``."""
+    wide = points.astype(np.float64)
+    return (move(invert_pose(motion), wide + flow) - wide).astype(np.float32)
+
+
+def flow_from_own_motion(points: np.ndarray, own: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Flow of points that move by ``own`` over ground, in the axes of this sweep; inverse of ``own_motion``."""
+    wide = points.astype(np.float64)
+    return (move(motion, wide + own) - wide).astype(np.float32)
