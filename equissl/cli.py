@@ -228,7 +228,7 @@ def export(argv: list[str]) -> int:
 
 
 def bench(argv: list[str]) -> int:
-    """Measures: ``bench`` ``render``, ``loader``, ``losses``, ``evaluate``, ``sparse``; ``methods`` and ``study`` train."""
+    """Measures on this machine: ``bench KIND``; ``methods`` and ``study`` train, the others time."""
     import importlib
 
     kinds = ["render", "loader", "losses", "evaluate", "sparse", "methods", "study"]

@@ -16,7 +16,6 @@ from equissl.methods import METHODS, StepOutput, VICReg
 from equissl.training import ConfigError, TrainingDivergedError, load_method, pretrain, read_checkpoint, read_metrics
 from equissl.training.checkpoint import LAST, OURS
 
-
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}
 
 
