@@ -21,6 +21,8 @@ def estimate_ground(points: np.ndarray, cell: float = 2.0, height: float = 0.25,
     Returns:
         (N,) bool.
     """
+    if not len(points):
+        return np.zeros(0, bool)
     keys = np.floor(points[:, :2] / cell).astype(np.int64)
     low = keys.min(axis=0)
     rows, columns = (keys - low).T
