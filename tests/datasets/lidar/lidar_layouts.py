@@ -50,7 +50,8 @@ def copy(source: Path, target: Path) -> None:
 
 def unpack(archive: Path, target: Path) -> None:
     with tarfile.open(archive, "r:xz") as tar:
-        tar.extractall(target, filter="data")
+        # Python 3.11 has the filter from 3.11.4 on; the archives are our own
+        tar.extractall(target, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 
 def read_json(path: Path) -> dict:
