@@ -79,7 +79,8 @@ def bar_chart(bars: Sequence[Bar], unit: str, reference: tuple[str, float] | Non
     """Horizontal bars from zero with standard-error whiskers, and a dashed line for a trivial predictor."""
     if not bars:
         return ""
-    row, left, right, top = 30, 148, 92, 26 if reference else 6
+    left = max(148, 12 + 7 * max(len(bar.label) for bar in bars))  # a letter is about 7 wide
+    row, right, top = 30, 92, 26 if reference else 6
     height = top + row * len(bars) + 8
     peak = max([b.value + (b.error or 0.0) for b in bars] + ([reference[1]] if reference else [])) or 1.0
 

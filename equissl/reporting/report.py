@@ -48,6 +48,7 @@ def write_report(
         setup=escape(_setup(runs, views)),
         tiles=_tiles(runs),
         gallery=_gallery(views),
+        spread=_spread(runs),
         table=_table(runs),
         legend=_legend(runs, DASHED),
         bars=score_bars(runs),
@@ -153,6 +154,14 @@ def _table(runs: list[Run]) -> str:
             cells.append(f"<td{mark}>{table.cell(value, column)}{plus}</td>")
         body.append(f"<tr{' class=baseline' if row.baseline else ''}>{''.join(cells)}</tr>")
     return _table_card(f"<th>method</th>{head}", body)
+
+
+def _spread(runs: list[Run]) -> str:
+    """What ± stands for on this page."""
+    single = "± is one standard error over unseen objects"
+    if not any("seeds" in run.results for run in runs):
+        return f"{single}."
+    return f"± in the table is one standard deviation over seeds where a row has several; elsewhere, {single}."
 
 
 def _legend(runs: list[Run], extra: str = "") -> str:

@@ -75,7 +75,7 @@ PAGE = """<!doctype html>
 <div class="gallery">$gallery</div>
 <h2>Results</h2>
 <p class="note">The rotation error is the angle between the predicted and the true relative rotation of two views of an
-object; ± is one standard error over unseen objects. No claim rests on R² global: a predictor that always answers the
+object; $spread No claim rests on R² global: a predictor that always answers the
 same scores well there, which is why it stands in the table.</p>
 $table
 <div class="grid charts">$bars</div>

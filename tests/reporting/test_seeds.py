@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from equissl.reporting import format_table
+from equissl.reporting.report import _spread
 from equissl.reporting.runs import load_runs
 from equissl.reporting.seeds import SPREAD, merge_seeds
 
@@ -45,6 +46,13 @@ def test_means_and_standard_deviations(tmp_path: Path) -> None:
     line = format_table([run.results for run in runs]).splitlines()[2]
     assert f"{100 * np.mean(TOP1):.1f} ± {100 * np.std(TOP1, ddof=1):.1f}" in line
     assert f"{np.mean(DEGREES):.1f} ± {np.std(DEGREES, ddof=1):.1f}" in line
+
+
+def test_the_page_says_what_the_spread_is(tmp_path: Path) -> None:
+    runs = load_runs([write(tmp_path / "sie" / f"seed{s}", results(s)) for s in range(2)])
+    assert "standard deviation over seeds" in _spread(runs)
+    alone = load_runs([write(tmp_path / "alone", results(0))])
+    assert _spread(alone) == "± is one standard error over unseen objects."
 
 
 def test_one_seed_has_the_name_of_the_run_and_no_deviation(tmp_path: Path) -> None:
