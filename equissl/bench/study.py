@@ -18,8 +18,9 @@ import torch
 import yaml
 
 from equissl.evaluation.config import LinearProbeConfig
-from equissl.evaluation.features import extract_features
+from equissl.evaluation.features import extract_features, in_memory
 from equissl.evaluation.probes import linear_probe, standardize
+from equissl.evaluation.retrieval import embed_features
 from equissl.metrics import alignment, rankme, tolerance, top_k_accuracy, uniformity
 from equissl.workers import Job, cpu_count, run_jobs
 
@@ -130,7 +131,7 @@ def score(run: Path) -> dict[str, float]:
     probe = LinearProbeConfig(steps=500)
     features, val_features = standardize(train["all"], val["all"])
     logits = linear_probe(features, labels, val_features, len(store.classes), probe)
-    views = val["embedding"][:, :VIEWS_FOR_SCORES]
+    views = embed_features(method, val, "cpu", in_memory)["embedding"][:, :VIEWS_FOR_SCORES]
     flat, flat_labels = views.flatten(0, 1), val_labels.repeat_interleave(views.shape[1])
     return {
         "top1": float(top_k_accuracy(logits.flatten(0, 1), val_labels.repeat_interleave(logits.shape[1]), 1)),

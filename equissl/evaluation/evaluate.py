@@ -169,10 +169,8 @@ def _embedded(
     config: EvaluateConfig,
     device: torch.device,
 ) -> tuple[FeatureSet, FeatureSet]:
-    """The sets with their equivariant embeddings, where these are probed or looked up."""
+    """The sets with their embeddings, where these are probed or looked up."""
     probed = EMBEDDING in (config.parts or ())
-    if probed and why_no_retrieval(method, 2, val.parts) is not None:
-        raise ValueError(f"expected parts among {list(val.parts)}, got {EMBEDDING!r}: no predictor, no such embedding")
     needed = {
         "train": probed or (retrieve and (config.retrieval.train or config.retrieval.among_all)),
         "val": probed or retrieve,

@@ -59,11 +59,15 @@ def _first_row(method: Method, parts: dict[str, Tensor]) -> dict[str, Tensor]:
 def embed_features(
     method: Method, parts: dict[str, Tensor], device: torch.device | str, allocate: Allocate
 ) -> dict[str, Tensor]:
-    """Equivariant embeddings (N, V, E) of all views, float32, from their cached features."""
+    """Embeddings (N, V, E) of all views, float32, from their cached features: see ``Method.embedding``.
+
+    Raises:
+        ValueError: for a method without one, or embeddings that are not finite.
+    """
     method.eval().to(device)
-    first = method.equi_embedding(_first_row(method, parts))
+    first = method.embedding(_first_row(method, parts))
     if first is None:
-        raise ValueError(f"expected a method with a predictor, {type(method).__name__} has none")
+        raise ValueError(f"expected a method with an embedding, {type(method).__name__} has none")
     objects, views = next(iter(parts.values())).shape[:2]
     table = allocate({EMBEDDING: (objects, views, first.shape[1])}, torch.float32)[EMBEDDING]
     step = max(1, ROWS // views)
@@ -73,7 +77,7 @@ def embed_features(
             for name, values in parts.items()
             if name != EMBEDDING
         }
-        rows = method.equi_embedding(block)
+        rows = method.embedding(block)
         assert rows is not None
         if not torch.isfinite(rows).all():
             raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from equissl.datasets.batch import ViewBatch
 from equissl.encoders import Projector
@@ -71,3 +71,6 @@ class AugSelf(Method):
             embed_together([self.projector(view) for view in views], batch, self.objective.needs)
         )
         return StepOutput(widen(loss) + self.weight * error, {**terms, "action": error.detach()}, stack_features(views))
+
+    def embedding(self, parts: dict[str, Tensor]) -> Tensor:
+        return self.projector(parts["all"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,13 @@ class EncoderConfig:
 DEFAULT_ENCODER = EncoderConfig()
 
 
+class BuildsEncoder(Protocol):
+    """A config of an encoder, of images or of anything else."""
+
+    def build(self) -> Any:
+        """The encoder with fresh weights; it has a ``feature_dim``."""
+
+
 @dataclass
 class StepOutput:
     """Result of one training step.
@@ -65,17 +72,20 @@ class Method(nn.Module, ABC):
     """An encoder, what is trained on top of it, and the loss.
 
     Attributes:
+        data: what it learns from: ``views`` of objects (`ViewBatch`), or pairs of LiDAR ``scenes`` (`ScenePair`).
         feature_dim: size D of the representation.
         views: number of views V that a batch must hold.
         objective: invariant objective, for methods that take one by name.
         track_action_gap: whether ``step`` also returns the action gap, which costs one more pass of the predictor.
     """
 
+    data: ClassVar[Literal["views", "scenes"]] = "views"
+    encoder: Encoder
     feature_dim: int
     views: int = 2
     track_action_gap: bool = True
 
-    def __init__(self, encoder: EncoderConfig) -> None:
+    def __init__(self, encoder: BuildsEncoder) -> None:
         super().__init__()
         self.encoder = encoder.build()
         self.feature_dim = self.encoder.feature_dim
@@ -115,6 +125,13 @@ class Method(nn.Module, ABC):
         None for a method that predicts nothing; a method that gives it also has :meth:`predict_embedding`.
         """
         return None
+
+    def embedding(self, parts: dict[str, Tensor]) -> Tensor | None:
+        """What the loss works on, from ``features``: (N, E), or None for a method without an embedding.
+
+        Where there is a predictor, it is the embedding that the predictor moves.
+        """
+        return self.equi_embedding(parts)
 
     def predict_embedding(self, embedding: Tensor, batch: ViewBatch) -> Tensor:
         """The second views' equivariant embeddings, as the predictor imagines them.

@@ -66,9 +66,8 @@ class Invariant(Method):
         loss, terms = self.objective(embedded)
         return StepOutput(widen(loss), terms, stack_features(views))
 
-    def features(self, images: Tensor) -> dict[str, Tensor]:
-        representation = self.encoder(self.normalise(images))
-        return {"all": widen(representation), "embedding": widen(self.projector(representation))}
+    def embedding(self, parts: dict[str, Tensor]) -> Tensor:
+        return self.projector(parts["all"])
 
     def after_step(self, step: int, last_step: int) -> None:
         super().after_step(step, last_step)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from equissl.datasets.batch import ViewBatch
 from equissl.encoders import Projector
 from equissl.losses import info_nce
@@ -42,3 +44,6 @@ class SimCLR(Method):
         x, y = gather_together(*(self.projector(view) for view in views))
         loss = info_nce(x, y, self.temperature)
         return StepOutput(loss, detach_terms(info_nce=loss), stack_features(views))
+
+    def embedding(self, parts: dict[str, Tensor]) -> Tensor:
+        return self.projector(parts["all"])

@@ -65,3 +65,6 @@ class VICReg(Method):
         cov = covariance_penalty(x) + covariance_penalty(y)
         loss = self.sim * inv + self.std * std + self.cov * cov
         return loss, detach_terms(invariance=inv, variance=std, covariance=cov)
+
+    def embedding(self, parts: dict[str, Tensor]) -> Tensor:
+        return self.projector(parts["all"])

@@ -39,6 +39,8 @@ class PoseMethod(nn.Module):
             return None
         return torch.ones_like(parts["all"]) if self.kind == "collapsed" else parts["all"]
 
+    embedding = equi_embedding
+
     def predict_embedding(self, embedding: Tensor, batch: ViewBatch) -> Tensor:
         if self.kind != "exact":
             return embedding
@@ -152,8 +154,7 @@ def test_methods_without_a_predictor_and_stores_of_single_views_say_so() -> None
     assert "holds one of each object" in why_no_retrieval(SIE(ENCODER, projector=(16, 16)), 1, parts)
     with pytest.raises(TypeError, match="VICReg has no predictor"):
         vicreg.predict_embedding(parts["all"][0], None)
-    with pytest.raises(ValueError, match="expected a method with a predictor"):
-        embed_features(vicreg, parts, "cpu", in_memory)
+    assert embed_features(vicreg, parts, "cpu", in_memory)["embedding"].shape == (2, 3, 8)
 
 
 def test_a_table_of_embeddings_that_is_not_finite_is_an_error(tmp_path: Path) -> None:

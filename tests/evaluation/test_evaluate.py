@@ -14,9 +14,12 @@ from equissl.datasets.store import ViewStore
 from equissl.datasets.synthetic import write_synthetic_store
 from equissl.evaluation import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig, evaluate
 from equissl.evaluation.evaluate import feature_sets
+from equissl.evaluation.features import in_memory
 from equissl.evaluation.online import OnlineProbe
 from equissl.evaluation.probes import FeatureRows, train_probes
 from equissl.evaluation.probing import choose_tasks
+from equissl.evaluation.retrieval import embed_features
+from equissl.methods import EncoderConfig, Supervised
 from equissl.reporting import format_table, write_report
 from equissl.training import load_method, pretrain
 from equissl.training.configfile import resolve_config
@@ -135,9 +138,11 @@ def test_every_protocol_of_a_predicting_method_and_its_embedding(runs: list[Path
     assert not any(key.startswith(("hue_mlp", "translation", "classification_train_mode")) for key in found)
     assert not any(key.startswith("retrieval") for key in results(runs[0]) if "config" not in key)
     more = evaluate(runs[1], settings(parts=["embedding"], protocols=["hue_mlp", "rotation"]))
+    assert evaluate(runs[0], settings(parts=["embedding"]))["collapse/dim/embedding"] == 16
     assert more["collapse/dim/embedding"] == 8 and "hue_mlp/mean_turns/embedding" in more
     assert not any(key.startswith(("classification/", "retrieval/", "rotation/r2_uniform/all")) for key in more)
-    evaluate(runs[1], settings())
+    for run in runs[:2]:
+        evaluate(run, settings())
 
 
 def test_impossible_protocols_are_errors_by_name_and_lines_otherwise(runs: list[Path]) -> None:
@@ -149,8 +154,9 @@ def test_impossible_protocols_are_errors_by_name_and_lines_otherwise(runs: list[
         evaluate(runs[0], settings(protocols=["retrieval"]))
     with pytest.raises(ValueError, match="'translation_base' is not possible here"):
         evaluate(runs[1], settings(protocols=["translation_base"]))
-    with pytest.raises(ValueError, match=r"got 'embedding'"):
-        evaluate(runs[0], settings(parts=["embedding"]))
+    with pytest.raises(ValueError, match="expected a method with an embedding, Supervised has none"):
+        supervised = Supervised(EncoderConfig(width=2, stem="small"), num_classes=2)
+        embed_features(supervised, {"all": torch.zeros(2, 2, 16)}, "cpu", in_memory)
     with pytest.raises(ValueError, match=r"expected protocols among .* got 'hues'"):
         evaluate(runs[0], settings(protocols=["hues"]))
 

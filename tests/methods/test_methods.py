@@ -26,8 +26,6 @@ from equissl.methods import (
 from equissl.methods.supervised import quaternion_alignment
 
 PARTS = {
-    "Invariant": {"all": 32, "embedding": 10},
-    "Invariant byol": {"all": 32, "embedding": 10},
     "Composed split": {"all": 32, "inv": 16, "equi": 16},
     "SIE": {"all": 32, "inv": 16, "equi": 16},
     "EquiCaps": {"all": 32, "inv": 4, "equi": 36},
