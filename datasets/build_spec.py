@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 from equissl.datasets.meshes.source import MeshSource
-from equissl.datasets.schema import LatentSchema, threediebench_schema
+from equissl.datasets.schema import LatentSchema, Triple, threediebench_schema
 from equissl.datasets.store_format import ENCODINGS, GENERATOR_VERSION, StoreHeader
 from equissl.renderers.base import Renderer
 
@@ -31,6 +31,8 @@ class BuildSpec:
         encoding: ``jpeg`` (about 0.2 bytes a pixel) or ``raw`` (3 bytes a pixel, many times faster to read).
         quality: of the JPEG files.
         rotation_range: half-widths in radians of the rotations about x, y and z.
+        rotation_gap: angles smaller than these are left out: π and a gap of π/2 give 3DIEBench-OOD's poses.
+        translation_range: half-widths of translations along the object's own axes; 0.5 gives 3DIEBench-T, None none.
         val_fraction: objects held out, per class.
         val_source: hold out objects of this mesh source only.
         classes: only these.
@@ -46,7 +48,9 @@ class BuildSpec:
     renderer_options: dict = field(default_factory=dict)
     encoding: str = "jpeg"
     quality: int = 95
-    rotation_range: tuple[float, float, float] = (math.pi / 2,) * 3
+    rotation_range: Triple = (math.pi / 2,) * 3
+    rotation_gap: Triple = (0.0, 0.0, 0.0)
+    translation_range: Triple | None = None
     val_fraction: float = 0.2
     val_source: str | None = None
     classes: list[str] | None = None
@@ -64,9 +68,19 @@ class BuildSpec:
         if len(self.rotation_range) != 3 or not all(0 <= r <= math.pi for r in self.rotation_range):
             raise ValueError(f"expected three rotation ranges in 0..pi, got {self.rotation_range}")
 
+        if len(self.rotation_gap) != 3 or any(
+            gap and not 0 < gap < width for gap, width in zip(self.rotation_gap, self.rotation_range, strict=True)
+        ):
+            expected = f"0, or less than the rotation ranges {self.rotation_range}"
+            raise ValueError(f"expected three rotation gaps, each {expected}, got {self.rotation_gap}")
+        if self.translation_range is not None and (
+            len(self.translation_range) != 3 or not all(0 <= t < math.inf for t in self.translation_range)
+        ):
+            raise ValueError(f"expected three finite translation ranges of at least 0, got {self.translation_range}")
+
     @property
     def schema(self) -> LatentSchema:
-        return threediebench_schema(self.rotation_range)
+        return threediebench_schema(self.rotation_range, self.rotation_gap, self.translation_range)
 
     @property
     def bytes_per_image(self) -> int:

@@ -63,6 +63,9 @@ def _latents(store: ViewStore) -> str:
     for latent in store.schema.latents:
         meaning = next((text for start, text in _MEANING.items() if latent.name.startswith(start)), "")
         bounds = f"{latent.low:.4g} to {latent.high:.4g}" + (" (circular)" if latent.circular else "")
+        if latent.gap:
+            middle = (latent.low + latent.high) / 2
+            bounds += f", not {middle - latent.gap:.4g} to {middle + latent.gap:.4g}"
         rows.append((latent.name, latent.unit, bounds, meaning))
     return table(("latent", "unit", "range", "meaning"), rows)
 
@@ -79,7 +82,17 @@ def _making(store: ViewStore) -> str:
     return "\n".join(lines) or "Not recorded."
 
 
-_BUILD = ("meshes", "objects", "rotation_range", "val_fraction", "val_source", "classes", "listing_sha256")
+_BUILD = (
+    "meshes",
+    "objects",
+    "rotation_range",
+    "rotation_gap",
+    "translation_range",
+    "val_fraction",
+    "val_source",
+    "classes",
+    "listing_sha256",
+)
 
 
 def _licences(store: ViewStore) -> str:

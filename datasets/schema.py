@@ -12,9 +12,14 @@ class Latent:
 
     Attributes:
         name: for example ``rotation_x``.
-        unit: ``rad``, ``hue`` (turns of the colour circle, 0 to 1) or ``unit`` (scene length).
+        unit: ``rad``, ``hue`` (turns of the colour circle, 0 to 1), ``unit`` (scene length), ``side`` (the image's),
+            ``factor`` or ``pixel``.
         low, high: bounds of the uniform distribution it was drawn from.
         circular: whether low and high are the same point.
+        gap: values nearer than this to the middle of the range are never drawn; for poses out of a training range.
+
+    Raises:
+        ValueError: for a gap that leaves nothing to draw from.
     """
 
     name: str
@@ -22,6 +27,12 @@ class Latent:
     low: float
     high: float
     circular: bool = False
+    gap: float = 0.0
+
+    def __post_init__(self) -> None:
+        half = (self.high - self.low) / 2
+        if not (self.gap == 0 or 0 < self.gap < half):
+            raise ValueError(f"expected the gap of {self.name} to be 0, or less than {half:g}, got {self.gap:g}")
 
 
 @dataclass(frozen=True)
@@ -50,24 +61,43 @@ class LatentSchema:
 
     def to_json(self) -> list[dict]:
         """A list of plain dictionaries, for a store's attributes."""
-        return [asdict(latent) for latent in self.latents]
+        rows = [asdict(latent) for latent in self.latents]
+        return [{key: value for key, value in row.items() if key != "gap" or value} for row in rows]
 
     @classmethod
     def from_json(cls, rows: list[dict]) -> LatentSchema:
         return cls(tuple(Latent(**row) for row in rows))
 
 
+Triple = tuple[float, float, float]
+
 ROTATION = ("rotation_x", "rotation_y", "rotation_z")
 TRANSLATION = ("translation_x", "translation_y", "translation_z")
+CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
+JITTER = ("brightness", "contrast", "saturation", "hue")
+BLUR = ("blur_sigma",)
+POSITION = ("position_row", "position_column")
 
 
-def threediebench_schema(rotation_range: tuple[float, float, float] = (math.pi / 2,) * 3) -> LatentSchema:
-    """The seven latents of 3DIEBench, in the column order of its ``latent_<i>.npy`` files.
+def threediebench_schema(
+    rotation_range: Triple = (math.pi / 2,) * 3,
+    rotation_gap: Triple = (0.0,) * 3,
+    translation_range: Triple | None = None,
+) -> LatentSchema:
+    """The latents of 3DIEBench, in the column order of its ``latent_<i>.npy`` files, or of 3DIEBench-T.
 
     Args:
         rotation_range: half-width in radians of the uniform range about x, y and z; 3DIEBench uses π/2 on all three.
+        rotation_gap: angles smaller than this are left out; π/2 of a range of π gives the poses that 3DIEBench lacks
+            (3DIEBench-OOD of seq-JEPA).
+        translation_range: half-width in scene units of a translation along the object's own axes, which makes three
+            more latents; 3DIEBench-T uses 0.5 on all three.
     """
-    rotations = (Latent(n, "rad", -r, r) for n, r in zip(ROTATION, rotation_range, strict=True))
+    rotations = (
+        Latent(name, "rad", -width, width, gap=gap)
+        for name, width, gap in zip(ROTATION, rotation_range, rotation_gap, strict=True)
+    )
+    translations = (Latent(n, "unit", -t, t) for n, t in zip(TRANSLATION, translation_range or (), strict=False))
     return LatentSchema(
         (
             *rotations,
@@ -75,11 +105,34 @@ def threediebench_schema(rotation_range: tuple[float, float, float] = (math.pi /
             Latent("light_theta", "rad", 0.0, math.pi / 4),
             Latent("light_phi", "rad", 0.0, 2 * math.pi, circular=True),
             Latent("light_hue", "hue", 0.0, 1.0, circular=True),
+            *translations,
         )
     )
 
 
-def threediebench_t_schema(rotation_range: tuple[float, float, float] = (math.pi / 2,) * 3) -> LatentSchema:
+def threediebench_t_schema(rotation_range: Triple = (math.pi / 2,) * 3) -> LatentSchema:
     """The ten latents of 3DIEBench-T: the seven of 3DIEBench, then the translation in the object's own frame."""
-    translations = tuple(Latent(name, "unit", -0.5, 0.5) for name in TRANSLATION)
-    return LatentSchema((*threediebench_schema(rotation_range).latents, *translations))
+    return threediebench_schema(rotation_range, translation_range=(0.5, 0.5, 0.5))
+
+
+def augmentation_schema() -> LatentSchema:
+    """What an augmented view of an image was made with; an operation left out has its neutral values.
+
+    Crops are in shares of the source image's sides, brightness, contrast and saturation are factors, hue is in turns,
+    the blur's deviation in pixels.
+    """
+    return LatentSchema(
+        (
+            *(Latent(name, "side", 0.0, 1.0) for name in CROP),
+            Latent("brightness", "factor", 0.6, 1.4),
+            Latent("contrast", "factor", 0.6, 1.4),
+            Latent("saturation", "factor", 0.8, 1.2),
+            Latent("hue", "hue", -0.1, 0.1),
+            Latent("blur_sigma", "pixel", 0.0, 2.0),
+        )
+    )
+
+
+def saccade_schema() -> LatentSchema:
+    """Where an image was fixated: row and column as shares of its sides."""
+    return LatentSchema(tuple(Latent(name, "side", 0.0, 1.0) for name in POSITION))

@@ -149,6 +149,9 @@ def hsv_to_rgb(hue: np.ndarray, saturation: float, value: float) -> np.ndarray:
 def view_parameters(latents: np.ndarray, names: Sequence[str]) -> list[ViewParameters]:
     """Scene parameters of latent rows.
 
+    A translation is along the object's own axes, as in 3DIEBench-T: it comes before the rotation, and the object's
+    origin is at R·t in the world.
+
     Args:
         latents: (V, L) array.
         names: the L column names; ``rotation_{x,y,z}`` (extrinsic xyz Euler angles), ``translation_{x,y,z}``,
@@ -165,7 +168,8 @@ def view_parameters(latents: np.ndarray, names: Sequence[str]) -> list[ViewParam
         return latents[:, list(names).index(name)] if name in names else np.zeros(len(latents))
 
     rotation = _euler_to_rotmat(*(column(f"rotation_{axis}") for axis in "xyz"))
-    translation = np.stack([column(f"translation_{axis}") for axis in "xyz"], 1)
+    shift = np.stack([column(f"translation_{axis}") for axis in "xyz"], 1)
+    translation = sum(rotation[:, :, axis] * shift[:, axis : axis + 1] for axis in range(3))
     scalars = [column(name) for name in ("floor_hue", "light_theta", "light_phi", "light_hue")]
     return [
         ViewParameters(r, t, *(float(s) for s in row))

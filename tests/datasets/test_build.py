@@ -312,6 +312,8 @@ class TestFailures:
             ({"encoding": "png"}, "'png'"),
             ({"val_fraction": 1.0}, "val_fraction < 1, got 1.0"),
             ({"rotation_range": (0, 0, 4)}, r"in 0\.\.pi"),
+            ({"rotation_gap": (0, 0, 2)}, r"less than the rotation ranges .* got \(0, 0, 2\)"),
+            ({"translation_range": (0.5, 0.5)}, r"three finite translation ranges .* got \(0.5, 0.5\)"),
         ],
     )
     def test_bad_specs(self, change: dict, message: str) -> None:

@@ -72,6 +72,20 @@ def test_rotation_range_bounds_each_axis() -> None:
     assert 3.0 < np.abs(latents[:, 2]).max() <= math.pi
 
 
+def test_a_gap_leaves_the_middle_of_a_range_out_and_the_rest_uniform() -> None:
+    schema = threediebench_schema((math.pi,) * 3, (math.pi / 2, 0.0, math.pi / 2))
+    angles = sample_latents(schema, 0, 0, 4000)[:, :3]
+    for column, gap in ((0, math.pi / 2), (1, 0.0), (2, math.pi / 2)):
+        size = np.abs(angles[:, column])
+        assert size.min() >= gap and size.max() <= math.pi
+        assert stats.kstest(size, stats.uniform(gap, math.pi - gap).cdf).pvalue > 0.01
+        assert abs((angles[:, column] > 0).mean() - 0.5) < 0.03
+    assert LatentSchema.from_json(schema.to_json()) == schema
+    assert [row["name"] for row in schema.to_json() if "gap" in row] == ["rotation_x", "rotation_z"]
+    with pytest.raises(ValueError, match="gap of rotation_y to be 0, or less than 1, got 1"):
+        threediebench_schema((1.0, 1.0, 1.0), (0.0, 1.0, 0.0))
+
+
 def test_schema_round_trip_and_missing_column() -> None:
     assert LatentSchema.from_json(SCHEMA.to_json()) == SCHEMA
     assert SCHEMA.columns("light_hue", "floor_hue") == [6, 3]

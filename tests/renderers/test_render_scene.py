@@ -29,6 +29,16 @@ def test_translation_latents_are_used() -> None:
     np.testing.assert_array_equal(view.translation, [0.2, 0.3, 0.1])
 
 
+def test_an_object_is_translated_along_its_own_axes() -> None:
+    names = ["rotation_x", "rotation_y", "rotation_z", "translation_x", "translation_y", "translation_z"]
+    turned, tumbled = view_parameters(
+        np.array([[0, 0, np.pi / 2, 0.3, 0, 0.1], [0.3, -0.5, 1.0, 0.1, 0.2, 0.3]]), names
+    )
+    np.testing.assert_allclose(turned.translation, [0, 0.3, 0.1], atol=1e-15)
+    expected = Rotation.from_euler("xyz", [0.3, -0.5, 1.0]).apply([0.1, 0.2, 0.3])
+    np.testing.assert_allclose(tumbled.translation, expected, atol=1e-15)
+
+
 def test_latents_of_another_width_are_refused() -> None:
     with pytest.raises(RendererError, match=r"expected latents of shape \(V, 2\).*\(1, 3\)"):
         view_parameters(np.zeros((1, 3)), ["rotation_x", "rotation_y"])
