@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -36,10 +36,11 @@ def make_batch(store: ViewStore, objects: np.ndarray, views: np.ndarray) -> View
     objects, views = np.asarray(objects), np.asarray(views)
     latents = torch.from_numpy(store.latents[objects[:, None], views])
     images = store.read_images((objects[:, None] * store.num_views + views).ravel())
-    moves = set(TRANSLATION) <= set(store.schema.names)
+    turns, moves = (set(names) <= set(store.schema.names) for names in (ROTATION, TRANSLATION))
+    still = torch.eye(3).expand(*views.shape, 3, 3)
     return ViewBatch(
         images=images.view(*views.shape, *images.shape[1:]),
-        rotations=euler_to_rotmat(latents[..., store.schema.columns(*ROTATION)]).float(),
+        rotations=euler_to_rotmat(latents[..., store.schema.columns(*ROTATION)]).float() if turns else still,
         latents=latents.float(),
         labels=torch.from_numpy(store.labels[objects]),
         schema=store.schema,
@@ -64,6 +65,8 @@ class ViewDataset(Dataset):
         ValueError: when V is larger than the views stored, or the split holds no objects.
         StoreError: see :class:`ViewStore`.
     """
+
+    items = "objects"
 
     def __init__(
         self, store: ViewStore | Path | str, split: str | None = "train", views: int = 2, seed: int = 0
@@ -94,6 +97,40 @@ class ViewDataset(Dataset):
         return choose_views(self.seed, epochs, indices, self.views, self.store.num_views)
 
 
+class AddressedDataset(Protocol):
+    """Items addressed by (epoch, index), read a batch at a time.
+
+    Attributes:
+        items: what one item is called, in the plural.
+        views: how many views or sweeps one item holds.
+        split: which part of the store it is.
+        seed: of the order.
+        store: with the ``path`` it was read from.
+    """
+
+    # read only: what a data set declares may be narrower
+    @property
+    def items(self) -> str: ...
+
+    @property
+    def views(self) -> int: ...
+
+    @property
+    def split(self) -> str | None: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def store(self) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, address: Address) -> Any: ...
+
+    def __getitems__(self, addresses: Sequence[Address]) -> Any: ...
+
+
 class ViewLoader:
     """Yields one epoch of :class:`ViewBatch` each time it is iterated, then moves on to the next epoch.
 
@@ -102,8 +139,9 @@ class ViewLoader:
     would see, and all see equally many.
 
     Args:
-        dataset: what to load.
-        batch_size: objects a rank takes per batch.
+        dataset: what to load; a :class:`~equissl.datasets.lidar.pair_loader.ScenePairDataset` gives batches of pairs of
+            sweeps in the same way.
+        batch_size: objects (or pairs) a rank takes per batch.
         workers: processes that read ahead; 0 reads in this process.
         shuffle: a new order each epoch, from (dataset seed, epoch).
         rank, world_size: this process among all.
@@ -117,7 +155,7 @@ class ViewLoader:
 
     def __init__(
         self,
-        dataset: ViewDataset,
+        dataset: AddressedDataset,
         batch_size: int,
         workers: int = 0,
         shuffle: bool = True,
@@ -134,14 +172,14 @@ class ViewLoader:
         if not len(self):
             split = f"split {dataset.split!r} of {dataset.store.path}"
             raise ValueError(
-                f"expected at least batch_size · world_size = {batch_size * world_size} objects in {split}, "
+                f"expected at least batch_size · world_size = {batch_size * world_size} {dataset.items} in {split}, "
                 f"got {len(dataset)}: take a smaller batch or drop_last=False"
             )
         self.epoch = 0
         self._first = 0  # batch at which the next iteration starts
         self._done = 0  # batches handed out in the current epoch
-        self._loader = DataLoader(
-            dataset,
+        self._loader: DataLoader = DataLoader(
+            dataset,  # type: ignore[arg-type]
             batch_sampler=_Addresses(self),
             num_workers=workers,
             collate_fn=_identity,
@@ -155,7 +193,7 @@ class ViewLoader:
         whole, rest = divmod(len(self.dataset), self.batch_size * self.world_size)
         return whole + (rest > 0 and not self.drop_last)
 
-    def __iter__(self) -> Iterator[ViewBatch]:
+    def __iter__(self) -> Iterator[Any]:
         self._advance()
         self._done = self._first
         for batch in self._loader:

@@ -163,7 +163,9 @@ class ViewStore:
         return self.tables.latents
 
     def rotations(self) -> Tensor:
-        """(N, V, 3, 3) float64 rotation of the object in every view."""
+        """(N, V, 3, 3) float64 rotation of the object in every view; none where the latents hold no rotation."""
+        if not set(ROTATION) <= set(self.schema.names):
+            return torch.eye(3, dtype=torch.float64).expand(*self.latents.shape[:2], 3, 3)
         return euler_to_rotmat(torch.from_numpy(self.latents[..., self.schema.columns(*ROTATION)]))
 
     def select(self, split: str | None) -> np.ndarray:

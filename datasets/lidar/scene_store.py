@@ -168,8 +168,11 @@ class SceneStore:
             )
         if (version := int(file.attrs["format_version"])) != FORMAT_VERSION:
             raise SceneStoreError(f"expected scene store version {FORMAT_VERSION}, {self.path} has version {version}")
-        self._provenance = json.loads(strings(file, "provenance")[0])
-        self._index = {name: _read_index(group) for name, group in file[INDEX].items()}
+        try:
+            self._provenance = json.loads(strings(file, "provenance")[0])
+            self._index = {name: _read_index(group) for name, group in file[INDEX].items()}
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise SceneStoreError(f"expected a whole scene store at {self.path}: it is damaged ({error})") from error
 
 
 def is_openscene_log(file: h5py.File) -> bool:

@@ -36,13 +36,19 @@ def new_file(path: Path, needed: int = 0) -> Iterator[h5py.File]:
         temporary.unlink(missing_ok=True)
 
 
-def write_scenes(path: Path | str, sequences: Iterable[Sequence], attributes: dict | None = None) -> Path:
+def write_scenes(
+    path: Path | str,
+    sequences: Iterable[Sequence],
+    attributes: dict | None = None,
+    problems: Iterable[Problem] = (),
+) -> Path:
     """Writes sequences, such as simulated drives, as one scene store.
 
     Args:
         path: the file to write; its folder is made.
         sequences: with different names.
         attributes: provenance to keep, plain JSON values.
+        problems: of the recording, to keep as well.
 
     Returns:
         ``path``.
@@ -59,7 +65,7 @@ def write_scenes(path: Path | str, sequences: Iterable[Sequence], attributes: di
                 points.append(len(sweep))
                 boxes.append(-1 if sweep.boxes is None else len(sweep.boxes))
             write_index(file, sequence, np.arange(len(sequence)), points, boxes)
-        finish_file(file, attributes or {}, [])
+        finish_file(file, attributes or {}, list(problems))
     return path
 
 

@@ -6,6 +6,7 @@ its frame.
 
 from __future__ import annotations
 
+from equissl.flow.annotate import FlowReport, write_flow_store
 from equissl.flow.base import FlowError, FlowEstimate, FlowProvider, add_flow
 from equissl.flow.boxes import BoxFlow
 from equissl.flow.ego import EgoFlow
@@ -24,9 +25,11 @@ __all__ = [
     "FlowError",
     "FlowEstimate",
     "FlowProvider",
+    "FlowReport",
     "NeuralPriorFlow",
     "add_flow",
     "get_flow_provider",
     "score_flow",
     "write_flow_file",
+    "write_flow_store",
 ]

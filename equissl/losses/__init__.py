@@ -54,6 +54,7 @@ from equissl.losses.nt_xent import nt_xent
 from equissl.losses.potentials import log_mean_potential, log_potentials
 from equissl.losses.precision import full_precision, unit_norm
 from equissl.losses.prototypes import Prototypes, sinkhorn
+from equissl.losses.scene_flow import flow_distance, warp_features
 from equissl.losses.sep_clr import SepCLRWeights, sep_clr, sep_clr_terms
 from equissl.losses.simple_contrastive import hard_simple, simple_contrastive
 from equissl.losses.soft_sort import rank_mass, soft_sort
@@ -106,6 +107,7 @@ __all__ = [
     "draw_pairs",
     "draw_partners",
     "ema_update",
+    "flow_distance",
     "full_precision",
     "gated_cosine",
     "gated_product",
@@ -156,6 +158,7 @@ __all__ = [
     "variance_hinge",
     "vicreg",
     "w_mse",
+    "warp_features",
     "whitened_copies",
     "whitened_cse",
     "world_size",

@@ -31,7 +31,7 @@ def _pairs(
 
 
 @torch.no_grad()
-def ema_update(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+def ema_update(teacher: nn.Module, student: nn.Module, momentum: float, copy_buffers: bool = True) -> None:
     """``teacher = momentum * teacher + (1 - momentum) * student`` for parameters; buffers are copied, not averaged.
 
     BYOL and MoCo v3 update after the optimiser step, MoCo v1 and v2 before the keys are computed.
@@ -40,6 +40,7 @@ def ema_update(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
         teacher: network to update in place, with parameters in float32 or float64.
         student: network of the same structure (unwrapped from `DistributedDataParallel`).
         momentum: 0 copies the student, 1 keeps the teacher's parameters.
+        copy_buffers: leave out for a teacher that keeps the statistics of what it has seen itself.
 
     Raises:
         ValueError: for a momentum outside [0, 1], networks that differ in names or shapes, or a teacher in half
@@ -54,7 +55,7 @@ def ema_update(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
         raise ValueError(f"expected the teacher in float32 or float64, got half precision in {', '.join(half[:5])}")
     for _, old, new in parameters:
         old.lerp_(new.to(old), 1 - momentum)
-    for _, old, new in buffers:
+    for _, old, new in buffers if copy_buffers else []:
         old.copy_(new)
 
 

@@ -13,7 +13,12 @@ class Teacher(nn.Module):
     Args:
         momentum: at the first and at the last step; in between it follows half a cosine.
         **networks: what to average.
+
+    Attributes:
+        own_buffers: keep the statistics of batch norm that the teacher's own inputs have, instead of the networks'.
     """
+
+    own_buffers: bool = False
 
     def __init__(self, momentum: tuple[float, float], **networks: nn.Module) -> None:
         super().__init__()
@@ -26,8 +31,13 @@ class Teacher(nn.Module):
     def __getitem__(self, name: str) -> nn.Module:
         return self.networks[name]
 
-    def update(self, step: int, last_step: int, **networks: nn.Module) -> None:
-        """Move towards the networks, after the optimiser's step number ``step`` (from 0) of ``last_step``."""
+    def update(self, step: int, last_step: int, **networks: nn.Module) -> float:
+        """Move towards the networks, after the optimiser's step number ``step`` (from 0) of ``last_step``.
+
+        Returns:
+            the momentum of this step.
+        """
         momentum = cosine_momentum(step, last_step, *self.momentum)
         for name, network in networks.items():
-            ema_update(self.networks[name], network, momentum)
+            ema_update(self.networks[name], network, momentum, copy_buffers=not self.own_buffers)
+        return momentum

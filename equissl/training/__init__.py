@@ -9,6 +9,7 @@ from equissl.training.config import (
     OptimConfig,
     PretrainConfig,
     ProbeConfig,
+    SceneConfig,
     TrainerConfig,
 )
 from equissl.training.configfile import build_method, load_config, save_config
@@ -26,6 +27,7 @@ __all__ = [
     "OptimConfig",
     "PretrainConfig",
     "ProbeConfig",
+    "SceneConfig",
     "TrainerConfig",
     "TrainingDivergedError",
     "build_method",

@@ -25,33 +25,80 @@ class MethodConfig:
 
 
 @dataclass
-class DataConfig:
-    """Where the views come from.
+class SceneConfig:
+    """Which pairs of sweeps a scene store gives, see :class:`equissl.datasets.lidar.pair_loader.ScenePairDataset`.
 
     Attributes:
-        store: view store (.h5).
-        batch_size: objects in one batch, over all processes together.
+        gap: turns of the sensor between the two sweeps.
+        flow: ``stored``, ``none``, or a provider that computes it while loading: ego, icp_cluster, nsfp, file, boxes.
+        flow_options: of the provider; ``{sequence}`` in a text becomes the name of the drive.
+        max_points: of a cloud, a random choice of a larger one; None takes all.
+        crop: only points within this many degrees in front of the sensor; None takes the whole turn. A wedge shows the
+            angle it is turned by, which spoils learning from rotations.
+        sequences: only these drives; None takes all.
+        val_fraction: share of the drives, or of the only drive, that is held out.
+        val_sequences: hold out these drives instead.
+    """
+
+    gap: int = 1
+    flow: str = "stored"
+    flow_options: dict[str, Any] = field(default_factory=dict)
+    max_points: int | None = None
+    crop: float | None = None
+    sequences: list[str] | None = None
+    val_fraction: float = 0.2
+    val_sequences: list[str] | None = None
+
+
+@dataclass
+class DataConfig:
+    """Where the views come from, or the pairs of sweeps.
+
+    Attributes:
+        store: view store (.h5), or scene store for methods on LiDAR scenes; with ``sequences`` a folder of images.
+        batch_size: objects (of scenes: pairs of sweeps) in one batch, over all processes together.
         workers: loader processes of each training process; 0 loads in the training process.
         seed: seed of the order and of the choice of views; None takes the seed of the run.
+        scenes: which pairs of a scene store; not for view stores.
+        sequences: make the views from images as they are asked for: ``augmentations`` or ``saccades``, see
+            :func:`equissl.datasets.sequences.open_sequences`.
+        sequence_options: its further arguments; ``split`` among them takes other images than the training ones.
     """
 
     store: str
     batch_size: int = 256
     workers: int = 0
     seed: int | None = None
+    scenes: SceneConfig = field(default_factory=SceneConfig)
+    sequences: Literal["augmentations", "saccades"] | None = None
+    sequence_options: dict[str, Any] | None = None
 
 
 @dataclass
 class OptimConfig:
-    """Adam, constant learning rate (the recipe of SIE and EquiCaps).
+    """Optimiser and learning rate. The defaults are the recipe of SIE and EquiCaps: Adam at a constant rate.
 
     Attributes:
-        lr: learning rate.
-        weight_decay: L2 penalty on all parameters of the method.
+        lr: learning rate, the highest one of the schedule.
+        weight_decay: of all parameters of the method: an L2 penalty for ``adam``, decoupled from the gradient for
+            ``adamw``.
+        optimizer: ``adam`` or ``adamw``.
+        schedule: ``constant``, ``cosine`` or ``one_cycle``, over the steps of the whole run; see
+            :func:`equissl.training.schedule.learning_rate`.
+        warmup: steps of linear warm-up, for ``constant`` and ``cosine``.
+        betas: of Adam.
+        momentum: for ``one_cycle``: highest and lowest first beta, which moves against the rate; None keeps it.
+        clip: largest norm of the gradient of all parameters together; a longer one is scaled down. None leaves it.
     """
 
     lr: float = 1e-3
     weight_decay: float = 1e-6
+    optimizer: Literal["adam", "adamw"] = "adam"
+    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
+    warmup: int = 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: tuple[float, float] | None = None
+    clip: float | None = None
 
 
 @dataclass
@@ -94,7 +141,7 @@ class TrainerConfig:
 
 @dataclass
 class ProbeConfig:
-    """Online probes: small heads trained beside the method on its detached representation.
+    """Online probes: small heads trained beside the method on its detached representation. Scenes have none.
 
     Attributes:
         enabled: train them.
@@ -172,11 +219,26 @@ def check_config(config: PretrainConfig) -> None:
         raise ConfigError(
             f"expected optim.weight_decay and seed of at least 0, got {config.optim.weight_decay} and {config.seed}"
         )
+    _check_optim(config.optim)
     if config.trainer.max_epochs is None and config.trainer.max_steps is None:
         raise ConfigError("expected trainer.max_epochs or trainer.max_steps to say when the run ends, got neither")
     for key in ("trainer.max_epochs", "trainer.max_steps"):
         if values[key] is not None and values[key] < 1:
             raise ConfigError(f"expected {key} of at least 1 or null, got {values[key]}")
+
+
+def _check_optim(optim: OptimConfig) -> None:
+    if optim.clip is not None and not optim.clip > 0:
+        raise ConfigError(f"expected optim.clip above 0 or null, got {optim.clip}")
+    if optim.warmup < 0:
+        raise ConfigError(f"expected optim.warmup of at least 0, got {optim.warmup}")
+    if optim.warmup and optim.schedule == "one_cycle":
+        raise ConfigError(f"expected optim.warmup 0: one_cycle brings its own, got {optim.warmup}")
+    if optim.momentum is not None and optim.schedule != "one_cycle":
+        raise ConfigError(f"expected optim.momentum with schedule one_cycle only, got it with {optim.schedule}")
+    for name in ("betas", "momentum"):
+        if (values := getattr(optim, name)) is not None and not all(0 <= value < 1 for value in values):
+            raise ConfigError(f"expected optim.{name} of at least 0 and below 1, got {list(values)}")
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

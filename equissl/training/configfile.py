@@ -23,6 +23,7 @@ from equissl.training.config import (
     OptimConfig,
     PretrainConfig,
     ProbeConfig,
+    SceneConfig,
     TrainerConfig,
     check_config,
     flatten,
@@ -70,7 +71,7 @@ def resolve_config(tree: dict[str, Any], origin: str = "config") -> PretrainConf
         parsed = parser.parse_object(tree).as_dict()
     except Exception as error:  # jsonargparse raises several types; all of them are about the config
         raise ConfigError(f"{origin}: {error}") from error
-    sections = {name: section(**parsed[name]) for name, section in SECTIONS.items()}
+    sections: dict[str, Any] = {name: _typed(section, parsed[name]) for name, section in SECTIONS.items()}
     init_args = parsed["method"].get("init_args") or {}
     config = PretrainConfig(MethodConfig(_short_name(method_class), _plain(init_args)), **sections, seed=parsed["seed"])
     check_config(config)
@@ -196,6 +197,12 @@ def _full_key(key: str) -> str:
     if parts[0] == "method" and parts[1] not in ("class_path", "init_args"):
         return ".".join(["method", "init_args", *parts[1:]])
     return key
+
+
+def _typed(section: type, values: dict[str, Any]) -> Any:
+    """The dataclass of parsed values, with those inside it."""
+    inner = {"scenes": SceneConfig} if section is DataConfig else {}
+    return section(**{key: inner[key](**value) if key in inner else value for key, value in values.items()})
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

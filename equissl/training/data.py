@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import h5py
 import torch
 from torch.utils.data import DataLoader
 
 from equissl.datasets.batch import ViewBatch
+from equissl.datasets.flowing_digits import FlowBatch, FlowingDigits, FlowingSpec
+from equissl.datasets.lidar.pair_loader import ScenePairDataset
+from equissl.datasets.lidar.scene_format import FORMAT as SCENES
+from equissl.datasets.lidar.scene_pair import ScenePair
+from equissl.datasets.lidar.scene_store import is_openscene_log
 from equissl.datasets.loader import ViewDataset, ViewLoader
-from equissl.training.config import PretrainConfig
+from equissl.datasets.sequences import ImageSequences, open_sequences
+from equissl.datasets.store_format import FORMAT as VIEWS
+from equissl.training.config import ConfigError, PretrainConfig, SceneConfig
+
+PairsOrViews = ViewDataset | ImageSequences | ScenePairDataset | FlowingDigits
 
 
 class EndlessViews:
@@ -28,8 +40,8 @@ class EndlessViews:
     def __init__(self, loader: ViewLoader, workers: int = 0, pin_memory: bool = False) -> None:
         self.loader = loader
         self.first = 0
-        self._batches = DataLoader(
-            loader.dataset,
+        self._batches: DataLoader = DataLoader(
+            loader.dataset,  # type: ignore[arg-type]
             batch_sampler=_Addresses(self),
             num_workers=workers,
             collate_fn=_same,
@@ -41,7 +53,7 @@ class EndlessViews:
         """The next iteration starts after that many batches of the run."""
         self.first = batches
 
-    def __iter__(self) -> Iterator[ViewBatch]:
+    def __iter__(self) -> Iterator[ViewBatch | ScenePair | FlowBatch]:
         # starting a DataLoader draws from torch's generator: it must not change what the method draws
         with torch.random.fork_rng(devices=[]):
             return iter(self._batches)
@@ -64,7 +76,7 @@ class _Addresses:
         return self.views.addresses()
 
 
-def make_views(config: PretrainConfig, dataset: ViewDataset, rank: int, world_size: int) -> EndlessViews:
+def make_views(config: PretrainConfig, dataset: PairsOrViews, rank: int, world_size: int) -> EndlessViews:
     """This process' part of the training batches.
 
     Raises:
@@ -77,10 +89,66 @@ def make_views(config: PretrainConfig, dataset: ViewDataset, rank: int, world_si
     return EndlessViews(loader, config.data.workers, pin_memory=torch.cuda.is_available())
 
 
-def open_dataset(config: PretrainConfig, views: int) -> ViewDataset:
-    """The training split of the config's store."""
+def open_dataset(config: PretrainConfig, views: int, data: str = "views", split: str | None = "train") -> PairsOrViews:
+    """One split of the config's store.
+
+    Args:
+        config: of the run.
+        views: of each object; scenes always come as pairs.
+        data: ``views``, ``scenes`` or ``flows``, see :class:`equissl.methods.base.Method`.
+        split: ``train``, ``val``, or None for all.
+
+    Raises:
+        ConfigError: a store of the other kind, or ``data.scenes`` given for views.
+        ScenePairError: scenes without pairs, or without the flow asked for.
+    """
     seed = config.seed if config.data.seed is None else config.data.seed
-    return ViewDataset(config.data.store, split="train", views=views, seed=seed)
+    _check_kind(config, data)
+    if data == "flows":
+        sequences = FlowingSpec(**config.method.init_args["sequences"])  # the resolved config holds every default
+        return FlowingDigits(config.data.store, split or "train", sequences, seed=seed)
+    if data == "scenes":
+        return ScenePairDataset(config.data.store, split, seed=seed, **asdict(config.data.scenes))
+    if config.data.scenes != SceneConfig():
+        raise ConfigError(
+            f"{config.method.class_path} learns from views: expected no data.scenes, got {config.data.scenes}"
+        )
+    options = dict(config.data.sequence_options or {})
+    if config.data.sequences is not None:
+        split = options.pop("split", split)
+        return open_sequences(config.data.sequences, config.data.store, split, views, seed, **options)
+    if options:
+        raise ConfigError(f"expected data.sequences with data.sequence_options, got {options} without")
+    return ViewDataset(config.data.store, split=split, views=views, seed=seed)
+
+
+def _check_kind(config: PretrainConfig, data: str) -> None:
+    """Says so when the store is a good one, but of the other kind."""
+    found = store_kind(config.data.store)
+    if found is None or found == data:
+        return
+    made = {
+        "flows": "a folder of IDX files, such as MNIST's",
+        "views": "a view store, which `equissl render` writes",
+        "scenes": "a scene store, which `equissl ingest` writes",
+    }
+    raise ConfigError(
+        f"{config.method.class_path} learns from {data}: expected data.store to be {made[data]}; "
+        f"{config.data.store} is {made[found]}"
+    )
+
+
+def store_kind(path: str | Path) -> str | None:
+    """``views`` or ``scenes``, by what the file says it is; None for anything else, or nothing."""
+    if not Path(path).is_file() or not h5py.is_hdf5(path):
+        return None
+    try:
+        with h5py.File(path, "r") as file:
+            form = file.attrs.get("format", b"")
+            form = form.decode() if isinstance(form, bytes) else str(form)
+            return "scenes" if is_openscene_log(file) else {SCENES: "scenes", VIEWS: "views"}.get(form)
+    except OSError:  # cut off in the middle: opening it as a store says what is wrong
+        return None
 
 
 def _same(batch: Any) -> Any:

@@ -22,12 +22,14 @@ class MetricLog(pl.Callback):
     Args:
         runlog: the files.
         every: steps between two rows.
-        views_per_step: images of one optimiser step over all processes.
+        views_per_step: images, or sweeps, of one optimiser step over all processes.
         last_step: also log this one.
+        unit: what they are, for the names of the curves.
     """
 
-    def __init__(self, runlog: RunLog, every: int, views_per_step: int, last_step: int) -> None:
+    def __init__(self, runlog: RunLog, every: int, views_per_step: int, last_step: int, unit: str = "views") -> None:
         self.runlog, self.every, self.views_per_step, self.last_step = runlog, every, views_per_step, last_step
+        self.unit = unit
         self.seconds = 0.0  # of training, over all starts of the run
         self.latest: dict[str, float] = {}  # most recent value of each curve
         self._sums: dict[str, Tensor] = {}
@@ -45,7 +47,7 @@ class MetricLog(pl.Callback):
         self._added.update(values)
 
     def views(self, step: int) -> int:
-        """Images seen after ``step`` optimiser steps."""
+        """Images or sweeps seen after ``step`` optimiser steps."""
         return step * self.views_per_step
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -80,8 +82,8 @@ class MetricLog(pl.Callback):
         values: dict[str, float] = {}
         if self.due(step):
             values = {f"train/{name}": float(value) / self._count for name, value in self._sums.items()}
-            values["views_seen"] = self.views(step)
-            values["time/views_per_second"] = self._rate(step)
+            values[f"{self.unit}_seen"] = self.views(step)
+            values[f"time/{self.unit}_per_second"] = self._rate(step)
             self._sums, self._count = {}, 0
         values.update(self._added)
         self._added = {}

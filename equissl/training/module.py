@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.batch import ViewBatch
+from equissl.datasets.lidar.scene_pair import ScenePair
 from equissl.methods.base import Method, StepOutput
 from equissl.training.config import OptimConfig
+from equissl.training.schedule import first_beta, learning_rate
 
 
 class PretrainModule(pl.LightningModule):
@@ -19,7 +21,7 @@ class PretrainModule(pl.LightningModule):
 
     Args:
         method: what to train; it is trained in place.
-        optim: Adam's settings.
+        optim: optimiser and schedule.
         accumulate: batches in one optimiser step.
         last_step: optimiser steps of the whole run, for schedules.
     """
@@ -30,21 +32,36 @@ class PretrainModule(pl.LightningModule):
         self.output: StepOutput | None = None
         self.first_step = 0  # optimiser steps done before this process started
 
-    def training_step(self, batch: ViewBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: ViewBatch | ScenePair, batch_idx: int) -> Tensor:
         output = self.method.step(batch)
         self.output = replace(output, loss=output.loss.detach())  # holding the loss itself would hold its graph
         return output.loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters = [p for p in self.method.parameters() if p.requires_grad]
-        return torch.optim.Adam(parameters, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=True)
+        kind = torch.optim.AdamW if self.optim.optimizer == "adamw" else torch.optim.Adam
+        decay = self.optim.weight_decay
+        # fused, it would remove fp16's loss scale by itself, after the gradients were clipped
+        fused = self.optim.clip is None
+        return kind(parameters, lr=self.optim.lr, betas=self.optim.betas, weight_decay=decay, fused=fused)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         step = self.trainer.global_step
+        self._follow_schedule(step)
         super().optimizer_step(*args, **kwargs)
         self.method.after_step(step, self.last_step)  # here, since callbacks that save run before the module's hooks
 
-    def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
+    def _follow_schedule(self, step: int) -> None:
+        """Sets rate and momentum of the step about to be taken, rather than changing them after the one before."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(self.optim, step, self.last_step)
+            group["betas"] = (first_beta(self.optim, step, self.last_step), self.optim.betas[1])
+
+    def transfer_batch_to_device(
+        self, batch: ViewBatch | ScenePair, device: torch.device, dataloader_idx: int
+    ) -> ViewBatch | ScenePair:
         return batch if device.type == "cpu" else batch.to(device, non_blocking=True)
 
     def stepped(self, batch_idx: int) -> bool:

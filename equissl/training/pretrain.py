@@ -15,12 +15,13 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy
 
 from equissl.datasets.loader import ViewDataset
+from equissl.datasets.sequences import ImageSequences
 from equissl.encoders.sync_batchnorm import convert_sync_batchnorm
-from equissl.training.checkpoint import LAST, OURS, changed_keys, read_checkpoint, replace_file
+from equissl.training.checkpoint import LAST, LENGTH, OURS, changed_keys, read_checkpoint, replace_file
 from equissl.training.collapse import CollapseMonitor
-from equissl.training.config import ConfigError, PretrainConfig, check_config
+from equissl.training.config import ConfigError, PretrainConfig, check_config, flatten
 from equissl.training.configfile import build_method, dump_config, resolve_config
-from equissl.training.data import make_views, open_dataset
+from equissl.training.data import PairsOrViews, make_views, open_dataset
 from equissl.training.device import (
     LIGHTNING_PRECISION,
     choose_accelerator,
@@ -63,7 +64,8 @@ def pretrain(config: PretrainConfig, out: str | Path, callbacks: Sequence[pl.Cal
         ConfigError: impossible config, a GPU asked for where there is none, or another config than the folder's run.
         CheckpointError: the folder's checkpoint is damaged.
         TrainingDivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
-        StoreError: the store is not one.
+        StoreError, SceneStoreError: the store is not one.
+        ScenePairError: a scene store without pairs, or without the flow asked for.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; a checkpoint has been saved.
     """
     out = Path(out)
@@ -87,7 +89,7 @@ def _run(
     with _threads(config.trainer.threads), _quiet_lightning():
         seed_everything(config.seed)
         method = build_method(config.method)
-        dataset = open_dataset(config, method.views)
+        dataset = open_dataset(config, method.views, method.data)
         views = make_views(config, dataset, process_rank(), world_size(config.trainer))
         last_step = _last_step(config, len(views.loader))
         done = checkpoint[OURS]["step"] if checkpoint else 0
@@ -111,7 +113,7 @@ def _fit(
     config: PretrainConfig,
     out: Path,
     method: Any,
-    dataset: ViewDataset,
+    dataset: PairsOrViews,
     views: Any,
     last_step: int,
     accelerator: str,
@@ -121,15 +123,16 @@ def _fit(
     settings = config.trainer
     if world_size(settings) > 1:
         method = convert_sync_batchnorm(method)
-    if settings.channels_last:
+    if settings.channels_last and method.data == "views":  # of images
         method = method.to(memory_format=torch.channels_last)
     if settings.compile:
         method.encoder.compile()
     log = MetricLog(
         RunLog(out if process_rank() == 0 else None, settings.tensorboard),
         settings.log_every,
-        config.data.batch_size * settings.accumulate * method.views,
+        config.data.batch_size * settings.accumulate * dataset.views,
         last_step,
+        unit="sweeps" if method.data == "scenes" else "views",
     )
     saver = CheckpointSaver(out, config.to_dict(), settings, log, versions(), last_step)
     trainer = pl.Trainer(
@@ -139,6 +142,7 @@ def _fit(
         strategy=_strategy(config, accelerator),
         precision=LIGHTNING_PRECISION[choose_precision(settings.precision, accelerator)],  # type: ignore[arg-type]
         accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=config.optim.clip,
         max_epochs=-1,
         max_steps=last_step,
         callbacks=[*_observers(config, log, method, dataset, last_step), *callbacks, saver],
@@ -161,12 +165,15 @@ def _fit(
 
 
 def _observers(
-    config: PretrainConfig, log: MetricLog, method: Any, dataset: ViewDataset, last_step: int
+    config: PretrainConfig, log: MetricLog, method: Any, dataset: PairsOrViews, last_step: int
 ) -> list[pl.Callback]:
     found: list[pl.Callback] = []
-    if config.probes.enabled:
+    if config.probes.enabled and isinstance(
+        dataset, ViewDataset | ImageSequences
+    ):  # scenes have no labels to probe for
         classes = len(dataset.store.classes)
-        found.append(OnlineProbes(config.probes, log, method.feature_dim, classes, method.views, config.seed))
+        views = method.views if isinstance(dataset, ViewDataset) else 1  # nothing turns in images
+        found.append(OnlineProbes(config.probes, log, method.feature_dim, classes, views, config.seed))
     if config.collapse.every:
         found.append(CollapseMonitor(config.collapse, log))
     found.append(log)
@@ -200,9 +207,14 @@ def _existing_checkpoint(config: PretrainConfig, out: Path) -> dict[str, Any] | 
     checkpoint = read_checkpoint(out / LAST, mmap=True)
     if checkpoint[OURS].get("imported"):
         raise ConfigError(f"{out} holds imported weights without optimiser or data order: nothing to continue from")
-    if changed := changed_keys(checkpoint[OURS]["config"], config.to_dict()):
+    # resolved again: an older version saved it without the keys that were added since
+    before = resolve_config(checkpoint[OURS]["config"], origin=str(out / LAST)).to_dict()
+    if changed := changed_keys(before, config.to_dict()):
         listed = "\n".join(f"  {key}: was {old!r}, now {new!r}" for key, (old, new) in changed.items())
         raise ConfigError(f"{out} holds a run with another config; take another --out, or the same config:\n{listed}")
+    lengths = [[flatten(tree)[key] for key in LENGTH] for tree in (before, config.to_dict())]
+    if config.optim.schedule != "constant" and lengths[0] != lengths[1]:
+        logger.warning("%s: the learning rate goes on along the schedule of the new length, not of the one before", out)
     return checkpoint
 
 

@@ -75,4 +75,5 @@ class Progress(pl.Callback):
         begun, first = self._start
         rate = (step - first) / max(now - begun, 1e-9)
         left = (self.last_step - step) / rate if rate > 0 else 0.0
-        return f"{rate * self.curves.views_per_step:,.0f} views/s  {time.strftime('%H:%M:%S', time.gmtime(left))} left"
+        speed = f"{rate * self.curves.views_per_step:,.0f} {self.curves.unit}/s"
+        return f"{speed}  {time.strftime('%H:%M:%S', time.gmtime(left))} left"

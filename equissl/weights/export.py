@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,11 +14,13 @@ from torch import Tensor
 from equissl.encoders import Encoder
 from equissl.encoders.library import TimmEncoder, TorchvisionEncoder
 from equissl.methods.base import PIXEL_MEAN, PIXEL_STD, EncoderConfig, Method
+from equissl.methods.scenes import SceneMethod
 from equissl.training.checkpoint import OURS, checkpoint_file, load_method, load_weights, read_checkpoint
 from equissl.training.config import MethodConfig, PretrainConfig
 from equissl.training.configfile import build_method
 from equissl.training.versions import versions
 from equissl.weights.reading import WeightsError
+from equissl.weights.scenes import LOAD, export_scene_backbone, scene_card
 
 CARD, METHOD, BACKBONE = "card.json", "method.safetensors", "backbone.safetensors"
 FORMAT, FORMAT_VERSION = "equissl-method", 1
@@ -60,16 +62,23 @@ class LibraryBackbone:
     same_output: bool
 
 
-def export_run(run: str | Path, out: str | Path, need_backbone: bool = False) -> ExportReport:
+def export_run(
+    run: str | Path,
+    out: str | Path,
+    need_backbone: bool = False,
+    format: Literal["equissl", "openpcdet"] = "equissl",
+) -> ExportReport:
     """Writes the method of a run as ``method.safetensors`` with ``card.json``, and its backbone for other libraries.
 
     ``backbone.safetensors`` is written where the encoder is a torchvision or timm model. :func:`load_exported` reads
-    the folder back.
+    the folder back. The backbone of a run on LiDAR scenes goes to OpenPCDet instead.
 
     Args:
         run: run folder or checkpoint.
         out: folder to write; must not hold an export yet.
         need_backbone: make it an error when there can be no ``backbone.safetensors``.
+        format: ``equissl``, or ``openpcdet`` for a run on LiDAR scenes: its voxel backbone alone, as a checkpoint that
+            OpenPCDet's detectors start from.
 
     Raises:
         FileNotFoundError: no such run.
@@ -77,10 +86,14 @@ def export_run(run: str | Path, out: str | Path, need_backbone: bool = False) ->
         WeightsError: a folder that is not free, or no backbone for other libraries where that is needed.
     """
     out = Path(out)
+    if format not in ("equissl", "openpcdet"):
+        raise WeightsError(f"expected format 'equissl' or 'openpcdet', got {format!r}")
+    if format == "openpcdet":
+        return ExportReport(out, export_scene_backbone(load_method(run)[0], out), LOAD)
     if out.is_file() or (out / CARD).exists():
         raise WeightsError(f"{out} is not free: expected a folder without {CARD}")
     method, config = load_method(run)
-    backbone, reason = _backbone(method, _encoder_config(config))
+    backbone, reason = _backbone(method, config)
     if need_backbone and backbone is None:
         raise WeightsError(reason)
     out.mkdir(parents=True, exist_ok=True)
@@ -167,8 +180,11 @@ def _same_output(encoder: TorchvisionEncoder | TimmEncoder, config: EncoderConfi
     return bool((theirs - ours).abs().max() <= 1e-4 * ours.abs().max())
 
 
-def _backbone(method: Method, encoder: EncoderConfig | None) -> tuple[LibraryBackbone | None, str]:
+def _backbone(method: Method, config: PretrainConfig) -> tuple[LibraryBackbone | None, str]:
     """The backbone for other libraries, or why there is none."""
+    if isinstance(method, SceneMethod):
+        return None, "its backbone is a sparse one of voxels: export it once more with --format openpcdet"
+    encoder = _encoder_config(config)
     if encoder is None:
         return None, f"{type(method).__name__} has no argument `encoder` that says what its encoder is"
     try:
@@ -185,21 +201,12 @@ def _encoder_config(config: PretrainConfig) -> EncoderConfig | None:
 def _card(method: Method, config: PretrainConfig, saved: dict[str, Any]) -> dict[str, Any]:
     """What somebody who has only the files needs to know."""
     arguments = config.method.init_args
-    size = arguments.get("image_size")
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "method": {"class_path": config.method.class_path, "init_args": arguments},
         "views": method.views,
-        "parts": _parts(method, size or _encoder_size(config)),
-        "image_size": size,
-        "quaternion": {"order": "xyzw", "sign": arguments.get("sign")},
-        "normalisation": {
-            "channels": "RGB",
-            "mean": PIXEL_MEAN,
-            "std": PIXEL_STD,
-            "formula": "(pixel / 255 - mean) / std; uint8 images are normalised by the method itself",
-        },
+        **(scene_card(method) if isinstance(method, SceneMethod) else _image_card(method, config)),
         "training": {
             "config": _shareable(config),
             "steps": saved.get("step"),
@@ -209,6 +216,22 @@ def _card(method: Method, config: PretrainConfig, saved: dict[str, Any]) -> dict
         },
         "exported_with": versions(),
         "licence": {"weights": None, "data": None, "authors": None, "note": "for whoever publishes this to fill in"},
+    }
+
+
+def _image_card(method: Method, config: PretrainConfig) -> dict[str, Any]:
+    """What the card of a method of images says of its input."""
+    size = config.method.init_args.get("image_size")
+    return {
+        "parts": _parts(method, size or _encoder_size(config)),
+        "image_size": size,
+        "quaternion": {"order": "xyzw", "sign": config.method.init_args.get("sign")},
+        "normalisation": {
+            "channels": "RGB",
+            "mean": PIXEL_MEAN,
+            "std": PIXEL_STD,
+            "formula": "(pixel / 255 - mean) / std; uint8 images are normalised by the method itself",
+        },
     }
 
 

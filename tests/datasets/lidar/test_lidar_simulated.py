@@ -24,6 +24,7 @@ from equissl.datasets.lidar.simulated.bodies import make_body
 from equissl.datasets.lidar.simulated.options import CAR, CYCLIST, PEDESTRIAN, TRUCK
 from equissl.datasets.lidar.simulated.sensor import Raycaster, beam_elevations, measure, ray_directions
 from equissl.datasets.lidar.simulated.shapes import block, join
+from equissl.datasets.lidar.simulated.store import simulate_drives
 from equissl.datasets.lidar.sweep import Sweep, ego_motion, invert_pose, move, residual_flow
 from equissl.flow import FileFlow
 
@@ -297,3 +298,21 @@ def test_drives_go_into_scene_stores(tmp_path: Path, sweep: Sweep) -> None:
     assert back.boxes.tracks == sweep.boxes.tracks and back.flow_provider == "simulated"
     found = FileFlow(tmp_path / "drives.h5", drive=sequence.name).estimate(back, back)
     np.testing.assert_array_equal(found.flow, sweep.flow)
+
+
+def test_simulated_drives_as_a_store_by_the_command_line(tmp_path: Path) -> None:
+    from equissl.cli import main
+
+    words = ["--drives=2", "--sweeps=2", "--seed=3", "--options.beams=4", "--options.columns=60"]
+    for name, workers in (("a.h5", 0), ("b.h5", 2)):
+        assert main(["simulate", "--out", str(tmp_path / name), f"--workers={workers}", *words]) == 0
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    store = SceneStore(tmp_path / "a.h5")
+    options = DriveOptions(beams=4, columns=60)
+    for number, name in enumerate(store.names):
+        expected = SimulatedDrive(3, number, options).sweep(1)
+        np.testing.assert_array_equal(store.sequence(name)[1].points, expected.points)
+        np.testing.assert_array_equal(store.sequence(name)[1].flow, expected.flow)
+    assert main(["simulate", "--out", str(tmp_path / "a.h5"), *words]) == 2
+    with pytest.raises(SimulationError, match="at least 2 sweeps, got 1 and 1"):
+        simulate_drives(tmp_path / "c.h5", 1, 1)

@@ -1,0 +1,223 @@
+"""Global transforms of driving scenes with their labels: mirror, then turn about z, then scale, then shift.
+
+``p' = s Rz(θ) F p + b``. The mirror comes first, so that the angle stays the true one of a plausible scene: mirroring
+afterwards would turn it into -θ. A flow or a velocity takes the linear part ``A = s Rz(θ) F`` alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equissl.geometry.rigid import transform_points
+
+# A label at the edge of a bin must not depend on whether its angle was rounded to float32.
+_EDGE = 1e-6
+
+
+@dataclass(frozen=True)
+class TransformRanges:
+    """What transforms are drawn from. The defaults are those reported for E-SSL3D (Hegde et al., ECCV 2024).
+
+    Attributes:
+        rotation: lowest and highest angle about z, radians.
+        scale: lowest and highest factor.
+        translation: lowest and highest shift along each of x, y, z, metres.
+        flip: probability of the mirror y -> -y.
+        flip_x: probability of the mirror x -> -x.
+        rotation_bins: classes of the angle.
+        sampling: ``continuous`` draws the angle, ``discrete`` draws its class and takes the middle of it.
+    """
+
+    rotation: tuple[float, float] = (-math.pi / 2, math.pi / 2)
+    scale: tuple[float, float] = (0.95, 1.05)
+    translation: tuple[float, float] = (0.0, 0.2)
+    flip: float = 0.5
+    flip_x: float = 0.0
+    rotation_bins: int = 10
+    sampling: Literal["continuous", "discrete"] = "continuous"
+
+    def __post_init__(self) -> None:
+        for name in ("rotation", "scale", "translation"):
+            low, high = getattr(self, name)
+            if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+                raise ValueError(f"expected {name} as (lowest, highest), got {list(getattr(self, name))}")
+        if not self.scale[0] > 0:
+            raise ValueError(f"expected a scale above 0, got {list(self.scale)}")
+        if not (0 <= self.flip <= 1 and 0 <= self.flip_x <= 1):
+            raise ValueError(f"expected flip and flip_x in 0..1, got {self.flip} and {self.flip_x}")
+        if self.rotation_bins < 1 or self.sampling not in ("continuous", "discrete"):
+            got = f"rotation_bins={self.rotation_bins}, sampling={self.sampling!r}"
+            raise ValueError(f"expected rotation_bins of at least 1 and sampling continuous or discrete, got {got}")
+
+
+@dataclass(frozen=True)
+class SceneTransform:
+    """A transform of each of B scenes; of one scene without the batch dimension, see ``item``.
+
+    Attributes:
+        matrix: (B, 4, 4) float32 on column vectors.
+        angle: (B,) radians about z.
+        scale: (B,) factor.
+        shift: (B, 3) metres.
+        flip: (B,) int64: 0 none, 1 mirrored in y, 2 in x, 3 in both.
+    """
+
+    matrix: Tensor
+    angle: Tensor
+    scale: Tensor
+    shift: Tensor
+    flip: Tensor
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+    def item(self, index: int) -> SceneTransform:
+        """The transform of one scene: matrix (4, 4), angle (), scale (), shift (3,), flip ()."""
+        return SceneTransform(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    def to(self, device: torch.device | str) -> SceneTransform:
+        return SceneTransform(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    def apply(self, clouds: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """B clouds (N_b, 3 or more), each by its own transform; further columns stay.
+
+        Raises:
+            ValueError: for another number of clouds.
+        """
+        if len(clouds) != len(self):
+            raise ValueError(f"expected {len(self)} clouds, as there are transforms, got {len(clouds)}")
+        return tuple(transform_cloud(cloud, matrix) for cloud, matrix in zip(clouds, self.matrix, strict=True))
+
+
+def scene_transform(angle: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -> SceneTransform:
+    """The transform of given parts.
+
+    Args:
+        angle, scale: (B,).
+        shift: (B, 3).
+        flip: (B,) int64, see :class:`SceneTransform`.
+    """
+    wide = angle.double()
+    cos, sin = wide.cos() * scale, wide.sin() * scale
+    across, along = 1 - 2 * (flip & 1), 1 - 2 * ((flip >> 1) & 1)  # signs of y and of x
+    matrix = torch.zeros(*angle.shape, 4, 4, dtype=torch.float64, device=angle.device)
+    matrix[..., 0, 0], matrix[..., 0, 1] = cos * along, -sin * across
+    matrix[..., 1, 0], matrix[..., 1, 1] = sin * along, cos * across
+    matrix[..., 2, 2], matrix[..., 3, 3] = scale.double(), 1
+    matrix[..., :3, 3] = shift.double()
+    return SceneTransform(matrix.float(), angle.float(), scale.float(), shift.float(), flip)
+
+
+def identity_transform(batch: int, device: torch.device | str = "cpu") -> SceneTransform:
+    """The transform that leaves B scenes as they are."""
+    zeros = torch.zeros(batch, device=device)
+    return scene_transform(zeros, zeros + 1, torch.zeros(batch, 3, device=device), zeros.long())
+
+
+def draw_transforms(ranges: TransformRanges, seeds: Tensor, view: int) -> SceneTransform:
+    """Transforms of one view of each scene: a function of (seed, view) alone, whatever else is in the batch.
+
+    Args:
+        ranges: what to draw from. Each part has a random number of its own: narrowing one range leaves the others.
+        seeds: (B,) int64, at least 0.
+        view: number of the view, at least 0.
+
+    Returns:
+        B transforms, on the device of ``seeds``.
+    """
+    draws = np.array([_generator(seed, view).random(7) for seed in seeds.tolist()]).reshape(-1, 7)
+    u = torch.from_numpy(draws)
+    turn = u[:, 0]
+    if ranges.sampling == "discrete":
+        turn = ((turn * ranges.rotation_bins).floor() + 0.5) / ranges.rotation_bins
+    flip = (u[:, 5] < ranges.flip).long() + 2 * (u[:, 6] < ranges.flip_x).long()
+    shift = _between(u[:, 2:5], ranges.translation)
+    transform = scene_transform(_between(turn, ranges.rotation), _between(u[:, 1], ranges.scale), shift, flip)
+    return transform.to(seeds.device)
+
+
+def _generator(seed: int, view: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence([seed, view]))
+
+
+def _between(uniform: Tensor, ends: tuple[float, float]) -> Tensor:
+    return ends[0] + (ends[1] - ends[0]) * uniform
+
+
+def transform_cloud(cloud: Tensor, matrix: Tensor) -> Tensor:
+    """Points (N, 3 or more) moved by a matrix (4, 4); columns after the third stay."""
+    return torch.cat([transform_points(matrix, cloud[:, :3]), cloud[:, 3:]], dim=1)
+
+
+def transform_vectors(vectors: Tensor, matrix: Tensor) -> Tensor:
+    """Flow or velocity (N, 3) by the linear part of a matrix (4, 4)."""
+    return vectors @ matrix[:3, :3].T
+
+
+def transform_flow_pair(points: Tensor, flow: Tensor, previous: Tensor, current: Tensor) -> Tensor:
+    """Flow between two sweeps of which each is transformed: ``T_current(p + d) - T_previous(p)``.
+
+    With one matrix T for both it is the linear part of T on ``flow``.
+
+    Args:
+        points: (N, 3 or more) of the earlier sweep, not transformed.
+        flow: (N, 3).
+        previous, current: (4, 4) transforms of the earlier and of the later sweep.
+
+    Returns:
+        (N, 3) flow of the transformed points.
+    """
+    start = points[:, :3]
+    return transform_points(current, start + flow) - transform_points(previous, start)
+
+
+def transform_boxes(boxes: Tensor, transform: SceneTransform) -> Tensor:
+    """Boxes (M, 7), see :mod:`equissl.datasets.lidar.sweep`, by the transform of their scene.
+
+    Args:
+        boxes: (M, 7) centre, size, heading.
+        transform: of one scene, see ``SceneTransform.item``.
+
+    Returns:
+        (M, 7), headings in -π..π.
+    """
+    matrix = transform.matrix.to(boxes)
+    cos, sin = boxes[:, 6].cos(), boxes[:, 6].sin()
+    ahead = transform_vectors(torch.stack([cos, sin, torch.zeros_like(cos)], dim=1), matrix)
+    heading = torch.atan2(ahead[:, 1], ahead[:, 0])
+    size = boxes[:, 3:6] * transform.scale.to(boxes)
+    return torch.cat([transform_points(matrix, boxes[:, :3]), size, heading[:, None]], dim=1)
+
+
+def rotation_class(angle: Tensor, bins: int = 10, low: float = -math.pi / 2, high: float = math.pi / 2) -> Tensor:
+    """Class 0..bins-1 of angles in radians, of equal bins over low..high; int64 of the same shape."""
+    return _bin(angle, bins, low, high)
+
+
+def scale_class(scale: Tensor, bins: int = 5, low: float = 0.95, high: float = 1.05) -> Tensor:
+    """Class 0..bins-1 of scales."""
+    return _bin(scale, bins, low, high)
+
+
+def translation_class(shift: Tensor, bins: int = 5, low: float = 0.0, high: float = 0.2) -> Tensor:
+    """Class 0..bins-1 of each coordinate of shifts (..., 3)."""
+    return _bin(shift, bins, low, high)
+
+
+def flip_class(flip: Tensor, both_axes: bool = False) -> Tensor:
+    """Class of mirrors: 0 or 1 by y alone, or 0..3 by y and x."""
+    return flip if both_axes else flip & 1
+
+
+def _bin(value: Tensor, bins: int, low: float, high: float) -> Tensor:
+    if bins < 1 or not low < high:
+        raise ValueError(f"expected at least one bin over low < high, got {bins} over {low}..{high}")
+    place = (value.double() - low) * (bins / (high - low))
+    return (place + _EDGE).floor().long().clamp(0, bins - 1)

@@ -1,0 +1,52 @@
+"""Learning rate and momentum as functions of the step alone, so that a resumed run is where it would have been."""
+
+from __future__ import annotations
+
+import math
+
+from equissl.training.config import OptimConfig
+
+# OneCycle as detectors on LiDAR are trained (Smith and Topin 2018; the values are those of OpenPCDet's recipes).
+RISE = 0.4  # share of the run in which the rate rises
+START = 10.0  # the rate begins at the highest divided by this
+END = 1e4  # and ends at that divided by this
+
+
+def learning_rate(optim: OptimConfig, step: int, last_step: int) -> float:
+    """Learning rate of optimiser step ``step`` (from 0) of ``last_step``.
+
+    ``constant``; ``cosine`` falls from ``lr`` to 0 on half a cosine; ``one_cycle`` rises on half a cosine from a tenth
+    of ``lr`` to ``lr`` over the first 40 % of the steps, and falls on another to ``lr``/10⁵. With warm-up, the first
+    two rise linearly from lr/warmup over as many steps before.
+
+    Raises:
+        ValueError: for a negative step, or a last step below 1.
+    """
+    if step < 0 or last_step < 1:
+        raise ValueError(f"expected step >= 0 and last_step >= 1, got {step} and {last_step}")
+    if optim.schedule == "one_cycle":
+        return _one_cycle(step / last_step, optim.lr / START, optim.lr, optim.lr / START / END)
+    if step < optim.warmup:
+        return optim.lr * (step + 1) / optim.warmup
+    if optim.schedule == "constant":
+        return optim.lr
+    done = (step - optim.warmup) / max(last_step - optim.warmup, 1)
+    return _half_cosine(optim.lr, 0.0, done)
+
+
+def first_beta(optim: OptimConfig, step: int, last_step: int) -> float:
+    """Adam's first beta at a step: against the learning rate where ``optim.momentum`` says so, else constant."""
+    if optim.momentum is None:
+        return optim.betas[0]
+    high, low = optim.momentum
+    return _one_cycle(step / last_step, high, low, high)
+
+
+def _one_cycle(done: float, start: float, middle: float, end: float) -> float:
+    if done < RISE:
+        return _half_cosine(start, middle, done / RISE)
+    return _half_cosine(middle, end, (done - RISE) / (1 - RISE))
+
+
+def _half_cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(done, 1.0))) / 2

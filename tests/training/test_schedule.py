@@ -1,0 +1,79 @@
+"""Learning rates against the published values of OneCycle, closed forms, and torch's own schedulers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pytest import approx
+
+from equissl.training import ConfigError, OptimConfig
+from equissl.training.config import DataConfig, MethodConfig, PretrainConfig, TrainerConfig, check_config
+from equissl.training.schedule import first_beta, learning_rate
+
+ONE_CYCLE = OptimConfig(lr=0.003, schedule="one_cycle", momentum=(0.95, 0.85))
+
+
+def test_one_cycle_of_detectors_on_kitti() -> None:
+    steps = (0, 100, 200, 400, 700, 1000)
+    found = [learning_rate(ONE_CYCLE, step, 1000) for step in steps]
+    assert found == approx([3.0e-4, 6.9541e-4, 1.65e-3, 3e-3, 1.500015e-3, 3e-8], rel=2e-5)
+    momenta = [first_beta(ONE_CYCLE, step, 1000) for step in steps]
+    assert momenta == approx([0.95, 0.93536, 0.90, 0.85, 0.90, 0.95], abs=1e-5)
+
+
+def test_one_cycle_has_the_annealing_of_torch() -> None:
+    # torch puts the peak one step earlier, at pct_start * total - 1; the curves on both sides are the same
+    anneal = torch.optim.lr_scheduler.OneCycleLR._annealing_cos
+    for step in range(11):
+        done = step / 10
+        value = anneal(3e-4, 3e-3, done / 0.4) if done < 0.4 else anneal(3e-3, 3e-8, (done - 0.4) / 0.6)
+        assert learning_rate(ONE_CYCLE, step, 10) == approx(value, rel=1e-9)
+
+
+def test_cosine_is_that_of_torch() -> None:
+    parameter = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([parameter], lr=0.02)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
+    optim = OptimConfig(lr=0.02, schedule="cosine")
+    for step in range(20):
+        assert learning_rate(optim, step, 20) == approx(schedule.get_last_lr()[0], rel=1e-9)
+        optimizer.step()
+        schedule.step()
+    assert learning_rate(optim, 20, 20) == 0
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_warm_up_is_linear_and_ends_at_the_rate(schedule: str) -> None:
+    optim = OptimConfig(lr=1.0, schedule=schedule, warmup=4)
+    assert [learning_rate(optim, step, 10) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert learning_rate(optim, 7, 10) == approx(1.0 if schedule == "constant" else 0.5)
+
+
+def test_defaults_change_nothing() -> None:
+    optim = OptimConfig()
+    assert {learning_rate(optim, step, 7) for step in range(8)} == {optim.lr}
+    assert {first_beta(optim, step, 7) for step in range(8)} == {0.9}
+
+
+def test_impossible_steps() -> None:
+    with pytest.raises(ValueError, match="got -1 and 5"):
+        learning_rate(OptimConfig(), -1, 5)
+    with pytest.raises(ValueError, match="last_step >= 1, got 0 and 0"):
+        learning_rate(OptimConfig(), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"warmup": -1}, "optim.warmup of at least 0"),
+        ({"warmup": 5, "schedule": "one_cycle"}, "one_cycle brings its own"),
+        ({"momentum": (0.95, 0.85)}, "momentum with schedule one_cycle only"),
+        ({"betas": (0.9, 1.0)}, r"optim.betas of at least 0 and below 1, got \[0.9, 1.0\]"),
+    ],
+)
+def test_impossible_settings(options: dict, message: str) -> None:
+    config = PretrainConfig(
+        MethodConfig("VICReg"), DataConfig("a.h5"), OptimConfig(**options), TrainerConfig(max_steps=1)
+    )
+    with pytest.raises(ConfigError, match=message):
+        check_config(config)
