@@ -54,13 +54,26 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def demo(argv: list[str]) -> int:
-    """Renders a data set, pretrains VICReg, SIE and EquiCaps on it, evaluates them and writes a page."""
+    """Makes data, pretrains on it, evaluates and writes a page: `demo` on rendered views, `demo lidar` on drives."""
+    if argv and not argv[0].startswith("-"):
+        return _demo_lidar(argv[1:]) if argv[0] == "lidar" else _unknown("demo", argv[0], ["lidar"])
     from equissl.demo import DemoTask, run_demo
 
     parser = _parser("demo", demo)
     parser.add_function_arguments(run_demo, skip={"say", "task"})
     parser.add_class_arguments(DemoTask, "task")
     run_demo(**_arguments(parser, argv))
+    return 0
+
+
+def _demo_lidar(argv: list[str]) -> int:
+    """Simulates drives, pretrains E-SSL3D and STRL on them, measures equivariance and rotation, and writes a page."""
+    from equissl.demo_lidar import LidarTask, run_lidar_demo
+
+    parser = _parser("demo lidar", _demo_lidar)
+    parser.add_function_arguments(run_lidar_demo, skip={"say", "task"})
+    parser.add_class_arguments(LidarTask, "task")
+    run_lidar_demo(**_arguments(parser, argv))
     return 0
 
 
@@ -130,6 +143,46 @@ def ingest(argv: list[str]) -> int:
     return 0
 
 
+def sequences(argv: list[str]) -> int:
+    """Writes fixed sequences of augmented or fixated views of images into a store, for `evaluate --store`."""
+    from equissl.datasets.sequences import write_sequences
+
+    parser = _parser("sequences", sequences)
+    parser.add_argument("root", help="images: ROOT/{train,val}/CLASS/*.jpg, or CIFAR's or STL-10's binary files")
+    parser.add_argument("--out", required=True, help="the file to write")
+    parser.add_function_arguments(write_sequences, skip={"root", "out"})
+    print(write_sequences(**_arguments(parser, argv)))
+    return 0
+
+
+def simulate(argv: list[str]) -> int:
+    """Simulates LiDAR drives with exact poses, boxes and scene flow into a scene store (.h5)."""
+    from equissl.datasets.lidar.simulated.options import DriveOptions
+    from equissl.datasets.lidar.simulated.store import simulate_drives
+
+    parser = _parser("simulate", simulate)
+    parser.add_argument("--out", required=True, help="the file to write")
+    parser.add_function_arguments(simulate_drives, skip={"out", "options"})
+    parser.add_class_arguments(DriveOptions, "options")
+    print(simulate_drives(**_arguments(parser, argv)))
+    return 0
+
+
+def flow(argv: list[str]) -> int:
+    """Copies a scene store (.h5) with the scene flow of a provider, such as icp_cluster, ego or nsfp."""
+    from equissl.flow.annotate import write_flow_store
+
+    parser = _parser("flow", flow)
+    parser.add_argument("store", help="scene store that `equissl ingest` wrote, or an OpenSceneFlow log")
+    parser.add_argument("--out", required=True, help="the file to write")
+    parser.add_function_arguments(write_flow_store, skip={"store", "out"})
+    report = write_flow_store(**_arguments(parser, argv))
+    for sequence, frame, reason in report.failed[:10]:
+        _say(f"{sequence}, frame {frame}: {reason}")
+    print(f"{report.path}: flow of {report.pairs} pairs, {len(report.failed)} failed, {report.seconds:.0f} s")
+    return 0
+
+
 def pretrain(argv: list[str]) -> int:
     """Pretrains a method; started again with the same --out, it continues.
 
@@ -165,18 +218,23 @@ def pretrain(argv: list[str]) -> int:
 
 
 def evaluate(argv: list[str]) -> int:
-    """Probes the frozen backbone of a run on unseen objects and writes RUN/results.json."""
-    from equissl.evaluation import EvaluateConfig
+    """Probes the frozen backbone of a run on unseen objects, or drives, and writes RUN/results.json."""
+    from equissl.evaluation import EvaluateConfig, FlowEvaluateConfig, SceneEvaluateConfig
     from equissl.evaluation import evaluate as run
     from equissl.reporting import format_table
 
     parser = _parser("evaluate", evaluate)
     parser.add_argument("run", help="folder that `equissl pretrain --out` wrote")
-    parser.add_argument("--store", help="view store to evaluate on; default: the one of the run")
+    parser.add_argument("--store", help="store to evaluate on; default: the one of the run")
     parser.add_class_arguments(EvaluateConfig)
+    # of methods on LiDAR scenes
+    parser.add_class_arguments(SceneEvaluateConfig, "scenes")
+    # of methods on flowing digits
+    parser.add_class_arguments(FlowEvaluateConfig, "flows")
     values = _arguments(parser, argv)
     run_dir, store = values.pop("run"), values.pop("store")
-    print(format_table([run(run_dir, EvaluateConfig(**values), store=store, log=_say)]))
+    others = {"scenes": values.pop("scenes"), "flows": values.pop("flows")}
+    print(format_table([run(run_dir, EvaluateConfig(**values), store=store, log=_say, **others)]))
     return 0
 
 
@@ -228,10 +286,10 @@ def export(argv: list[str]) -> int:
 
 
 def bench(argv: list[str]) -> int:
-    """Measures on this machine: ``bench KIND``; ``methods`` and ``study`` train, the others time."""
+    """Measures on this machine: ``bench KIND``; ``methods``, ``study`` and ``fernn`` train, the others time."""
     import importlib
 
-    kinds = ["render", "loader", "losses", "evaluate", "sparse", "methods", "study"]
+    kinds = ["render", "loader", "losses", "evaluate", "sparse", "ingest", "methods", "study", "sequences", "fernn"]
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: equissl bench {{{','.join(kinds)}}} [--help]\n\n{bench.__doc__}")
         return 0
@@ -256,7 +314,23 @@ def doctor(argv: list[str]) -> int:
 
 VERBS: dict[str, tuple[str, Verb]] = {
     verb.__name__.rstrip("_"): ((verb.__doc__ or "").partition("\n")[0], verb)
-    for verb in (demo, render, pack, unpack, ingest, pretrain, evaluate, report, import_, export, bench, doctor)
+    for verb in (
+        demo,
+        render,
+        pack,
+        unpack,
+        ingest,
+        simulate,
+        sequences,
+        flow,
+        pretrain,
+        evaluate,
+        report,
+        import_,
+        export,
+        bench,
+        doctor,
+    )
 }
 
 

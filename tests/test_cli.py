@@ -43,18 +43,36 @@ def test_verbs_of_the_documentation() -> None:
         "pack",
         "unpack",
         "ingest",
+        "simulate",
+        "flow",
         "pretrain",
         "evaluate",
         "report",
         "import",
         "export",
+        "sequences",
         "bench",
         "doctor",
     }
 
 
 @pytest.mark.parametrize(
-    "verb", ["demo", "render", "pack", "unpack", "ingest", "evaluate", "report", "import", "export", "doctor"]
+    "verb",
+    [
+        "demo",
+        "render",
+        "pack",
+        "unpack",
+        "ingest",
+        "simulate",
+        "flow",
+        "sequences",
+        "evaluate",
+        "report",
+        "import",
+        "export",
+        "doctor",
+    ],
 )
 def test_help_of_each_verb(verb, capsys) -> None:
     with pytest.raises(SystemExit) as caught:

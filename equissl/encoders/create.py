@@ -19,7 +19,7 @@ def create_encoder(name: str = "resnet18", width: int = 64, stem: Stem = "refere
     Args:
         name: ``resnet18``, ``resnet34``, ``resnet50`` (the reference variant), ``torchvision/NAME`` or ``timm/NAME``.
         width: channels of the first stage, reference ResNets only.
-        stem: first layers, reference ResNets only (see :class:`equissl.encoders.ResNet`).
+        stem: first layers of reference ResNets (see :class:`equissl.encoders.ResNet`); torchvision's: ``small`` too.
         **options: passed on to torchvision's or timm's constructor.
 
     Raises:
@@ -32,14 +32,19 @@ def create_encoder(name: str = "resnet18", width: int = 64, stem: Stem = "refere
     library, _, model = name.partition("/")
     if library not in ("torchvision", "timm") or not model:
         raise ValueError(_unknown(name, [*REFERENCE, "torchvision/resnet18"]))
-    if (width, stem) != (64, "reference"):
+    if width != 64 or stem not in (("reference", "small") if name.startswith("torchvision/resnet") else ("reference",)):
         raise ValueError(
             f"width and stem belong to {list(REFERENCE)}, not to {name!r}: got width={width}, stem={stem!r}"
         )
     names = torchvision_names() if library == "torchvision" else timm_names()
     if model not in names:
         raise ValueError(_unknown(name, [f"{library}/{known}" for known in names]))
-    return TorchvisionEncoder(model, **options) if library == "torchvision" else TimmEncoder(model, **options)
+    if library == "timm":
+        return TimmEncoder(model, **options)
+    encoder = TorchvisionEncoder(model, **options)
+    if stem == "small":
+        encoder.use_small_stem()
+    return encoder
 
 
 def _unknown(name: str, known: list[str]) -> str:

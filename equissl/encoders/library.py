@@ -35,6 +35,13 @@ class TorchvisionEncoder(Encoder):
                 setattr(self.model, head, nn.Identity())
         self.feature_dim = self.map_shape(64)[0]
 
+    def use_small_stem(self) -> None:
+        """A ResNet's first layers for images of 32 pixels: 3x3 without stride, no max-pool."""
+        channels = self.model.conv1.out_channels
+        self.model.conv1 = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(self.model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.model.maxpool = nn.Identity()
+
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) to the last map (N, D, h, w)."""
         model = self.model

@@ -6,17 +6,23 @@ from equissl.evaluation.config import (
     LinearProbeConfig,
     RetrievalConfig,
     RotationProbeConfig,
+    SequenceConfig,
 )
 from equissl.evaluation.evaluate import evaluate
+from equissl.evaluation.flows import FlowEvaluateConfig
 from equissl.evaluation.probing import PROTOCOLS, probe_all
+from equissl.evaluation.scene_config import SceneEvaluateConfig
 
 __all__ = [
     "PROTOCOLS",
     "EvaluateConfig",
+    "FlowEvaluateConfig",
     "HueProbeConfig",
     "LinearProbeConfig",
     "RetrievalConfig",
     "RotationProbeConfig",
+    "SceneEvaluateConfig",
+    "SequenceConfig",
     "evaluate",
     "probe_all",
 ]

@@ -92,6 +92,19 @@ class RetrievalConfig:
 
 
 @dataclass
+class SequenceConfig:
+    """Sequences of views, for methods that aggregate them (seq-JEPA).
+
+    Attributes:
+        lengths: numbers of observed views M; each has its own heads. Those that the store has no room for are left out.
+        sequences: sequences drawn once of every object, for heads to learn from and to be scored on.
+    """
+
+    lengths: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
+    sequences: int = 16
+
+
+@dataclass
 class EvaluateConfig:
     """Frozen features, probes and diagnostics of one run.
 
@@ -101,6 +114,9 @@ class EvaluateConfig:
             (translations that the store does not hold, retrieval without a predictor) is an error.
         classification, rotation, hue: the probes.
         retrieval: look-up of predicted embeddings.
+        sequence: what is asked of methods that aggregate views.
+        ood_store: a store of other poses of the same classes, such as `equissl render --rotation_gap` writes: what the
+            heads learned is also asked of its validation objects, under ``ood/…``.
         parts: parts of the features to probe; all that ``features`` of the method returns where None. A method that
             predicts also has ``embedding``, the equivariant embedding that its predictor works on.
         standardize: centre and scale every feature dimension with statistics of the training objects before probing,
@@ -126,6 +142,8 @@ class EvaluateConfig:
     rotation: RotationProbeConfig = field(default_factory=RotationProbeConfig)
     hue: HueProbeConfig = field(default_factory=HueProbeConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    ood_store: str | None = None
     parts: list[str] | None = None
     standardize: bool = False
     individual: bool = False

@@ -32,9 +32,12 @@ from equissl.evaluation.features import (
 from equissl.evaluation.probing import RETRIEVAL, TRAIN_MODE, asked_for, check_protocols, probe_all
 from equissl.evaluation.retrieval import EMBEDDING, embed_features, retrieval_scores, why_no_retrieval
 from equissl.evaluation.train_mode import train_mode_scores
+from equissl.evaluation.world_model import choose_sequence_protocols, world_model_scores
 from equissl.geometry import QuaternionSign
 
 if TYPE_CHECKING:
+    from equissl.evaluation.flows import FlowEvaluateConfig
+    from equissl.evaluation.scene_config import SceneEvaluateConfig
     from equissl.methods import Method
     from equissl.training import PretrainConfig
 
@@ -46,8 +49,13 @@ def evaluate(
     config: EvaluateConfig | None = None,
     store: str | Path | None = None,
     log: Log = lambda message: None,
+    scenes: SceneEvaluateConfig | None = None,
+    flows: FlowEvaluateConfig | None = None,
 ) -> dict[str, Any]:
     """Probes the frozen backbone of a run on objects it has never seen and writes ``RUN/results.json``.
+
+    A run of a method on driving scenes is measured by :func:`equissl.evaluation.scenes.evaluate_scenes` instead,
+    one on flowing digits by :func:`equissl.evaluation.flows.evaluate_flows`.
 
     Also writes ``RUN/eval.npz``: the geodesic error of every validation pair, per part and for the constant predictor.
 
@@ -56,6 +64,8 @@ def evaluate(
         config: probes and settings.
         store: view store to evaluate on; the one the run was trained on where None.
         log: called with one line per stage.
+        scenes: what to measure of a method on scenes; ``config`` is for methods on views.
+        flows: what to measure of a method on flowing digits.
 
     Returns:
         The flat results, as written.
@@ -68,6 +78,14 @@ def evaluate(
 
     run_dir, config, started = Path(run_dir), config or EvaluateConfig(), time.perf_counter()
     method, training = load_method(run_dir)
+    if method.data == "scenes":
+        from equissl.evaluation.scenes import evaluate_scenes
+
+        return evaluate_scenes(run_dir, method, training, scenes, store, log)
+    if method.data == "flows":
+        from equissl.evaluation.flows import evaluate_flows
+
+        return evaluate_flows(run_dir, method, training, flows, store, log)
     device = choose_device(config.device)
     config = _settle_precision(config, device)
     views = ViewStore(_store(store, training))
@@ -79,6 +97,11 @@ def evaluate(
     if retrieve:
         log("looking up predicted embeddings")
         results |= retrieval_scores(method, train, val, config.retrieval, device, config.seed)
+    if protocols := choose_sequence_protocols(method, config, log):
+        classes = len(views.classes)
+        results |= world_model_scores(method, train, val, classes, config, protocols, device, log)
+    if config.ood_store is not None:
+        results |= ood_scores(method, train, views, run_dir, protocols, config, device, log)
     if asked_for(TRAIN_MODE, config):
         results |= train_mode_scores(method, views, train, val, target_sign(config, views), config, device, log)
     results |= predictor_scores(
@@ -121,8 +144,42 @@ def feature_sets(
     return train, val
 
 
+def ood_scores(
+    method: Method,
+    train: FeatureSet,
+    store: ViewStore,
+    run_dir: Path,
+    protocols: tuple[str, ...],
+    config: EvaluateConfig,
+    device: torch.device,
+    log: Log = lambda message: None,
+) -> dict[str, Any]:
+    """What heads that learned from ``train`` make of unseen objects in poses that no training view had.
+
+    Raises:
+        ValueError: other classes than the store's.
+    """
+    other = ViewStore(str(config.ood_store))
+    if other.classes != store.classes:
+        raise ValueError(f"expected {other.path} to hold the {len(store.classes)} classes of {store.path}")
+    log(f"poses out of the training range: {other.path}")
+    val = _features(method, other, run_dir, "val", config, device, log, name="ood")
+    results, _ = probe_all(train, val, len(store.classes), target_sign(config, store), config, device, log)
+    if protocols:
+        classes = len(store.classes)
+        results |= world_model_scores(method, train, val, classes, config, protocols, device, log)  # type: ignore[arg-type]
+    return {f"ood/{key}": value for key, value in results.items()}
+
+
 def _features(
-    method: Method, store: ViewStore, run_dir: Path, split: str, config: EvaluateConfig, device: torch.device, log: Log
+    method: Method,
+    store: ViewStore,
+    run_dir: Path,
+    split: str,
+    config: EvaluateConfig,
+    device: torch.device,
+    log: Log,
+    name: str | None = None,
 ) -> FeatureSet:
     objects = store.select(split)
 
@@ -134,7 +191,11 @@ def _features(
         return extract_features(method, store, objects, device=device, dtype=dtype, allocate=allocate, **settings)
 
     mark = _mark(run_dir, store, split, config)
-    parts = cached_features(run_dir / "features" / f"{split}.h5", mark, compute) if config.cache else compute(in_memory)
+    parts = (
+        cached_features(run_dir / "features" / f"{name or split}.h5", mark, compute)
+        if config.cache
+        else compute(in_memory)
+    )
     check_finite(parts)
     labels = torch.from_numpy(store.labels[objects])
     latents = torch.from_numpy(store.latents[objects])

@@ -15,13 +15,14 @@ from equissl.evaluation.diagnostics import collapse_scores
 from equissl.evaluation.features import FeatureSet
 from equissl.evaluation.probes import FeatureRows, all_rows, pair_rows, predict, standardization, train_probes
 from equissl.evaluation.sampling import fixed_pairs
-from equissl.evaluation.tasks import Task, probe_tasks, why_impossible
+from equissl.evaluation.tasks import AUGMENTATIONS, NEEDS, Task, probe_tasks, why_impossible
 from equissl.geometry import QuaternionSign
 from equissl.metrics import constant_rotation_prediction
 
 Log = Callable[[str], None]
 
 RETRIEVAL, TRAIN_MODE = "retrieval", "train_mode"
+SEQUENCE_PROTOCOLS = ("aggregate", "path_integration", "sequence_retrieval")
 PROTOCOLS = (
     "classification",
     "rotation",
@@ -32,8 +33,10 @@ PROTOCOLS = (
     "light",
     "translation_object",
     "translation_base",
+    *AUGMENTATIONS,
     RETRIEVAL,
     TRAIN_MODE,
+    *SEQUENCE_PROTOCOLS,
 )
 ON_REQUEST = ("hue_mlp", TRAIN_MODE)  # variants of others, left out of the default
 ROTATIONS = ("rotation", "rotation_absolute")
@@ -104,7 +107,7 @@ def choose_tasks(
             tasks.append(task)
         elif asked:
             raise ValueError(f"protocol {task.name!r} is not possible here: {reason}")
-        else:
+        elif task.name not in AUGMENTATIONS or val.holds(*NEEDS[task.name]):  # nobody expects them of rendered objects
             log(f"skipping {task.name}: {reason}")
     return tasks
 

@@ -118,6 +118,10 @@ MEASURES = {
     "light": Measure("deg", direction_errors_deg),
     "translation_object": Measure("distance", distances),
     "translation_base": Measure("distance", distances),
+    "crop": Measure("sides", distances),
+    "jitter": Measure("factors", distances),
+    "blur": Measure("pixels", distances),
+    "position": Measure("sides", distances),
 }
 
 

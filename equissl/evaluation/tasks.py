@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.datasets.schema import TRANSLATION
+from equissl.datasets.schema import BLUR, CROP, JITTER, POSITION, ROTATION, TRANSLATION
 from equissl.evaluation.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
 from equissl.evaluation.features import FeatureSet
 from equissl.evaluation.sampling import num_steps
@@ -19,6 +19,7 @@ from equissl.geometry import QuaternionSign, relative_unitquat, unitquat_to_rotm
 
 Budget = LinearProbeConfig | RotationProbeConfig | HueProbeConfig
 
+AUGMENTATIONS = {"crop": CROP, "jitter": JITTER, "blur": BLUR, "position": POSITION}
 HUES = ("floor_hue", "light_hue")
 LIGHT = ("light_theta", "light_phi")
 
@@ -78,6 +79,10 @@ def probe_tasks(num_classes: int, sign: QuaternionSign, config: EvaluateConfig) 
         Task("light", 3, view_targets=light_directions, **mlp),
         Task("translation_object", 3, view_targets=_translations, relate=_difference, **mlp),
         Task("translation_base", 3, view_targets=base_translations, relate=_difference, **mlp),
+        Task("crop", 4, view_targets=_latents(CROP), relate=_difference, **mlp),
+        Task("jitter", 4, view_targets=_latents(JITTER), relate=_difference, **mlp),
+        Task("blur", 1, hue, _latents(BLUR), _difference, hidden=hue.hidden),
+        Task("position", 2, hue, _latents(POSITION), _difference, hidden=hue.hidden),
     )
     return {task.name: task for task in tasks}
 
@@ -85,7 +90,7 @@ def probe_tasks(num_classes: int, sign: QuaternionSign, config: EvaluateConfig) 
 # Latents that a protocol needs, beside the classes and rotations that every store holds.
 NEEDS: dict[str, tuple[str, ...]] = {
     "hue": HUES, "hue_mlp": HUES, "hue_circular": HUES, "light": LIGHT,
-    "translation_object": TRANSLATION, "translation_base": TRANSLATION,
+    "translation_object": TRANSLATION, "translation_base": TRANSLATION, **AUGMENTATIONS,
 }  # fmt: skip
 
 
@@ -93,6 +98,8 @@ def why_impossible(task: Task, train: FeatureSet, val: FeatureSet) -> str | None
     """Why a protocol has no meaning on these views, or None where it has."""
     if task.pair and min(train.num_views, val.num_views) < 2:
         return "it compares two views of an object, and the store holds one"
+    if task.name in ("rotation", "rotation_absolute") and val.schema is not None and not val.holds(*ROTATION):
+        return "the store's views are not rotated"
     needed = NEEDS.get(task.name, ())
     if needed and not val.holds(*needed):
         return f"the store does not hold the latents {', '.join(needed)}"
@@ -135,6 +142,10 @@ def _quats(views: FeatureSet) -> Tensor:
 
 def _hues(views: FeatureSet) -> Tensor:
     return views.columns(*HUES)
+
+
+def _latents(names: tuple[str, ...]) -> Callable[[FeatureSet], Tensor]:
+    return lambda views: views.columns(*names)
 
 
 def _translations(views: FeatureSet) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +79,7 @@ class Method(nn.Module, ABC):
         track_action_gap: whether ``step`` also returns the action gap, which costs one more pass of the predictor.
     """
 
-    data: ClassVar[Literal["views", "scenes"]] = "views"
+    data: ClassVar[str] = "views"
     encoder: Encoder
     feature_dim: int
     views: int = 2
@@ -92,8 +92,8 @@ class Method(nn.Module, ABC):
         self.objective: Objective | None = None
 
     @abstractmethod
-    def step(self, batch: ViewBatch) -> StepOutput:
-        """Loss, diagnostics and representation of one batch."""
+    def step(self, batch: Any) -> StepOutput:
+        """Loss, diagnostics and representation of one batch, of the type that goes with ``data``."""
 
     def after_step(self, step: int, last_step: int) -> None:
         """Called after every optimiser step, number ``step`` (from 0) of ``last_step``: teachers, queues, schedules."""

@@ -22,6 +22,7 @@ from equissl.objectives.regression import BYOL, SimSiam
 from equissl.objectives.sep_clr import SepCLR
 from equissl.objectives.sup_re_mix import SupReMix
 from equissl.objectives.swav import SwAV
+from equissl.objectives.trajectory import TrajectoryVICReg
 from equissl.objectives.whitened_cse import WhitenedCSE
 
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
@@ -56,6 +57,7 @@ CLASSES: dict[str, Callable[..., Objective]] = {
     "sup_re_mix": SupReMix,
     "swav": SwAV,
     "vicreg_prediction": PredictedVICReg,
+    "vicreg_trajectory": TrajectoryVICReg,
     "whitened_cse": WhitenedCSE,
 }
 OBJECTIVES = sorted(FUNCTIONS.keys() | CLASSES.keys())

@@ -10,7 +10,8 @@ from equissl.reporting.charts import Bar, Series, bar_chart, line_chart
 from equissl.reporting.runs import PARTS, Run
 
 
-def _card(title: str, chart: str) -> str:
+def card(title: str, chart: str) -> str:
+    """A chart under its title; nothing for no chart."""
     return f'<div class="card"><h3>{escape(title)}</h3>{chart}</div>' if chart else ""
 
 
@@ -33,10 +34,10 @@ def score_bars(runs: list[Run]) -> str:
     first = runs[0].results
     rotation = _part_bars(runs, "rotation/mean_deg/{}", "rotation/mean_deg_se/{}", 1.0)
     classes = _part_bars(runs, "classification/{}/top1", "classification/{}/top1_se", 100.0)
-    return _card(
+    return card(
         "Mean rotation error on unseen objects (lower is better)",
         bar_chart(rotation, "°", ("constant predictor", first["rotation/mean_deg/constant"])),
-    ) + _card(
+    ) + card(
         "Top-1 accuracy on unseen objects (higher is better)",
         bar_chart(classes, " %", ("chance", 100 * first["classification/chance"])),
     )
@@ -48,7 +49,7 @@ def error_curves(runs: list[Run]) -> str:
     if series and constant is not None:
         series.append(Series("constant predictor", "var(--soft)", cumulative(constant), dashed=True))
     chart = line_chart(series, "geodesic error (degrees)", "pairs within it (%)", y_zero=True)
-    return _card("Rotation error on unseen objects: share of pairs within it (higher is better)", chart)
+    return card("Rotation error on unseen objects: share of pairs within it (higher is better)", chart)
 
 
 def cumulative(errors: np.ndarray, step: int = 5) -> list[tuple[float, float]]:
@@ -65,19 +66,26 @@ CURVES: tuple[tuple[str, str, str, bool], ...] = (
 )
 
 
+PERCENT = {"online/top1": 100.0, "train/rotation_accuracy": 100.0, "train/contrast_top1": 100.0}
+
+
 def _points(run: Run, key: str) -> list[tuple[float, float]]:
     """A curve over views seen; the loss as a share of its first value, since methods' losses have no common unit."""
     curve = run.curves.get(key, ())
-    views_per_step = (run.results.get("views_seen") or 0) / (run.results.get("steps") or 1) or 1.0
-    scale = {"train/loss": 1 / abs(curve[0][1]) if curve and curve[0][1] else 1.0, "online/top1": 100.0}.get(key, 1.0)
+    seen = run.results.get("views_seen") or run.results.get("pairs_seen") or 0
+    views_per_step = seen / (run.results.get("steps") or 1) or 1.0
+    scale = 1 / abs(curve[0][1]) if key == "train/loss" and curve and curve[0][1] else PERCENT.get(key, 1.0)
     return [(step * views_per_step, scale * value) for step, value in curve]
 
 
-def training_curves(runs: list[Run]) -> str:
+def training_curves(
+    runs: list[Run], curves: tuple[tuple[str, str, str, bool], ...] = CURVES, x_label: str = "views seen"
+) -> str:
+    """Those of the curves that any run has logged."""
     cards = []
-    for title, y_label, key, zero in CURVES:
+    for title, y_label, key, zero in curves:
         series = [Series(run.name, run.colour, _points(run, key)) for run in runs if key in run.curves]
-        cards.append(_card(title, line_chart(series, "views seen", y_label, zero)))
+        cards.append(card(title, line_chart(series, x_label, y_label, zero)))
     return "".join(cards)
 
 
@@ -93,4 +101,4 @@ def action_gap_curves(runs: list[Run]) -> str:
         first, last = series[0].points[0][0], series[0].points[-1][0]
         series.append(Series("action ignored", "var(--soft)", [(first, 1.0), (last, 1.0)], dashed=True))
     chart = line_chart(series, "views seen", "loss ratio, wrong action / right")
-    return _card("Does the predictor use the action? (1: it ignores it)", chart)
+    return card("Does the predictor use the action? (1: it ignores it)", chart)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -17,6 +17,7 @@ import equissl
 from equissl.datasets.store import ViewStore
 from equissl.reporting import table
 from equissl.reporting.figures import action_gap_curves, error_curves, score_bars, training_curves
+from equissl.reporting.flow_table import of_flows
 from equissl.reporting.gallery import gallery
 from equissl.reporting.runs import PARTS, Run, load_runs
 from equissl.reporting.style import PAGE, STYLE
@@ -30,32 +31,46 @@ def write_report(
     Args:
         run_dirs: evaluated runs, in the order they appear.
         out: HTML file to write.
-        store: where the gallery's views come from; the first run's evaluation store where None.
+        store: where the gallery's views, or the pictures' sweeps, come from; the first run's evaluation store where
+            None.
         title: heading of the page.
 
     Returns:
         ``out``.
 
     Raises:
-        ValueError: for no run.
+        ValueError: for no run, or runs on views and runs on scenes together.
         FileNotFoundError: naming the run that has no results.json, and the command that makes it.
     """
     runs = load_runs(run_dirs)
+    if of_flows([run.results for run in runs]):
+        from equissl.reporting.flow_report import write_flow_report
+
+        return write_flow_report(run_dirs, out)
+    if table.of_scenes([run.results for run in runs]):
+        from equissl.reporting.scene_report import scene_page
+
+        return write_page(scene_page(runs, store, title), out)
     views = ViewStore(store if store is not None else runs[0].results["store"])
     page = Template(PAGE).substitute(
         title=escape(title or "Equivariant self-supervised learning: what the features hold"),
         style=STYLE,
         setup=escape(_setup(runs, views)),
-        tiles=_tiles(runs),
+        tiles=_view_tiles(runs),
         gallery=_gallery(views),
         spread=_spread(runs),
-        table=_table(runs),
-        legend=_legend(runs, DASHED),
+        table=results_table(runs),
+        legend=legend(runs, DASHED),
         bars=score_bars(runs),
         curves=error_curves(runs) + action_gap_curves(runs) + training_curves(runs),
         diagnostics=_diagnostics(runs),
-        configs=_configs(runs, views),
+        configs=configs(runs, views.path, views.attributes),
     )
+    return write_page(page, out)
+
+
+def write_page(page: str, out: str | Path) -> Path:
+    """A reader sees the whole page or the one before."""
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".tmp")
@@ -104,7 +119,7 @@ def _methods(runs: list[Run]) -> list[str]:
     return [run.results["method"] for run in runs]
 
 
-def _tiles(runs: list[Run]) -> str:
+def _view_tiles(runs: list[Run]) -> str:
     constant = runs[0].results["rotation/mean_deg/constant"]
     chance = runs[0].results["classification/chance"]
     compared = [run for run in runs if run.results["method"] != SUPERVISED] or runs
@@ -125,6 +140,11 @@ def _tiles(runs: list[Run]) -> str:
             f"{sharpest.name}, {top1 / chance:.1f} times chance ({100 * chance:.1f} %)",
         ),
     )
+    return tile_row(tiles)
+
+
+def tile_row(tiles: Sequence[tuple[str, str, str]]) -> str:
+    """Large numbers, each with a heading and what it means."""
     return "".join(
         f'<div class="tile"><span class="soft">{escape(head)}</span><b>{escape(value)}</b>'
         f'<span class="soft">{escape(text)}</span></div>'
@@ -139,21 +159,23 @@ def _best(rows: list[table.Row], index: int, column: table.Column) -> float | No
     return max(values) if column.best == "max" else min(values)
 
 
-def _table(runs: list[Run]) -> str:
-    rows = table.rows([run.results for run in runs])
+def results_table(runs: list[Run]) -> str:
+    """The table of `equissl.reporting.table` as HTML, the best of each column marked."""
+    results = [run.results for run in runs]
+    rows, columns = table.rows(results), table.columns(results)
     colours = {run.name: run.colour for run in runs}
-    best = [_best(rows, i, column) for i, column in enumerate(table.COLUMNS)]
-    head = "".join(f'<th scope="col">{escape(c.heading)}</th>' for c in table.COLUMNS)
+    best = [_best(rows, i, column) for i, column in enumerate(columns)]
+    head = "".join(f'<th scope="col">{escape(c.heading)}</th>' for c in columns)
     body = []
     for row in rows:
         dot = f'<span class="dot" style="background:{colours[row.name]}"></span>' if row.name in colours else ""
         cells = [f"<td>{dot}{escape(row.name)}</td>"]
-        for value, error, column, top in zip(row.values, row.errors, table.COLUMNS, best, strict=True):
+        for value, error, column, top in zip(row.values, row.errors, columns, best, strict=True):
             mark = ' class="best"' if value is not None and value == top and not row.baseline else ""
             plus = f' <span class="se">± {error:.{column.digits}f}</span>' if error is not None else ""
             cells.append(f"<td{mark}>{table.cell(value, column)}{plus}</td>")
         body.append(f"<tr{' class=baseline' if row.baseline else ''}>{''.join(cells)}</tr>")
-    return _table_card(f"<th>method</th>{head}", body)
+    return table_card(f"<th>method</th>{head}", body)
 
 
 def _spread(runs: list[Run]) -> str:
@@ -164,7 +186,8 @@ def _spread(runs: list[Run]) -> str:
     return f"± in the table is one standard deviation over seeds where a row has several; elsewhere, {single}."
 
 
-def _legend(runs: list[Run], extra: str = "") -> str:
+def legend(runs: list[Run], extra: str = "") -> str:
+    """Colours of the runs."""
     items = "".join(
         f'<span><span class="dot" style="background:{r.colour}"></span>{escape(r.name)}</span>' for r in runs
     )
@@ -192,10 +215,11 @@ def _diagnostics(runs: list[Run]) -> str:
             cells += _gap(run.results) if part == "all" else ["", "", ""]
             dot = f'<span class="dot" style="background:{run.colour}"></span>'
             body.append(f"<tr><td>{dot}{escape(run.name + suffix)}</td>{''.join(f'<td>{c}</td>' for c in cells)}</tr>")
-    return _table_card(head, body)
+    return table_card(head, body)
 
 
-def _table_card(head: str, rows: list[str]) -> str:
+def table_card(head: str, rows: list[str]) -> str:
+    """A table that scrolls where it is wider than the page."""
     body = "".join(rows)
     return f'<div class="scroll card"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
@@ -207,14 +231,15 @@ def _gap(results: dict[str, Any]) -> list[str]:
     return [f"{real:.4f}", f"{ignored:.4f}", f"{ignored / real:.2f}" if real else "–"]
 
 
-def _configs(runs: list[Run], views: ViewStore) -> str:
+def configs(runs: list[Run], store: Path, attributes: Mapping[str, Any]) -> str:
+    """What made the page: environment, data, and every run's configuration and results."""
     facts = {
         "equissl": equissl.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
-        "store": str(views.path),
-        **{f"store {key}": value for key, value in sorted(views.attributes.items())},
+        "store": str(store),
+        **{f"store {key}": value for key, value in sorted(attributes.items())},
     }
     text = "\n".join(f"{key}: {_short(value)}" for key, value in facts.items())
     blocks = [f"<details><summary>Environment and data</summary><pre>{escape(text)}</pre></details>"]

@@ -20,7 +20,7 @@ PARTS = (("all", ""), ("inv", " · inv"), ("equi", " · equi"))  # part, and wha
 
 @dataclass(frozen=True)
 class Run:
-    """What the page needs of one run folder."""
+    """What the page needs of one run folder; of several seeds, ``folder`` is the first's."""
 
     name: str
     colour: str
@@ -28,6 +28,7 @@ class Run:
     curves: Curves
     errors: dict[str, np.ndarray]
     config: str
+    folder: Path | None = None
 
 
 def load_runs(run_dirs: Sequence[str | Path]) -> list[Run]:
@@ -47,7 +48,15 @@ def load_runs(run_dirs: Sequence[str | Path]) -> list[Run]:
     names = table.names(results)
     colours = assign_colours(names)
     return [
-        Run(name, colours[name], result, _load_curves(group[0]), _join_errors(group), _read(group[0] / "config.yaml"))
+        Run(
+            name,
+            colours[name],
+            result,
+            _load_curves(group[0]),
+            _join_errors(group),
+            _read(group[0] / "config.yaml"),
+            group[0],
+        )
         for name, result, group in zip(names, results, groups, strict=True)
     ]
 

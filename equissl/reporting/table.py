@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from equissl.reporting.flow_table import format_flow_table, of_flows
 from equissl.reporting.seeds import SPREAD, Results
 
 
@@ -29,6 +30,18 @@ COLUMNS = (
     Column("R² global", "rotation/r2_global/all", 1, 3, "max"),
 )
 
+# Of runs on driving scenes. Errors are relative: 0 is exact, 1 as far as unrelated cells.
+SCENE_COLUMNS = (
+    Column("flow error", "equivariance/flow/trained", 1, 3, "min"),
+    Column("no motion", "equivariance/flow_no_motion/trained", 1, 3),
+    Column("moving", "equivariance/flow_moving/trained", 1, 3, "min"),
+    Column("rotation error", "equivariance/rotation/trained", 1, 3),
+    Column("shift error", "equivariance/translation/trained", 1, 3, "min"),
+    Column("rot. acc. %", "rotation/accuracy", 100, 1, "max"),
+    Column("wedge acc. %", "rotation_wedge/accuracy", 100, 1),
+    Column("cell RankMe", "collapse/rankme/cells", 1, 1),
+)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -49,24 +62,78 @@ def names(results: Sequence[Results]) -> list[str]:
     ]
 
 
+def of_scenes(results: Sequence[Results]) -> bool:
+    """Whether these are results of runs on driving scenes, and not on views of objects.
+
+    Raises:
+        ValueError: for some of each, which no table could compare.
+    """
+    kinds = {result.get("data", "views") for result in results}
+    if len(kinds) > 1:
+        listed = ", ".join(
+            f"{name} ({r.get('data', 'views')})" for name, r in zip(names(results), results, strict=True)
+        )
+        raise ValueError(f"expected runs on views or runs on scenes, got both: {listed}")
+    return kinds == {"scenes"}
+
+
+def columns(results: Sequence[Results]) -> tuple[Column, ...]:
+    """The columns of these results' table."""
+    return SCENE_COLUMNS if of_scenes(results) else COLUMNS
+
+
 def rows(results: Sequence[Results]) -> list[Row]:
-    """One row per run, then the constant predictor's and the chance level's for every store among them.
+    """One row per run, then those of what needs no learning, for every store among them.
 
     Raises:
         ValueError: for no results, or results without the scores of the constant predictor.
     """
     if not results:
         raise ValueError("expected the results of at least one run, got none")
+    shown = columns(results)
     table = [
-        Row(name, tuple(_value(result, column) for column in COLUMNS), tuple(_error(result, c) for c in COLUMNS))
+        Row(name, tuple(_value(result, column) for column in shown), tuple(_error(result, c) for c in shown))
         for name, result in zip(names(results), results, strict=True)
     ]
+    return table + (_scene_baselines(results) if shown is SCENE_COLUMNS else _view_baselines(results))
+
+
+def _view_baselines(results: Sequence[Results]) -> list[Row]:
+    table: list[Row] = []
     stores = list(dict.fromkeys(str(result["store"]) for result in results))
     for store in stores:
         result = next(item for item in results if str(item["store"]) == store)
         suffix = f" ({store})" if len(stores) > 1 else ""
         table += [_baseline(f"constant predictor{suffix}", result), _guess(f"chance{suffix}", result)]
     return table
+
+
+def _scene_baselines(results: Sequence[Results]) -> list[Row]:
+    """The encoders before training (runs of one seed and architecture share theirs), the cloud's outline, chance."""
+    none = (None,) * len(SCENE_COLUMNS)
+    befores: dict[tuple[float | None, ...], str] = {}
+    for name, result in zip(names(results), results, strict=True):
+        befores.setdefault(tuple(_value(result, _before(column)) for column in SCENE_COLUMNS), name)
+    table = [
+        Row("before training" if len(befores) == 1 else f"{name} before", values, none, baseline=True)
+        for values, name in befores.items()
+    ]
+    for store in dict.fromkeys(str(result["store"]) for result in results):
+        result = next(item for item in results if str(item["store"]) == store)
+        suffix = f" ({store})" if len({str(r["store"]) for r in results}) > 1 else ""
+        for name, leaf in (("outline alone", "outline"), ("chance", "chance")):
+            keys = [c.key.replace("accuracy", leaf) if c.key.endswith("/accuracy") else "" for c in SCENE_COLUMNS]
+            values = tuple(_value(result, replace(c, key=key)) for c, key in zip(SCENE_COLUMNS, keys, strict=True))
+            table.append(Row(name + suffix, values, none, baseline=True))
+    return table
+
+
+def _before(column: Column) -> Column:
+    """The same number of the encoder that training started from."""
+    key = (
+        column.key.replace("/trained", "/initial").replace("/accuracy", "/initial").replace("/cells", "/initial_cells")
+    )
+    return replace(column, key=key)
 
 
 def _value(result: Results, column: Column) -> float | None:
@@ -107,18 +174,20 @@ def cell(value: float | None, column: Column, error: float | None = None) -> str
 
 
 def format_table(results: Sequence[Results]) -> str:
-    """Plain-text table: one row per run, with the constant predictor and chance beneath.
+    """Plain-text table: one row per run, with what needs no learning beneath.
 
     ``inv`` and ``equi`` columns stay empty for methods that do not split their features; the constant predictor's top-1
     is that of always naming the most frequent training class. Rows of several seeds show mean ± standard deviation.
     """
-    lines = [["method", *(column.heading for column in COLUMNS)]]
-    table = rows(results)
+    if of_flows(results):
+        return format_flow_table(results)
+    table, shown = rows(results), columns(results)
+    lines = [["method", *(column.heading for column in shown)]]
     several = any("seeds" in result for result in results)
     lines += [
         [
             row.name,
-            *(cell(v, c, e if several else None) for v, c, e in zip(row.values, COLUMNS, row.errors, strict=True)),
+            *(cell(v, c, e if several else None) for v, c, e in zip(row.values, shown, row.errors, strict=True)),
         ]
         for row in table
     ]

@@ -27,6 +27,10 @@ EVALUATOR = "evaluator."
 Sizes = tuple[int, list[int]]  # of a projector: its input, its layers
 _SEQJEPA_HEADS = ("agg_token", "target_encoder.", "action_proj.", "predictor.", "transformer_encoder.")
 _SEQJEPA_PROBES = ("online_linprobe.", "online_equiprobe.")
+_SEQJEPA_VIEWS = 4
+_SEQJEPA_ACTIONS = {
+    4: "quaternion", 6: "quaternion+hue", 8: "quaternion+scene", 9: "crop+jitter+blur", 2: "position", 1: "blur"
+}  # fmt: skip
 _NT_XENT = {"name": "nt_xent", "options": {"temperature": 0.1}}
 _VICREG = {"name": "vicreg", "options": {"sim": 10.0, "std": 10.0, "cov": 1.0}}
 _PREDICTED_WEIGHTS: dict[str, Any] = {"sim": 10.0, "std": 10.0, "cov": 1.0}
@@ -251,11 +255,36 @@ def _seqjepa(tensors: Tensors, settings: Settings) -> Layout:
     if "transformer_encoder." not in held or not all(key.startswith(known) for key in tensors):
         odd = [key for key in tensors if not key.startswith(known)][:5] or "no transformer_encoder"
         raise WeightsError(f"expected the weights of a seq-JEPA model ({', '.join(known)}), found {odd}")
-    dropped = dict.fromkeys(held, "seq-JEPA's aggregator, predictor and teacher are not imported: the encoder alone is")
-    dropped |= dict.fromkeys(_SEQJEPA_PROBES, "online probes of the authors' training script")
-    names = (("encoder.model.", "encoder."), ("", ""))
-    note = "evaluated with 3DIEBench's pixel statistics, as seq-JEPA was trained on it"
-    return Layout(option, BACKBONE, {"encoder": encoder}, names, dropped, (note,))
+    dim, hidden = shape_of(tensors, "predictor.3.weight", 2, "how wide the predictor is")
+    layers = {key.split(".")[3] for key in tensors if key.startswith("transformer_encoder.transformer_encoder.layers.")}
+    args: dict[str, Any] = {"encoder": encoder, "views": _SEQJEPA_VIEWS, "layers": len(layers), "hidden": hidden}
+    args["target"] = "teacher" if "target_encoder." in held else "online"
+    args |= _seqjepa_actions(tensors, dim, settings)
+    names = (
+        ("encoder.model.", "encoder."),
+        ("teacher.networks.encoder.model.", "target_encoder."),
+        ("aggregator.token", "agg_token"),
+        ("aggregator.encoder.norm.", "transformer_encoder.norm."),
+        ("aggregator.encoder.", "transformer_encoder.transformer_encoder."),
+        ("action_projector.", "action_proj."),
+        ("", ""),
+    )
+    dropped = dict.fromkeys(_SEQJEPA_PROBES, "online probes of the authors' training script")
+    notes = (
+        "evaluated with 3DIEBench's pixel statistics, as seq-JEPA was trained on it",
+        f"taken for {_SEQJEPA_VIEWS - 1} observed views, which the file does not say and only training needs to know",
+    )
+    return Layout(option, "SeqJEPA", args, names, dropped, notes)
+
+
+def _seqjepa_actions(tensors: Tensors, dim: int, settings: Settings) -> dict[str, Any]:
+    """Arguments that say what the model is told."""
+    if shape_of(tensors, "agg_token", 3, "how wide the transformer is")[2] == dim:
+        return {"action": None}
+    size, inputs = shape_of(tensors, "action_proj.0.weight", 2, "what the model is told")
+    if inputs not in _SEQJEPA_ACTIONS:
+        raise WeightsError(f"expected actions of {', '.join(map(str, _SEQJEPA_ACTIONS))} numbers, found {inputs}")
+    return {"action": _SEQJEPA_ACTIONS[inputs], "action_dim": size, "sign": settings.sign}
 
 
 _FAMILIES: dict[str, Callable[[Tensors, Settings], Layout]] = {

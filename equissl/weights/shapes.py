@@ -49,12 +49,10 @@ def reference_encoder(tensors: Tensors, prefix: str) -> tuple[dict[str, Any], in
 def torchvision_encoder(tensors: Tensors, prefix: str) -> dict[str, Any]:
     """Config of the torchvision ResNet under ``prefix``."""
     kernel = shape_of(tensors, f"{prefix}conv1.weight", 4, "which stem the encoder has")[2]
-    if kernel != 7:
-        raise WeightsError(
-            f"{prefix}conv1.weight: expected a 7x7 kernel, found {kernel}x{kernel}: encoders with the stem for small "
-            "images (CIFAR, STL-10 patches) cannot be imported yet"
-        )
-    return {"name": f"torchvision/{_resnet_name(tensors, prefix)[0]}"}
+    if kernel not in (3, 7):
+        raise WeightsError(f"{prefix}conv1.weight: expected a 7x7 or 3x3 kernel, found {kernel}x{kernel}")
+    name = f"torchvision/{_resnet_name(tensors, prefix)[0]}"
+    return {"name": name} if kernel == 7 else {"name": name, "stem": "small"}
 
 
 def _resnet_name(tensors: Tensors, prefix: str) -> tuple[str, int]:

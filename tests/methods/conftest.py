@@ -50,15 +50,29 @@ _TINY: dict[str, dict[str, Any]] = {
         "irrep_projector": (12,),
         "equi_loss": "alignment",
     },
+    "ConvJEPA": {"views": 2, "action": "quaternion", "action_dim": 8, "projector": (12, 10), "hidden": 16},
+    "SeqJEPA": {"views": 2, "action_dim": 8, "layers": 2, "hidden": 16, "dropout": 0.0},
+    "SeqJEPA all": {
+        "views": 2,
+        "action": "quaternion+scene",
+        "condition": "predictor",
+        "action_dim": 8,
+        "layers": 1,
+        "hidden": 16,
+        "dropout": 0.0,
+    },
+    "SeqJEPA blind": {"views": 2, "action": None, "layers": 1, "hidden": 16, "dropout": 0.0},
     "Supervised": {"num_classes": NUM_CLASSES, "hidden": 16},
 }
 CASES = list(_TINY)
+# More than two views: not for the tests that every method runs.
+SEQUENCES = {"SeqJEPA four": {**_TINY["SeqJEPA"], "views": 4}}
 
 
 def tiny_method(name: str, seed: int = 0, **changes: Any) -> Method:
     """A small method with no parameter at a special starting value (zero branches, uniform routing)."""
     torch.manual_seed(seed)
-    method = METHODS[name.split()[0]](encoder=EncoderConfig(width=4), **{**_TINY[name], **changes})
+    method = METHODS[name.split()[0]](encoder=EncoderConfig(width=4), **{**(_TINY | SEQUENCES)[name], **changes})
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 
 import torch
 import torch.distributed as dist
-from conftest import CASES, make_batch, tiny_method
+from conftest import CASES, SEQUENCES, make_batch, tiny_method
 from torch import Tensor
 
 from equissl.datasets.batch import ViewBatch
@@ -27,7 +27,7 @@ def run(name: str, rank: int, world: int) -> dict[str, Tensor]:
     method = tiny_method(name).double().train()
     if world > 1:
         method = convert_sync_batchnorm(method)
-    out = method.step(share(make_batch(8), rank, world))
+    out = method.step(share(make_batch(8, views=method.views), rank, world))
     out.loss.backward()
     result = {"loss": out.loss.detach(), **{f"terms.{k}": v for k, v in out.terms.items()}}
     for key, parameter in method.named_parameters():
@@ -47,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{init_file}", rank=rank, world_size=world)
-    torch.save({name: run(name, rank, world) for name in CASES}, out)
+    torch.save({name: run(name, rank, world) for name in [*CASES, *SEQUENCES]}, out)
     if world > 1:
         dist.destroy_process_group()
     os._exit(0)  # the result is written; taking gloo's threads down can abort the interpreter, rarely

@@ -43,7 +43,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, list[dict]]:
 
 @pytest.mark.slow  # starts three processes
 def test_two_processes_equal_one_on_the_joined_batch(case: str, runs: tuple[dict, list[dict]]) -> None:
-    one, two = runs
+    compare(case, *runs)
+
+
+@pytest.mark.slow
+def test_so_they_do_on_sequences(runs: tuple[dict, list[dict]]) -> None:
+    compare("SeqJEPA four", *runs)
+
+
+def compare(case: str, one: dict, two: list[dict]) -> None:
     assert any(key.startswith("buffer.") and key.endswith("running_var") for key in one[case])
     gradients = [value for key, value in one[case].items() if key.startswith("gradient.")]
     assert sum(bool(g.abs().max() > 0) for g in gradients) > 0.9 * len(gradients)  # a test of zeros would prove nothing

@@ -48,7 +48,8 @@ def build(name: str, seed: int = 0) -> Objective:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_trains_saves_and_loads(name: str) -> None:
-    objective, batch = build(name), embedded()
+    objective = build(name)
+    batch = embedded(views=max(VIEWS, objective.fewest_views))
     for _ in range(3):  # fills queues
         loss, terms = objective(batch)
         objective.after_step()
@@ -68,7 +69,7 @@ def test_every_objective_trains_saves_and_loads(name: str) -> None:
 def test_evaluation_mode_moves_no_state(name: str) -> None:
     objective = build(name).eval()
     before = {k: v.clone() for k, v in objective.state_dict().items()}
-    objective(embedded())
+    objective(embedded(views=max(VIEWS, objective.fewest_views)))
     after = objective.state_dict()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
 

@@ -27,22 +27,22 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def draw(step: int) -> dict[str, Tensor]:
+def draw(step: int, views: int = VIEWS) -> dict[str, Tensor]:
     """A global batch: every field of `Embedded`, instances in a new order at each step."""
     generator = torch.Generator().manual_seed(step)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    rotations = torch.linalg.qr(normal(BATCH, VIEWS, 3, 3)).Q
+    rotations = torch.linalg.qr(normal(BATCH, views, 3, 3)).Q
     order = torch.randperm(24, generator=generator)[:BATCH] if step else torch.arange(BATCH)
     return {
-        "z": normal(BATCH, VIEWS, DIM),
-        "teacher": normal(BATCH, VIEWS, DIM),
+        "z": normal(BATCH, views, DIM),
+        "teacher": normal(BATCH, views, DIM),
         "labels": order % 3,
         "samples": order if step % 2 else (order + 12) % 24,
         "rotations": rotations * torch.linalg.det(rotations)[..., None, None],
-        "hues": normal(BATCH, VIEWS, 2),
+        "hues": normal(BATCH, views, 2),
         "source": normal(BATCH, DIM),
     }
 
@@ -53,7 +53,8 @@ def train(name: str, rank: int, world: int) -> dict[str, Tensor]:
     objective = create_objective(name, DIM, **OPTIONS.get(name, {})).double()
     result: dict[str, Tensor] = {}
     for step in range(STEPS):
-        local = {key: value.chunk(world)[rank].contiguous() for key, value in draw(step).items()}
+        drawn = draw(step, max(VIEWS, objective.fewest_views))
+        local = {key: value.chunk(world)[rank].contiguous() for key, value in drawn.items()}
         z = local["z"].requires_grad_()
         gathered = {key: gather(value) for key, value in local.items()}
         loss, _ = objective(Embedded(**{f.name: gathered[f.name] for f in fields(Embedded)}))

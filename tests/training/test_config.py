@@ -19,6 +19,14 @@ RECIPES = [
     "3diebench_group_equivariant",
     "demo_group_equivariant",
     *(f"demo_{name}" for name in ("vicreg", "sie", "equicaps", "supervised")),
+    "demo_seq_jepa",
+    "3diebench_seq_jepa",
+    "3diebench_seq_jepa_released",
+    "cifar100_seq_jepa",
+    "stl10_seq_jepa",
+    "demo_essl3d",
+    "demo_strl",
+    *(f"fernn_{name}" for name in ("translation", "rotation", "classification", "small")),
 ]
 
 

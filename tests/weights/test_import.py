@@ -37,7 +37,7 @@ PUBLISHED = [
     ("EquiCaps_3x3", "equicaps", "EquiCaps", 18_619_712),
     ("EquiCaps_4x4", "equicaps", "EquiCaps", 31_579_904),
     ("resnet18", "sie", "Backbone", 11_180_736),
-    ("seqjepa", "seqjepa", "Backbone", 11_176_512),
+    ("seqjepa", "seqjepa", "SeqJEPA", 38_439_296),
 ]
 
 
@@ -151,6 +151,42 @@ def check_equicaps(ours: Any, weights: dict[str, Tensor], r: Tensor, parts: dict
     assert_same(parts["equi"], expected)
 
 
+def check_seqjepa(ours: Any, weights: dict[str, Tensor], r: Tensor, parts: dict[str, Tensor]) -> None:
+    """Two views and one action, with torch's own transformer around the published weights."""
+    action = F.normalize(torch.randn(1, 4, generator=torch.Generator().manual_seed(1)), dim=1)
+    projector = under(weights, "action_proj.")
+    moved = F.linear(action, projector["0.weight"])
+    moved = F.batch_norm(moved, projector["1.running_mean"], projector["1.running_var"])
+    tokens = torch.cat([r, torch.cat([moved, torch.zeros(1, 128)])], dim=1)
+    layer = nn.TransformerEncoderLayer(640, 4, 2560, batch_first=True)
+    transformer = loaded(nn.TransformerEncoder(layer, 3, nn.LayerNorm(640)), {
+        key.replace("transformer_encoder.", ""): value for key, value in under(weights, "transformer_encoder.").items()
+    })  # fmt: skip
+    expected = transformer(torch.cat([weights["agg_token"][0], tokens])[None])[:, 0]
+    moves = ours.embed_actions(action[None])
+    torch.testing.assert_close(moves[0], moved)
+    torch.testing.assert_close(ours.aggregate(r[None], moves), expected, rtol=1e-4, atol=1e-4)
+    teacher = torchvision.models.resnet18()
+    teacher.fc = nn.Identity()  # type: ignore[assignment]
+    expected = loaded(teacher, under(weights, "target_encoder."))(images(64))
+    torch.testing.assert_close(ours.teacher["encoder"](images(64)), expected)
+
+
+def test_seqjepa_of_other_actions_and_stems(imitate: Any) -> None:
+    weights = imitate("seqjepa")
+    layout = find_layout("seqjepa", weights)
+    assert layout.init_args["action"] == "quaternion" and layout.init_args["sign"] == "legacy"
+    for size, kind in ((6, "quaternion+hue"), (8, "quaternion+scene"), (9, "crop+jitter+blur"), (2, "position")):
+        told = {**weights, "action_proj.0.weight": torch.zeros(128, size)}
+        assert find_layout("seqjepa", told).init_args["action"] == kind
+    small = {**weights, "encoder.conv1.weight": torch.zeros(64, 3, 3, 3)}
+    assert find_layout("seqjepa", small).init_args["encoder"] == {"name": "torchvision/resnet18", "stem": "small"}
+    blind = {**weights, "agg_token": torch.zeros(1, 1, 512)}
+    assert find_layout("seqjepa", blind).init_args["action"] is None
+    with pytest.raises(WeightsError, match="found 7"):
+        find_layout("seqjepa", {**weights, "action_proj.0.weight": torch.zeros(128, 7)})
+
+
 CHECKS: dict[str, Callable[[Any, dict[str, Tensor], Tensor, dict[str, Tensor]], None]] = {
     "SIE": check_sie,
     "VICReg": check_projector,
@@ -158,6 +194,7 @@ CHECKS: dict[str, Callable[[Any, dict[str, Tensor], Tensor, dict[str, Tensor]], 
     "SimCLRAugSelf": check_augself,
     "SimCLREquiMod": check_equimod,
     "EquiCaps_3x3": check_equicaps,
+    "seqjepa": check_seqjepa,
     "EquiCaps_4x4": check_equicaps,
 }
 

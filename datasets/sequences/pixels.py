@@ -1,0 +1,101 @@
+"""Augmentations of many images at once, each with parameters of its own. Images are float, (n, 3, H, W) in [0, 1].
+
+They compute what torchvision's transforms of single images do, which the tests hold them against.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+GRAY = (0.2989, 0.587, 0.114)
+
+
+def crop_resize(images: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Crops resized to ``size``, bicubic with antialiasing, clamped to [0, 1].
+
+    Two products with banded matrices, one for rows and one for columns: all boxes at once.
+
+    Args:
+        boxes: (n, 4) top, left, height, width in whole pixels, inside the image.
+    """
+    top, left, height, width = boxes.to(images.dtype).unbind(1)
+    rows = resampling(top, height, size, images.shape[2])
+    columns = resampling(left, width, size, images.shape[3])
+    resized = rows.unsqueeze(1) @ images @ columns.mT.unsqueeze(1)
+    return resized.clamp(0, 1)
+
+
+def resampling(start: Tensor, length: Tensor, out: int, size: int) -> Tensor:
+    """(n, out, size) weights of ``size`` pixels in each of ``out`` that share ``length`` pixels from ``start`` on."""
+    scale = (length / out).clamp_min(1)
+    places = torch.arange(out, dtype=start.dtype, device=start.device)
+    pixels = torch.arange(size, dtype=start.dtype, device=start.device)
+    centres = start[:, None] + (places + 0.5) * (length / out)[:, None]
+    weights = _cubic((pixels + 0.5 - centres[..., None]) / scale[:, None, None])
+    inside = (pixels >= start[:, None]) & (pixels < (start + length)[:, None])
+    weights = weights * inside[:, None]
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def _cubic(x: Tensor, a: float = -0.5) -> Tensor:
+    """Keys' kernel, with the value of a that Pillow takes."""
+    x = x.abs()
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = a * (((x - 5) * x + 8) * x - 4)
+    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+
+
+def gray(images: Tensor) -> Tensor:
+    """(n, 1, H, W)."""
+    weights = images.new_tensor(GRAY).view(1, 3, 1, 1)
+    return (images * weights).sum(1, keepdim=True)
+
+
+def brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Times a factor (n,) each."""
+    return (images * _each(factor)).clamp(0, 1)
+
+
+def contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Away from the mean of its gray values."""
+    mean = gray(images).mean((1, 2, 3), keepdim=True)
+    return (mean + _each(factor) * (images - mean)).clamp(0, 1)
+
+
+def saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Away from its gray image."""
+    plain = gray(images)
+    return (plain + _each(factor) * (images - plain)).clamp(0, 1)
+
+
+def hue(images: Tensor, turns: Tensor) -> Tensor:
+    """Turned on the colour circle by ``turns`` (n,)."""
+    value, low = images.amax(1), images.amin(1)
+    chroma = value - low
+    span = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
+    r, g, b = images.unbind(1)
+    sector = torch.where(value == r, (g - b) / span, torch.where(value == g, 2 + (b - r) / span, 4 + (r - g) / span))
+    turned = sector + 6 * turns.view(-1, 1, 1)
+    k = (images.new_tensor([5.0, 3.0, 1.0]).view(1, 3, 1, 1) + turned.unsqueeze(1)) % 6
+    return value.unsqueeze(1) - chroma.unsqueeze(1) * torch.minimum(k, 4 - k).clamp(0, 1)
+
+
+def blur(images: Tensor, sigma: Tensor, kernel: int) -> Tensor:
+    """Gaussian blur with deviations ``sigma`` (n,) in pixels, cut off after ``kernel`` pixels; borders reflected."""
+    half = kernel // 2
+    places = torch.arange(-half, half + 1, dtype=images.dtype, device=images.device)
+    weights = torch.exp(-0.5 * (places / sigma.unsqueeze(1)).square())
+    weights = (weights / weights.sum(1, keepdim=True)).view(-1, 1, 1, 1, kernel)
+    images = (F.pad(images, (half, half, 0, 0), mode="reflect").unfold(3, kernel, 1) * weights).sum(-1)
+    return (F.pad(images, (0, 0, half, half), mode="reflect").unfold(2, kernel, 1) * weights).sum(-1)
+
+
+def solarize(images: Tensor, threshold: float = 128 / 255) -> Tensor:
+    """Values from the threshold on inverted."""
+    return torch.where(images >= threshold, 1 - images, images)
+
+
+def _each(factor: Tensor) -> Tensor:
+    return factor.view(-1, 1, 1, 1)

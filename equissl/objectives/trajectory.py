@@ -1,0 +1,52 @@
+"""VICReg with views on a straight trajectory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from equissl.losses.precision import full_precision, unit_norm
+from equissl.losses.vicreg_objective import vicreg
+from equissl.objectives.base import Embedded, Objective
+
+
+class TrajectoryVICReg(Objective):
+    """VICReg of the first two of three views; and the way goes straight on from view to view.
+
+    VICRegTraj in the tables of seq-JEPA (Ghaemi et al. 2025, arXiv 2505.03176), whose loss weights these are.
+
+    Args:
+        dim: width of the embeddings.
+        sim, std, cov: weights of VICReg's terms.
+        straight: weight of the trajectory term.
+    """
+
+    fewest_views = most_views = 3
+
+    def __init__(
+        self, dim: int, sim: float = 10.0, std: float = 10.0, cov: float = 1.0, straight: float = 0.01
+    ) -> None:
+        super().__init__()
+        self.sim, self.std, self.cov, self.straight = sim, std, cov, straight
+
+    def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
+        pair = vicreg(batch.z[:, :2], self.sim, self.std, self.cov)
+        bend = 1 - straightness(batch.z)
+        return pair + self.straight * (bend - 1), {"vicreg": pair.detach(), "bend": bend.detach()}
+
+
+@full_precision
+def straightness(embeddings: Tensor) -> Tensor:
+    """Mean cosine between the steps to and from the middle one of three views, along the sphere it lies on.
+
+    Args:
+        embeddings: (B, 3, D). Steps are projected to the tangent space at the middle view's direction.
+
+    Returns:
+        Scalar in [-1, 1].
+    """
+    before, centre, after = embeddings.unbind(1)
+    radial = unit_norm(centre)
+    steps = torch.stack([centre - before, after - centre])
+    tangent = unit_norm(steps - (steps * radial).sum(-1, keepdim=True) * radial)
+    return (tangent[0] * tangent[1]).sum(-1).mean()
