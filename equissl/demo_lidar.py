@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,7 +38,7 @@ class LidarTask:
     max_range: float = 40.0
     rate: float = 5.0
     flow: Literal["icp_cluster", "simulated"] = "icp_cluster"
-    steps: int = 140
+    steps: int = 60
     batch_size: int = 6
     pairs: int = 24
     probe_sweeps: int = 40
@@ -100,30 +99,16 @@ READING = """Errors: 0 is exact, 1 is as far as unrelated cells of the same scen
 def simulate(store: Path, task: LidarTask, seed: int, say: Callable[[str], None] = print) -> None:
     """The drives as a scene store; one that is there is kept."""
     from equissl.datasets.lidar.scene_store import SceneStore
-    from equissl.datasets.lidar.scene_writer import write_scenes
+    from equissl.datasets.lidar.simulated import DriveOptions
+    from equissl.datasets.lidar.simulated.store import simulate_drives
 
     if store.is_file():
         say(f"{SceneStore(store).num_sweeps} sweeps were there already.")
         return
     started = time.perf_counter()
-    jobs = [(task, seed, number) for number in range(task.drives)]
-    if (workers := min(cpu_count(), task.drives)) > 1:
-        with ProcessPoolExecutor(workers) as pool:
-            write_scenes(store, pool.map(_drive, jobs), {"simulated": {"seed": seed}})
-    else:
-        write_scenes(store, map(_drive, jobs), {"simulated": {"seed": seed}})
-    say(f"{task.drives} drives of {task.sweeps} sweeps simulated in {time.perf_counter() - started:.0f} s.")
-
-
-def _drive(job: tuple[LidarTask, int, int]) -> Any:
-    """One drive, its sweeps made here: a worker's time, not the writer's."""
-    from equissl.datasets.lidar.simulated import DriveOptions, simulated_sequence
-    from equissl.datasets.lidar.sweep import Sequence
-
-    task, seed, number = job
     options = DriveOptions(beams=task.beams, columns=task.columns, max_range=task.max_range, rate=task.rate)
-    drive = simulated_sequence(task.sweeps, seed, number, options)
-    return Sequence.of(drive.name, list(drive), drive.rate, drive.dataset, **drive.attributes)
+    simulate_drives(store, task.drives, task.sweeps, seed, options, workers=cpu_count())
+    say(f"{task.drives} drives of {task.sweeps} sweeps simulated in {time.perf_counter() - started:.0f} s.")
 
 
 def estimate_flow(store: Path, out: Path, say: Callable[[str], None] = print) -> None:

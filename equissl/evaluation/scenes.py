@@ -55,6 +55,7 @@ def evaluate_scenes(
         features that are all equal.
 
     Raises:
+        ValueError: fewer than two pairs to learn from, or to score on.
         ScenePairError: a store without pairs of sweeps, or none of unseen drives.
         FlowError: an unknown flow provider, or one that the store has no poses or boxes for.
     """
@@ -66,6 +67,8 @@ def evaluate_scenes(
     flow = choose_flow(path) if config.flow == "auto" else config.flow
     train, val = (_open(path, split, flow, training, config) for split in ("train", "val"))
     log(f"{len(train)} pairs of training drives, {len(val)} of unseen ones, flow: {flow}")
+    if len(val) < 2 or len(train) < 2:
+        raise ValueError(f"expected at least two pairs of each split of {path}, got {len(train)} and {len(val)}")
     seen, unseen = (_sweeps(dataset, config.sweeps) for dataset in (train, val))
     calibration = [cloud for cloud, _ in _sweeps(train, config.calibrate)] if config.calibrate else []
     encoders = {
@@ -182,5 +185,6 @@ def _meta(
         "train_pairs": len(train),
         "val_pairs": len(val),
         "flow": flow,
+        "flow_provider": val[0, 0].flow_provider,
         **settings,
     }

@@ -21,6 +21,7 @@ MOVING: Colour = (255, 96, 144)
 # dark to bright with height: the road stays in the background, roofs and crowns stand out
 HEIGHTS = np.array([[52, 61, 88], [52, 90, 130], [38, 130, 142], [67, 176, 122], [159, 212, 84], [250, 231, 90]])
 ROAD = -1.4  # metres from the sensor; what is higher is drawn a little larger
+THIN = 20_000  # points; the dots of a thinner cloud are all drawn larger
 SAMPLING = 2  # pixels drawn for one of the picture, along each side
 CUT = 0.02  # share of component values that saturate at either end
 
@@ -158,10 +159,10 @@ def _canvas(window: Window) -> np.ndarray:
 
 
 def _draw_points(canvas: np.ndarray, points: np.ndarray, colours: np.ndarray, window: Window) -> np.ndarray:
-    """Dots of one pixel of the picture, and of one and a half above the road; higher points cover lower ones."""
+    """Dots of one pixel of the picture, one and a half above the road or in a thin cloud; higher cover lower ones."""
     order = np.argsort(points[:, 2], kind="stable")
     place = np.floor(window.place(points[order, :2])).astype(np.int64)
-    raised = points[order, 2] > ROAD
+    raised = (points[order, 2] > ROAD) | (len(points) < THIN)
     for across in range(SAMPLING + 1):
         for down in range(SAMPLING + 1):
             column, row = place[:, 0] + across, place[:, 1] + down

@@ -13,6 +13,7 @@ from equissl.reporting.figures import card, training_curves
 from equissl.reporting.report import configs, legend, results_table, table_card, tile_row
 from equissl.reporting.runs import Run
 from equissl.reporting.scene_pictures import map_figures, scene_figures
+from equissl.reporting.seeds import Results
 from equissl.reporting.style import STYLE
 
 CURVES = (
@@ -106,11 +107,16 @@ def _setup(runs: list[Run], scenes: SceneStore) -> str:
         f"{len(runs)} run{'s' * (len(runs) > 1)} ({', '.join(run.name for run in runs)}), pretrained on "
         f"{first['train_pairs']:,} pairs of consecutive LiDAR sweeps ({kinds}){budget}. Then the encoders were "
         f"frozen and compared with themselves before training, on {first['val_pairs']:,} pairs that neither encoder "
-        f"nor probe has seen. Flow that features are carried along: {FLOWS.get(first['flow'], first['flow'])}."
+        f"nor probe has seen. Flow that features are carried along: {_flow(first)}."
     )
 
 
-FLOWS = {"stored": "that of the store", "boxes": "of labelled boxes", "ego": "of a static world, from poses alone"}
+FLOWS = {"boxes": "that of labelled boxes", "ego": "that of a static world, from poses alone"}
+
+
+def _flow(results: Results) -> str:
+    provider = str(results.get("flow_provider") or results["flow"])
+    return "exact, from the simulator" if provider == "simulated" else FLOWS.get(provider, provider)
 
 
 def _tiles(runs: list[Run]) -> list[tuple[str, str, str]]:
