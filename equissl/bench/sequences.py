@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from equissl.datasets.batch import ViewBatch
 from equissl.datasets.schema import threediebench_schema
+from equissl.encoders.aggregator import Aggregator
 from equissl.geometry import euler_to_rotmat
 from equissl.methods import EncoderConfig, SeqJEPA
 from equissl.methods.base import normalize_images
@@ -29,7 +30,7 @@ class PlainSeqJEPA(nn.Module):
 
     def __init__(self, method: SeqJEPA) -> None:
         super().__init__()
-        assert method.teacher is not None
+        assert method.teacher is not None and isinstance(method.aggregator, Aggregator)
         self.encoder, self.target = copy.deepcopy(method.encoder), copy.deepcopy(method.teacher["encoder"])
         self.project, self.predictor = copy.deepcopy(method.action_projector), copy.deepcopy(method.predictor)
         self.transformer, self.token = copy.deepcopy(method.aggregator.encoder), copy.deepcopy(method.aggregator.token)

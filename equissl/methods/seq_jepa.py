@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from equissl.datasets.batch import ViewBatch
 from equissl.encoders.aggregator import Aggregator
+from equissl.encoders.flow import FlowTokenAggregator
 from equissl.geometry import QuaternionSign
 from equissl.losses.precision import full_precision, unit_norm
 from equissl.methods.actions import Action
@@ -25,9 +26,9 @@ class SeqJEPA(Method):
     """M observed views and the actions between them predict view M + 1, as a slow copy of the encoder sees it.
 
     A view's token is its representation beside the embedded action to the next view; the last observed view has zeros
-    there. A transformer turns the tokens into the aggregate. The predictor takes the aggregate and the embedded action
-    from the last observed view to the wanted one. The representation of single views becomes equivariant, the aggregate
-    invariant, without a loss for either.
+    there. A transformer (or a flow equivariant cell) turns the tokens into the aggregate. The predictor takes the
+    aggregate and the embedded action from the last observed view to the wanted one. The representation of single views
+    becomes equivariant, the aggregate invariant, without a loss for either.
 
     Args:
         encoder: image encoder.
@@ -37,6 +38,8 @@ class SeqJEPA(Method):
         sign: which of the two quaternions of a rotation. The published models took ``legacy``.
         condition: who is told: ``both``, or only the ``aggregator`` or the ``predictor`` (the paper's ablations).
         action_dim: size of embedded actions.
+        aggregator: ``transformer``, or ``flow``: a flow equivariant recurrent cell that follows yaw velocities and
+            minds the order of the views (Keller 2025, arXiv 2507.14793).
         layers, heads, dropout: of the transformer.
         hidden: width of the predictor.
         target: whether the last view is encoded by a momentum ``teacher`` or, without gradient, by the encoder itself
@@ -55,6 +58,7 @@ class SeqJEPA(Method):
         sign: QuaternionSign = "canonical",
         condition: Literal["both", "aggregator", "predictor"] = "both",
         action_dim: int = 128,
+        aggregator: Literal["transformer", "flow"] = "transformer",
         layers: int = 3,
         heads: int = 4,
         dropout: float = 0.1,
@@ -67,6 +71,8 @@ class SeqJEPA(Method):
             raise ValueError(f"expected at least 2 views, one to observe and one to predict, got {views}")
         if condition not in ("both", "aggregator", "predictor"):
             raise ValueError(f"expected condition to be 'both', 'aggregator' or 'predictor', got {condition!r}")
+        if aggregator not in ("transformer", "flow"):
+            raise ValueError(f"expected aggregator to be 'transformer' or 'flow', got {aggregator!r}")
         if target not in ("teacher", "online"):
             raise ValueError(f"expected target to be 'teacher' or 'online', got {target!r}")
         if action is not None and condition == "aggregator" and views == 2:
@@ -80,7 +86,10 @@ class SeqJEPA(Method):
             self.action_projector = nn.Sequential(
                 nn.Linear(self.action.dim, size, bias=False), nn.BatchNorm1d(size, affine=False)
             )
-        self.aggregator = Aggregator(self.feature_dim + self.token_size, layers, heads, dropout=dropout)
+        token = self.feature_dim + self.token_size
+        self.aggregator: Aggregator | FlowTokenAggregator = (
+            FlowTokenAggregator(token) if aggregator == "flow" else Aggregator(token, layers, heads, dropout=dropout)
+        )
         self.aggregate_dim = self.aggregator.dim
         self.predictor = nn.Sequential(
             nn.Linear(self.aggregate_dim + self.told_size, hidden, bias=False),

@@ -147,6 +147,22 @@ def test_conditioning(condition: str, sequence: ViewBatch) -> None:
     assert told == (condition != "predictor")
 
 
+@pytest.mark.parametrize("action", ["quaternion", None])
+def test_a_flow_equivariant_cell_aggregates(action: str | None, sequence: ViewBatch) -> None:
+    method = tiny(aggregator="flow", action=action).double()
+    out = method.step(sequence)
+    out.loss.backward()
+    for name, parameter in method.named_parameters():
+        assert not parameter.requires_grad or parameter.grad.abs().max() > 0, name
+    z, moves = torch.randn(6, 3, 32, dtype=torch.float64), method.embed_actions(method.actions(sequence))
+    aggregate = method.aggregate(z, moves)
+    assert aggregate.shape == (6, method.aggregator.dim)
+    assert not torch.allclose(method.aggregate(z.flip(1), moves), aggregate)  # it minds the order
+    for views in (1, 8):  # of any length
+        moves = None if action is None else torch.zeros(6, views, 8, dtype=torch.float64)
+        assert method.aggregate(torch.randn(6, views, 32, dtype=torch.float64), moves).isfinite().all()
+
+
 def test_no_action_at_all(sequence: ViewBatch) -> None:
     method = tiny(action=None).double()
     out = method.step(sequence)
@@ -186,6 +202,8 @@ def test_wrong_choices_are_named() -> None:
         ({"target": "ema"}, "got 'ema'"),
         ({"condition": "aggregator", "views": 2}, "with views=2 there is none"),
         ({"action_dim": 7}, "heads that divide 39"),
+        ({"aggregator": "lstm"}, "got 'lstm'"),
+        ({"aggregator": "flow", "action_dim": 7}, "multiple of the 8 orientations, got 39"),
     ):
         with pytest.raises(ValueError, match=message):
             tiny(**changes)

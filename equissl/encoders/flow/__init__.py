@@ -1,6 +1,6 @@
 """Flow equivariant recurrent networks: velocity sets, cell, predictor, classifier, and checks of their equivariance."""
 
-from equissl.encoders.flow.aggregator import FlowAggregator
+from equissl.encoders.flow.aggregator import FlowAggregator, FlowTokenAggregator
 from equissl.encoders.flow.cell import FlowCell, FlowState, LearnedTransport, flow_cell, pool_velocities
 from equissl.encoders.flow.checks import assert_flow_equivariant, equivariance_error
 from equissl.encoders.flow.classifier import FlowClassifier, VideoCNN
@@ -17,6 +17,7 @@ __all__ = [
     "FlowClassifier",
     "FlowPredictor",
     "FlowState",
+    "FlowTokenAggregator",
     "LearnedTransport",
     "LiftConv",
     "ProjectConv",

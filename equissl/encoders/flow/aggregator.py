@@ -1,4 +1,4 @@
-"""A flow equivariant cell as the aggregator of a sequence of feature maps."""
+"""A flow equivariant cell as the aggregator of a sequence: of feature maps, or of tokens."""
 
 from __future__ import annotations
 
@@ -59,3 +59,32 @@ class FlowAggregator(nn.Module):
         state = self.cell.encode(embedded)
         pooled = pool_velocities(self.cell.look(state), self.pool).mean(dim=(-2, -1))
         return pooled.unflatten(-1, (-1, self.orientations)).amax(dim=-1) if self.invariant else pooled
+
+
+class FlowTokenAggregator(nn.Module):
+    """Takes the place of seq-JEPA's transformer: tokens (B, M, dim) to aggregates (B, dim), in the order they came.
+
+    A token is a feature map of one pixel. All yaw velocities of the group are followed; what is pooled over them is
+    normalised, as the transformer's output is.
+
+    Args:
+        dim: size of a token and of the aggregate, a multiple of ``orientations``.
+        orientations: order of the yaw group.
+
+    Raises:
+        ValueError: ``dim`` not a multiple of ``orientations``.
+    """
+
+    def __init__(self, dim: int, orientations: int = 8) -> None:
+        super().__init__()
+        if dim % orientations:
+            raise ValueError(f"expected tokens of a multiple of the {orientations} orientations, got {dim}")
+        self.dim = dim
+        self.maps = FlowAggregator(dim, dim // orientations, orientations, radius=orientations // 2)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, M, dim), at least one each, to aggregates (B, dim)."""
+        if tokens.ndim != 3 or tokens.shape[1] < 1 or tokens.shape[2] != self.dim:
+            raise ValueError(f"expected tokens (B, M, {self.dim}) with M of at least 1, got {tuple(tokens.shape)}")
+        return self.norm(self.maps(tokens[..., None, None]))

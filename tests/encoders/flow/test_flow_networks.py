@@ -10,6 +10,7 @@ from equissl.encoders.flow import (
     FlowAggregator,
     FlowCell,
     FlowClassifier,
+    FlowTokenAggregator,
     LiftConv,
     ProjectConv,
     RegularConv,
@@ -248,6 +249,17 @@ def test_yaw_flows_move_the_aggregators_orientations() -> None:
     aggregator = FlowAggregator(6, 3, 5, radius=2)
     x = torch.rand(2, 4, 15, 2, 2)  # maps that carry the group, as `embed` is to make them
     assert equivariance_error(aggregator.cell, x, (1,)) < 1e-6
+
+
+def test_tokens_in_a_flow_equivariant_cell() -> None:
+    aggregator = FlowTokenAggregator(24, orientations=8)
+    tokens = torch.rand(2, 5, 24)
+    expected = aggregator.norm(aggregator.maps(tokens.view(2, 5, 24, 1, 1)))
+    assert torch.equal(aggregator(tokens), expected) and expected.shape == (2, 24)
+    with pytest.raises(ValueError, match="multiple of the 8 orientations, got 20"):
+        FlowTokenAggregator(20)
+    with pytest.raises(ValueError, match=r"expected tokens \(B, M, 24\)"):
+        aggregator(tokens[..., :23])
 
 
 def test_refusals() -> None:
