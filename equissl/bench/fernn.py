@@ -75,9 +75,12 @@ def _summary(
     results: dict[tuple[int, int], dict[str, Any]], radii: Sequence[int], seeds: int
 ) -> dict[str, float | str]:
     keys = {
-        "next MSE": "prediction/next_mse", "roll-out MSE": "rollout/mse", "roll-out MSE beyond": "rollout/mse_beyond",
+        "next MSE": "prediction/next_mse",
+        "next MSE beyond": "prediction/next_mse_beyond",
+        "roll-out MSE": "rollout/mse",
+        "roll-out MSE beyond": "rollout/mse_beyond",
         "unseen velocities MSE": "velocity/mse_unseen",
-    }  # fmt: skip
+    }
     mean = {
         (r, n): statistics.fmean(results[r, s].get(k, float("nan")) for s in range(seeds))
         for r in radii

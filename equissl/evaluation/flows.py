@@ -119,7 +119,8 @@ def rollout_scores(method: FERNN, batches: Iterator[FlowBatch]) -> dict[str, flo
     """Errors of predictions, of the frames' mean and of a copy of the last frame, in float64.
 
     Returns:
-        ``prediction/next_mse``, of each frame of training's second part from the true frames before it;
+        ``prediction/next_mse``, of each frame of training's second part from the true frames before it, and
+        ``prediction/next_mse_beyond``, of the frames after those of training, with ``prediction/step_mse/K`` of each;
         ``prediction/copy_mse``, ``prediction/mean_mse``: of trivial predictors of those; ``rollout/mse``: roll-outs as
         long as in training; ``rollout/mse_beyond``: the steps after that; ``rollout/last_over_trained``: error of the
         last step by that of the last trained one; ``rollout/step_mse/K`` and ``rollout/step_sd/K`` (over sequences).
@@ -129,20 +130,22 @@ def rollout_scores(method: FERNN, batches: Iterator[FlowBatch]) -> dict[str, flo
     for batch in batches:
         frames = batch.frames
         truth = frames[:, seen:end]
-        following.append(_squared(method.encoder.next_frames(frames[:, : end - 1])[:, seen - 1 :], truth))
+        following.append(_squared(method.encoder.next_frames(frames[:, :-1])[:, seen - 1 :], frames[:, seen:]))
         copied.append(_squared(frames[:, seen - 1 : end - 1], truth))
         rolled.append(_squared(method.rollout(frames[:, :seen], frames.shape[1] - seen), frames[:, seen:]))
         pixels.append(truth.double().flatten())
-    steps, trained = torch.cat(rolled), end - seen
+    steps, next_steps, trained = torch.cat(rolled), torch.cat(following), end - seen
     scores = {
-        "prediction/next_mse": float(torch.cat(following).mean()),
+        "prediction/next_mse": float(next_steps[:, :trained].mean()),
+        "prediction/next_mse_beyond": _mean(next_steps[:, trained:]),
         "prediction/copy_mse": float(torch.cat(copied).mean()),
         "prediction/mean_mse": float(torch.cat(pixels).var(correction=0)),
         "rollout/mse": float(steps[:, :trained].mean()),
-        "rollout/mse_beyond": float(steps[:, trained:].mean()) if steps.shape[1] > trained else float("nan"),
+        "rollout/mse_beyond": _mean(steps[:, trained:]),
         "rollout/last_over_trained": float(steps[:, -1].mean() / steps[:, trained - 1].mean()),
     }
     for k in range(steps.shape[1]):
+        scores[f"prediction/step_mse/{k + 1:03d}"] = float(next_steps[:, k].mean())
         scores[f"rollout/step_mse/{k + 1:03d}"] = float(steps[:, k].mean())
         scores[f"rollout/step_sd/{k + 1:03d}"] = float(steps[:, k].std())
     return scores
@@ -236,6 +239,10 @@ def _batches(
 def _squared(predictions: Tensor, truth: Tensor) -> Tensor:
     """(B, K) mean squared error of each frame."""
     return (predictions.double() - truth.double()).square().mean(dim=(2, 3, 4)).cpu()
+
+
+def _mean(errors: Tensor) -> float:
+    return float(errors.mean()) if errors.numel() else float("nan")
 
 
 def _bytes(frames: Tensor) -> np.ndarray:

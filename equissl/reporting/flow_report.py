@@ -45,8 +45,13 @@ def write_flow_report(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
         picture.save(out.with_suffix(".png"))
         source = f'alt="predicted frames beside the truth" style="width:100%" src="{data_uri(picture)}"'
         image = f"<h2>Roll-outs</h2><img {source}>"
-    steps = [Series(name, colours[name], _steps(g, "rollout/step_mse/")) for name, g in groups.items()]
-    charts = _card("Error along the roll-out", line_chart(steps, "frames predicted", "MSE", y_zero=True))
+    charts = "".join(
+        _card(title, line_chart(_curves(groups, colours, prefix), "frames after those observed", "MSE", y_zero=True))
+        for title, prefix in (
+            ("Error of the next frame, true frames fed", "prediction/step_mse/"),
+            ("Error along the roll-out, predictions fed", "rollout/step_mse/"),
+        )
+    )
     legend = "".join(
         f'<span><span class="dot" style="background:{colours[name]}"></span>{escape(name)}</span>' for name in groups
     )
@@ -65,6 +70,12 @@ def _table(groups: Mapping[str, Sequence[tuple[Path, Results]]]) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _curves(
+    groups: Mapping[str, Sequence[tuple[Path, Results]]], colours: Mapping[str, str], prefix: str
+) -> list[Series]:
+    return [Series(name, colours[name], _steps(group, prefix)) for name, group in groups.items()]
 
 
 def _steps(group: Sequence[tuple[Path, Results]], prefix: str) -> list[tuple[float, float]]:

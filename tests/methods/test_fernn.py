@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,17 @@ def test_scores_of_a_perfect_and_of_a_blank_model() -> None:
     method.encoder = Oracle()  # type: ignore[assignment]
     scores = rollout_scores(method, iter([batch_of((1, 0))]))
     assert scores["prediction/next_mse"] == scores["rollout/mse"] == 0
+    assert np.isnan(scores["prediction/next_mse_beyond"])  # these sequences are no longer than training's
     assert scores["prediction/copy_mse"] == pytest.approx(2 / 25)
     assert scores["prediction/mean_mse"] == pytest.approx(1 / 25 * 24 / 25)
     wrong = rollout_scores(method, iter([batch_of((0, 0))]))
     assert wrong["prediction/next_mse"] == pytest.approx(2 / 25)
     # a still pixel against one that goes round the torus of 5: right again after five steps
     assert [wrong[f"rollout/step_mse/{k:03d}"] for k in (1, 2, 3)] == pytest.approx([2 / 25] * 3)
+    method.sequences = replace(method.sequences, frames=4)  # the last two of these six frames are beyond training's
+    longer = rollout_scores(method, iter([batch_of((0, 0))]))
+    assert [longer[f"prediction/step_mse/{k:03d}"] for k in (1, 2, 3)] == pytest.approx([2 / 25] * 3)
+    assert longer["prediction/next_mse_beyond"] == pytest.approx(2 / 25)
 
 
 @pytest.mark.parametrize(
