@@ -29,12 +29,22 @@ class EncoderConfig:
         width: channels of the first stage (reference ResNets).
         stem: ``reference``, ``nopool`` or ``small`` (reference ResNets).
         options: further constructor arguments of a torchvision or timm model.
+        pixel_mean, pixel_std: of the training images' channels, in [0, 1]: what uint8 images are normalised by.
     """
 
     name: str = "resnet18"
     width: int = 64
     stem: Stem = "reference"
     options: dict[str, Any] = field(default_factory=dict)
+    pixel_mean: tuple[float, float, float] = PIXEL_MEAN
+    pixel_std: tuple[float, float, float] = PIXEL_STD
+
+    def __post_init__(self) -> None:
+        if len(self.pixel_mean) != 3 or len(self.pixel_std) != 3 or min(self.pixel_std) <= 0:
+            raise ValueError(
+                "expected three values each of pixel_mean and pixel_std, the latter above 0, got "
+                f"{self.pixel_mean} and {self.pixel_std}"
+            )
 
     def build(self) -> Encoder:
         return create_encoder(self.name, self.width, self.stem, **self.options)
@@ -74,6 +84,7 @@ class Method(nn.Module, ABC):
     Attributes:
         data: what it learns from: ``views`` of objects (`ViewBatch`), or pairs of LiDAR ``scenes`` (`ScenePair`).
         feature_dim: size D of the representation.
+        pixel_mean, pixel_std: what images are normalised by, see :class:`EncoderConfig`.
         views: number of views V that a batch must hold.
         objective: invariant objective, for methods that take one by name.
         track_action_gap: whether ``step`` also returns the action gap, which costs one more pass of the predictor.
@@ -82,12 +93,16 @@ class Method(nn.Module, ABC):
     data: ClassVar[str] = "views"
     encoder: Encoder
     feature_dim: int
+    pixel_mean: tuple[float, ...] = PIXEL_MEAN
+    pixel_std: tuple[float, ...] = PIXEL_STD
     views: int = 2
     track_action_gap: bool = True
 
     def __init__(self, encoder: BuildsEncoder) -> None:
         super().__init__()
         self.encoder = encoder.build()
+        if isinstance(encoder, EncoderConfig):
+            self.pixel_mean, self.pixel_std = tuple(encoder.pixel_mean), tuple(encoder.pixel_std)
         self.feature_dim = self.encoder.feature_dim
         self.objective: Objective | None = None
 
@@ -150,7 +165,7 @@ class Method(nn.Module, ABC):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images ready for the encoder, in its floating-point type."""
-        return normalize_images(images, next(self.parameters()).dtype)
+        return normalize_images(images, next(self.parameters()).dtype, self.pixel_mean, self.pixel_std)
 
     def view_features(self, batch: ViewBatch) -> list[Tensor]:
         """One representation (B, D) for each view.
@@ -166,25 +181,34 @@ class Method(nn.Module, ABC):
             raise ValueError(f"{type(self).__name__} takes {self.views} views per object, got {batch.num_views}")
 
 
-def normalize_images(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Pixels with 3DIEBench's mean and standard deviation removed.
+def normalize_images(
+    images: Tensor,
+    dtype: torch.dtype = torch.float32,
+    mean: tuple[float, ...] = PIXEL_MEAN,
+    std: tuple[float, ...] = PIXEL_STD,
+) -> Tensor:
+    """Pixels with the data set's mean and standard deviation removed; 3DIEBench's by default.
 
     Args:
         images: (..., 3, H, W), uint8 in 0..255; floating-point images count as normalised already.
         dtype: floating-point type to return.
+        mean, std: of the channels, in [0, 1].
     """
     if images.is_floating_point():
         return images.to(dtype)
-    mean, std = _pixel_statistics(dtype, images.device)
-    return (images.to(dtype) - mean) / std
+    shift, scale = _pixel_statistics(mean, std, dtype, images.device)
+    return (images.to(dtype) - shift) / scale
 
 
 @functools.cache
 @torch.inference_mode(False)
-def _pixel_statistics(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def _pixel_statistics(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """On the scale 0..255. Made once for each device, since making them makes a GPU wait."""
-    mean, std = (255 * torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
-    return mean.to(device, dtype), std.to(device, dtype)
+    found = (255 * torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (mean, std))
+    shift, scale = (v.to(device, dtype) for v in found)
+    return shift, scale
 
 
 def widen(x: Tensor) -> Tensor:

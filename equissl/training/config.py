@@ -51,6 +51,43 @@ class SceneConfig:
 
 
 @dataclass
+class FrameConfig:
+    """Which labelled sweeps a scene store gives, see :class:`equissl.datasets.lidar.labelled_frames.LabelledFrames`.
+
+    Attributes:
+        labels: share of the training frames whose labels are used, or a file of their ids, one a line.
+        label_seed: of the share.
+        max_points: of a cloud, a random choice of a larger one; None takes all.
+        crop: only points within this many degrees in front of the sensor, for labels that end where the camera's view
+            does; None takes the whole turn.
+        min_points: boxes with fewer points inside are left aside.
+        sweeps: join so many sweeps by their poses; the encoder's fifth column is then the points' age.
+        rotation, scale, flip, flip_x: augmentation, see :class:`equissl.geometry.scene_transforms.TransformRanges`.
+        paste: ground-truth sampling, from the labelled frames alone; how many objects is said by each class.
+        augment: False leaves out all of it.
+        sequences: only these drives; None takes all.
+        val_fraction: share of the drives, or of the only drive, that is held out, where the data set has no lists.
+        val_sequences: hold out these drives instead.
+    """
+
+    labels: float | str = 1.0
+    label_seed: int = 0
+    max_points: int | None = None
+    crop: float | None = None
+    min_points: int = 1
+    sweeps: int = 1
+    rotation: tuple[float, float] = (-0.7853981633974483, 0.7853981633974483)
+    scale: tuple[float, float] = (0.95, 1.05)
+    flip: float = 0.5
+    flip_x: float = 0.0
+    paste: bool = True
+    augment: bool = True
+    sequences: list[str] | None = None
+    val_fraction: float = 0.2
+    val_sequences: list[str] | None = None
+
+
+@dataclass
 class DataConfig:
     """Where the views come from, or the pairs of sweeps.
 
@@ -59,7 +96,8 @@ class DataConfig:
         batch_size: objects (of scenes: pairs of sweeps) in one batch, over all processes together.
         workers: loader processes of each training process; 0 loads in the training process.
         seed: seed of the order and of the choice of views; None takes the seed of the run.
-        scenes: which pairs of a scene store; not for view stores.
+        scenes: which pairs of a scene store, for methods on scenes.
+        frames: which labelled sweeps of a scene store, for detectors.
         sequences: make the views from images as they are asked for: ``augmentations`` or ``saccades``, see
             :func:`equissl.datasets.sequences.open_sequences`.
         sequence_options: its further arguments; ``split`` among them takes other images than the training ones.
@@ -70,6 +108,7 @@ class DataConfig:
     workers: int = 0
     seed: int | None = None
     scenes: SceneConfig = field(default_factory=SceneConfig)
+    frames: FrameConfig = field(default_factory=FrameConfig)
     sequences: Literal["augmentations", "saccades"] | None = None
     sequence_options: dict[str, Any] | None = None
 
@@ -82,6 +121,7 @@ class OptimConfig:
         lr: learning rate, the highest one of the schedule.
         weight_decay: of all parameters of the method: an L2 penalty for ``adam``, decoupled from the gradient for
             ``adamw``.
+        decay_vectors: also of parameters with one dimension: biases, and what normalisation layers learn.
         optimizer: ``adam`` or ``adamw``.
         schedule: ``constant``, ``cosine`` or ``one_cycle``, over the steps of the whole run; see
             :func:`equissl.training.schedule.learning_rate`.
@@ -93,6 +133,7 @@ class OptimConfig:
 
     lr: float = 1e-3
     weight_decay: float = 1e-6
+    decay_vectors: bool = True
     optimizer: Literal["adam", "adamw"] = "adam"
     schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
     warmup: int = 0
@@ -187,6 +228,8 @@ class PretrainConfig:
         probes: online probes.
         collapse: collapse diagnostics.
         seed: of the initial weights, and of the data where ``data.seed`` is None.
+        init: run folder, exported folder or checkpoint (OpenPCDet's too) whose voxel backbone training starts from; see
+            :func:`equissl.weights.load_backbone`. None starts from random weights.
     """
 
     method: MethodConfig
@@ -196,6 +239,7 @@ class PretrainConfig:
     probes: ProbeConfig = field(default_factory=ProbeConfig)
     collapse: CollapseConfig = field(default_factory=CollapseConfig)
     seed: int = 0
+    init: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionaries, as saved in config.yaml."""

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.batch import ViewBatch
+from equissl.datasets.lidar.labelled_frames import FrameBatch
 from equissl.datasets.lidar.scene_pair import ScenePair
 from equissl.methods.base import Method, StepOutput
 from equissl.training.config import OptimConfig
 from equissl.training.schedule import first_beta, learning_rate
+
+Batch = ViewBatch | ScenePair | FrameBatch
 
 
 class PretrainModule(pl.LightningModule):
@@ -32,18 +35,25 @@ class PretrainModule(pl.LightningModule):
         self.output: StepOutput | None = None
         self.first_step = 0  # optimiser steps done before this process started
 
-    def training_step(self, batch: ViewBatch | ScenePair, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         output = self.method.step(batch)
         self.output = replace(output, loss=output.loss.detach())  # holding the loss itself would hold its graph
         return output.loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        parameters = [p for p in self.method.parameters() if p.requires_grad]
         kind = torch.optim.AdamW if self.optim.optimizer == "adamw" else torch.optim.Adam
-        decay = self.optim.weight_decay
         # fused, it would remove fp16's loss scale by itself, after the gradients were clipped
         fused = self.optim.clip is None
-        return kind(parameters, lr=self.optim.lr, betas=self.optim.betas, weight_decay=decay, fused=fused)
+        return kind(self._parameter_groups(), lr=self.optim.lr, betas=self.optim.betas, fused=fused)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        learned, decay = [p for p in self.method.parameters() if p.requires_grad], self.optim.weight_decay
+        if self.optim.decay_vectors:
+            return [{"params": learned, "weight_decay": decay}]
+        groups = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
+        return [
+            {"params": group, "weight_decay": rate} for group, rate in zip(groups, (decay, 0.0), strict=True) if group
+        ]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         step = self.trainer.global_step
@@ -59,9 +69,7 @@ class PretrainModule(pl.LightningModule):
             group["lr"] = learning_rate(self.optim, step, self.last_step)
             group["betas"] = (first_beta(self.optim, step, self.last_step), self.optim.betas[1])
 
-    def transfer_batch_to_device(
-        self, batch: ViewBatch | ScenePair, device: torch.device, dataloader_idx: int
-    ) -> ViewBatch | ScenePair:
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch if device.type == "cpu" else batch.to(device, non_blocking=True)
 
     def stepped(self, batch_idx: int) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equissl.encoders import Encoder
 from equissl.encoders.library import TimmEncoder, TorchvisionEncoder
-from equissl.methods.base import PIXEL_MEAN, PIXEL_STD, EncoderConfig, Method
+from equissl.methods.base import EncoderConfig, Method
 from equissl.methods.scenes import SceneMethod
 from equissl.training.checkpoint import OURS, checkpoint_file, load_method, load_weights, read_checkpoint
 from equissl.training.config import MethodConfig, PretrainConfig
@@ -228,8 +228,8 @@ def _image_card(method: Method, config: PretrainConfig) -> dict[str, Any]:
         "quaternion": {"order": "xyzw", "sign": config.method.init_args.get("sign")},
         "normalisation": {
             "channels": "RGB",
-            "mean": PIXEL_MEAN,
-            "std": PIXEL_STD,
+            "mean": method.pixel_mean,
+            "std": method.pixel_std,
             "formula": "(pixel / 255 - mean) / std; uint8 images are normalised by the method itself",
         },
     }

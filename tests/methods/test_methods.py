@@ -257,6 +257,14 @@ def test_normalize_images() -> None:
     torch.testing.assert_close(normalize_images(pixels), (pixels / 255 - mean) / std, rtol=1e-5, atol=1e-5)
     done = torch.randn(5, 3, 8, 8)
     assert torch.equal(normalize_images(done), done)
+    method = SimCLR(EncoderConfig(width=4, pixel_mean=(0.4, 0.5, 0.6), pixel_std=(0.2, 0.25, 0.3)), [8, 8])
+    mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.2, 0.25, 0.3]).view(3, 1, 1)
+    torch.testing.assert_close(method.normalise(pixels), (pixels / 255 - mean) / std, rtol=1e-5, atol=1e-5)
+    for wrong in ({"pixel_mean": (0.5, 0.5)}, {"pixel_std": (0.2, 0.2, 0.0)}):
+        with pytest.raises(
+            ValueError, match="expected three values each of pixel_mean and pixel_std, the latter above"
+        ):
+            EncoderConfig(**wrong)
 
 
 def test_registry_goes_by_class_name(cases: list[str]) -> None:
@@ -289,4 +297,5 @@ def test_training_after_inference_mode(batch: ViewBatch, build_method: Any) -> N
     with torch.inference_mode():
         method.features(batch.images[:, 0])
     method.step(batch).loss.backward()
-    assert not any(t.is_inference() for t in base._pixel_statistics(torch.float32, torch.device("cpu")))
+    kept = base._pixel_statistics(base.PIXEL_MEAN, base.PIXEL_STD, torch.float32, torch.device("cpu"))
+    assert not any(t.is_inference() for t in kept)

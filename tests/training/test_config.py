@@ -190,4 +190,6 @@ def test_saved_config_is_plain_yaml(write, tmp_path) -> None:
         "width": 64,
         "stem": "reference",
         "options": {},
+        "pixel_mean": [0.5016, 0.5037, 0.5060],
+        "pixel_std": [0.1030, 0.0999, 0.0969],
     }

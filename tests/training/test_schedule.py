@@ -8,6 +8,7 @@ from pytest import approx
 
 from equissl.training import ConfigError, OptimConfig
 from equissl.training.config import DataConfig, MethodConfig, PretrainConfig, TrainerConfig, check_config
+from equissl.training.module import PretrainModule
 from equissl.training.schedule import first_beta, learning_rate
 
 ONE_CYCLE = OptimConfig(lr=0.003, schedule="one_cycle", momentum=(0.95, 0.85))
@@ -77,3 +78,18 @@ def test_impossible_settings(options: dict, message: str) -> None:
     )
     with pytest.raises(ConfigError, match=message):
         check_config(config)
+
+
+@pytest.mark.parametrize("decay_vectors", [True, False])
+def test_weight_decay_of_vectors(decay_vectors: bool) -> None:
+    """AdamW with zero gradients shrinks what decays by 1 - lr · decay, and leaves the rest as it is."""
+    method = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    before = {name: p.detach().clone() for name, p in method.named_parameters()}
+    optim = OptimConfig(lr=0.1, weight_decay=0.5, optimizer="adamw", decay_vectors=decay_vectors)
+    optimizer = PretrainModule(method, optim).configure_optimizers()  # type: ignore[arg-type]
+    for parameter in method.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, parameter in method.named_parameters():
+        kept = 1.0 if parameter.ndim == 1 and not decay_vectors else 0.95
+        torch.testing.assert_close(parameter, before[name] * kept)
