@@ -26,6 +26,11 @@ class Label:
     size: tuple[float, float, float]  # h, w, l
     bottom: tuple[float, float, float]
     rotation_y: float
+    truncated: float = 0.0
+    occluded: float = 0.0
+    alpha: float = -10.0  # KITTI's way to say unknown
+    image_box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # left, top, right, bottom in pixels
+    score: float | None = None  # of results
 
 
 def read_calibration(path: Path) -> dict[str, np.ndarray]:
@@ -141,11 +146,14 @@ def _parse_label(fields: list[str], tracking: bool) -> Label:
     frame, track, rest = (int(fields[0]), fields[1], fields[2:]) if tracking and fields[2:] else (0, "", fields)
     if len(rest) not in (15, 16):
         raise ValueError(f"found {len(fields)}")
-    values = np.array(rest[1:15], dtype=np.float64)
+    values = np.array(rest[1:], dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("found numbers that are not finite")
+    truncated, occluded, alpha, left, top, right, bottom = values[:7].tolist()
     h, w, l, x, y, z, rotation_y = values[7:14].tolist()  # noqa: E741
-    return Label(frame, track, rest[0], (h, w, l), (x, y, z), rotation_y)
+    seen = (truncated, occluded, alpha, (left, top, right, bottom))
+    score = float(values[14]) if len(values) > 14 else None
+    return Label(frame, track, rest[0], (h, w, l), (x, y, z), rotation_y, *seen, score)
 
 
 def to_boxes(labels: list[Label], camera_lidar: np.ndarray) -> Boxes:

@@ -15,7 +15,7 @@ def test_conventions_page() -> None:
     assert result.attempted >= 10 and result.failed == 0
 
 
-@pytest.mark.parametrize("module", ["r2", "rotation", "classification"])
+@pytest.mark.parametrize("module", ["r2", "rotation", "classification", "detection.kitti"])
 def test_metric_docstrings(module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"equissl.metrics.{module}"))
     assert result.attempted >= 1 and result.failed == 0

@@ -1,0 +1,81 @@
+"""Greedy one-to-one matching of predictions and labels, of all frames and several score thresholds at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def turns(place: Tensor, frame: Tensor) -> Tensor:
+    """When each one chooses: how many others of its frame come before.
+
+    Args:
+        place: (P,) integer that orders those who choose, and grows from frame to frame; entries may repeat.
+        frame: (P,) frame of each.
+
+    Returns:
+        (P,) from 0 on in every frame.
+    """
+    rows, inverse = place.unique(return_inverse=True)
+    frames = frame.new_zeros(len(rows)).scatter(0, inverse, frame)
+    return (torch.arange(len(rows)) - torch.searchsorted(frames, frames))[inverse]
+
+
+def by_score(scores: Tensor, frame: Tensor, last_first: bool = False) -> tuple[Tensor, Tensor]:
+    """The order of predictions by falling score, and their places in it frame by frame.
+
+    Args:
+        scores: (N,).
+        frame: (N,) frame of each.
+        last_first: of equal scores the later prediction comes first.
+
+    Returns:
+        (N,) indices of the predictions, surest first; (N,) place of each prediction when they are sorted by frame
+        first, for :func:`turns`.
+    """
+    order = scores.argsort(stable=True).flip(0) if last_first else scores.argsort(descending=True, stable=True)
+    place = torch.empty_like(order)
+    place[order[frame[order].argsort(stable=True)]] = torch.arange(len(order))
+    return order, place
+
+
+def choices(row: Tensor, preference: Tensor) -> Tensor:
+    """(P,) indices that put pairs row by row, in each the one of the highest preference first, the first of equals."""
+    order = preference.argsort(descending=True, stable=True)
+    return order[row[order].argsort(stable=True)]
+
+
+def take_turns(row: Tensor, column: Tensor, turn: Tensor, available: Tensor) -> Tensor:
+    """Each row takes the first column on its list that nobody took before.
+
+    Args:
+        row: (P,) who chooses; the pairs of one row lie together, the one it likes best first.
+        column: (P,) what it may take.
+        turn: (P,) when the row chooses; rows that choose at the same time have no column in common.
+        available: (T, C) bool, the columns that there are, in each of T separate matchings.
+
+    Returns:
+        (T, P) bool: which pairs came about.
+    """
+    order = turn.argsort(stable=True)
+    column, start = column[order], _starts(row[order])
+    free, taken = available.clone(), torch.zeros(len(available), len(row), dtype=torch.bool)
+    done = 0
+    for pairs in order.split(turn.bincount().tolist()):
+        now = slice(done, done + len(pairs))
+        left = free[:, column[now]]
+        count, begin = left.cumsum(dim=1, dtype=torch.int32), start[now] - done
+        first = left & (count - count[:, begin] + left[:, begin].int() == 1)
+        which, pair = first.nonzero(as_tuple=True)
+        free[which, column[now][pair]] = False
+        taken[:, pairs] = first
+        done += len(pairs)
+    return taken
+
+
+def _starts(row: Tensor) -> Tensor:
+    """(P,) where the run of equal entries that each belongs to begins."""
+    index = torch.arange(len(row))
+    begins = torch.ones(len(row), dtype=torch.bool)
+    begins[1:] = row[1:] != row[:-1]
+    return torch.where(begins, index, torch.zeros_like(index)).cummax(0).values if len(row) else index
