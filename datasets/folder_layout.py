@@ -35,8 +35,9 @@ __all__ = ["FolderError", "pack", "unpack"]
 def unpack(store: ViewStore | Path | str, folder: Path | str, progress: bool = False) -> Path:
     """Writes a store in the folder layout of 3DIEBench.
 
-    Class folders are named by the label as eight digits, so that their ascending order is the order of the labels, as
-    with the published WordNet numbers; ``classes.tsv`` has their names. Raw images are written as JPEG of quality 95.
+    Class folders have the WordNet numbers of ShapeNet's classes where the store was rendered from those, else the label
+    as eight digits: either way their ascending order is the order of the labels, as published; ``classes.tsv`` has
+    their names. Raw images are written as JPEG of quality 95.
 
     Args:
         store: what to unpack.
@@ -71,13 +72,24 @@ def unpack(store: ViewStore | Path | str, folder: Path | str, progress: bool = F
     return temporary.replace(folder)
 
 
+def class_folders(store: ViewStore) -> list[str]:
+    """Eight digits for each class, ascending with the labels: the synsets of objects named ``SYNSET/ID``, or labels."""
+    numbers = [f"{label:08d}" for label in range(len(store.classes))]
+    synsets = {(label, name[:9]) for label, name in zip(store.labels.tolist(), store.object_names, strict=True)}
+    found = [synset[:8] for _, synset in sorted(synsets)]
+    named = all(re.fullmatch(r"\d{8}/", synset) for _, synset in synsets)
+    # one synset a class, all classes with objects, ascending: anything else would change the labels
+    return found if named and len(found) == len(numbers) and found == sorted(set(found)) else numbers
+
+
 def object_places(store: ViewStore) -> list[str]:
     """``CLASS/OBJECT`` of each object: its own name where that makes a file name, unique in its class."""
     places: list[str] = []
     taken: set[str] = set()
+    folders = class_folders(store)
     for index, (name, label) in enumerate(zip(store.object_names, store.labels.tolist(), strict=True)):
-        short = name.removeprefix(f"{store.classes[label]}/")
-        place = f"{label:08d}/{re.sub(r'[^A-Za-z0-9._-]', '_', short).lstrip('.') or 'object'}"
+        short = name.removeprefix(f"{store.classes[label]}/").removeprefix(f"{folders[label]}/")
+        place = f"{folders[label]}/{re.sub(r'[^A-Za-z0-9._-]', '_', short).lstrip('.') or 'object'}"
         if place.lower() in taken:
             place = f"{place}_{index}"
         taken.add(place.lower())
@@ -103,10 +115,11 @@ def _write_tables(store: ViewStore, places: list[str], folder: Path) -> None:
         np.save(folder / f"{name}_images.npy", np.array([f"/{places[i]}/" for i in chosen], dtype=np.str_))
         np.save(folder / f"{name}_labels.npy", store.labels[chosen])
         np.save(folder / f"all_latents_{name}.npy", store.latents[chosen].reshape(-1, len(store.schema)))
-    tables = store.tables
-    for label in range(len(store.classes)):
-        (folder / f"{label:08d}").mkdir()
-    write_table(folder / CLASSES_FILE, ("folder", "name"), [(f"{i:08d}", c) for i, c in enumerate(store.classes)])
+    np.save(folder / "all_objects.npy", np.array(sorted(place.split("/") for place in places), dtype=np.str_))
+    tables, folders = store.tables, class_folders(store)
+    for name in folders:
+        (folder / name).mkdir()
+    write_table(folder / CLASSES_FILE, ("folder", "name"), list(zip(folders, store.classes, strict=True)))
     columns = (places, map(str, tables.indices), tables.names, tables.sources, tables.licences, tables.creators)
     write_table(folder / OBJECTS_FILE, OBJECT_COLUMNS, list(zip(*columns, strict=True)))
     provenance = {"schema": store.schema.to_json(), "attributes": store.attributes, "skipped": list(tables.skipped)}

@@ -1,9 +1,11 @@
-"""Where mesh bytes come from: a folder or a zip archive, with a fingerprint per file for the cache."""
+"""Where mesh bytes come from: a folder, a zip or a tar archive, with a fingerprint per file for the cache."""
 
 from __future__ import annotations
 
 import hashlib
+import lzma
 import posixpath
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +20,10 @@ class Files(Protocol):
 
     def fingerprint(self, path: str) -> str:
         """Text that changes with the file's content; ``"absent"`` for a file that does not exist."""
+        ...
+
+    def size(self, path: str) -> int | None:
+        """Bytes of the file, without reading it where that can be had."""
         ...
 
 
@@ -43,6 +49,10 @@ class FolderFiles:
     def fingerprint(self, path: str) -> str:
         data = self.read(path)
         return "absent" if data is None else hashlib.blake2b(data, digest_size=16).hexdigest()
+
+    def size(self, path: str) -> int | None:
+        file = self._find(path)
+        return None if file is None else file.stat().st_size
 
 
 class ZipFiles:
@@ -75,8 +85,61 @@ class ZipFiles:
         info = self._info(path)
         return "absent" if info is None else f"{info.CRC:08x}-{info.file_size}"
 
+    def size(self, path: str) -> int | None:
+        info = self._info(path)
+        return None if info is None else info.file_size
+
     def __getstate__(self) -> dict[str, Any]:
         return {"archive": self.archive, "location": self.location, "_zip": None, "_names": {}}
+
+
+class TarFiles:
+    """Members of ``root/FOLDER.tar.xz`` archives as if they were unpacked in ``root``.
+
+    Compressed tar archives have no random access: one is read whole at a time and kept, so neighbours cost nothing. The
+    fingerprint is the whole archive's, known without decompressing it.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self.location = str(self.root.resolve())
+        self._marks: dict[str, str] = {}
+        self._opened: tuple[str, dict[str, bytes]] = ("", {})
+
+    def _archive(self, path: str) -> Path:
+        return self.root / f"{path.split('/')[0]}.tar.xz"
+
+    def read(self, path: str) -> bytes | None:
+        archive = self._archive(path)
+        if self._opened[0] != archive.name:
+            if not archive.is_file():
+                return None
+            self._opened = archive.name, _read_tar(archive)
+        return self._opened[1].get(posixpath.normpath(path))
+
+    def fingerprint(self, path: str) -> str:
+        archive = self._archive(path)
+        if archive.name not in self._marks:
+            data = archive.read_bytes() if archive.is_file() else None
+            self._marks[archive.name] = "absent" if data is None else hashlib.blake2b(data, digest_size=16).hexdigest()
+        return self._marks[archive.name]
+
+    def size(self, path: str) -> int | None:
+        data = self.read(path)
+        return None if data is None else len(data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "location": self.location, "_marks": {}, "_opened": ("", {})}
+
+
+def _read_tar(archive: Path) -> dict[str, bytes]:
+    """Raises OSError for damaged archives, whatever it is that is damaged."""
+    try:
+        with tarfile.open(archive, "r:xz") as tar:
+            files = ((member, tar.extractfile(member)) for member in tar if member.isfile())
+            return {posixpath.normpath(member.name): file.read() for member, file in files if file is not None}
+    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+        raise OSError(f"{archive} cannot be read: {error}") from error
 
 
 class RecordingFiles:
@@ -93,3 +156,6 @@ class RecordingFiles:
 
     def fingerprint(self, path: str) -> str:
         return self.files.fingerprint(path)
+
+    def size(self, path: str) -> int | None:
+        return self.files.size(path)

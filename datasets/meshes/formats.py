@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from equissl.datasets.meshes.files import Files
-from equissl.datasets.meshes.mesh import Material, Mesh, MeshError
-from equissl.datasets.meshes.mtl import MAX_TEXTURE
+from equissl.datasets.meshes.glb import check_glb
+from equissl.datasets.meshes.mesh import Mesh, MeshError
 from equissl.datasets.meshes.obj import read_obj
+from equissl.datasets.meshes.surfaces import read_surface
 
 #: Extension -> the file's up axis where the user does not say: glTF fixes y; OBJ exporters and ShapeNet write y; the
 #: others come from CAD and scanning, where z is the habit.
@@ -32,17 +37,35 @@ def read_mesh(files: Files, path: str, name: str) -> Mesh:
     data = files.read(path)
     if data is None:
         raise MeshError(f"{name}: {path} is missing in {files.location}")
+    if extension == "off":
+        # thousands of ModelNet's files have the counts right behind the keyword: OFF123 456 0
+        data = re.sub(rb"\A(\s*C?OFF)(?=\d)", rb"\1\n", data)
     import trimesh
 
     try:
-        scene = trimesh.load(io.BytesIO(data), file_type=extension, process=False)
-        parts = scene.dump() if isinstance(scene, trimesh.Scene) else [scene]
-        return _join([_convert(p) for p in parts if isinstance(p, trimesh.Trimesh) and len(p.faces)], name)
+        if extension == "glb":
+            check_glb(data)
+        with _unlogged("trimesh"):
+            scene = trimesh.load(io.BytesIO(data), file_type=extension, process=False)
+            parts = scene.dump() if isinstance(scene, trimesh.Scene) else [scene]
+            return _join([_convert(p) for p in parts if isinstance(p, trimesh.Trimesh) and len(p.faces)], name)
     except MeshError:
         raise
     # damaged bytes leave trimesh's parsers as almost any exception: IndexError, struct.error, KeyError, recursion ...
     except Exception as error:
         raise MeshError(f"{name}: {path} cannot be read as {extension}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _unlogged(library: str) -> Iterator[None]:
+    """What a library logs about a damaged file, whole tracebacks, is in the error already."""
+    logger = logging.getLogger(library)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _join(parts: list[Mesh], name: str) -> Mesh:
@@ -81,84 +104,27 @@ def _convert(part: Any) -> Mesh:
     faces = np.asarray(part.faces, np.int32)
     if faces.min() < 0 or faces.max() >= len(part.vertices):
         raise ValueError(f"face indices {faces.min()}..{faces.max()} of {len(part.vertices)} vertices")
-    uv, material, warnings = _surface(part, faces)
+    surface = read_surface(part, faces)
     normals = None
     if "vertex_normals" in part._cache.cache:  # only where the file had them; asking computes them
         normals = np.asarray(part.vertex_normals, np.float32)[faces]
-    return Mesh(
+    mesh = Mesh(
         vertices=np.asarray(part.vertices, np.float32),
         faces=faces,
         face_material=np.zeros(len(faces), np.int32),
-        corner_uv=uv,
+        corner_uv=surface.uv,
         corner_normals=normals,
-        materials=(material,),
-        warnings=warnings,
+        materials=(surface.material,),
+        warnings=surface.warnings,
     )
+    return mesh if surface.visible is None else _keep_faces(mesh, surface.visible)
 
 
-def _surface(part: Any, faces: np.ndarray) -> tuple[np.ndarray | None, Material, tuple[str, ...]]:
-    visual = part.visual
-    if visual.kind in ("vertex", "face"):
-        return _colour_texture(np.asarray(visual.face_colors)[:, :3])
-    if visual.kind != "texture" or getattr(visual, "material", None) is None:
-        return None, Material(), ()
-    material, warnings = _pbr(visual.material)
-    if material.texture is None:
-        return None, material, warnings
-    if visual.uv is None or len(visual.uv) != len(part.vertices):
-        return np.zeros((len(faces), 3, 2), np.float32), material, (*warnings, "a texture has no coordinates")
-    return np.asarray(visual.uv, np.float32)[faces], material, warnings
-
-
-def _colour_texture(colours: np.ndarray) -> tuple[np.ndarray, Material, tuple[str, ...]]:
-    """Colours per face (M, 3) uint8 sRGB as one texture, a texel per colour: corners sit on the texel's centre."""
-    palette, index = np.unique(colours.astype(np.uint8), axis=0, return_inverse=True)
-    side = int(np.ceil(np.sqrt(len(palette))))
-    texture = np.zeros((side * side, 3), np.uint8)
-    texture[: len(palette)] = palette
-    row, column = np.divmod(index.reshape(-1), side)
-    uv = np.stack([(column + 0.5) / side, 1 - (row + 0.5) / side], axis=1).astype(np.float32)
-    corner_uv = np.repeat(uv[:, None], 3, axis=1)
-    return corner_uv, Material(texture=texture.reshape(side, side, 3)), ()
-
-
-def _pbr(source: Any) -> tuple[Material, tuple[str, ...]]:
-    """A glTF metallic-roughness (or simple) material. Base colour factors are linear, textures sRGB."""
-    if hasattr(source, "to_pbr") and not hasattr(source, "baseColorFactor"):
-        source = source.to_pbr()
-    factor = getattr(source, "baseColorFactor", None)
-    factor = np.ones(4) if factor is None else np.asarray(factor, np.float64)
-    if factor.max() > 1:
-        factor = factor / 255.0  # trimesh keeps factors as uint8
-    roughness = getattr(source, "roughnessFactor", None)
-    image, texture = getattr(source, "baseColorTexture", None), None
-    warnings: tuple[str, ...] = ()
-    if image is not None:
-        texture = _shrunk(image)
-        if not np.allclose(factor[:3], 1, atol=1 / 255):
-            texture = _tint(texture, factor[:3])
-    if getattr(source, "metallicFactor", None):
-        warnings = ("the metallic part of a material is not used",)
-    material = Material(
-        diffuse=factor[:3].astype(np.float32),
-        texture=texture,
-        specular=0.5,  # glTF's fixed reflectance of 0.04 is 0.08 times this
-        roughness=float(1.0 if roughness is None else roughness),
-        alpha=float(factor[3]) if len(factor) > 3 else 1.0,
-        name=str(getattr(source, "name", None) or ""),
+def _keep_faces(mesh: Mesh, keep: np.ndarray) -> Mesh:
+    return replace(
+        mesh,
+        faces=mesh.faces[keep],
+        face_material=mesh.face_material[keep],
+        corner_uv=None if mesh.corner_uv is None else mesh.corner_uv[keep],
+        corner_normals=None if mesh.corner_normals is None else mesh.corner_normals[keep],
     )
-    return material, warnings
-
-
-def _shrunk(image: Image.Image) -> np.ndarray:
-    rgb = image.convert("RGB")
-    rgb.thumbnail((MAX_TEXTURE, MAX_TEXTURE), Image.Resampling.LANCZOS)
-    return np.asarray(rgb, np.uint8)
-
-
-def _tint(texture: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Multiply an sRGB texture by a linear factor."""
-    encoded = texture / 255.0
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4) * factor
-    encoded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return (encoded.clip(0, 1) * 255 + 0.5).astype(np.uint8)

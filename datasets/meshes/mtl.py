@@ -32,8 +32,15 @@ def decode_texture(data: bytes, max_size: int = MAX_TEXTURE) -> np.ndarray:
     """Decode an image file to uint8 sRGB (H, W, 3), shrunk so that its longer side is at most ``max_size``.
 
     Raises:
-        OSError, ValueError, SyntaxError: From Pillow for bytes that are no image.
+        OSError, ValueError, SyntaxError: From Pillow for bytes that are no image, or a promise of far too many pixels.
     """
+    try:
+        return _decode(data, max_size)
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
+
+
+def _decode(data: bytes, max_size: int) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image:
         # JPEG can decode at 1/2, 1/4 or 1/8 size directly
         image.draft("RGB", (max_size, max_size))

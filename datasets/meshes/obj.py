@@ -116,6 +116,8 @@ def _faces(lines: list[bytes]) -> list[_Polygons]:
         values = _parse_numbers(text.replace(b"/", b" "))
         if values.size != n * len(members) * len(columns):
             raise ValueError(f"expected {n * len(members) * len(columns)} face indices, got {values.size}")
+        if not (np.abs(values) < 2**31).all():
+            raise ValueError("a face index is not finite or too large")
         corners = np.full((len(members), n, 3), -1, np.int64)
         corners[..., columns] = values.reshape(len(members), n, len(columns)).astype(np.int64) - 1
         result.append(_Polygons(corners, np.asarray(members)))

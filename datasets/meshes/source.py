@@ -22,9 +22,10 @@ class MeshEntry:
     Attributes:
         name: ``CLASS/ID``, unique in the source.
         label: Index into the source's ``classes``.
-        source: Name of the source it comes from: ``sweethome3d``, ``procedural`` or ``folder``.
+        source: Name of the source it comes from: ``sweethome3d``, ``procedural``, ``folder`` ...
         licence: As the origin states it.
         creator: As the origin states it.
+        split: 0 train or 1 val where the origin publishes a split; None where it does not.
     """
 
     name: str
@@ -32,6 +33,7 @@ class MeshEntry:
     source: str
     licence: str = ""
     creator: str = ""
+    split: int | None = None
 
 
 class MeshSource(Protocol):

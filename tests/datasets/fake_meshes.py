@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -15,12 +17,20 @@ from equissl.datasets.meshes import Material, Mesh, MeshEntry, MeshError
 
 @dataclass
 class FakeSource:
-    """``count`` objects, classes in turn; those in ``broken`` raise MeshError, ``deadly`` kills the process."""
+    """``count`` objects, classes in turn.
+
+    Those in ``broken`` raise MeshError, ``deadly`` kills the process, or with ``once`` (a file that is made then) the
+    first time only, or with ``parent`` the process above it; ``endless`` never returns; ``log`` takes process numbers.
+    """
 
     count: int = 12
     broken: tuple[int, ...] = ()
     deadly: int | None = None
     faulty: int | None = None
+    once: str | None = None
+    parent: bool = False
+    endless: int | None = None
+    log: str | None = None
     classes: tuple[str, ...] = ("apple", "bowl", "chair")
     name: str = "fake"
 
@@ -35,8 +45,17 @@ class FakeSource:
     def load(self, index: int) -> Mesh:
         if index in self.broken:
             raise MeshError(f"{self.entry(index).name}: no faces")
-        if index == self.deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.log:
+            with Path(self.log).open("a") as file:
+                file.write(f"{index} {os.getpid()}\n")
+        if index == self.deadly and not (self.once and Path(self.once).exists()):
+            if self.once:
+                Path(self.once).touch()
+            above = multiprocessing.parent_process()
+            os.kill(above.pid if self.parent and above else os.getpid(), signal.SIGKILL)
+            time.sleep(30)
+        while index == self.endless:
+            time.sleep(1)
         if index == self.faulty:
             raise KeyError("surprise")
         vertices = np.full((3, 3), float(index), np.float32)
@@ -65,7 +84,9 @@ class FakeRenderer:
 if __name__ == "__main__":
     from equissl.datasets.build import BuildSpec, build_views
 
-    out, workers, delay = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    out, workers, delay, *rest = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:]
     spec = BuildSpec(meshes="fake", views=3, size=16, seed=5, objects_per_shard=2)
     print("start", flush=True)
-    build_views(spec, out, workers, progress=False, source=FakeSource(24), renderer=FakeRenderer(delay))
+    options = {"shard": rest[0] if rest else None, "source": FakeSource(24), "renderer": FakeRenderer(delay)}
+    report = build_views(spec, out, workers, progress=False, **options)
+    print(report.joined, flush=True)

@@ -47,7 +47,7 @@ def assert_same(a: Mesh, b: Mesh) -> None:
 def test_second_load_is_the_stored_mesh(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = FolderSource(root).load(0)
     assert len(entries(root)) == 1 and entries(root)[0].suffix == ".npz"
-    monkeypatch.setattr("equissl.datasets.meshes.folder.read_mesh", None)  # decoding again would fail
+    monkeypatch.setattr("equissl.datasets.meshes.listed.read_mesh", None)  # decoding again would fail
     second = FolderSource(root).load(0)
     assert_same(first, second)
     assert second.materials[0].texture is second.materials[1].texture

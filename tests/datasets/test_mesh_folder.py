@@ -76,7 +76,11 @@ def test_glb_texture_factor_and_uv(tmp_path: Path) -> None:
     (tmp_path / "m" / "a").mkdir(parents=True)
     image = Image.fromarray(np.array([[[255, 0, 0]], [[0, 0, 255]]], np.uint8).repeat(4, 0).repeat(8, 1))
     material = trimesh.visual.material.PBRMaterial(
-        baseColorTexture=image, baseColorFactor=[255, 255, 255, 128], roughnessFactor=0.25, metallicFactor=0.0
+        baseColorTexture=image,
+        baseColorFactor=[255, 255, 255, 128],
+        roughnessFactor=0.25,
+        metallicFactor=0.0,
+        alphaMode="BLEND",
     )
     uv = np.array([[0.5, 0.9], [0.5, 0.9], [0.5, 0.9]])  # near the top of the image
     shape = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]], process=False)

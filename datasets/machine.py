@@ -1,0 +1,42 @@
+"""The machine and the software that made something, for reports."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("equissl", "numpy", "torch", "open3d", "open3d-cpu", "trimesh", "pillow", "pytorch3d", "warp-lang", "bpy")
+
+
+def describe_machine() -> dict:
+    """Processor, cores that may be used, accelerator, system, and versions of the packages that pictures depend on."""
+    return {
+        "processor": processor_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "accelerator": _accelerator(),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+    }
+
+
+def processor_name() -> str:
+    """As the system states it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _accelerator() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
