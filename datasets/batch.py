@@ -75,7 +75,8 @@ class ViewBatch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> ViewBatch:
-        return self._map(lambda tensor: tensor.pin_memory())
+        # images that were rendered on the GPU stay there
+        return self._map(lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
 
     def relative_rotations(self, first: int = 0, second: int = 1) -> Tensor:
         """(B, 3, 3) action R12 = R1ᵀ R2 that takes view ``first`` to view ``second``."""

@@ -2,38 +2,34 @@
 
 Shards live in ``OUT.parts`` until the finished file has its name. Every file is written under a temporary name, synced
 and renamed, and every view has its own seed: a build that is killed at any moment and started again ends with the bytes
-of an uninterrupted one, whatever the number of workers.
+of an uninterrupted one, whatever the number of workers, of jobs that share it, or of machines.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import json
-import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from equissl.datasets.build_shard import ShardJob, WorkerError, run_shards
+from equissl.datasets.build_engine import Engine, run_parts
+from equissl.datasets.build_parts import BuildError, PartsFolder, Share, clean_output, parts_folder
+from equissl.datasets.build_shard import ShardJob
 from equissl.datasets.build_spec import BuildSpec, build_header, describe_build, differences
-from equissl.datasets.disk import disk_full, full_disk_message, sync_folder
-from equissl.datasets.meshes import MeshSource, get_mesh_source
+from equissl.datasets.build_worker import Limits, WorkerError
+from equissl.datasets.disk import disk_full
+from equissl.datasets.meshes import MeshLimits, MeshSource, get_mesh_source
 from equissl.datasets.progress import Progress
-from equissl.datasets.split import split_objects
-from equissl.datasets.store import StoreContents, read_contents
 from equissl.datasets.store_format import StoreError
-from equissl.datasets.store_writer import ViewStoreWriter, concatenate, copy_blob
+from equissl.datasets.store_index import write_index
+from equissl.datasets.store_reader import StoreContents, read_contents
+from equissl.datasets.store_writer import StoreTables, ViewStoreWriter, concatenate, copy_blob
 from equissl.renderers import Renderer, get_renderer
 
 __all__ = ["BuildError", "BuildReport", "BuildSpec", "WorkerError", "build_views"]
-
-
-class BuildError(RuntimeError):
-    """A build that cannot start or end as asked; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +37,13 @@ class BuildReport:
     """What was built.
 
     Attributes:
-        path: the finished store.
+        path: the finished store; of a build that was not joined, the folder of its parts.
         num_objects, num_images: in it.
         skipped: (name, reason) of each mesh that could not be used.
         seconds: this call took.
         already_complete: whether the file was there before.
+        missing: shards that other jobs of an array have yet to render.
+        joined: whether the store is there; else another job of the array will join it.
     """
 
     path: Path
@@ -54,6 +52,8 @@ class BuildReport:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
     already_complete: bool = False
+    missing: int = 0
+    joined: bool = True
 
 
 def build_views(
@@ -64,60 +64,102 @@ def build_views(
     overwrite: bool = False,
     source: MeshSource | None = None,
     renderer: Renderer | None = None,
+    shard: str | None = None,
+    engine: Engine = "processes",
+    mesh_seconds: float | None = 300.0,
+    restart_after: int = 1000,
+    join: bool = True,
 ) -> BuildReport:
     """Renders ``spec`` to the store ``out``, going on where an earlier call with the same spec stopped.
 
     Args:
         spec: what to build.
         out: the ``.h5`` file; ``out.parts`` beside it holds unfinished work.
-        workers: rendering processes (default one per core); 0 renders in this process. A script that uses processes
-            needs ``if __name__ == "__main__":``.
+        workers: rendering processes (default one per core); 0 renders in this process, without limits. A script that
+            uses processes needs ``if __name__ == "__main__":``.
         progress: show how far it is, on standard error.
         overwrite: replace a finished file, and unfinished work of another spec.
         source, renderer: in place of those that ``spec`` names; picklable where ``workers`` > 0.
+        shard: ``i/n`` renders one of n shares of the work, for arrays of jobs that see the same folder; i counts from 0
+            or from 1. The last job to end joins all; the same call without ``shard`` renders what is missing.
+        engine: ``processes`` of this machine, or ``ray``: on a Ray cluster whose machines see the same files.
+        mesh_seconds: an object is left out, and named at the end, when reading its mesh takes longer, or rendering it
+            takes longer for each view on average; none waits for ever.
+        restart_after: objects after which a rendering process is replaced by a new one, against leaks.
+        join: copy the shards to one file. Without it they stay in ``out.parts``, which ``ViewStore`` opens as it is.
 
     Raises:
         BuildError: ``out`` or unfinished work belongs to another spec (the difference is shown), another process builds
             it now, or no mesh could be used.
-        WorkerError: a rendering process died, or failed on the object named.
+        WorkerError: rendering processes died repeatedly over the objects named, or one failed on an object.
         OSError: the disk is full: how much is needed and free. Finished shards are kept in all of these cases.
     """
-    start, out = time.monotonic(), Path(out)
-    source = source if source is not None else get_mesh_source(spec.meshes, spec.objects, spec.seed, spec.classes)
+    start, out, share = time.monotonic(), Path(out), Share.parse(shard)
+    limits = Limits(mesh_seconds, restart_after)
+    if overwrite and not share.whole:
+        raise BuildError(f"jobs of an array cannot overwrite: delete {out} and {out}.parts before they start")
+    if source is None:
+        per_mesh = MeshLimits(seconds=mesh_seconds)
+        source = get_mesh_source(spec.meshes, spec.objects, spec.seed, spec.classes, limits=per_mesh)
     renderer = renderer if renderer is not None else get_renderer(spec.renderer, **spec.renderer_options)
     _check_source(spec, source)
     description = describe_build(spec, source, renderer)
-    job = ShardJob(spec, source, renderer, build_header(spec, source, description), Path(f"{out}.parts"))
-    with Progress(len(source) * spec.views, f"rendering {out.name}", "img", progress) as bar:
-        if not overwrite and (finished := _finished(out, description)):
-            shutil.rmtree(job.folder, ignore_errors=True)
-            bar.say(f"{out} is complete already: {finished.num_objects} objects, {finished.num_images} images")
-            return replace(finished, seconds=time.monotonic() - start)
-        with _parts_folder(job, description, overwrite):
-            _clean(out, job)
-            with _say_what_is_kept(job):
-                _render_missing(job, out, workers, bar)
-                report = _join(job, out)
-            shutil.rmtree(job.folder)
-        for name, reason in report.skipped:
-            bar.say(f"skipped {name}: {reason}")
+    # absolute: other processes, on other machines, may be elsewhere
+    job = ShardJob(spec, source, renderer, build_header(spec, source, description), Path(f"{out.absolute()}.parts"))
+    total = sum(len(job.objects(number)) for number in share.shards(job)) * spec.views
+    with Progress(total, f"rendering {out.name}", "img", progress) as bar:
+        report = None if overwrite else _already(out, description, job, bar)
+        if report is None:
+            with parts_folder(job, share, description, overwrite) as folder:
+                # another job of an array may have ended the build while this one waited
+                report = None if share.whole else _already(out, description, job, bar)
+                report = report or _build(job, folder, out, workers, limits, engine, join, bar)
+        if not report.already_complete:
+            for name, reason in report.skipped:
+                bar.say(f"skipped {name}: {reason}")
     return replace(report, seconds=time.monotonic() - start)
+
+
+def _build(
+    job: ShardJob,
+    folder: PartsFolder,
+    out: Path,
+    workers: int | None,
+    limits: Limits,
+    engine: Engine,
+    join: bool,
+    bar: Progress,
+) -> BuildReport:
+    folder.clean(out)
+    with _say_what_is_kept(job):
+        _render_missing(job, folder.share.shards(job), out, workers, limits, engine, join, bar)
+        alone = folder.alone()  # before the next line, so that of two jobs that end at once one sees all shards
+        missing = [shard for shard in range(job.count) if not _is_whole(job.path(shard), bar)] if alone else []
+        if missing or not alone:
+            return _report_share(job, folder.share, out)
+        clean_output(out)
+        report = _join(job, out) if join else _index(job)
+    if join:
+        shutil.rmtree(job.folder)
+    return report
 
 
 def _check_source(spec: BuildSpec, source: MeshSource) -> None:
     if not len(source):
         raise BuildError(f"expected meshes in {spec.meshes!r}, found none")
-    split_objects(  # its complaints before the rendering, not after
-        [source.entry(i).label for i in range(len(source))],
-        [source.entry(i).source for i in range(len(source))],
-        spec.val_fraction,
-        spec.seed,
-        spec.val_source,
-    )
+    spec.split(source, range(len(source)))  # its complaints before the rendering, not after
+
+
+def _already(out: Path, description: dict, job: ShardJob, bar: Progress) -> BuildReport | None:
+    """The report of a file that is there; None when there is none."""
+    report = _finished(out, description)
+    if report is not None:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        bar.say(f"{out} is complete already: {report.num_objects} objects, {report.num_images} images")
+    return report
 
 
 def _finished(out: Path, description: dict) -> BuildReport | None:
-    """The report of a file that is there already; None when there is none."""
     if not out.exists():
         return None
     try:
@@ -130,65 +172,44 @@ def _finished(out: Path, description: dict) -> BuildReport | None:
             f"{out} holds another build and is not overwritten without being told to:\n"
             f"{differences(found, description)}"
         )
-    return _report(out, contents)
+    return replace(_report(out, contents.tables), already_complete=True)
 
 
-def _report(out: Path, contents: StoreContents) -> BuildReport:
-    tables = contents.tables
-    return BuildReport(out, len(tables.labels), tables.sizes.size, list(tables.skipped), already_complete=True)
+def _report(path: Path, tables: StoreTables) -> BuildReport:
+    return BuildReport(path, len(tables.labels), tables.sizes.size, list(tables.skipped))
 
 
-@contextmanager
-def _parts_folder(job: ShardJob, description: dict, overwrite: bool) -> Iterator[None]:
-    """The folder of unfinished work, held by this process alone and known to belong to this build."""
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with (job.folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BuildError(f"another process is building into {job.folder}") from None
-        _claim(job, description | {"shard_size": job.spec.shard_size}, overwrite)
-        yield
+def _report_share(job: ShardJob, share: Share, out: Path) -> BuildReport:
+    tables = [read_contents(path).tables for n in share.shards(job) if (path := job.path(n)).exists()]
+    missing = sum(not job.path(shard).exists() for shard in range(job.count))
+    report = _report(out, concatenate(tables)) if tables else BuildReport(out, 0, 0)
+    return replace(report, missing=missing, joined=False)
 
 
-def _claim(job: ShardJob, description: dict, overwrite: bool) -> None:
-    spec_file = job.folder / "spec.json"
-    found = json.loads(spec_file.read_text()) if spec_file.exists() else None
-    if found not in (None, description):
-        if not overwrite:
-            raise BuildError(
-                f"{job.folder} holds unfinished work of another build: finish that with its own settings, or delete "
-                f"the folder:\n{differences(found, description)}"
-            )
-        for shard in job.folder.glob("shard-*"):
-            shard.unlink()
-    if found != description:
-        temporary = spec_file.with_name(f"spec.json.tmp-{os.getpid()}")
-        with full_disk_message(spec_file, 1 << 20):
-            temporary.write_text(json.dumps(description, indent=1, sort_keys=True))
-        temporary.replace(spec_file)
-        sync_folder(job.folder)
-
-
-def _clean(out: Path, job: ShardJob) -> None:
-    """Removes what a killed run left half written."""
-    for leftover in (*out.parent.glob(f"{out.name}.tmp-*"), *job.folder.glob("*.tmp-*")):
-        leftover.unlink(missing_ok=True)
-
-
-def _render_missing(job: ShardJob, out: Path, workers: int | None, bar: Progress) -> None:
-    missing = [shard for shard in range(job.count) if not _is_whole(job.path(shard), bar)]
-    objects = sum(len(job.objects(shard)) for shard in missing)
-    if (finished := len(job.source) - objects) and missing:
-        bar.say(f"continuing: {finished} of {len(job.source)} objects are rendered already")
+def _render_missing(
+    job: ShardJob,
+    shards: Sequence[int],
+    out: Path,
+    workers: int | None,
+    limits: Limits,
+    engine: Engine,
+    join: bool,
+    bar: Progress,
+) -> None:
+    missing = [shard for shard in shards if not _is_whole(job.path(shard), bar)]
+    objects, total = (sum(len(job.objects(shard)) for shard in numbers) for numbers in (missing, shards))
+    if (finished := total - objects) and missing:
+        bar.say(f"continuing: {finished} of {total} objects are rendered already")
     bar.skip(finished * job.spec.views)
-    needed = (
-        (objects + len(job.source)) * job.spec.views * job.spec.bytes_per_image
-    )  # shards, and the file joined of all
+    joined = (
+        len(job.source) if join and len(shards) == job.count else 0
+    )  # the file of all; the last job sees to its own
+    needed = (objects + joined) * job.spec.views * job.spec.bytes_per_image
     if shutil.disk_usage(out.parent).free < needed:
         raise disk_full(out, needed)
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
-    for shard in run_shards(job, missing, workers if missing else 0):
+    for shard, _ in run_parts(job, missing, workers, limits, engine):
+        if not job.path(shard).exists():
+            raise BuildError(f"a worker wrote {job.path(shard)}, which is not there: machines must share that folder")
         bar.update(len(job.objects(shard)) * job.spec.views)
 
 
@@ -219,16 +240,27 @@ def _say_what_is_kept(job: ShardJob) -> Iterator[None]:
 
 def _join(job: ShardJob, out: Path) -> BuildReport:
     """Joins the shards to the finished file."""
-    parts = [(job.path(shard), read_contents(job.path(shard))) for shard in range(job.count)]
-    tables = concatenate([contents.tables for _, contents in parts])
+    parts = [read_contents(job.path(shard)) for shard in range(job.count)]
+    tables = _joined_tables(job, parts)
+    with ViewStoreWriter(out, job.header, tables) as writer:
+        for part in parts:
+            if part.positions.size:
+                copy_blob(part.files[0], int(part.positions[0]), int(part.tables.sizes.sum()), writer)
+    return _report(out, tables)
+
+
+def _index(job: ShardJob) -> BuildReport:
+    """Leaves the shards as they are, with an index that makes them one store."""
+    paths = [job.path(shard) for shard in range(job.count)]
+    tables = _joined_tables(job, [read_contents(path) for path in paths])
+    write_index(job.folder, paths, tables.split)
+    return _report(job.folder, tables)
+
+
+def _joined_tables(job: ShardJob, parts: Sequence[StoreContents]) -> StoreTables:
+    tables = concatenate([part.tables for part in parts])
     if not len(tables.labels):
         shutil.rmtree(job.folder)  # nothing in it is worth keeping, and the meshes may be mended
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in tables.skipped[:10])
         raise BuildError(f"none of the {len(job.source)} meshes of {job.spec.meshes!r} could be used:\n{reasons}")
-    spec = job.spec
-    split = split_objects(tables.labels, tables.sources, spec.val_fraction, spec.seed, spec.val_source)
-    tables = replace(tables, split=split)
-    with ViewStoreWriter(out, job.header, tables) as writer:
-        for path, contents in parts:
-            copy_blob(path, contents.start, int(contents.tables.sizes.sum()), writer)
-    return BuildReport(out, len(tables.labels), tables.sizes.size, list(tables.skipped))
+    return replace(tables, split=job.spec.split(job.source, tables.indices.tolist()))

@@ -6,10 +6,14 @@ import hashlib
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+
+import numpy as np
 
 from equissl.datasets.meshes.source import MeshSource
 from equissl.datasets.schema import LatentSchema, Triple, threediebench_schema
+from equissl.datasets.split import split_objects
 from equissl.datasets.store_format import ENCODINGS, GENERATOR_VERSION, StoreHeader
 from equissl.renderers.base import Renderer
 
@@ -17,52 +21,39 @@ _MAX_SHARD_BYTES = 128 << 20  # a worker holds one encoded shard in memory
 
 
 @dataclass(frozen=True)
-class BuildSpec:
-    """What is to be built. Two specs that are equal give equal bytes.
+class ViewSpec:
+    """What views show and how they are drawn, whether they are stored or not.
 
     Attributes:
         meshes: ``sweethome3d``, ``procedural``, a folder, or several joined by ``+``.
         objects: how many; None for all of a finite source.
-        views: V, views of each object.
         size: side of the images in pixels.
-        seed: of the choice of objects, the latents and the split.
+        seed: of the choice of objects, the split and, of stored views, the latents.
         renderer: registered name.
         renderer_options: see the renderer.
-        encoding: ``jpeg`` (about 0.2 bytes a pixel) or ``raw`` (3 bytes a pixel, many times faster to read).
-        quality: of the JPEG files.
         rotation_range: half-widths in radians of the rotations about x, y and z.
         rotation_gap: angles smaller than these are left out: π and a gap of π/2 give 3DIEBench-OOD's poses.
-        translation_range: half-widths of translations along the object's own axes; 0.5 gives 3DIEBench-T, None none.
+        translation_range: half-width of translations along the object's own axes; 0.5 gives 3DIEBench-T, None none.
         val_fraction: objects held out, per class.
         val_source: hold out objects of this mesh source only.
         classes: only these.
-        objects_per_shard: most objects in one unit of work; large raw images take fewer. Does not change the result.
     """
 
     meshes: str = "sweethome3d"
     objects: int | None = None
-    views: int = 50
     size: int = 256
     seed: int = 0
     renderer: str = "raycast"
     renderer_options: dict = field(default_factory=dict)
-    encoding: str = "jpeg"
-    quality: int = 95
     rotation_range: Triple = (math.pi / 2,) * 3
     rotation_gap: Triple = (0.0, 0.0, 0.0)
     translation_range: Triple | None = None
     val_fraction: float = 0.2
     val_source: str | None = None
     classes: list[str] | None = None
-    objects_per_shard: int = 64
 
     def __post_init__(self) -> None:
-        least = {"objects": 1, "views": 1, "size": 1, "seed": 0, "quality": 1, "objects_per_shard": 1}
-        for name, low in least.items():
-            if (value := getattr(self, name)) is not None and value < low:
-                raise ValueError(f"expected {name} >= {low}, got {value}")
-        if self.encoding not in ENCODINGS:
-            raise ValueError(f"expected encoding to be one of {ENCODINGS}, got {self.encoding!r}")
+        self._check_least(objects=1, size=1, seed=0)
         if not 0 <= self.val_fraction < 1:
             raise ValueError(f"expected 0 <= val_fraction < 1, got {self.val_fraction}")
         if len(self.rotation_range) != 3 or not all(0 <= r <= math.pi for r in self.rotation_range):
@@ -78,9 +69,53 @@ class BuildSpec:
         ):
             raise ValueError(f"expected three finite translation ranges of at least 0, got {self.translation_range}")
 
+    def _check_least(self, **least: int) -> None:
+        for name, low in least.items():
+            if (value := getattr(self, name)) is not None and value < low:
+                raise ValueError(f"expected {name} >= {low}, got {value}")
+
     @property
     def schema(self) -> LatentSchema:
         return threediebench_schema(self.rotation_range, self.rotation_gap, self.translation_range)
+
+    def split(self, source: MeshSource, indices: Sequence[int]) -> np.ndarray:
+        """(N,) uint8: 0 train, 1 val, of the objects ``indices`` of ``source``.
+
+        Raises:
+            ValueError: see :func:`equissl.datasets.split.split_objects`.
+        """
+        entries = [source.entry(int(index)) for index in indices]
+        return split_objects(
+            [entry.label for entry in entries],
+            [entry.source for entry in entries],
+            self.val_fraction,
+            self.seed,
+            self.val_source,
+            [entry.split for entry in entries],
+        )
+
+
+@dataclass(frozen=True)
+class BuildSpec(ViewSpec):
+    """What is to be built: a number of views, stored. Two specs that are equal give equal bytes.
+
+    Attributes:
+        views: V, views of each object.
+        encoding: ``jpeg`` (about 0.2 bytes a pixel) or ``raw`` (3 bytes a pixel, many times faster to read).
+        quality: of the JPEG files.
+        objects_per_shard: most objects in one unit of work; large raw images take fewer. Does not change the result.
+    """
+
+    views: int = 50
+    encoding: str = "jpeg"
+    quality: int = 95
+    objects_per_shard: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_least(views=1, quality=1, objects_per_shard=1)
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"expected encoding to be one of {ENCODINGS}, got {self.encoding!r}")
 
     @property
     def bytes_per_image(self) -> int:

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from equissl.datasets.batch import ViewBatch
+from equissl.datasets.processes import one_thread_environment
 from equissl.datasets.sampling import choose_views, epoch_order
-from equissl.datasets.schema import ROTATION, TRANSLATION
+from equissl.datasets.schema import ROTATION, TRANSLATION, LatentSchema
 from equissl.datasets.store import ViewStore
 from equissl.geometry import euler_to_rotmat
 
@@ -34,17 +35,31 @@ def make_batch(store: ViewStore, objects: np.ndarray, views: np.ndarray) -> View
         latents, as float32.
     """
     objects, views = np.asarray(objects), np.asarray(views)
-    latents = torch.from_numpy(store.latents[objects[:, None], views])
+    latents = store.latents[objects[:, None], views]
     images = store.read_images((objects[:, None] * store.num_views + views).ravel())
-    turns, moves = (set(names) <= set(store.schema.names) for names in (ROTATION, TRANSLATION))
+    images = images.view(*views.shape, *images.shape[1:])
+    return assemble_batch(images, latents, store.labels[objects], store.schema, objects, views)
+
+
+def assemble_batch(
+    images: Tensor,
+    latents: np.ndarray,
+    labels: np.ndarray,
+    schema: LatentSchema,
+    objects: np.ndarray,
+    views: np.ndarray,
+) -> ViewBatch:
+    """The batch of images (B, V, 3, S, S) that were made with latents (B, V, L) float64."""
+    exact = torch.from_numpy(latents)
+    turns, moves = (set(names) <= set(schema.names) for names in (ROTATION, TRANSLATION))
     still = torch.eye(3).expand(*views.shape, 3, 3)
     return ViewBatch(
-        images=images.view(*views.shape, *images.shape[1:]),
-        rotations=euler_to_rotmat(latents[..., store.schema.columns(*ROTATION)]).float() if turns else still,
-        latents=latents.float(),
-        labels=torch.from_numpy(store.labels[objects]),
-        schema=store.schema,
-        translations=latents[..., store.schema.columns(*TRANSLATION)].float() if moves else None,
+        images=images,
+        rotations=euler_to_rotmat(exact[..., schema.columns(*ROTATION)]).float() if turns else still,
+        latents=exact.float(),
+        labels=torch.from_numpy(labels),
+        schema=schema,
+        translations=exact[..., schema.columns(*TRANSLATION)].float() if moves else None,
         objects=torch.from_numpy(objects),
         views=torch.from_numpy(views),
     )
@@ -186,6 +201,7 @@ class ViewLoader:
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
             worker_init_fn=_one_thread,
+            multiprocessing_context=start_method(dataset, workers),
         )
 
     def __len__(self) -> int:
@@ -196,7 +212,9 @@ class ViewLoader:
     def __iter__(self) -> Iterator[Any]:
         self._advance()
         self._done = self._first
-        for batch in self._loader:
+        with one_thread_environment():
+            batches = iter(self._loader)
+        for batch in batches:
             self._done += 1
             yield batch
         self._done = len(self)
@@ -278,6 +296,11 @@ def iterate_views(store: ViewStore, split: str | None, batch_size: int) -> Itera
         part = flat[start : start + batch_size]
         owners, views = np.divmod(part, store.num_views)
         yield store.read_images(part), torch.from_numpy(owners), torch.from_numpy(views)
+
+
+def start_method(dataset: AddressedDataset, workers: int) -> str | None:
+    """How ``workers`` loader processes of a data set are started; None for torch's own way."""
+    return getattr(dataset, "start_method", None) if workers else None
 
 
 def _identity(batch: Any) -> Any:

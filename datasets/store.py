@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from equissl.datasets.schema import ROTATION, LatentSchema
-from equissl.datasets.store_format import (
-    BLOB,
-    DATASETS,
-    FORMAT,
-    FORMAT_VERSION,
-    OFFSETS,
-    SPLITS,
-    StoreError,
-    StoreHeader,
-)
+from equissl.datasets.split import select_split
+from equissl.datasets.store_format import StoreError, StoreHeader
+from equissl.datasets.store_index import is_index, read_indexed
+from equissl.datasets.store_reader import StoreContents, read_contents
 from equissl.datasets.store_writer import ObjectRecord, StoreTables, ViewStoreWriter, write_records, write_store
 from equissl.geometry import euler_to_rotmat
 
@@ -39,19 +30,11 @@ __all__ = [
     "write_store",
 ]
 
-
-@dataclass(frozen=True)
-class StoreContents:
-    """Everything but the images, in memory; and where the images are."""
-
-    header: StoreHeader
-    tables: StoreTables
-    offsets: np.ndarray
-    start: int
+_MOST_OPEN = 256  # files at a time; a process may often have 1024
 
 
 class ViewStore:
-    """A finished store of V rendered views of each of N objects, in one file.
+    """A finished store of V rendered views of each of N objects, in one file or in several that an index joins.
 
     Nothing is opened before it is first used, and the HDF5 file is closed again as soon as the tables are read: images
     come by position from a plain file descriptor. A store can therefore be pickled, and used before and after a fork.
@@ -59,7 +42,8 @@ class ViewStore:
     error and not a ``SIGBUS``.
 
     Args:
-        path: the ``.h5`` file.
+        path: the ``.h5`` file; or an index of several, or the folder that holds one, see
+            :func:`equissl.datasets.store_index.write_index`.
 
     Raises:
         StoreError: on first use, when the file is missing, damaged, of another kind or version, or holds no objects.
@@ -68,7 +52,7 @@ class ViewStore:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._loaded: StoreContents | None = None
-        self._descriptor: int | None = None
+        self._descriptors: dict[int, int] = {}  # by the file's number
 
     def __getstate__(self) -> dict:
         return {"path": self.path}
@@ -83,15 +67,15 @@ class ViewStore:
         self.close()
 
     def close(self) -> None:
-        """Closes the file; the next read opens it again."""
-        if getattr(self, "_descriptor", None) is not None:
-            os.close(self._descriptor)  # type: ignore[arg-type]
-        self._descriptor = None
+        """Closes the files; the next read opens them again."""
+        descriptors = getattr(self, "_descriptors", {})
+        while descriptors:
+            os.close(descriptors.popitem()[1])
 
     @property
     def _contents(self) -> StoreContents:
         if self._loaded is None:
-            self._loaded = read_contents(self.path)
+            self._loaded = read_indexed(self.path) if is_index(self.path) else read_contents(self.path)
             if not len(self._loaded.tables.labels):
                 raise StoreError(f"expected objects in {self.path}, but it holds none")
         return self._loaded
@@ -103,6 +87,11 @@ class ViewStore:
     @property
     def tables(self) -> StoreTables:
         return self._contents.tables
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all its files."""
+        return sum(path.stat().st_size for path in self._contents.files)
 
     @property
     def num_objects(self) -> int:
@@ -174,16 +163,7 @@ class ViewStore:
         Raises:
             ValueError: for another name, or a split without objects.
         """
-        if split is None:
-            return np.arange(self.num_objects)
-        if split not in SPLITS:
-            raise ValueError(f"expected split to be one of {[*SPLITS]} or None, got {split!r}")
-        chosen = np.flatnonzero(self.split == SPLITS[split])
-        if not len(chosen):
-            raise ValueError(
-                f"expected objects in split {split!r} of {self.path}, but all {self.num_objects} are outside"
-            )
-        return chosen
+        return select_split(self.split, split, str(self.path))
 
     def read_bytes(self, flat_indices: np.ndarray) -> list[bytes]:
         """Encoded bytes of images; ``flat_indices`` = object · V + view."""
@@ -212,88 +192,24 @@ class ViewStore:
 
     def _gather(self, flat_indices: np.ndarray) -> tuple[np.ndarray, list[int]]:
         """Bytes of the images one after the other, and the n + 1 bounds between them."""
-        indices, offsets = np.asarray(flat_indices, dtype=np.int64), self._contents.offsets
-        if indices.size and not 0 <= indices.min() <= indices.max() < len(offsets) - 1:
+        indices, contents = np.asarray(flat_indices, dtype=np.int64), self._contents
+        if indices.size and not 0 <= indices.min() <= indices.max() < len(contents.positions):
             wrong = f"{indices.min()}..{indices.max()}"
-            raise IndexError(f"expected image indices in 0..{len(offsets) - 2}, got {wrong} for {self.path}")
-        starts = offsets[indices]
-        bounds = np.concatenate([[0], np.cumsum(offsets[indices + 1] - starts)]).tolist()
+            raise IndexError(f"expected image indices in 0..{len(contents.positions) - 1}, got {wrong} for {self.path}")
+        bounds = np.concatenate([[0], np.cumsum(contents.tables.sizes.ravel()[indices])]).tolist()
+        owners = (np.searchsorted(contents.bounds, indices, side="right") - 1).tolist()
         buffer = np.empty(bounds[-1], np.uint8)
-        view, descriptor = buffer.data, self._open()
-        for position, (a, b) in zip((starts + self._contents.start).tolist(), pairwise(bounds), strict=True):
-            if os.preadv(descriptor, [view[a:b]], position) != b - a:
-                raise StoreError(f"{self.path} ends before byte {position + b - a}: it was cut after it was opened")
+        places = zip(owners, contents.positions[indices].tolist(), pairwise(bounds), strict=True)
+        view = buffer.data
+        for file, position, (a, b) in places:
+            if os.preadv(self._open(file), [view[a:b]], position) != b - a:
+                path = contents.files[file]
+                raise StoreError(f"{path} ends before byte {position + b - a}: it was cut after it was opened")
         return buffer, bounds
 
-    def _open(self) -> int:
-        if self._descriptor is None:
-            self._descriptor = os.open(self.path, os.O_RDONLY)
-        return self._descriptor
-
-
-def read_contents(path: Path) -> StoreContents:
-    """Header and tables of a store, checked.
-
-    Raises:
-        StoreError: saying what was expected and what came.
-    """
-    if not path.is_file():
-        kind = "a folder" if path.is_dir() else "nothing"
-        raise StoreError(f"expected a view store at {path}, found {kind}")
-    try:
-        with h5py.File(path, "r") as file:
-            return _read(file, path)
-    except OSError as error:
-        raise StoreError(
-            f"expected a whole HDF5 view store at {path}: damaged or another kind of file ({error})"
-        ) from error
-
-
-def _read(file: h5py.File, path: Path) -> StoreContents:
-    form = _text(file.attrs.get("format", b""))
-    if form != FORMAT or any(name not in file for name in DATASETS):
-        raise StoreError(
-            f"expected {path} to be a view store (format {FORMAT!r} with datasets {', '.join(DATASETS)}), "
-            f"found format {form!r} with {', '.join(file) or 'nothing'}"
-        )
-    if (version := int(file.attrs["format_version"])) != FORMAT_VERSION:
-        raise StoreError(f"expected view store version {FORMAT_VERSION}, {path} has version {version}")
-    offsets = file[OFFSETS][()]
-    start, size = file[BLOB].id.get_offset() or 0, path.stat().st_size
-    if file[BLOB].shape != (offsets[-1],) or start + offsets[-1] > size:
-        raise StoreError(f"expected {offsets[-1]} bytes of images in {path}, found {max(0, size - start)}: cut short")
-    return StoreContents(_read_header(file), _read_tables(file, np.diff(offsets)), offsets, start)
-
-
-def _read_header(file: h5py.File) -> StoreHeader:
-    return StoreHeader(
-        schema=LatentSchema.from_json(json.loads(_text(file.attrs["schema"]))),
-        classes=tuple(_strings(file, "classes")),
-        num_views=int(file.attrs["num_views"]),
-        image_size=int(file.attrs["image_size"]),
-        encoding=_text(file.attrs["encoding"]),
-        attributes=json.loads(_strings(file, "provenance")[0]),
-    )
-
-
-def _read_tables(file: h5py.File, sizes: np.ndarray) -> StoreTables:
-    return StoreTables(
-        names=_strings(file, "object_names"),
-        labels=file["labels"][()],
-        latents=file["latents"][()],
-        sizes=sizes.reshape(-1, int(file.attrs["num_views"])),
-        indices=file["object_indices"][()],
-        split=file["split"][()],
-        sources=_strings(file, "object_sources"),
-        licences=_strings(file, "object_licences"),
-        creators=_strings(file, "object_creators"),
-        skipped=[(name, reason) for name, _, reason in (t.partition("\t") for t in _strings(file, "skipped"))],
-    )
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _strings(file: h5py.File, name: str) -> list[str]:
-    return [value.decode() for value in file[name][()].tolist()]
+    def _open(self, file: int) -> int:
+        if file not in self._descriptors:
+            if len(self._descriptors) == _MOST_OPEN:
+                os.close(self._descriptors.pop(next(iter(self._descriptors))))
+            self._descriptors[file] = os.open(self._contents.files[file], os.O_RDONLY)
+        return self._descriptors[file]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ class ViewStoreWriter:
     def __init__(self, path: Path, header: StoreHeader, tables: StoreTables) -> None:
         self.path, self.header, self.tables = Path(path), header, tables
         self.blob_size = int(tables.sizes.sum())
-        self._temporary = self.path.with_name(f"{self.path.name}.tmp-{os.getpid()}")
+        self._temporary = temporary_name(self.path)
 
     def __enter__(self) -> ViewStoreWriter:
         try:
@@ -137,6 +138,11 @@ class ViewStoreWriter:
         if hasattr(self, "_file"):
             self._file.close()
         self._temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """Where a file is written before it takes its name; no other process on any machine writes there."""
+    return path.with_name(f"{path.name}.tmp-{platform.node()}-{os.getpid()}")
 
 
 def write_records(path: Path, header: StoreHeader, records: Sequence[ObjectRecord], skipped: Sequence = ()) -> None:

@@ -20,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # worker processes import the fa
 from fake_meshes import FakeRenderer, FakeSource
 
 from equissl.datasets import build as build_module
-from equissl.datasets import build_shard, store_writer
+from equissl.datasets import store_writer
 from equissl.datasets.build import BuildError, BuildReport, BuildSpec, WorkerError, build_views
 from equissl.datasets.latents import sample_latents
+from equissl.datasets.processes import one_thread_environment
 from equissl.datasets.split import split_objects
 from equissl.datasets.store import ViewStore
 
@@ -335,7 +336,7 @@ def test_progress_as_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture) 
 def test_worker_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with build_shard.one_thread_environment():
+    with one_thread_environment():
         assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
     assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
 
