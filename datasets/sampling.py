@@ -22,6 +22,11 @@ def mix(*values: np.ndarray | int) -> np.ndarray:
     return np.asarray(state)
 
 
+def item_seeds(seed: int, epochs: np.ndarray | int, indices: np.ndarray | int) -> np.ndarray:
+    """int64 seeds, at least 0, of the items at (``epochs``, ``indices``) of a data set with that seed."""
+    return (mix(seed, epochs, indices) >> np.uint64(1)).astype(np.int64)
+
+
 def choose_views(seed: int, epochs: np.ndarray, indices: np.ndarray, chosen: int, stored: int) -> np.ndarray:
     """Ordered distinct views for each row: uniform over all ordered choices without replacement.
 

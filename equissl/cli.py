@@ -78,7 +78,7 @@ def _demo_lidar(argv: list[str]) -> int:
 
 
 def render(argv: list[str]) -> int:
-    """Renders views of meshes into a store (.h5), with a gallery (.png) and a data card (.md) beside it.
+    """Renders views of meshes into a store (.h5), with a gallery (.png) and a data card (.md, .json) beside it.
 
     Started again, it goes on where it stopped.
     """
@@ -94,11 +94,17 @@ def render(argv: list[str]) -> int:
     names = BuildSpec.__dataclass_fields__
     spec = BuildSpec(**{name: value for name, value in values.items() if name in names})
     report = build_views(spec, **{name: value for name, value in values.items() if name not in names})
-    print(f"{report.path}: {report.num_objects} objects, {report.num_images} images in {report.seconds:.0f} s")
+    share = "" if report.joined else f", share {values['shard']}"
+    counts = f"{report.num_objects} objects, {report.num_images} images"
+    print(f"{report.path}{share}: {counts} in {report.seconds:.0f} s")
     for name, reason in report.skipped:
         print(f"skipped {name}: {reason}", file=sys.stderr)
+    if not report.joined:
+        print(f"{report.missing} shards are missing: the last job of the array to end joins all", file=sys.stderr)
+        return 0
     print(write_gallery(report.path, report.path.with_suffix(".png")))
-    print(write_card(report.path, report.path.with_suffix(".md")))
+    seconds = None if report.already_complete else report.seconds
+    print(write_card(report.path, report.path.with_suffix(".md"), seconds))
     return 0
 
 
@@ -193,6 +199,11 @@ def pretrain(argv: list[str]) -> int:
     --print_config  shows the resolved config and stops
     Every key of the config is a flag: --trainer.max_steps 100 --method VICReg --method.init_args.sim 5
     """
+    return _train(argv, pretrain)
+
+
+def _train(argv: list[str], verb: Verb) -> int:
+    """What ``pretrain`` and ``finetune`` do with their words."""
     from pathlib import Path
 
     words, options = _split_options(argv, ("--config", "--out"))
@@ -201,7 +212,7 @@ def pretrain(argv: list[str]) -> int:
     if config_file is None and out is not None and (Path(out) / "config.yaml").is_file():
         config_file = str(Path(out) / "config.yaml")
     if "-h" in words or "--help" in words:
-        return _pretrain_help(config_file)
+        return _train_help(config_file, verb)
     from equissl.training.configfile import dump_config, load_config
 
     shown = "--print_config" in words
@@ -217,9 +228,48 @@ def pretrain(argv: list[str]) -> int:
     return 0
 
 
+def finetune(argv: list[str]) -> int:
+    """Trains a detector of 3D boxes, from a pretrained backbone or from scratch; started again it continues.
+
+    equissl finetune --config FILE.yaml --out RUN [--init PRETRAINED] [--labels SHARE] [--frozen] [--any.key value ...]
+
+    --config     a YAML file, or the name of a packaged recipe (detection/second_small); default: RUN/config.yaml
+    --out        run folder; labels.txt in it lists the frames whose labels were used
+    --init       run of `equissl pretrain`, folder of `equissl export`, or checkpoint of OpenPCDet; its voxel backbone
+    --labels     share of the training frames whose labels are used (0.05), or a file of their ids; default: all
+    --label_seed of the share
+    --frozen     train neck and head alone
+    --print_config  shows the resolved config and stops
+    Every key of the config is a flag: --trainer.max_steps 100 --data.store drives.h5
+    """
+    short = {"--labels": "--data.frames.labels", "--label_seed": "--data.frames.label_seed"}
+    words: list[str] = []
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if word == "--frozen":
+            words += ["--method.init_args.frozen", "true"]
+        else:
+            words.append(short.get(name, name) + equals + value)
+    return _train(words, finetune)
+
+
+def predict(argv: list[str]) -> int:
+    """Writes what a detector finds: result files of KITTI or JSON, and pictures from above."""
+    from equissl.evaluation.prediction import predict as run
+
+    parser = _parser("predict", predict)
+    parser.add_argument("run", help="folder that `equissl finetune --out` wrote")
+    parser.add_argument("--out", required=True, help="folder to write")
+    parser.add_function_arguments(run, skip={"run", "out", "log"})
+    report = run(**_arguments(parser, argv), log=_say)
+    found = f"{report.detections} detections in {report.frames} sweeps ({report.format}), {report.pictures} pictures"
+    print(f"{report.folder}: {found}, {report.seconds:.0f} s")
+    return 0
+
+
 def evaluate(argv: list[str]) -> int:
     """Probes the frozen backbone of a run on unseen objects, or drives, and writes RUN/results.json."""
-    from equissl.evaluation import EvaluateConfig, FlowEvaluateConfig, SceneEvaluateConfig
+    from equissl.evaluation import DetectionEvaluateConfig, EvaluateConfig, FlowEvaluateConfig, SceneEvaluateConfig
     from equissl.evaluation import evaluate as run
     from equissl.reporting import format_table
 
@@ -231,9 +281,11 @@ def evaluate(argv: list[str]) -> int:
     parser.add_class_arguments(SceneEvaluateConfig, "scenes")
     # of methods on flowing digits
     parser.add_class_arguments(FlowEvaluateConfig, "flows")
+    # of detectors
+    parser.add_class_arguments(DetectionEvaluateConfig, "detection")
     values = _arguments(parser, argv)
     run_dir, store = values.pop("run"), values.pop("store")
-    others = {"scenes": values.pop("scenes"), "flows": values.pop("flows")}
+    others = {name: values.pop(name) for name in ("scenes", "flows", "detection")}
     print(format_table([run(run_dir, EvaluateConfig(**values), store=store, log=_say, **others)]))
     return 0
 
@@ -254,11 +306,11 @@ def report(argv: list[str]) -> int:
 
 
 def import_(argv: list[str]) -> int:
-    """Reads a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors into a run folder, to evaluate."""
+    """Reads a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors, or OpenPCDet's, into a run folder, to evaluate."""
     from equissl.weights import import_weights
 
     parser = _parser("import", import_)
-    parser.add_argument("family", choices=["sie", "equicaps", "seqjepa"], help="whose checkpoint it is")
+    parser.add_argument("family", choices=["sie", "equicaps", "seqjepa", "openpcdet"], help="whose checkpoint it is")
     parser.add_argument("file", help="the checkpoint")
     parser.add_argument("--out", required=True, help="run folder to write")
     parser.add_function_arguments(import_weights, skip={"family", "file", "out"})
@@ -286,10 +338,11 @@ def export(argv: list[str]) -> int:
 
 
 def bench(argv: list[str]) -> int:
-    """Measures on this machine: ``bench KIND``; ``methods``, ``study`` and ``fernn`` train, the others time."""
+    """Measures on this machine: ``bench KIND``; ``methods``, ``study``, ``fernn``, ``detection`` train, others time."""
     import importlib
 
-    kinds = ["render", "loader", "losses", "evaluate", "sparse", "ingest", "methods", "study", "sequences", "fernn"]
+    timed = ["render", "live", "loader", "losses", "evaluate", "sparse", "ingest", "detection_metrics", "fidelity"]
+    kinds = [*timed, "methods", "study", "sequences", "fernn", "detection"]
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: equissl bench {{{','.join(kinds)}}} [--help]\n\n{bench.__doc__}")
         return 0
@@ -324,7 +377,9 @@ VERBS: dict[str, tuple[str, Verb]] = {
         sequences,
         flow,
         pretrain,
+        finetune,
         evaluate,
+        predict,
         report,
         import_,
         export,
@@ -339,11 +394,11 @@ def _overview() -> str:
     return "\n".join(["usage: equissl VERB ...", "", *lines, "", "`equissl VERB --help` lists the flags of one."])
 
 
-def _pretrain_help(config_file: str | None) -> int:
+def _train_help(config_file: str | None, verb: Verb) -> int:
     """Flags of a method's constructor too, once a config says which."""
     from equissl.training.configfile import config_parser, find_config, find_method, read_yaml
 
-    print("usage: " + (pretrain.__doc__ or "").partition("\n\n")[2].replace("\n    ", "\n").strip())
+    print("usage: " + (verb.__doc__ or "").partition("\n\n")[2].replace("\n    ", "\n").strip())
     tree = read_yaml(find_config(config_file)) if config_file else {}
     name = tree.get("method", {}).get("class_path")
     text = config_parser(find_method(str(name)) if name else None).format_help()

@@ -150,11 +150,18 @@ def check_sweethome3d() -> Check:
 
 def check_blender() -> Check:
     """Looked up, not imported: it is only ever run in its own process."""
-    try:
-        return Check("bpy", True, f"{metadata.version('bpy')} (reference renderer)", required=False)
-    except metadata.PackageNotFoundError:
-        found = "absent: `equissl bench render` compares without Blender"
-        return Check("bpy", False, found, "pip install bpy==5.0.1 (needs Python 3.11)", required=False)
+    from equissl.renderers.blender import PYTHON_VARIABLE, find_blender_python
+
+    python = find_blender_python()
+    if python is not None and not python.is_file():
+        return Check(
+            "bpy", False, f"{python} is not there", f"set {PYTHON_VARIABLE} to a Python with bpy", required=False
+        )
+    if python is not None:
+        return Check("bpy", True, f"renderer `blender`, in a process of {python}", required=False)
+    found = "absent: no renderer `blender`, and nothing to compare with"
+    mend = f"pip install bpy==5.0.1 (needs Python 3.11), or set {PYTHON_VARIABLE} to a Python that has it"
+    return Check("bpy", False, found, mend, required=False)
 
 
 def check_gpu() -> Check:

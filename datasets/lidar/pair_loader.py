@@ -18,7 +18,7 @@ from equissl.datasets.lidar.scene_pair import ScenePair
 from equissl.datasets.lidar.scene_split import Pair, split_pairs
 from equissl.datasets.lidar.scene_store import SceneStore
 from equissl.datasets.lidar.sweep import Sweep, ego_motion
-from equissl.datasets.sampling import mix
+from equissl.datasets.sampling import item_seeds
 from equissl.flow import FlowProvider, add_flow, get_flow_provider
 
 Address = tuple[int, int]  # (epoch, index)
@@ -104,7 +104,7 @@ class ScenePairDataset(Dataset):
 
     def item_seeds(self, epochs: np.ndarray, indices: np.ndarray) -> Tensor:
         """(B,) int64 seeds of the items at (``epochs``, ``indices``), at least 0."""
-        return torch.from_numpy((mix(self.seed, epochs, indices) >> np.uint64(1)).astype(np.int64))
+        return torch.from_numpy(item_seeds(self.seed, epochs, indices))
 
     def flow_provider(self, sequence: str) -> FlowProvider:
         """The provider asked for, for one drive."""
@@ -115,7 +115,8 @@ class ScenePairDataset(Dataset):
         name, *positions = pair
         previous, current = (self.store.read(name, position) for position in positions)
         previous = self._with_flow(name, previous, current)
-        return self._choose_points(previous, seed, 0), self._choose_points(current, seed, 1)
+        limits = self.crop, self.max_points, seed
+        return choose_points(previous, *limits, 0), choose_points(current, *limits, 1)
 
     def _with_flow(self, name: str, previous: Sweep, current: Sweep) -> Sweep:
         if self.flow == NONE:
@@ -125,15 +126,6 @@ class ScenePairDataset(Dataset):
                 raise ScenePairError(self._no_flow(f"frame {previous.frame} of {name}"))
             return previous
         return add_flow(previous, current, self.flow_provider(name))
-
-    def _choose_points(self, sweep: Sweep, seed: int, number: int) -> Sweep:
-        if self.crop is not None:
-            angle = np.abs(np.arctan2(sweep.points[:, 1], sweep.points[:, 0]))
-            sweep = sweep.select(angle <= np.deg2rad(self.crop) / 2)
-        if self.max_points is None or len(sweep) <= self.max_points:
-            return sweep
-        rng = np.random.default_rng(np.random.SeedSequence([seed, number, _POINTS]))
-        return sweep.select(np.sort(rng.choice(len(sweep), self.max_points, replace=False)))
 
     def _check_options(self) -> None:
         if self.gap < 1 or self.seed < 0:
@@ -200,6 +192,23 @@ class ScenePairDataset(Dataset):
 _POINTS = 0x9017  # keeps this stream apart from those of transforms
 _SHOWN = 5
 _NAME = "{sequence}"  # in an option of a flow provider
+
+
+def choose_points(sweep: Sweep, crop: float | None, max_points: int | None, seed: int, number: int) -> Sweep:
+    """A sweep within ``crop`` degrees in front, and of these at most ``max_points`` random points, in their order.
+
+    Args:
+        sweep: to choose from.
+        crop, max_points: None takes all.
+        seed, number: of the choice.
+    """
+    if crop is not None:
+        angle = np.abs(np.arctan2(sweep.points[:, 1], sweep.points[:, 0]))
+        sweep = sweep.select(angle <= np.deg2rad(crop) / 2)
+    if max_points is None or len(sweep) <= max_points:
+        return sweep
+    rng = np.random.default_rng(np.random.SeedSequence([seed, number, _POINTS]))
+    return sweep.select(np.sort(rng.choice(len(sweep), max_points, replace=False)))
 
 
 def make_pairs(sweeps: Sequence[tuple[Sweep, Sweep]], seeds: Tensor, pairs: Sequence[Pair]) -> ScenePair:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from equissl.datasets.lidar.cloud_batch import CloudBatch, Clouds
 from equissl.datasets.lidar.sweep import Boxes
-
-Clouds = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
-class ScenePair:
+class ScenePair(CloudBatch):
     """B pairs of sweeps, each of one drive. Every scene method takes this type and nothing else.
 
     Frames, boxes and flow are those of :mod:`equissl.datasets.lidar.sweep`.
@@ -74,53 +70,6 @@ class ScenePair:
 
     def __len__(self) -> int:
         return len(self.previous)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Each field as one tensor: a loader's worker hands over every tensor with a file descriptor of its own, and a
-        # batch of separate clouds, times the batches read ahead, would run out of them.
-        return _unpack, ({f.name: _pack(getattr(self, f.name)) for f in fields(self)},)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ScenePair:
-        """The same batch on ``device``; boxes stay in host memory."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> ScenePair:
-        """The same batch in page-locked memory, one block for each field."""
-        packed = {f.name: _pack(getattr(self, f.name)) for f in fields(self)}
-        return _unpack({name: value.map(Tensor.pin_memory) for name, value in packed.items()})
-
-    def _map(self, fn: Callable[[Tensor], Tensor]) -> ScenePair:
-        changed: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                changed[field.name] = fn(value)
-            elif _is_clouds(value):
-                changed[field.name] = tuple(fn(cloud) for cloud in value)
-        return replace(self, **changed)
-
-
-@dataclass(frozen=True)
-class _Packed:
-    """A field of a batch: clouds as one tensor and their sizes, anything else as it is."""
-
-    value: Any
-    sizes: tuple[int, ...] | None = None
-
-    def map(self, fn: Callable[[Tensor], Tensor]) -> _Packed:
-        return replace(self, value=fn(self.value)) if isinstance(self.value, Tensor) else self
-
-
-def _is_clouds(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) > 0 and all(isinstance(entry, Tensor) for entry in value)
-
-
-def _pack(value: Any) -> _Packed:
-    return _Packed(torch.cat(value), tuple(len(cloud) for cloud in value)) if _is_clouds(value) else _Packed(value)
-
-
-def _unpack(packed: dict[str, _Packed]) -> ScenePair:
-    return ScenePair(**{n: p.value if p.sizes is None else p.value.split(p.sizes) for n, p in packed.items()})
 
 
 def _check_clouds(name: str, clouds: Clouds, points: list[int], columns: tuple[int, ...]) -> None:

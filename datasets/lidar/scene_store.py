@@ -129,6 +129,13 @@ class SceneStore:
         except (OSError, KeyError) as error:
             raise SceneStoreError(f"expected sweep {timestamp} of {name} in {self.path}: {error}") from error
 
+    def frame_names(self, name: str) -> tuple[str, ...]:
+        """What the data set calls the sweeps of a sequence; their timestamps where it has no names for them."""
+        file = self._open()
+        group = file[name] if INDEX in file else file
+        keys = [str(timestamp) for timestamp in self._entry(name).timestamps.tolist()]
+        return tuple(text(group[key].attrs.get("frame", b"")) or key for key in keys)
+
     def pairs(self, gap: int = 1) -> list[tuple[str, int, int]]:
         """Sequence and positions of all pairs of sweeps that are ``gap`` turns of the sensor apart."""
         found = []

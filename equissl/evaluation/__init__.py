@@ -8,6 +8,7 @@ from equissl.evaluation.config import (
     RotationProbeConfig,
     SequenceConfig,
 )
+from equissl.evaluation.detection_config import DetectionEvaluateConfig
 from equissl.evaluation.evaluate import evaluate
 from equissl.evaluation.flows import FlowEvaluateConfig
 from equissl.evaluation.probing import PROTOCOLS, probe_all
@@ -15,6 +16,7 @@ from equissl.evaluation.scene_config import SceneEvaluateConfig
 
 __all__ = [
     "PROTOCOLS",
+    "DetectionEvaluateConfig",
     "EvaluateConfig",
     "FlowEvaluateConfig",
     "HueProbeConfig",

@@ -36,6 +36,7 @@ from equissl.evaluation.world_model import choose_sequence_protocols, world_mode
 from equissl.geometry import QuaternionSign
 
 if TYPE_CHECKING:
+    from equissl.evaluation.detection_config import DetectionEvaluateConfig
     from equissl.evaluation.flows import FlowEvaluateConfig
     from equissl.evaluation.scene_config import SceneEvaluateConfig
     from equissl.methods import Method
@@ -51,11 +52,13 @@ def evaluate(
     log: Log = lambda message: None,
     scenes: SceneEvaluateConfig | None = None,
     flows: FlowEvaluateConfig | None = None,
+    detection: DetectionEvaluateConfig | None = None,
 ) -> dict[str, Any]:
     """Probes the frozen backbone of a run on objects it has never seen and writes ``RUN/results.json``.
 
     A run of a method on driving scenes is measured by :func:`equissl.evaluation.scenes.evaluate_scenes` instead,
-    one on flowing digits by :func:`equissl.evaluation.flows.evaluate_flows`.
+    one on flowing digits by :func:`equissl.evaluation.flows.evaluate_flows`, and a detector by
+    :func:`equissl.evaluation.detection.evaluate_detection`.
 
     Also writes ``RUN/eval.npz``: the geodesic error of every validation pair, per part and for the constant predictor.
 
@@ -66,6 +69,7 @@ def evaluate(
         log: called with one line per stage.
         scenes: what to measure of a method on scenes; ``config`` is for methods on views.
         flows: what to measure of a method on flowing digits.
+        detection: what to measure of a detector.
 
     Returns:
         The flat results, as written.
@@ -82,6 +86,10 @@ def evaluate(
         from equissl.evaluation.scenes import evaluate_scenes
 
         return evaluate_scenes(run_dir, method, training, scenes, store, log)
+    if method.data == "frames":
+        from equissl.evaluation.detection import evaluate_detection
+
+        return evaluate_detection(run_dir, method, training, detection, store, log)
     if method.data == "flows":
         from equissl.evaluation.flows import evaluate_flows
 
@@ -89,6 +97,7 @@ def evaluate(
     device = choose_device(config.device)
     config = _settle_precision(config, device)
     views = ViewStore(_store(store, training))
+    _compare_with_live(views, training, log)
     check_protocols(config)
     train, val = feature_sets(method, views, run_dir, config, device, log)
     retrieve = _retrieves(method, val, config, log)
@@ -115,10 +124,26 @@ def evaluate(
 
 
 def _store(store: str | Path | None, training: PretrainConfig) -> str | Path:
-    chosen = training.data.store if store is None else store
+    chosen, live = training.data.store if store is None else store, training.data.live
+    if live is not None and store is None and not (str(chosen) and Path(chosen).exists()):
+        raise ValueError(
+            "the run was trained on views rendered while training, and there is no store to evaluate on: render the "
+            f"same objects with `{live.render_command()}` and name that file with --store"
+        )
     if not str(chosen):
         raise ValueError("imported weights name no view store: say with --store FILE.h5 which one to evaluate on")
     return chosen
+
+
+def _compare_with_live(views: ViewStore, training: PretrainConfig, log: Log) -> None:
+    """Says so when objects that are held out here may have been trained on."""
+    if training.data.live is None:
+        return
+    if differences := training.data.live.differences(views.attributes.get("build", {})):
+        log(
+            f"warning: objects held out in {views.path} may have been trained on, since its objects were chosen "
+            "otherwise than those of the run's live views:\n  " + "\n  ".join(differences)
+        )
 
 
 def target_sign(config: EvaluateConfig, store: ViewStore) -> QuaternionSign:

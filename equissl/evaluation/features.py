@@ -169,8 +169,7 @@ def fingerprint(checkpoint: Path, store: ViewStore, **settings: object) -> str:
             digest.update(block)
     for array in (store.latents, store.labels, store.split):
         digest.update(np.ascontiguousarray(array).tobytes())
-    file_stat = Path(store.path).stat()
-    facts = {"image_size": store.image_size, "bytes": file_stat.st_size, "attributes": store.attributes, **settings}
+    facts = {"image_size": store.image_size, "bytes": store.num_bytes, "attributes": store.attributes, **settings}
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 

@@ -152,6 +152,8 @@ KNOWN = {("byol", "pair"): "STRL", ("moco", "same"): "DepthContrast"}
 def method_label(training: PretrainConfig) -> str:
     """What the method is called in tables: two of the invariant ones have names of their own."""
     name, options = training.method.class_path.rpartition(".")[2], training.method.init_args
+    if name == "CellContrast":
+        return {"same": "PointContrast", "ego": "BEVContrast"}.get(options.get("frames", "same"), name)
     if name != "SceneInvariant":
         return {"ESSL3D": "E-SSL3D"}.get(name, name)
     objective = options.get("objective") or {}

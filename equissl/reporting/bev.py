@@ -17,6 +17,7 @@ BACKGROUND: Colour = (16, 19, 24)
 RING: Colour = (43, 49, 59)
 EGO: Colour = (236, 239, 244)
 BOX: Colour = (255, 158, 77)
+FOUND: Colour = (110, 196, 255)
 MOVING: Colour = (255, 96, 144)
 # dark to bright with height: the road stays in the background, roofs and crowns stand out
 HEIGHTS = np.array([[52, 61, 88], [52, 90, 130], [38, 130, 142], [67, 176, 122], [159, 212, 84], [250, 231, 90]])
@@ -65,6 +66,7 @@ def draw_scene(
     window: Window | None = None,
     ahead: float = 5.0,
     slowest: float = 0.05,
+    found: np.ndarray | None = None,
 ) -> Image.Image:
     """A sweep from above.
 
@@ -75,6 +77,7 @@ def draw_scene(
         window: what to show; 51.2 m around the sensor by default.
         ahead: arrows reach this many sweeps ahead.
         slowest: motion in metres below which a place gets no arrow.
+        found: (K, 7) boxes that a detector found, in another colour.
     """
     window = window or Window()
     canvas = _canvas(window)
@@ -83,6 +86,8 @@ def draw_scene(
     draw = ImageDraw.Draw(picture)
     for box in boxes if boxes is not None else ():
         _draw_box(draw, box, window)
+    for box in found if found is not None else ():
+        _draw_box(draw, box, window, FOUND)
     if flow is not None:
         for start, motion in zip(*arrows(points, flow, slowest), strict=True):
             _draw_arrow(draw, start, motion * ahead, window)
@@ -173,14 +178,14 @@ def _draw_points(canvas: np.ndarray, points: np.ndarray, colours: np.ndarray, wi
     return canvas
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, box: np.ndarray, window: Window) -> None:
+def _draw_box(draw: ImageDraw.ImageDraw, box: np.ndarray, window: Window, colour: Colour = BOX) -> None:
     cos, sin = np.cos(box[6]), np.sin(box[6])
     turn = np.array([[cos, sin], [-sin, cos]])
     half = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) * box[3:5] / 2
     outline = window.place(half @ turn + box[:2])
     front = window.place(np.array([[0.0, 0.0], [box[3] / 2 + 0.8, 0.0]]) @ turn + box[:2])
-    draw.line([tuple(p) for p in [*outline.tolist(), outline[0].tolist()]], fill=BOX, width=SAMPLING)
-    draw.line([tuple(p) for p in front.tolist()], fill=BOX, width=SAMPLING)
+    draw.line([tuple(p) for p in [*outline.tolist(), outline[0].tolist()]], fill=colour, width=SAMPLING)
+    draw.line([tuple(p) for p in front.tolist()], fill=colour, width=SAMPLING)
 
 
 def _draw_arrow(draw: ImageDraw.ImageDraw, start: np.ndarray, motion: np.ndarray, window: Window) -> None:

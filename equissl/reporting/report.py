@@ -16,6 +16,7 @@ import torch
 import equissl
 from equissl.datasets.store import ViewStore
 from equissl.reporting import table
+from equissl.reporting.detection_table import of_detection
 from equissl.reporting.figures import action_gap_curves, error_curves, score_bars, training_curves
 from equissl.reporting.flow_table import of_flows
 from equissl.reporting.gallery import gallery
@@ -47,6 +48,10 @@ def write_report(
         from equissl.reporting.flow_report import write_flow_report
 
         return write_flow_report(run_dirs, out)
+    if of_detection([run.results for run in runs]):
+        from equissl.reporting.detection_report import detection_page
+
+        return write_page(detection_page(runs, store, title), out)
     if table.of_scenes([run.results for run in runs]):
         from equissl.reporting.scene_report import scene_page
 

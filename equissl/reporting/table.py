@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from equissl.reporting.detection_table import detection_keys, of_detection
 from equissl.reporting.flow_table import format_flow_table, of_flows
 from equissl.reporting.seeds import SPREAD, Results
 
@@ -79,6 +80,12 @@ def of_scenes(results: Sequence[Results]) -> bool:
 
 def columns(results: Sequence[Results]) -> tuple[Column, ...]:
     """The columns of these results' table."""
+    if of_detection(results):
+        keys = detection_keys(results)
+        return (
+            Column(*keys[0], digits=0),
+            *(Column(heading, key, 100 if key.startswith("nuscenes/") else 1, 1, "max") for heading, key in keys[1:]),
+        )
     return SCENE_COLUMNS if of_scenes(results) else COLUMNS
 
 
@@ -95,6 +102,8 @@ def rows(results: Sequence[Results]) -> list[Row]:
         Row(name, tuple(_value(result, column) for column in shown), tuple(_error(result, c) for c in shown))
         for name, result in zip(names(results), results, strict=True)
     ]
+    if of_detection(results):
+        return table
     return table + (_scene_baselines(results) if shown is SCENE_COLUMNS else _view_baselines(results))
 
 

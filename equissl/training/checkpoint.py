@@ -119,6 +119,7 @@ def replace_file(temporary: Path, final: Path) -> None:
 LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 FREE = (
     "data.workers",
+    "data.live.cache_megabytes",
     "trainer.threads",
     "trainer.checkpoint_every",
     "trainer.checkpoint_minutes",

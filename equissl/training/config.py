@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from equissl.datasets.live_spec import LiveSpec
+
 
 class ConfigError(ValueError):
     """A config that cannot be read: unknown key, wrong type, or a file that is not there."""
@@ -101,6 +103,8 @@ class DataConfig:
         sequences: make the views from images as they are asked for: ``augmentations`` or ``saccades``, see
             :func:`equissl.datasets.sequences.open_sequences`.
         sequence_options: its further arguments; ``split`` among them takes other images than the training ones.
+        live: render fresh views while training instead of reading stored ones, see
+            :class:`equissl.datasets.live.LiveViews`; ``store`` may then be left out, and is what ``evaluate`` takes.
     """
 
     store: str
@@ -111,6 +115,7 @@ class DataConfig:
     frames: FrameConfig = field(default_factory=FrameConfig)
     sequences: Literal["augmentations", "saccades"] | None = None
     sequence_options: dict[str, Any] | None = None
+    live: LiveSpec | None = None
 
 
 @dataclass

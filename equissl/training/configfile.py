@@ -6,6 +6,8 @@ jsonargparse reads them.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import difflib
 import importlib
 from importlib import resources
@@ -15,10 +17,12 @@ from typing import Any
 import yaml
 from jsonargparse import SUPPRESS, ArgumentParser
 
+from equissl.datasets.live_spec import LiveSpec
 from equissl.training.config import (
     CollapseConfig,
     ConfigError,
     DataConfig,
+    FrameConfig,
     MethodConfig,
     OptimConfig,
     PretrainConfig,
@@ -67,13 +71,16 @@ def resolve_config(tree: dict[str, Any], origin: str = "config") -> PretrainConf
     precision = tree.get("trainer", {}).get("precision")
     if isinstance(precision, int):  # YAML reads 32 as a number
         tree = _merge(tree, {"trainer": {"precision": str(precision)}})
+    if (data := tree.get("data") or {}).get("live") is not None and "store" not in data:
+        tree = _merge(tree, {"data": {"store": ""}})  # views that are rendered need none
     try:
-        parsed = parser.parse_object(tree).as_dict()
+        parsed = parser.parse_object(copy.deepcopy(tree)).as_dict()
+        sections: dict[str, Any] = {name: _typed(section, parsed[name]) for name, section in SECTIONS.items()}
     except Exception as error:  # jsonargparse raises several types; all of them are about the config
         raise ConfigError(f"{origin}: {error}") from error
-    sections: dict[str, Any] = {name: _typed(section, parsed[name]) for name, section in SECTIONS.items()}
     init_args = parsed["method"].get("init_args") or {}
-    config = PretrainConfig(MethodConfig(_short_name(method_class), _plain(init_args)), **sections, seed=parsed["seed"])
+    method = MethodConfig(_short_name(method_class), _plain(init_args))
+    config = PretrainConfig(method, **sections, seed=parsed["seed"], init=parsed["init"])
     check_config(config)
     return config
 
@@ -91,7 +98,8 @@ def build_method(config: MethodConfig) -> Any:
         return method_class()
     _check_keys({"method": config.init_args}, parser, f"method {config.class_path}")
     try:
-        parsed = parser.parse_object({"method": config.init_args})
+        # a copy: jsonargparse puts its own objects into lists of dataclasses
+        parsed = parser.parse_object({"method": copy.deepcopy(config.init_args)})
     except Exception as error:
         raise ConfigError(f"method {config.class_path}: {error}") from error
     return parser.instantiate(parsed).method
@@ -109,6 +117,7 @@ def config_parser(method_class: type | None = None) -> ArgumentParser:
         parser.add_class_arguments(section, name)
         next(action for action in parser._actions if action.dest == name).help = SUPPRESS  # no file for a section
     parser.add_argument("--seed", type=int, default=0, help="seed of the run")
+    parser.add_argument("--init", type=str | None, default=None, help="run or checkpoint whose voxel backbone to take")
     return parser
 
 
@@ -201,8 +210,9 @@ def _full_key(key: str) -> str:
 
 def _typed(section: type, values: dict[str, Any]) -> Any:
     """The dataclass of parsed values, with those inside it."""
-    inner = {"scenes": SceneConfig} if section is DataConfig else {}
-    return section(**{key: inner[key](**value) if key in inner else value for key, value in values.items()})
+    nested: dict[str, type] = {"scenes": SceneConfig, "frames": FrameConfig, "live": LiveSpec}
+    inner = nested if section is DataConfig else {}
+    return section(**{k: inner[k](**v) if k in inner and v is not None else v for k, v in values.items()})
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -227,6 +237,7 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
 def _check_keys(tree: dict[str, Any], parser: ArgumentParser, origin: str) -> None:
     # an argument that takes a dataclass or None also has a flag that shows the dataclass' help
     known = {action.dest for action in parser._actions if action.dest.rpartition(".")[2] != "help"}
+    known |= {f"data.live.{field.name}" for field in dataclasses.fields(LiveSpec)}
     groups = {dest.rsplit(".", depth)[0] for dest in known for depth in range(1, dest.count(".") + 1)}
     groups.add("method.init_args")  # also of a method without arguments
     for key, value in flatten(tree).items():
@@ -247,9 +258,10 @@ def _nearest(word: str, known: Any) -> str:
 
 
 def _methods() -> dict[str, type]:
+    from equissl.detection import DETECTORS
     from equissl.methods import METHODS
 
-    return dict(METHODS)
+    return {**METHODS, **DETECTORS}
 
 
 def _short_name(method_class: type) -> str:
@@ -258,7 +270,9 @@ def _short_name(method_class: type) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists and namespaces as dictionaries, which YAML and a checkpoint can hold."""
+    """Tuples as lists, namespaces and dataclasses as dictionaries, which YAML and a checkpoint can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,21 @@ from torch.utils.data import DataLoader
 
 from equissl.datasets.batch import ViewBatch
 from equissl.datasets.flowing_digits import FlowBatch, FlowingDigits, FlowingSpec
+from equissl.datasets.lidar.labelled_frames import FrameBatch, LabelledFrames
+from equissl.datasets.lidar.object_classes import ObjectClass
 from equissl.datasets.lidar.pair_loader import ScenePairDataset
 from equissl.datasets.lidar.scene_format import FORMAT as SCENES
 from equissl.datasets.lidar.scene_pair import ScenePair
 from equissl.datasets.lidar.scene_store import is_openscene_log
-from equissl.datasets.loader import ViewDataset, ViewLoader
+from equissl.datasets.live import LiveViews
+from equissl.datasets.loader import ViewDataset, ViewLoader, start_method
+from equissl.datasets.processes import one_thread_environment
 from equissl.datasets.sequences import ImageSequences, open_sequences
 from equissl.datasets.store_format import FORMAT as VIEWS
-from equissl.training.config import ConfigError, PretrainConfig, SceneConfig
+from equissl.training.config import ConfigError, FrameConfig, PretrainConfig, SceneConfig
+from equissl.training.launch import local_rank, process_rank
 
-PairsOrViews = ViewDataset | ImageSequences | ScenePairDataset | FlowingDigits
+PairsOrViews = ViewDataset | LiveViews | ImageSequences | ScenePairDataset | FlowingDigits | LabelledFrames
 
 
 class EndlessViews:
@@ -47,15 +52,16 @@ class EndlessViews:
             collate_fn=_same,
             pin_memory=pin_memory,
             worker_init_fn=_one_thread,
+            multiprocessing_context=start_method(loader.dataset, workers),
         )
 
     def seek(self, batches: int) -> None:
         """The next iteration starts after that many batches of the run."""
         self.first = batches
 
-    def __iter__(self) -> Iterator[ViewBatch | ScenePair | FlowBatch]:
+    def __iter__(self) -> Iterator[ViewBatch | ScenePair | FrameBatch | FlowBatch]:
         # starting a DataLoader draws from torch's generator: it must not change what the method draws
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), one_thread_environment():
             return iter(self._batches)
 
     def addresses(self) -> Iterator[list[tuple[int, int]]]:
@@ -80,9 +86,15 @@ def make_views(config: PretrainConfig, dataset: PairsOrViews, rank: int, world_s
     """This process' part of the training batches.
 
     Raises:
+        ConfigError: loader processes asked for where views are rendered in the training process.
         ValueError: batch size not a multiple of the number of processes, or larger than the split.
     """
     size = config.data.batch_size
+    if isinstance(dataset, LiveViews) and dataset.in_training_process and config.data.workers:
+        renderer = dataset.spec.renderer
+        raise ConfigError(
+            f"renderer {renderer!r} draws in the training process: expected data.workers 0, got {config.data.workers}"
+        )
     if size % world_size:
         raise ValueError(f"expected data.batch_size to be a multiple of the {world_size} processes, got {size}")
     loader = ViewLoader(dataset, batch_size=size // world_size, rank=rank, world_size=world_size)
@@ -95,24 +107,32 @@ def open_dataset(config: PretrainConfig, views: int, data: str = "views", split:
     Args:
         config: of the run.
         views: of each object; scenes always come as pairs.
-        data: ``views``, ``scenes`` or ``flows``, see :class:`equissl.methods.base.Method`.
+        data: ``views``, ``scenes``, ``frames`` or ``flows``, see :class:`equissl.methods.base.Method`.
         split: ``train``, ``val``, or None for all.
 
     Raises:
-        ConfigError: a store of the other kind, or ``data.scenes`` given for views.
+        MeshSourceError, RendererError: ``data.live`` without usable meshes, or with an unknown renderer.
+        ConfigError: a store of the other kind, or ``data.scenes`` or ``data.frames`` given where they do not apply.
         ScenePairError: scenes without pairs, or without the flow asked for.
+        LabelledFramesError: scenes without labelled sweeps.
     """
     seed = config.seed if config.data.seed is None else config.data.seed
+    if config.data.live is not None:
+        return _open_live(config, views, data, split, seed)
     _check_kind(config, data)
     if data == "flows":
         sequences = FlowingSpec(**config.method.init_args["sequences"])  # the resolved config holds every default
         return FlowingDigits(config.data.store, split or "train", sequences, seed=seed)
+    for kind, given, default in (
+        ("scenes", config.data.scenes, SceneConfig()),
+        ("frames", config.data.frames, FrameConfig()),
+    ):
+        if data != kind and given != default:
+            raise ConfigError(f"{config.method.class_path} learns from {data}: expected no data.{kind}, got {given}")
     if data == "scenes":
         return ScenePairDataset(config.data.store, split, seed=seed, **asdict(config.data.scenes))
-    if config.data.scenes != SceneConfig():
-        raise ConfigError(
-            f"{config.method.class_path} learns from views: expected no data.scenes, got {config.data.scenes}"
-        )
+    if data == "frames":
+        return open_frames(config, split, seed=seed)
     options = dict(config.data.sequence_options or {})
     if config.data.sequences is not None:
         split = options.pop("split", split)
@@ -122,15 +142,47 @@ def open_dataset(config: PretrainConfig, views: int, data: str = "views", split:
     return ViewDataset(config.data.store, split=split, views=views, seed=seed)
 
 
+def _open_live(config: PretrainConfig, views: int, data: str, split: str | None, seed: int) -> LiveViews:
+    others = [name for name in ("sequences", "sequence_options") if getattr(config.data, name) is not None]
+    if data != "views" or others:
+        expected = f"no data.live for {config.method.class_path}, which learns from {data}"
+        raise ConfigError(f"expected {f'data.live without data.{others[0]}' if others else expected}")
+    assert config.data.live is not None
+    if torch.cuda.is_available():  # where a renderer in this process works: on the GPU that the method will be moved to
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+    return LiveViews(config.data.live, split, views, seed, config.data.workers, progress=process_rank() == 0)
+
+
+def open_frames(config: PretrainConfig, split: str | None, **options: Any) -> LabelledFrames:
+    """The labelled sweeps that a detector of this config learns from, or those it is scored on.
+
+    Args:
+        config: resolved, of a detector.
+        split: ``train``, ``val``, or None for all.
+        options: other arguments of `LabelledFrames`, in place of the config's.
+    """
+    arguments = config.method.init_args  # the resolved config holds every default
+    names = [entry.name for entry in fields(ObjectClass)]
+    classes = [ObjectClass(**{name: kind[name] for name in names}) for kind in arguments["classes"]]
+    columns = 5 if config.data.frames.sweeps > 1 else 4
+    if arguments["encoder"]["in_channels"] > columns:
+        got = f"{arguments['encoder']['in_channels']} with data.frames.sweeps {config.data.frames.sweeps}"
+        raise ConfigError(f"expected an encoder of at most {columns} columns, got {got}")
+    settings = {**asdict(config.data.frames), "at_least": config.data.batch_size, **options}
+    settings.setdefault("store", config.data.store)
+    return LabelledFrames(split=split, classes=classes, point_range=arguments["encoder"]["point_range"], **settings)
+
+
 def _check_kind(config: PretrainConfig, data: str) -> None:
     """Says so when the store is a good one, but of the other kind."""
     found = store_kind(config.data.store)
-    if found is None or found == data:
+    if found is None or found == data or (found, data) == ("scenes", "frames"):
         return
     made = {
         "flows": "a folder of IDX files, such as MNIST's",
         "views": "a view store, which `equissl render` writes",
         "scenes": "a scene store, which `equissl ingest` writes",
+        "frames": "a scene store, which `equissl ingest` writes",
     }
     raise ConfigError(
         f"{config.method.class_path} learns from {data}: expected data.store to be {made[data]}; "

@@ -27,6 +27,14 @@ def process_rank() -> int:
     return 0
 
 
+def local_rank() -> int:
+    """Rank of this process among those of this machine."""
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 0
+
+
 def launch_processes(function: Callable[..., Any], args: tuple[Any, ...], trainer: TrainerConfig) -> None:
     """Runs ``function(*args)`` in ``trainer.devices`` new processes and waits for all of them.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 
+from equissl.datasets.lidar.labelled_frames import LabelledFrames
+from equissl.datasets.live import LiveViews
 from equissl.datasets.loader import ViewDataset
 from equissl.datasets.sequences import ImageSequences
 from equissl.encoders.sync_batchnorm import convert_sync_batchnorm
@@ -42,6 +45,7 @@ from equissl.training.versions import versions
 __all__ = ["TrainingDivergedError", "pretrain"]
 
 CONFIG_FILE = "config.yaml"
+LABELS_FILE, INIT_FILE = "labels.txt", "init.json"
 logger = logging.getLogger(__name__)
 
 
@@ -66,11 +70,18 @@ def pretrain(config: PretrainConfig, out: str | Path, callbacks: Sequence[pl.Cal
         TrainingDivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
         StoreError, SceneStoreError: the store is not one.
         ScenePairError: a scene store without pairs, or without the flow asked for.
+        LabelledFramesError: a scene store without labels.
+        WeightsError: ``init`` holds no voxel backbone, or one that does not fit.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; a checkpoint has been saved.
     """
     out = Path(out)
     config = resolve_config(config.to_dict())  # fills in what the method's constructor adds, and checks it
-    config = replace(config, data=replace(config.data, store=str(Path(config.data.store).resolve())))
+    if config.data.store:
+        config = replace(config, data=replace(config.data, store=str(Path(config.data.store).resolve())))
+    if config.data.live is not None:
+        config = replace(config, data=replace(config.data, live=config.data.live.resolved()))
+    if config.init is not None:
+        config = replace(config, init=str(Path(config.init).resolve()))
     check_config(config)
     accelerator = choose_accelerator(config.trainer.accelerator)
     if world_size(config.trainer) > 1 and not launched_outside():
@@ -103,8 +114,12 @@ def _run(
             (out / LAST).parent.mkdir(parents=True, exist_ok=True)
             _save_config(config, out)
         views.seek(done * config.trainer.accumulate)
+        if isinstance(dataset, LabelledFrames):
+            _prepare_frames(dataset, out)
         if checkpoint:
             logger.info("%s: continuing after step %d of %d", out, done, last_step)
+        elif config.init is not None:
+            _start_from(config.init, method, out)
         _fit(config, out, method, dataset, views, last_step, accelerator, callbacks, resume=bool(checkpoint))
     return out
 
@@ -132,7 +147,7 @@ def _fit(
         settings.log_every,
         config.data.batch_size * settings.accumulate * dataset.views,
         last_step,
-        unit="sweeps" if method.data == "scenes" else "views",
+        unit="sweeps" if method.data in ("scenes", "frames") else "views",
     )
     saver = CheckpointSaver(out, config.to_dict(), settings, log, versions(), last_step)
     trainer = pl.Trainer(
@@ -169,10 +184,10 @@ def _observers(
 ) -> list[pl.Callback]:
     found: list[pl.Callback] = []
     if config.probes.enabled and isinstance(
-        dataset, ViewDataset | ImageSequences
+        dataset, ViewDataset | LiveViews | ImageSequences
     ):  # scenes have no labels to probe for
         classes = len(dataset.store.classes)
-        views = method.views if isinstance(dataset, ViewDataset) else 1  # nothing turns in images
+        views = 1 if isinstance(dataset, ImageSequences) else method.views  # nothing turns in images
         found.append(OnlineProbes(config.probes, log, method.feature_dim, classes, views, config.seed))
     if config.collapse.every:
         found.append(CollapseMonitor(config.collapse, log))
@@ -180,6 +195,24 @@ def _observers(
     if process_rank() == 0:
         found.append(Progress(log, last_step, type(method).__name__))
     return found
+
+
+def _prepare_frames(frames: LabelledFrames, out: Path) -> None:
+    """Publishes whose labels are used; and every process cuts out what is pasted into frames, before its workers."""
+    logger.info("%s: labels of %d of %d frames", out, len(frames.ids), frames.of)
+    if process_rank() == 0:
+        frames.write_ids(out / LABELS_FILE)
+    frames.prepare()
+
+
+def _start_from(init: str, method: Any, out: Path) -> None:
+    """Fills the backbone, and leaves beside the config what came from where."""
+    from equissl.weights import load_backbone
+
+    report = load_backbone(method, init)
+    logger.info("%s: %s", out, report)
+    if process_rank() == 0:
+        (out / INIT_FILE).write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
 
 
 def _last_step(config: PretrainConfig, batches: int) -> int:

@@ -41,22 +41,24 @@ class ImportReport:
 
 
 def import_weights(
-    family: Family,
+    family: Family | Literal["openpcdet"],
     file: str | Path,
     out: str | Path,
     option: str | None = None,
     store: str | Path | None = None,
     sign: QuaternionSign = "legacy",
     frame: Literal["object", "base"] = "object",
+    config: str = "detection/kitti_second",
+    backbone_only: bool = False,
 ) -> ImportReport:
-    """Reads a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors into a run folder that can be evaluated.
+    """Reads a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors, or of OpenPCDet, into a run folder to evaluate.
 
     Which of their models it is follows from names and shapes. ``params.json`` beside the file, which the training
     scripts of SIE and EquiCaps write, is read for the model's name and loss weights. Nothing in the file is executed.
     The run holds no optimiser, so it cannot be trained further.
 
     Args:
-        family: whose checkpoint it is: ``sie``, ``equicaps`` or ``seqjepa``.
+        family: whose checkpoint it is: ``sie``, ``equicaps``, ``seqjepa``, or ``openpcdet`` for a detector.
         file: the checkpoint.
         out: run folder to write.
         option: the authors' name of the model (``SimCLR``), for models that differ in nothing but their loss.
@@ -64,28 +66,33 @@ def import_weights(
         sign: sign of the quaternions that a predictor was trained with: ``legacy`` for SciPy 1.11 and later,
             ``legacy_negated`` for SciPy 1.10 and earlier.
         frame: of the translations that 4 × 4 poses were trained with.
+        config, backbone_only: of an OpenPCDet detector, see :func:`equissl.weights.detectors.import_openpcdet`.
 
     Raises:
         FileNotFoundError: no such file.
         WeightsError: a file of another kind, weights that are missing, left over or of another shape, or a run folder
             that already holds a run.
     """
+    if family == "openpcdet":
+        from equissl.weights.detectors import import_openpcdet
+
+        return import_openpcdet(file, out, config, store, backbone_only)
     out = Path(out)
     if out.is_file() or (out / LAST).exists():
         raise WeightsError(f"{out} is not free: expected a new run folder for --out")
     stored = read_weights(file)
     layout = find_layout(family, stored.tensors, Settings(option, sign, frame, _params(stored.file)))
-    config = resolve_config(_tree(layout, stored, store), origin=str(file))
+    resolved = resolve_config(_tree(layout, stored, store), origin=str(file))
     with torch.random.fork_rng(devices=[]):
-        method = build_method(config.method)
+        method = build_method(resolved.method)
     try:
         state = rename(stored.tensors, layout, method.state_dict(), bookkeeping(method))
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from error
     method.load_state_dict(state)
     (out / LAST).parent.mkdir(parents=True, exist_ok=True)
-    save_config(config, out / "config.yaml")
-    _save(out / LAST, method, config.to_dict(), _provenance(family, layout, stored))
+    save_config(resolved, out / "config.yaml")
+    save_imported(out / LAST, method, resolved.to_dict(), _provenance(family, layout, stored))
     parameters = sum(parameter.numel() for parameter in method.parameters())
     return ImportReport(out, layout.option, type(method).__name__, parameters, _messages(layout, stored))
 
@@ -130,7 +137,8 @@ def _provenance(family: str, layout: Layout, stored: StoredWeights) -> dict[str,
     }
 
 
-def _save(file: Path, method: nn.Module, config: dict[str, Any], imported: dict[str, Any]) -> None:
+def save_imported(file: Path, method: nn.Module, config: dict[str, Any], imported: dict[str, Any]) -> None:
+    """A checkpoint without optimiser or data order; ``imported`` says where the weights are from."""
     ours = {"config": config, "step": 0, "views": 0, "seconds": 0.0, "versions": versions(), "imported": imported}
     weights: dict[str, Tensor] = {METHOD_PREFIX + key: value for key, value in method.state_dict().items()}
     temporary = file.with_name(f"{file.name}.tmp")

@@ -44,10 +44,14 @@ def export_openpcdet(backbone: nn.Module, file: Path | str, layout: str = "krsc"
     Raises:
         ValueError: for an unknown layout.
     """
+    return write_openpcdet(to_openpcdet(backbone, layout=layout), file)
+
+
+def write_openpcdet(state: Mapping[str, Tensor], file: Path | str) -> Path:
+    """Writes weights under OpenPCDet's names as a checkpoint of it: tensors only, under ``model_state``."""
     file = Path(file)
-    state = {"model_state": to_openpcdet(backbone, layout=layout), "version": "equissl", "epoch": 0, "it": 0}
     partial = file.with_name(file.name + ".partial")
-    torch.save(state, partial)
+    torch.save({"model_state": dict(state), "version": "equissl", "epoch": 0, "it": 0}, partial)
     return partial.replace(file)
 
 

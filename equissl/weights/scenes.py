@@ -7,9 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from equissl.detection import Detector
 from equissl.methods.base import Method
 from equissl.methods.scenes import SceneMethod
-from equissl.weights.openpcdet import export_openpcdet
+from equissl.weights.detectors import detector_data, detector_state
+from equissl.weights.openpcdet import to_openpcdet, write_openpcdet
 from equissl.weights.reading import WeightsError
 
 CHECKPOINT, DESCRIPTION = "openpcdet.pth", "openpcdet.json"
@@ -17,10 +19,10 @@ LOAD = f"python train.py --cfg_file CONFIG --pretrained_model {CHECKPOINT} (its 
 
 
 def export_scene_backbone(method: Method, out: Path) -> tuple[str, ...]:
-    """Writes the backbone under OpenPCDet's names, and what its data must be like to fit.
+    """Writes the backbone, or a whole detector, under OpenPCDet's names, and what its data must be like to fit.
 
     Args:
-        method: of a scene run.
+        method: of a scene run, or a detector.
         out: folder to write; must not hold such an export yet.
 
     Returns:
@@ -35,7 +37,8 @@ def export_scene_backbone(method: Method, out: Path) -> tuple[str, ...]:
         raise WeightsError(f"{out} is not free: expected a folder without {CHECKPOINT}")
     out.mkdir(parents=True, exist_ok=True)
     (out / DESCRIPTION).write_text(json.dumps(openpcdet_data(method), indent=2) + "\n", encoding="utf-8")
-    export_openpcdet(method.encoder.backbone, out / CHECKPOINT)
+    state = detector_state(method) if isinstance(method, Detector) else to_openpcdet(method.encoder.backbone)
+    write_openpcdet(state, out / CHECKPOINT)
     return CHECKPOINT, DESCRIPTION
 
 
@@ -50,6 +53,7 @@ def openpcdet_data(method: SceneMethod) -> dict[str, Any]:
         "DATA_CONFIG.DATA_PROCESSOR.transform_points_to_voxels.MAX_POINTS_PER_VOXEL": config.max_points,
         "DATA_CONFIG.POINT_FEATURE_ENCODING.used_feature_list": columns,
         "coordinates": config.coordinates,
+        **(detector_data(method) if isinstance(method, Detector) else {}),
     }
 
 

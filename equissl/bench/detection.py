@@ -1,0 +1,211 @@
+"""What pretraining is worth to a detector: starting points x shares of labels x seeds, at a budget for CPUs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from equissl.workers import Job, cpu_count, run_jobs
+
+SCRATCH = "scratch"
+# what a method is called in tables, and its recipe
+RECIPES = {
+    "E-SSL3D": "lidar/e_ssl3d_small",
+    "STRL": "lidar/strl_small",
+    "PointContrast": "lidar/point_contrast_small",
+    "BEVContrast": "lidar/bev_contrast_small",
+    "DepthContrast": "lidar/depth_contrast_small",
+    "Occupancy": "lidar/occupancy_small",
+}
+DRIVES, WITH_FLOW = "drives.h5", "drives_flow.h5"
+
+
+@dataclass(frozen=True)
+class DetectionTask:
+    """Data and budget.
+
+    Attributes:
+        drives, sweeps: simulated drives, and consecutive sweeps of each; a fifth of the drives is held out.
+        beams, columns, max_range, rate: of the simulated sensor.
+        flow: of E-SSL3D: ``icp_cluster``, estimated without labels, or ``stored``, that of the store.
+        config: recipe of the detector; pretraining takes over its voxels.
+        pretrain_steps, pretrain_batch, pretrain_lr: budget of pretraining.
+        steps: of every detector, whatever its share of labels.
+        frozen: train neck and head alone.
+    """
+
+    drives: int = 60
+    sweeps: int = 5
+    beams: int = 32
+    columns: int = 720
+    max_range: float = 40.0
+    rate: float = 5.0
+    flow: str = "icp_cluster"
+    config: str = "detection/second_small"
+    pretrain_steps: int = 300
+    pretrain_batch: int = 4
+    pretrain_lr: float = 1e-3
+    steps: int = 300
+    frozen: bool = False
+
+
+DEFAULT_TASK = DetectionTask()
+
+
+def bench_detection(
+    out: Path | str = "runs/detection",
+    store: Path | str | None = None,
+    labels: str = "0.05,0.2,1",
+    seeds: int = 3,
+    methods: str = "scratch,E-SSL3D,STRL,PointContrast",
+    task: DetectionTask = DEFAULT_TASK,
+    parallel: int | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, str]:
+    """Pretrains, fine-tunes and evaluates every combination, and prints the table.
+
+    A seed is that of the pretraining, of the detector's other weights and order, and of the choice of labels: all
+    methods of one seed learn from the same labels. Runs are ``OUT/METHOD_SHARE/seed0`` and so on, pretraining
+    ``OUT/pretrain/METHOD/seed0``; started again it goes on where it stopped.
+
+    Args:
+        out: folder of everything, ``drives.h5`` and ``report.html`` included.
+        store: scene store to learn from and to be scored on; None simulates drives.
+        labels: shares, separated by commas.
+        seeds: runs of each combination.
+        methods: starting points, separated by commas: ``scratch``, or names of pretraining methods.
+        task: data and budget.
+        parallel: runs at a time, one thread each; None takes one for each CPU.
+        say: receives progress and the table.
+
+    Returns:
+        where the report is.
+
+    Raises:
+        ValueError: for an unknown method, no seeds, or shares that are no numbers.
+        JobError: a run failed; with the end of its log.
+    """
+    from equissl.reporting import format_table, write_report
+    from equissl.reporting.runs import load_runs
+
+    names, shares = methods.split(","), [float(share) for share in labels.split(",")]
+    if unknown := [name for name in names if name not in (SCRATCH, *RECIPES)]:
+        raise ValueError(f"expected methods among {SCRATCH}, {', '.join(RECIPES)}, got {', '.join(unknown)}")
+    if seeds < 1:
+        raise ValueError(f"expected at least 1 seed, got {seeds}")
+    out, workers = Path(out), parallel or cpu_count()
+    out.mkdir(parents=True, exist_ok=True)
+    data = Path(store).resolve() if store is not None else _simulated(out / DRIVES, task, workers, say)
+    # all combinations of one seed first, so that a bench cut short compares them all
+    pretrained = [(name, seed) for seed in range(seeds) for name in names if name != SCRATCH]
+    with_flow = _with_flow(data, out / WITH_FLOW, task, say) if "E-SSL3D" in names else data
+    sources = {name: with_flow if name == "E-SSL3D" else data for name in names}
+    _run([_pretrain_job(name, seed, out, sources[name], task) for name, seed in pretrained], workers, say)
+    cells = [(name, share, seed) for seed in range(seeds) for share in shares for name in names]
+    _run([_finetune_job(*cell, out, data, task) for cell in cells], workers, say)
+    # by share, then method: those to be compared stand together
+    folders = [_folder(out, *cell) for cell in sorted(cells, key=lambda c: (shares.index(c[1]), names.index(c[0])))]
+    say("\n" + format_table([run.results for run in load_runs(folders)]) + "\n")
+    say(_gains(out, shares, names, seeds))
+    return {"report": str(write_report(folders, out / "report.html", data))}
+
+
+def _run(jobs: list[Job], workers: int, say: Callable[[str], None]) -> None:
+    run_jobs([job for job in jobs if not job.finished], workers, say)
+
+
+def _simulated(store: Path, task: DetectionTask, workers: int, say: Callable[[str], None]) -> Path:
+    from equissl.datasets.lidar.simulated.options import DriveOptions
+    from equissl.datasets.lidar.simulated.store import simulate_drives
+
+    if not store.is_file():
+        say(f"simulating {task.drives} drives of {task.sweeps} sweeps")
+        options = DriveOptions(beams=task.beams, columns=task.columns, max_range=task.max_range, rate=task.rate)
+        simulate_drives(store, task.drives, task.sweeps, 0, options, workers)
+    return store.resolve()
+
+
+def _with_flow(store: Path, out: Path, task: DetectionTask, say: Callable[[str], None]) -> Path:
+    """The store with the flow that E-SSL3D learns from."""
+    from equissl.flow.annotate import write_flow_store
+
+    if task.flow == "stored":
+        return store
+    if not out.is_file():
+        report = write_flow_store(store, out, task.flow)
+        say(f"scene flow of {report.pairs} pairs by {task.flow} in {report.seconds:.0f} s")
+    return out.resolve()
+
+
+def _folder(out: Path, method: str, share: float, seed: int) -> Path:
+    return out / f"{method}_{100 * share:g}%" / f"seed{seed}"
+
+
+def _pretrain_job(name: str, seed: int, out: Path, store: Path, task: DetectionTask) -> Job:
+    from equissl.training import load_config
+
+    run = out / "pretrain" / name / f"seed{seed}"
+    encoder = load_config(task.config).method.init_args["encoder"]
+    flags = {
+        "--config": RECIPES[name], "--out": run, "--seed": seed, "--data.store": store,
+        "--data.batch_size": task.pretrain_batch, "--optim.lr": task.pretrain_lr,
+        "--trainer.max_steps": task.pretrain_steps, "--trainer.threads": 1, "--trainer.tensorboard": "false",
+        **{f"--method.init_args.encoder.{key}": json.dumps(encoder[key]) for key in
+           ("backbone", "point_range", "voxel_size", "max_points", "in_channels", "coordinates")},
+    }  # fmt: skip
+    command = [sys.executable, "-m", "equissl", "pretrain", *_words(flags)]
+    done = int(_steps(run) >= task.pretrain_steps)
+    return Job(f"{name} seed {seed}", [command], out / "logs" / f"pretrain-{name}-{seed}.log", ["pretrain"], done)
+
+
+def _finetune_job(name: str, share: float, seed: int, out: Path, store: Path, task: DetectionTask) -> Job:
+    run, program = _folder(out, name, share, seed), [sys.executable, "-m", "equissl"]
+    flags: dict[str, Any] = {
+        "--config": task.config, "--out": run, "--seed": seed, "--data.store": store, "--labels": share,
+        "--label_seed": seed, "--trainer.max_steps": task.steps, "--trainer.threads": 1,
+        "--trainer.tensorboard": "false",
+    }  # fmt: skip
+    if name != SCRATCH:
+        flags["--init"] = out / "pretrain" / name / f"seed{seed}"
+    train = [*program, "finetune", *_words(flags), *(["--frozen"] if task.frozen else [])]
+    done = 2 if (run / "results.json").is_file() else 0
+    run.parent.mkdir(parents=True, exist_ok=True)
+    log = out / "logs" / f"{run.parent.name}-{seed}.log"
+    commands = [train, [*program, "evaluate", str(run)]]
+    return Job(f"{run.parent.name} seed {seed}", commands, log, ["finetune", "evaluate"], done)
+
+
+def _words(flags: dict[str, Any]) -> list[str]:
+    return [f"{key}={value}" for key, value in flags.items()]
+
+
+def _steps(run: Path) -> int:
+    """Steps that a run has behind it."""
+    from equissl.training.checkpoint import LAST, OURS, read_checkpoint
+
+    return read_checkpoint(run / LAST, mmap=True)[OURS]["step"] if (run / LAST).is_file() else 0
+
+
+def _gains(out: Path, labels: Sequence[float], methods: Sequence[str], seeds: int) -> str:
+    """Mean 3D AP above that of training from scratch, seed by seed: what the choice of labels adds to both cancels."""
+    if SCRATCH not in methods or seeds < 2:
+        return ""
+    lines = [f"mean 3D AP above {SCRATCH}, of {seeds} pairs with the same labels:"]
+    for share in labels:
+        for name in methods:
+            if name == SCRATCH:
+                continue
+            scores = [[_score(_folder(out, kind, share, seed)) for kind in (name, SCRATCH)] for seed in range(seeds)]
+            gains = [a - b for a, b in scores]
+            spread = statistics.stdev(gains)
+            lines.append(f"  {100 * share:>5g} %  {name:<14} {statistics.fmean(gains):+.1f} ± {spread:.1f}")
+    return "\n".join(lines)
+
+
+def _score(run: Path) -> float:
+    return float(json.loads((run / "results.json").read_text(encoding="utf-8"))["detection/mean/3d_ap"])

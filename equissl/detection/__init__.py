@@ -1,0 +1,23 @@
+"""Detectors of boxes in LiDAR sweeps, which start from pretrained voxel backbones."""
+
+from equissl.detection.anchors import AnchorClass
+from equissl.detection.center_head import CenterClass
+from equissl.detection.center_point import CenterPoint
+from equissl.detection.detections import Detections, SelectConfig
+from equissl.detection.detector import Detector
+from equissl.detection.neck import NeckConfig
+from equissl.detection.second import SECOND
+
+DETECTORS: dict[str, type[Detector]] = {detector.__name__: detector for detector in (SECOND, CenterPoint)}
+
+__all__ = [
+    "DETECTORS",
+    "SECOND",
+    "AnchorClass",
+    "CenterClass",
+    "CenterPoint",
+    "Detections",
+    "Detector",
+    "NeckConfig",
+    "SelectConfig",
+]

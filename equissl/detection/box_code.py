@@ -1,0 +1,56 @@
+"""Boxes as offsets from anchors, and which way along its axis a box looks (SECOND, Yan et al., 2018)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+DIRECTIONS = 2
+OFFSET = 0.78539  # radians; the bins' border lies between the anchors' two headings, as in OpenPCDet's recipes
+_SMALLEST = 1e-5
+
+
+def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Residual codes of boxes relative to anchors.
+
+    x and y by the anchor's diagonal, z by its height, sizes as logarithms of ratios, the heading as a difference.
+
+    Args:
+        boxes: (..., 7) x, y, z, dx, dy, dz, heading.
+        anchors: (..., 7).
+
+    Returns:
+        (..., 7).
+    """
+    diagonal = anchors[..., 3:5].norm(dim=-1, keepdim=True)
+    unit = torch.cat([diagonal, diagonal, anchors[..., 5:6]], dim=-1)
+    shift = (boxes[..., :3] - anchors[..., :3]) / unit
+    ratio = (boxes[..., 3:6].clamp(min=_SMALLEST) / anchors[..., 3:6]).log()
+    return torch.cat([shift, ratio, boxes[..., 6:] - anchors[..., 6:]], dim=-1)
+
+
+def decode_boxes(codes: Tensor, anchors: Tensor) -> Tensor:
+    """Boxes (..., 7) of residual codes; the inverse of `encode_boxes`."""
+    diagonal = anchors[..., 3:5].norm(dim=-1, keepdim=True)
+    unit = torch.cat([diagonal, diagonal, anchors[..., 5:6]], dim=-1)
+    centre = codes[..., :3] * unit + anchors[..., :3]
+    size = codes[..., 3:6].exp() * anchors[..., 3:6]
+    return torch.cat([centre, size, codes[..., 6:] + anchors[..., 6:]], dim=-1)
+
+
+def limit_period(value: Tensor, offset: float, period: float) -> Tensor:
+    """``value`` moved by whole periods into ``[-offset · period, (1 - offset) · period)``."""
+    return value - (value / period + offset).floor() * period
+
+
+def direction_bin(heading: Tensor) -> Tensor:
+    """Which of the two directions along its axis a heading has: int64, 0 or 1."""
+    turned = limit_period(heading - OFFSET, 0.0, 2 * math.pi)
+    return (turned / math.pi).floor().long().clamp(0, DIRECTIONS - 1)
+
+
+def point_along(heading: Tensor, direction: Tensor) -> Tensor:
+    """The heading along the same axis whose direction is that bin."""
+    return limit_period(heading - OFFSET, 0.0, math.pi) + OFFSET + math.pi * direction.to(heading.dtype)

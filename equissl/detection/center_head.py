@@ -1,0 +1,177 @@
+"""CenterPoint's head: a map of centres for each class, and the box at each centre, with OpenPCDet's parameter names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from equissl.datasets.lidar.object_classes import ObjectClass
+from equissl.detection.detections import Detections, SelectConfig, select
+from equissl.detection.head import DetectionHead
+from equissl.detection.heatmaps import draw_peak, gaussian_radius
+from equissl.losses.detection import heatmap_focal_loss
+
+# outputs of each task beside its heatmaps, and their channels: together a box as offset, z, log sizes, cos and sin
+REGRESSION = {"center": 2, "center_z": 1, "dim": 3, "rot": 2}
+MOST_OBJECTS = 500
+WIDTH = 64
+PEAK_BIAS = -2.19  # of the heatmaps: a probability of 0.1 at initialisation
+
+
+@dataclass(frozen=True, kw_only=True)
+class CenterClass(ObjectClass):
+    """A class, and the group of classes (task) that it shares a branch of the head with."""
+
+    task: int = 0
+
+
+@dataclass(frozen=True)
+class CenterWeights:
+    """Weights of the maps' loss and of the boxes' loss; within the latter, of the heading's cosine and sine."""
+
+    heatmap: float = 1.0
+    boxes: float = 2.0
+    heading: float = 1.0
+
+
+@dataclass(frozen=True)
+class CenterTargets:
+    """What one task should answer for one scene.
+
+    Attributes:
+        heatmaps: (C, Y, X) in 0..1.
+        cells: (N,) int64 flat cell of each object's centre.
+        boxes: (N, 8) offset in the cell (x, y), z, log sizes, cosine and sine of the heading.
+    """
+
+    heatmaps: Tensor
+    cells: Tensor
+    boxes: Tensor
+
+
+class SeparateHead(nn.Module):
+    """One task's convolutions: 3 x 3, BatchNorm, ReLU, 3 x 3 for each output."""
+
+    def __init__(self, channels: int, classes: int, bias: bool) -> None:
+        super().__init__()
+        for name, width in {**REGRESSION, "hm": classes}.items():
+            first, last = (
+                nn.Conv2d(channels, channels, 3, padding=1, bias=bias),
+                nn.Conv2d(channels, width, 3, padding=1),
+            )
+            setattr(self, name, nn.Sequential(nn.Sequential(first, nn.BatchNorm2d(channels), nn.ReLU()), last))
+            if name == "hm":
+                nn.init.constant_(last.bias, PEAK_BIAS)  # type: ignore[arg-type]
+                continue
+            for layer in (first, last):
+                nn.init.kaiming_normal_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {name: layer(x).float() for name, layer in self.named_children()}
+
+
+class CenterHead(DetectionHead):
+    """On the map (B, channels, Y, X).
+
+    Args:
+        channels: of the map.
+        classes: with the task of each.
+        point_range: lowest x, y, z and highest x, y, z in metres.
+        cells: of the map along y, x.
+        choose: how detections are selected; each task by itself.
+        weights: of the losses.
+        bias: of the convolutions before a BatchNorm, which it makes no difference to; OpenPCDet's recipes have it.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        classes: Sequence[CenterClass],
+        point_range: Sequence[float],
+        cells: tuple[int, int],
+        choose: SelectConfig,
+        weights: CenterWeights,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.choose, self.weights, self.cells = choose, weights, cells
+        self.low = tuple(point_range[:2])
+        self.size = tuple((point_range[3 + axis] - point_range[axis]) / cells[1 - axis] for axis in (0, 1))
+        tasks = sorted({kind.task for kind in classes})
+        self.tasks = [[i for i, kind in enumerate(classes) if kind.task == task] for task in tasks]
+        self.shared_conv = nn.Sequential(
+            nn.Conv2d(channels, WIDTH, 3, padding=1, bias=bias), nn.BatchNorm2d(WIDTH), nn.ReLU()
+        )
+        self.heads_list = nn.ModuleList(SeparateHead(WIDTH, len(members), bias) for members in self.tasks)
+
+    def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
+        """Of each task: ``hm`` (B, classes, Y, X) logits, and the maps of `REGRESSION`."""
+        x = self.shared_conv(x)
+        return [head(x) for head in self.heads_list]
+
+    @torch.no_grad()
+    def targets(self, boxes: Tensor, labels: Tensor, task: int) -> CenterTargets:
+        """What a task should answer for the objects (M, 7) of one scene; those centred out of range are left out."""
+        members = self.tasks[task]
+        position = (boxes[:, :2] - boxes.new_tensor(self.low)) / boxes.new_tensor(self.size)  # x, y in cells
+        inside = ((position >= 0) & (position < position.new_tensor(self.cells[::-1]))).all(dim=1)
+        own = torch.isin(labels, labels.new_tensor(members)) & inside
+        rows = torch.nonzero(own).flatten()[:MOST_OBJECTS]
+        heatmaps = boxes.new_zeros(len(members), *self.cells)
+        cells = position[rows].long()
+        for row, (x, y) in zip(rows.tolist(), cells.tolist(), strict=True):
+            length, width = (boxes[row, 3:5] / boxes.new_tensor(self.size)).tolist()
+            draw_peak(heatmaps[members.index(int(labels[row]))], (y, x), gaussian_radius((length, width)))
+        chosen = boxes[rows]
+        heading = torch.stack([chosen[:, 6].cos(), chosen[:, 6].sin()], dim=1)
+        parts = [position[rows] - cells, chosen[:, 2:3], chosen[:, 3:6].log(), heading]
+        return CenterTargets(heatmaps, cells[:, 1] * self.cells[1] + cells[:, 0], torch.cat(parts, dim=1))
+
+    def loss(
+        self, outputs: list[dict[str, Tensor]], boxes: Sequence[Tensor], labels: Sequence[Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sums over tasks; each is divided by its number of objects in the batch, at least 1."""
+        heat, box = [], []
+        for task, output in enumerate(outputs):
+            found = [self.targets(*objects, task) for objects in zip(boxes, labels, strict=True)]
+            heat.append(heatmap_focal_loss(output["hm"], torch.stack([target.heatmaps for target in found])))
+            maps = _regression(output)
+            preds = torch.cat([maps[scene].flatten(1)[:, t.cells].T for scene, t in enumerate(found)])
+            error = (preds - torch.cat([target.boxes for target in found])).abs().sum(dim=0)
+            error = error * error.new_tensor([1.0] * 6 + [self.weights.heading] * 2)
+            box.append(error.sum() / max(1, len(preds)))
+        terms = {"heatmap": torch.stack(heat).sum(), "box": torch.stack(box).sum()}
+        loss = self.weights.heatmap * terms["heatmap"] + self.weights.boxes * terms["box"]
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+    @torch.no_grad()
+    def detect(self, outputs: list[dict[str, Tensor]]) -> list[Detections]:
+        """The highest peaks of each task, then the choice among overlapping boxes of one task."""
+        scenes = []
+        for scene in range(len(outputs[0]["hm"])):
+            parts = [self._peaks(output, scene, members) for output, members in zip(outputs, self.tasks, strict=True)]
+            boxes, scores, labels = (torch.cat([getattr(p, n) for p in parts]) for n in ("boxes", "scores", "labels"))
+            order = scores.argsort(descending=True, stable=True)
+            scenes.append(Detections(boxes[order], scores[order], labels[order]))
+        return scenes
+
+    def _peaks(self, output: dict[str, Tensor], scene: int, members: list[int]) -> Detections:
+        heat = output["hm"][scene].sigmoid()  # (C, Y, X)
+        scores, flat = heat.flatten().topk(min(MOST_OBJECTS, heat.numel()))
+        kind, cell = flat // heat[0].numel(), flat % heat[0].numel()
+        values = _regression(output)[scene].flatten(1)[:, cell].T
+        corner = torch.stack([cell % self.cells[1], cell // self.cells[1]], dim=1)
+        centre = (corner + values[:, :2]) * values.new_tensor(self.size) + values.new_tensor(self.low)
+        heading = torch.atan2(values[:, 7], values[:, 6])[:, None]
+        boxes = torch.cat([centre, values[:, 2:3], values[:, 3:6].exp(), heading], dim=1)
+        return select(boxes, scores, torch.tensor(members, device=kind.device)[kind], self.choose)
+
+
+def _regression(output: dict[str, Tensor]) -> Tensor:
+    """(B, 8, Y, X)."""
+    return torch.cat([output[name] for name in REGRESSION], dim=1)

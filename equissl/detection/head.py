@@ -1,0 +1,29 @@
+"""What every detection head offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from equissl.detection.detections import Detections
+
+
+class DetectionHead(nn.Module, ABC):
+    """From a dense bird's-eye map to boxes."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and its detached terms.
+
+        Args:
+            outputs: of ``forward``.
+            boxes: (M_b, 7) objects of each scene.
+            labels: (M_b,) int64 their classes.
+        """
+
+    @abstractmethod
+    def detect(self, outputs: Any) -> list[Detections]:
+        """Detections of each scene, from the outputs of ``forward``."""

@@ -1,0 +1,66 @@
+"""The packaged recipes of detectors: they resolve, build, and are what they say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from equissl.datasets.lidar.object_classes import class_indices
+from equissl.detection import DETECTORS
+from equissl.training import build_method, load_config, save_config
+from equissl.training.configfile import find_config
+
+# recipe: cells of the head's map (y, x), voxels along z, y, x
+GEOMETRY = {
+    "kitti_second": ((200, 176), (40, 1600, 1408)),
+    "kitti_centerpoint": ((200, 176), (40, 1600, 1408)),
+    "nuscenes_centerpoint": ((128, 128), (40, 1024, 1024)),
+    "waymo_centerpoint": ((188, 188), (40, 1504, 1504)),
+    "second_small": ((48, 48), (25, 192, 192)),
+    "centerpoint_small": ((48, 48), (25, 192, 192)),
+}
+
+
+def build(name: str):
+    config = load_config(f"detection/{name}")
+    with torch.device("meta"):
+        return config, build_method(config.method)
+
+
+def test_every_packaged_file_is_tested() -> None:
+    folder = find_config("detection/second_small").parent
+    assert sorted(GEOMETRY) == sorted(p.stem for p in folder.glob("*.yaml") if not p.stem.startswith("_"))
+
+
+@pytest.mark.parametrize("name", GEOMETRY)
+def test_recipes_resolve_build_and_round_trip(name, tmp_path) -> None:
+    config, method = build(name)
+    assert method.data == "frames" and type(method).__name__ in DETECTORS
+    assert (method.cells, method.encoder.grid.shape) == GEOMETRY[name]
+    assert (config.optim.optimizer, config.optim.schedule, config.optim.momentum) == (
+        "adamw", "one_cycle", (0.95, 0.85)
+    )  # fmt: skip
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_the_published_recipe_of_second() -> None:
+    config, method = build("kitti_second")
+    assert sum(p.numel() for p in method.parameters()) == 5_325_576
+    assert (config.data.batch_size, config.trainer.max_epochs, config.optim.lr) == (4, 80, 0.003)
+    assert config.data.frames.rotation == pytest.approx((-torch.pi / 4, torch.pi / 4))
+    assert [(kind.name, kind.paste, kind.overlap) for kind in method.classes] == [
+        ("Car", 20, 0.7), ("Pedestrian", 15, 0.5), ("Cyclist", 15, 0.5)
+    ]  # fmt: skip
+    choice = method.dense_head.choose
+    assert (choice.score, choice.overlap, choice.before, choice.after) == (0.1, 0.01, 4096, 500)
+
+
+def test_nuscenes_recipe_knows_the_data_sets_labels() -> None:
+    config, method = build("nuscenes_centerpoint")
+    labels = ("vehicle.car", "vehicle.bus.rigid", "human.pedestrian.adult", "movable_object.trafficcone", "animal",
+              "human.pedestrian.wheelchair", "vehicle.construction")  # fmt: skip
+    names = [method.classes[i].name if i >= 0 else None for i in class_indices(labels, method.classes)]
+    assert names == ["car", "bus", "pedestrian", "traffic_cone", None, None, "construction_vehicle"]
+    assert [len(task) for task in method.dense_head.tasks] == [1, 2, 2, 1, 2, 2]
+    assert method.encoder.backbone.in_channels == 5 and config.data.frames.sweeps == 10
