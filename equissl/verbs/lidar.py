@@ -1,0 +1,54 @@
+"""Verbs about LiDAR drives."""
+
+from __future__ import annotations
+
+from equissl.verbs.words import arguments, parser_of, say
+
+
+def ingest(argv: list[str]) -> int:
+    """Reads recorded LiDAR drives (KITTI, KITTI-360, nuScenes, Argoverse 2, Waymo, a folder) into a scene store (.h5).
+
+    Damaged frames are left out and named. Started again, it goes on where it stopped.
+    """
+    from equissl.datasets.lidar.ingest import ingest as run
+    from equissl.datasets.lidar.readers import formats
+
+    parser = parser_of("ingest", ingest)
+    parser.add_argument("format", help=f"one of {', '.join(formats())}")
+    parser.add_argument("root", help="folder in that format")
+    parser.add_argument("--out", required=True, help="the file to write")
+    parser.add_function_arguments(run, skip={"format", "root", "out"})
+    report = run(**arguments(parser, argv))
+    counts = f"{report.sequences} sequences, {report.sweeps} sweeps, {report.pairs} pairs, {report.boxes} boxes"
+    print(f"{report.path}: {counts}, {len(report.problems)} problems, {report.seconds:.0f} s")
+    for line in report.checks.lines() if report.checks else []:
+        print(line)
+    return 0
+
+
+def simulate(argv: list[str]) -> int:
+    """Simulates LiDAR drives with exact poses, boxes and scene flow into a scene store (.h5)."""
+    from equissl.datasets.lidar.simulated.options import DriveOptions
+    from equissl.datasets.lidar.simulated.store import simulate_drives
+
+    parser = parser_of("simulate", simulate)
+    parser.add_argument("--out", required=True, help="the file to write")
+    parser.add_function_arguments(simulate_drives, skip={"out", "options"})
+    parser.add_class_arguments(DriveOptions, "options")
+    print(simulate_drives(**arguments(parser, argv)))
+    return 0
+
+
+def flow(argv: list[str]) -> int:
+    """Copies a scene store (.h5) with the scene flow of a provider, such as icp_cluster, ego or nsfp."""
+    from equissl.flow.annotate import write_flow_store
+
+    parser = parser_of("flow", flow)
+    parser.add_argument("store", help="scene store that `equissl ingest` wrote, or an OpenSceneFlow log")
+    parser.add_argument("--out", required=True, help="the file to write")
+    parser.add_function_arguments(write_flow_store, skip={"store", "out"})
+    report = write_flow_store(**arguments(parser, argv))
+    for sequence, frame, reason in report.failed[:10]:
+        say(f"{sequence}, frame {frame}: {reason}")
+    print(f"{report.path}: flow of {report.pairs} pairs, {len(report.failed)} failed, {report.seconds:.0f} s")
+    return 0

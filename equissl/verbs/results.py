@@ -1,0 +1,91 @@
+"""Verbs about trained runs."""
+
+from __future__ import annotations
+
+import sys
+
+from equissl.verbs.words import arguments, parser_of, say
+
+
+def evaluate(argv: list[str]) -> int:
+    """Probes the frozen backbone of a run on unseen objects, or drives, and writes RUN/results.json."""
+    from equissl.evaluation import DetectionEvaluateConfig, EvaluateConfig, FlowEvaluateConfig, SceneEvaluateConfig
+    from equissl.evaluation import evaluate as run
+    from equissl.reporting import format_table
+
+    parser = parser_of("evaluate", evaluate)
+    parser.add_argument("run", help="folder that `equissl pretrain --out` wrote")
+    parser.add_argument("--store", help="store to evaluate on; default: the one of the run")
+    parser.add_class_arguments(EvaluateConfig)
+    # of methods on LiDAR scenes
+    parser.add_class_arguments(SceneEvaluateConfig, "scenes")
+    # of methods on flowing digits
+    parser.add_class_arguments(FlowEvaluateConfig, "flows")
+    # of detectors
+    parser.add_class_arguments(DetectionEvaluateConfig, "detection")
+    values = arguments(parser, argv)
+    run_dir, store = values.pop("run"), values.pop("store")
+    others = {name: values.pop(name) for name in ("scenes", "flows", "detection")}
+    print(format_table([run(run_dir, EvaluateConfig(**values), store=store, log=say, **others)]))
+    return 0
+
+
+def predict(argv: list[str]) -> int:
+    """Writes what a detector finds: result files of KITTI or JSON, and pictures from above."""
+    from equissl.evaluation.prediction import predict as run
+
+    parser = parser_of("predict", predict)
+    parser.add_argument("run", help="folder that `equissl finetune --out` wrote")
+    parser.add_argument("--out", required=True, help="folder to write")
+    parser.add_function_arguments(run, skip={"run", "out", "log"})
+    report = run(**arguments(parser, argv), log=say)
+    found = f"{report.detections} detections in {report.frames} sweeps ({report.format}), {report.pictures} pictures"
+    print(f"{report.folder}: {found}, {report.seconds:.0f} s")
+    return 0
+
+
+def report(argv: list[str]) -> int:
+    """Writes one HTML page that compares evaluated runs, and prints their table; seeds of one run make one row."""
+    from equissl.reporting import format_table, write_report
+    from equissl.reporting.runs import load_runs
+
+    parser = parser_of("report", report)
+    parser.add_argument("runs", nargs="+", help="evaluated run folders")
+    parser.add_function_arguments(write_report, skip={"run_dirs"})
+    values = arguments(parser, argv)
+    runs = values.pop("runs")
+    page = write_report(runs, **values)
+    print(format_table([run.results for run in load_runs(runs)]), page, sep="\n\n")
+    return 0
+
+
+def import_(argv: list[str]) -> int:
+    """Reads a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors, or OpenPCDet's, into a run folder, to evaluate."""
+    from equissl.weights import import_weights
+
+    parser = parser_of("import", import_)
+    parser.add_argument("family", choices=["sie", "equicaps", "seqjepa", "openpcdet"], help="whose checkpoint it is")
+    parser.add_argument("file", help="the checkpoint")
+    parser.add_argument("--out", required=True, help="run folder to write")
+    parser.add_function_arguments(import_weights, skip={"family", "file", "out"})
+    report = import_weights(**arguments(parser, argv))
+    print(f"{report.option}, as {report.method}: {report.parameters:,} parameters", file=sys.stderr)
+    for message in report.messages:
+        say(message)
+    print(report.run)
+    return 0
+
+
+def export(argv: list[str]) -> int:
+    """Writes the method of a run as safetensors with a JSON card, and its backbone for torchvision or timm."""
+    from equissl.weights import export_run
+
+    parser = parser_of("export", export)
+    parser.add_argument("run", help="run folder, or a checkpoint")
+    parser.add_argument("--out", required=True, help="folder to write")
+    parser.add_function_arguments(export_run, skip={"run", "out"})
+    report = export_run(**arguments(parser, argv))
+    say(f"backbone: {report.backbone}")
+    for name in report.files:
+        print(report.folder / name)
+    return 0

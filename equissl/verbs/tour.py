@@ -1,0 +1,57 @@
+"""Verbs that show what is here: the demos, the benchmarks, the doctor."""
+
+from __future__ import annotations
+
+from equissl.verbs.words import arguments, parser_of, unknown
+
+
+def demo(argv: list[str]) -> int:
+    """Makes data, pretrains on it, evaluates and writes a page: `demo` on rendered views, `demo lidar` on drives."""
+    if argv and not argv[0].startswith("-"):
+        return _demo_lidar(argv[1:]) if argv[0] == "lidar" else unknown("demo", argv[0], ["lidar"])
+    from equissl.demo import DemoTask, run_demo
+
+    parser = parser_of("demo", demo)
+    parser.add_function_arguments(run_demo, skip={"say", "task"})
+    parser.add_class_arguments(DemoTask, "task")
+    run_demo(**arguments(parser, argv))
+    return 0
+
+
+def _demo_lidar(argv: list[str]) -> int:
+    """Simulates drives, pretrains E-SSL3D and STRL on them, measures equivariance and rotation, and writes a page."""
+    from equissl.demo_lidar import LidarTask, run_lidar_demo
+
+    parser = parser_of("demo lidar", _demo_lidar)
+    parser.add_function_arguments(run_lidar_demo, skip={"say", "task"})
+    parser.add_class_arguments(LidarTask, "task")
+    run_lidar_demo(**arguments(parser, argv))
+    return 0
+
+
+def bench(argv: list[str]) -> int:
+    """Measures on this machine: ``bench KIND``; ``methods``, ``study``, ``fernn``, ``detection`` train, others time."""
+    import importlib
+
+    timed = ["render", "live", "loader", "losses", "evaluate", "sparse", "ingest", "detection_metrics", "fidelity"]
+    kinds = [*timed, "methods", "study", "sequences", "fernn", "detection"]
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: equissl bench {{{','.join(kinds)}}} [--help]\n\n{bench.__doc__}")
+        return 0
+    if argv[0] not in kinds:
+        return unknown("benchmark", argv[0], kinds)
+    module = {"evaluate": "evaluation"}.get(argv[0], argv[0])
+    function = getattr(importlib.import_module(f"equissl.bench.{module}"), f"bench_{argv[0]}")
+    parser = parser_of(f"bench {argv[0]}", function)
+    parser.add_function_arguments(function, skip={"say"})
+    for name, value in function(**arguments(parser, argv[1:])).items():
+        print(f"{name:>28}  {value:,.4g}" if isinstance(value, float) else f"{name:>28}  {value}")
+    return 0
+
+
+def doctor(argv: list[str]) -> int:
+    """Shows what is present, what is missing, and the command that mends it."""
+    from equissl.doctor import run_doctor
+
+    parser_of("doctor", doctor).parse_args(argv)
+    return run_doctor()
