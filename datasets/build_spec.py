@@ -25,7 +25,8 @@ class ViewSpec:
     """What views show and how they are drawn, whether they are stored or not.
 
     Attributes:
-        meshes: ``sweethome3d``, ``procedural``, a folder, or several joined by ``+``.
+        meshes: ``sweethome3d``, ``procedural``, a folder of ShapeNetCore, ModelNet, Objaverse or CLASS/FILE,
+            ``KIND:FOLDER`` where that is not clear, or several joined by ``+``.
         objects: how many; None for all of a finite source.
         size: side of the images in pixels.
         seed: of the choice of objects, the split and, of stored views, the latents.

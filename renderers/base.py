@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -39,6 +40,12 @@ class Renderer(Protocol):
 
 
 _RENDERERS: dict[str, Callable[..., Renderer]] = {}
+# Backends that not everyone has: the module that registers one is imported when it is asked for.
+_MODULES = {
+    "blender": "equissl.renderers.blender",
+    "pytorch3d": "equissl.renderers.pytorch3d_renderer",
+    "warp": "equissl.renderers.warp_renderer",
+}
 _Factory = TypeVar("_Factory", bound=Callable[..., Any])
 
 
@@ -56,7 +63,7 @@ def register_renderer(name: str) -> Callable[[_Factory], _Factory]:
 
 def renderer_names() -> tuple[str, ...]:
     """Names that :func:`get_renderer` knows."""
-    return tuple(sorted(_RENDERERS))
+    return tuple(sorted({*_RENDERERS, *_MODULES}))
 
 
 def get_renderer(name: str, **options: Any) -> Renderer:
@@ -66,6 +73,8 @@ def get_renderer(name: str, **options: Any) -> Renderer:
         RendererError: for an unknown name or option, with the nearest match; or when the backend's libraries are
             missing.
     """
+    if name not in _RENDERERS and name in _MODULES:
+        importlib.import_module(_MODULES[name])
     if name not in _RENDERERS:
         raise RendererError(
             f"unknown renderer {name!r}{_nearest(name, renderer_names())}; known: {list(renderer_names())}"

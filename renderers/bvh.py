@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 from equissl.datasets.meshes.mesh import Mesh
 from equissl.renderers.base import RendererError
 from equissl.renderers.lighting import Vector
-from equissl.renderers.materials import collect_textures
+from equissl.renderers.materials import collect_textures, mean_albedo
 
 # Rays that leave a surface start this far from it, in units of the object's diagonal: exports often hold coincident
 # faces.
 SURFACE_OFFSET = 1e-4
+MAX_LAYERS = 8  # transparent surfaces that a ray passes
 
 
 def open3d_core() -> Any:
@@ -56,27 +58,47 @@ class Hits:
     u: np.ndarray
     v: np.ndarray
 
+    def take(self, index: np.ndarray) -> Hits:
+        """Some of the hits."""
+        return Hits(*(a[index] for a in (self.ray, self.distance, self.face, self.u, self.v)))
+
+    @classmethod
+    def join(cls, parts: Sequence[Hits]) -> Hits:
+        """Several lists as one."""
+        return cls(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("ray", "distance", "face", "u", "v")))
+
 
 class TracedMesh:
     """A mesh in an Embree scene (object frame), with one row of attributes per face.
 
     Attributes:
         radius: of the bounding sphere about the object's origin.
+        bounds: (2, 3) float32 lowest and highest corner of the bounding box.
         face_records: (M, 15 or 21) float32: face normal, three corner normals, albedo, [corner texture coordinates].
         face_material: (M,) int32.
+        face_mean_albedo: (M, 3) float32, a texture's mean colour where there is one.
+        face_specular, face_roughness: (M,) float32.
+        face_alpha: (M,) float32, or None where all faces are opaque or shall be drawn so.
         textures: see :class:`~equissl.renderers.materials.Textures`, or None.
     """
 
     NORMAL, CORNER_NORMALS, ALBEDO, UV = slice(0, 3), slice(3, 12), slice(12, 15), slice(15, 21)
 
-    def __init__(self, mesh: Mesh) -> None:
-        _check_mesh(mesh)
+    def __init__(self, mesh: Mesh, transparency: bool = False) -> None:
+        check_mesh(mesh)
         self._core = open3d_core().core
         self._scene = _embree_scene(mesh)
         self.radius = float(np.linalg.norm(mesh.vertices.astype(np.float64), axis=1).max())
+        self.bounds = mesh.bounds.astype(np.float32)
         self.face_material = np.ascontiguousarray(mesh.face_material, np.int32)
         self.textures = collect_textures(mesh)
         self.face_records = _face_records(mesh, self.textures is not None)
+        self.face_mean_albedo = np.stack([mean_albedo(m) for m in mesh.materials])[self.face_material]
+        self.face_specular, self.face_roughness, alpha = (
+            np.array([getattr(m, name) for m in mesh.materials], np.float32)[self.face_material]
+            for name in ("specular", "roughness", "alpha")
+        )
+        self.face_alpha = alpha if transparency and (alpha < 1).any() else None
 
     def first_hits(self, rays: np.ndarray) -> Hits:
         """First hits of rays (n, 6) float32: origin and direction in the object frame."""
@@ -87,10 +109,40 @@ class TracedMesh:
         face = answer["primitive_ids"].numpy()[ray].astype(np.int32)
         return Hits(ray, distance[ray], face, uv[:, 0], uv[:, 1])
 
-    def blocked(self, origin: Vector, towards: Vector) -> np.ndarray:
-        """Whether the mesh blocks each ray, (n,) bool."""
+    def layers(self, rays: np.ndarray) -> Iterator[tuple[Hits, np.ndarray]]:
+        """All that rays (n, 6) meet until they are stopped: hits from front to back with the share of light they send.
+
+        The shares of a ray add up to 1 where it ends on an opaque face.
+        """
+        ray, travelled, share = np.arange(len(rays)), np.zeros(len(rays), np.float32), np.ones(len(rays), np.float32)
+        start = rays
+        for _ in range(MAX_LAYERS):
+            hits = self.first_hits(start)
+            found = Hits(ray[hits.ray], hits.distance + travelled[hits.ray], hits.face, hits.u, hits.v)
+            if self.face_alpha is None:
+                yield found, share[hits.ray]
+                return
+            alpha = self.face_alpha[hits.face]
+            yield found, share[hits.ray] * alpha
+            through = np.flatnonzero(alpha < 1)
+            if through.size == 0:
+                return
+            share = share[hits.ray[through]] * (1 - alpha[through])
+            ray, travelled = found.ray[through], found.distance[through] + np.float32(SURFACE_OFFSET)
+            start = rays[ray].copy()
+            start[:, :3] += start[:, 3:] * travelled[:, None]
+
+    def transmittance(self, origin: Vector, towards: Vector) -> np.ndarray:
+        """Share of light that passes along each ray, (n,): bool for opaque meshes, else float32."""
         rays = pack_rays(origin, towards)
-        return self._scene.test_occlusions(self._core.Tensor.from_numpy(rays), nthreads=1).numpy()
+        if self.face_alpha is None:
+            return ~self._scene.test_occlusions(self._core.Tensor.from_numpy(rays), nthreads=1).numpy()
+        length = np.sqrt((rays[:, 3:] ** 2).sum(1, keepdims=True))
+        rays[:, 3:] /= length
+        passed = np.ones(len(rays), np.float32)
+        for hits, share in self.layers(rays):
+            passed[hits.ray] -= share
+        return np.maximum(passed, 0.0)
 
 
 def pack_rays(origin: Vector, direction: Vector) -> np.ndarray:
@@ -102,7 +154,13 @@ def pack_rays(origin: Vector, direction: Vector) -> np.ndarray:
     return rays
 
 
-def _check_mesh(mesh: Mesh) -> None:
+def check_mesh(mesh: Mesh) -> None:
+    """Refuse a mesh that no renderer can draw.
+
+    Raises:
+        RendererError: for one without triangles, with vertices that are not finite or with indices out of range.
+    """
+
     def refuse(expected: str, got: object) -> None:
         raise RendererError(f"mesh {mesh.name!r}: expected {expected}, got {got}")
 

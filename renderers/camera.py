@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -45,17 +45,24 @@ class PixelGrid:
     def pixels(self) -> int:
         return self.size * self.size
 
+    @cached_property
+    def floor_middle(self) -> tuple[np.ndarray, np.ndarray]:
+        """World x and y (P,) of the floor in the middle of each pixel."""
+        return self.floor_x.mean(0), self.floor_y.mean(0)
+
     def near_sphere(self, centre: np.ndarray, radius: float) -> np.ndarray:
         """Indices of the pixels whose rays may meet a sphere."""
         return _near_sphere(self, tuple(float(c) for c in centre), float(radius))
 
-    def spot_patch(self, light: np.ndarray, half_angle: float) -> np.ndarray:
-        """Indices of the pixels in the rectangle around the floor patch inside the lamp's cone."""
+    def spot_patch(self, light: np.ndarray, half_angle: float, step: int = 1) -> np.ndarray:
+        """Indices of the pixels in the rectangle around the floor patch inside the lamp's cone.
+
+        With ``step`` 2 only those in even rows and columns.
+        """
         patch = self._spot_rectangle(np.asarray(light, np.float64), half_angle)
-        if patch is None:
-            return np.arange(self.pixels)
-        top, bottom, left, right = patch
-        return (np.arange(top, bottom)[:, None] * self.size + np.arange(left, right)).ravel()
+        top, bottom, left, right = (0, self.size, 0, self.size) if patch is None else patch
+        top, left = -(-top // step) * step, -(-left // step) * step
+        return (np.arange(top, bottom, step)[:, None] * self.size + np.arange(left, right, step)).ravel()
 
     def _spot_rectangle(self, light: np.ndarray, half_angle: float) -> tuple[int, int, int, int] | None:
         distance = np.linalg.norm(light)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from equissl.datasets.meshes.mesh import Mesh
+from equissl.datasets.meshes.mesh import Material, Mesh
 from equissl.renderers.image import srgb_decode
 
 _DECODE_STEPS = 16  # look-up nodes per 8-bit level
@@ -43,6 +43,14 @@ def collect_textures(mesh: Mesh) -> Textures | None:
     first = np.concatenate([[0], np.cumsum(height.astype(np.int64) * width)[:-1]]).astype(np.int64)
     packed = [_pack(m.texture) for m in mesh.materials if m.texture is not None]
     return Textures(np.concatenate(packed), width, height, first)
+
+
+def mean_albedo(material: Material) -> np.ndarray:
+    """Linear RGB (3,) float32 of a material seen from afar."""
+    if material.texture is None:
+        return np.asarray(material.diffuse, np.float32)
+    counts = [np.bincount(material.texture[..., channel].ravel(), minlength=256) for channel in range(3)]
+    return (np.stack(counts) @ _decode_table()[::_DECODE_STEPS] / counts[0].sum()).astype(np.float32)
 
 
 def _pack(texture: np.ndarray) -> np.ndarray:

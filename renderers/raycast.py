@@ -1,61 +1,35 @@
 """CPU renderer of the 3DIEBench scene: Embree rays (through Open3D) and array shading, no OpenGL and no display.
 
-Per view: camera rays find the object, the floor is an analytic plane; both get the sun and the sky in closed form,
-the spot light with cast shadows, and the object also the light that the floor reflects. Materials are Lambertian and
-opaque.
+Per view: camera rays find the object, the floor is an analytic plane; both get sun, sky and the spot light with cast
+shadows, and the object also the light that the floor reflects. The option ``quality`` says how exactly: ``draft`` takes
+sun and sky in closed form as if the object were convex, with matt and opaque materials; ``fast`` adds the object's
+shadow from them on the floor, the lamp's reflection, and transparency; ``soft`` and ``reference`` follow rays
+over the hemisphere.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from equissl.datasets.meshes.mesh import Mesh
-from equissl.renderers import scene
 from equissl.renderers.base import RendererError, check_option_names, register_renderer
 from equissl.renderers.bvh import TracedMesh, open3d_core
-from equissl.renderers.camera import SUBPIXEL_OFFSETS, PixelGrid, pixel_grid
-from equissl.renderers.image import VIEW_TRANSFORMS, to_display
+from equissl.renderers.camera import PixelGrid, pixel_grid
+from equissl.renderers.image import to_display
 from equissl.renderers.lighting import floor_irradiance
+from equissl.renderers.options import RaycastOptions
 from equissl.renderers.scene import ViewArrays, ViewParameters, view_arrays
-from equissl.renderers.shading import Views, per_sample, shade_floor, shade_object
+from equissl.renderers.shading import ObjectSamples, shade_floor, shade_object
+from equissl.renderers.spot import smooth_spot_on_floor, spot_on_floor
+from equissl.renderers.views import Views, per_sample
 
 _RAYS_PER_PASS = 65536  # arrays of this length still fit the second-level cache
-
-
-@dataclass(frozen=True)
-class RaycastOptions:
-    """Options of the ``raycast`` renderer.
-
-    Attributes:
-        antialias: samples per pixel side: 1, 2 (2x2, close to Cycles' pixel filter) or 3.
-        spot_samples: shadow rays per sample. 1: hard shadow from the lamp's centre; more: soft, from its disk of
-            radius 0.25.
-        view_transform: ``filmic`` (Blender's, as the data set) or ``standard`` (sRGB).
-        sun_strength: irradiance of open ground by the sun.
-        swap_red_blue: exchange red and blue as the files of the published data set do.
-    """
-
-    antialias: int = 1
-    spot_samples: int = 1
-    view_transform: str = "filmic"
-    sun_strength: float = scene.SUN_IRRADIANCE
-    swap_red_blue: bool = False
-
-    def __post_init__(self) -> None:
-        if self.antialias not in SUBPIXEL_OFFSETS:
-            raise RendererError(f"expected antialias in {sorted(SUBPIXEL_OFFSETS)}, got {self.antialias!r}")
-        if self.view_transform not in VIEW_TRANSFORMS:
-            raise RendererError(f"expected view_transform in {VIEW_TRANSFORMS}, got {self.view_transform!r}")
-        if not 1 <= self.spot_samples <= 256:
-            raise RendererError(f"expected spot_samples in 1..256, got {self.spot_samples!r}")
-        if not (math.isfinite(self.sun_strength) and self.sun_strength >= 0):
-            raise RendererError(f"expected a finite sun_strength >= 0, got {self.sun_strength!r}")
 
 
 @register_renderer("raycast")
@@ -70,9 +44,9 @@ class RaycastRenderer:
 
     def __init__(self, **options: Any) -> None:
         check_option_names(options, [f.name for f in fields(RaycastOptions)], self.name)
-        self._options = RaycastOptions(**options)
+        self._options = RaycastOptions.resolve(options)
         open3d_core()  # a missing library is found here, not at the first mesh
-        self._traced: WeakKeyDictionary[Mesh, TracedMesh] = WeakKeyDictionary()
+        self._traced: WeakKeyDictionary[Mesh, TracedMesh] = WeakKeyDictionary()  # kept for as long as the mesh is
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -112,8 +86,7 @@ class RaycastRenderer:
 
     def _trace(self, mesh: Mesh) -> TracedMesh:
         if mesh not in self._traced:
-            self._traced.clear()  # one at a time: data sets hold thousands
-            self._traced[mesh] = TracedMesh(mesh)
+            self._traced[mesh] = TracedMesh(mesh, self._options.transparency)
         return self._traced[mesh]
 
 
@@ -126,8 +99,27 @@ def _render_pass(
 ) -> None:
     """Render a few views at once into ``out`` (V, P, 3)."""
     views = Views(arrays, grid)
-    objects = shade_object(mesh, views, options)
-    spot = shade_floor(mesh, views, objects.covered, options)
+    floor, sent = shade_floor(mesh, views, options)
+    objects = shade_object(mesh, views, sent, options)
+    if floor is None:
+        return _compose_open_floor(mesh, views, objects, options, out)
+    seen = 1.0 - objects.coverage
+    spot = smooth_spot_on_floor(mesh, views, options.spot_samples, 1 if options.relight else 2) * seen
+    view = np.repeat(np.arange(len(views)), grid.pixels)
+    for channel, irradiance in enumerate(floor.image(views)):
+        radiance = irradiance.ravel() * seen + spot * per_sample(arrays.light_colour[:, channel], view)
+        radiance *= per_sample(arrays.floor_colour[:, channel] * np.float32(1.0 / math.pi), view)
+        radiance += objects.radiance[channel]
+        out[:, :, channel] = to_display(radiance, options.view_transform).reshape(len(views), grid.pixels)
+    return None
+
+
+def _compose_open_floor(
+    mesh: TracedMesh, views: Views, objects: ObjectSamples, options: RaycastOptions, out: np.ndarray
+) -> None:
+    """Images on a floor whose light is known: only pixels of object, spot and shadow are worked out."""
+    arrays, grid = views.arrays, views.grid
+    spot = spot_on_floor(mesh, views, objects.floor_share, options.spot_samples)
     open_floor = floor_irradiance(options.sun_strength)
     changed = np.flatnonzero(objects.coverage + spot)
     view = changed // grid.pixels

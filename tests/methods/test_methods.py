@@ -261,9 +261,7 @@ def test_normalize_images() -> None:
     mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.2, 0.25, 0.3]).view(3, 1, 1)
     torch.testing.assert_close(method.normalise(pixels), (pixels / 255 - mean) / std, rtol=1e-5, atol=1e-5)
     for wrong in ({"pixel_mean": (0.5, 0.5)}, {"pixel_std": (0.2, 0.2, 0.0)}):
-        with pytest.raises(
-            ValueError, match="expected three values each of pixel_mean and pixel_std"
-        ):
+        with pytest.raises(ValueError, match="expected three values each of pixel_mean and pixel_std"):
             EncoderConfig(**wrong)
 
 

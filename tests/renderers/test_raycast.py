@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import pickle
 from dataclasses import replace
@@ -350,3 +351,14 @@ def test_a_missing_library_names_the_command(monkeypatch: pytest.MonkeyPatch, er
     monkeypatch.setattr(builtins, "__import__", fail)
     with pytest.raises(RendererError, match=advice):
         get_renderer("raycast")
+
+
+def test_ray_structures_live_as_long_as_their_meshes(sphere) -> None:
+    renderer = RaycastRenderer()
+    meshes = [sphere(0.2), sphere(0.3)]
+    for mesh in meshes * 2:
+        renderer.render(mesh, [ViewParameters()], 16)
+    assert len(renderer._traced) == 2
+    del meshes[0], mesh
+    gc.collect()
+    assert len(renderer._traced) == 1

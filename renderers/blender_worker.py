@@ -1,17 +1,20 @@
 """Renders views with Blender Cycles. A program for Blender's Python, run in a process of its own and never imported.
 
-    python blender_worker.py FOLDER
+    python -P blender_worker.py
 
-FOLDER holds ``jobs.json`` (scene constants, settings, and per image: mesh file, rotation, colours, light position)
-and one ``.npz`` per mesh; ``<number>.png`` and ``times.json`` (seconds per image) are written there. Needs ``bpy``
-and NumPy only.
+It first writes a line of JSON with Blender's version. Then each line of its standard input names a folder that holds
+``job.json`` (scene constants, settings, and of each view the rotation, colours and light) and the mesh, ``mesh.npz``;
+it writes ``<number>.png`` there and answers with a line: ``{"seconds": [...]}``, one per view, or ``{"error": ...}``.
+It ends with its input. Needs ``bpy`` and NumPy only.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +23,30 @@ import numpy as np
 from mathutils import Matrix, Vector  # type: ignore[import-not-found]
 
 
-def main(folder: Path) -> None:
-    jobs = json.loads((folder / "jobs.json").read_text())
-    set_up(jobs["scene"], jobs["settings"])
-    floor = add_floor(jobs["scene"])
-    spot = add_lights(jobs["scene"])
+def main() -> None:
+    # Blender reports on standard output; the answers keep a channel of their own.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    print(json.dumps({"blender": bpy.app.version_string}), file=answers)
+    for line in sys.stdin:
+        try:
+            answer: dict[str, Any] = {"seconds": render(Path(line.rstrip("\n")))}
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=answers)
+
+
+def render(folder: Path) -> list[float]:
+    """Render one mesh's views; returns the seconds that each took."""
+    job = json.loads((folder / "job.json").read_text())
+    set_up(job["scene"], job["settings"])
+    floor = add_floor(job["scene"])
+    spot = add_lights(job["scene"])
+    shown = add_object(np.load(folder / "mesh.npz"), job["settings"]["specular"])
     seconds = []
-    for number, view in enumerate(jobs["views"]):
-        shown = add_object(np.load(folder / view["mesh"]), view, jobs["settings"]["specular"])
+    for number, view in enumerate(job["views"]):
+        bpy.context.scene.cycles.seed = view["seed"]
+        shown.matrix_world = Matrix.Translation(view["translation"]) @ Matrix(view["rotation"]).to_4x4()
         floor.inputs["Color"].default_value = (*view["floor_colour"], 1.0)
         spot.data.color = view["light_colour"]
         spot.location = view["light_position"]
@@ -36,14 +55,15 @@ def main(folder: Path) -> None:
         start = time.perf_counter()
         bpy.ops.render.render(write_still=True)
         seconds.append(time.perf_counter() - start)
-        remove(shown)
-    (folder / "times.json").write_text(json.dumps(seconds))
+    return seconds
 
 
 def set_up(constants: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Empty scene with 3DIEBench's camera, world and Cycles settings."""
+    """Empty scene with 3DIEBench's camera, world and Cycles settings; nothing of an earlier one is kept."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
+    if settings["threads"]:
+        scene.render.threads_mode, scene.render.threads = "FIXED", settings["threads"]
     scene.render.engine = "CYCLES"
     scene.render.resolution_x = scene.render.resolution_y = settings["size"]
     scene.render.resolution_percentage = 100
@@ -74,7 +94,6 @@ def set_up_cycles(cycles: Any, settings: dict[str, Any]) -> None:
     cycles.glossy_bounces = cycles.transmission_bounces = cycles.volume_bounces = 0
     cycles.transparent_max_bounces = 8
     cycles.use_light_tree = False
-    cycles.seed = settings["seed"]
 
 
 def add_camera(scene: Any, constants: dict[str, Any]) -> None:
@@ -125,7 +144,7 @@ def add_lights(constants: dict[str, Any]) -> Any:
     return objects[1]
 
 
-def add_object(arrays: Any, view: dict[str, Any], specular: bool) -> Any:
+def add_object(arrays: Any, specular: bool) -> Any:
     mesh = bpy.data.meshes.new("object")
     mesh.from_pydata(arrays["vertices"].tolist(), [], arrays["faces"].tolist())
     for number in range(len(arrays["diffuse"])):
@@ -138,7 +157,6 @@ def add_object(arrays: Any, view: dict[str, Any], specular: bool) -> Any:
         mesh.normals_split_custom_set(arrays["corner_normals"].reshape(-1, 3).tolist())
     mesh.update()
     item = bpy.data.objects.new("object", mesh)
-    item.matrix_world = Matrix.Translation(view["translation"]) @ Matrix(view["rotation"]).to_4x4()
     bpy.context.scene.collection.objects.link(item)
     return item
 
@@ -147,6 +165,7 @@ def add_material(arrays: Any, number: int, specular: bool) -> Any:
     material = bpy.data.materials.new(f"object{number}")
     node = shader(material, "ShaderNodeBsdfPrincipled")
     node.inputs["Base Color"].default_value = (*arrays["diffuse"][number].tolist(), 1.0)
+    node.inputs["Alpha"].default_value = float(arrays["alpha"][number])
     node.inputs["Roughness"].default_value = float(arrays["roughness"][number])
     node.inputs["Specular IOR Level"].default_value = float(arrays["specular"][number]) if specular else 0.0
     if f"texture{number}" in arrays:
@@ -168,16 +187,5 @@ def load_texture(pixels: np.ndarray, name: str) -> Any:
     return image
 
 
-def remove(item: Any) -> None:
-    mesh = item.data
-    materials = list(mesh.materials)
-    bpy.data.objects.remove(item)
-    bpy.data.meshes.remove(mesh)
-    for material in materials:
-        bpy.data.materials.remove(material)
-    for image in [image for image in bpy.data.images if image.users == 0]:
-        bpy.data.images.remove(image)
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -1,0 +1,135 @@
+"""The object's points that camera rays see, with what shading needs to know of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from equissl.renderers import scene
+from equissl.renderers.bvh import Hits, TracedMesh, pack_rays
+from equissl.renderers.lighting import Vector, dot
+from equissl.renderers.materials import lookup
+from equissl.renderers.views import Views, columns, per_sample, turn_to_object
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """n visible points, in the object frame of their view. Vectors are (3, n) float32.
+
+    Attributes:
+        point, face_normal, normal: normals are turned to the viewer's side.
+        direction: of the camera ray, unit.
+        hits: where they lie on the mesh.
+        view: (n,) number of the view.
+        pixel: (n,) view · P + pixel.
+        sample: (n,) number of the sub-sample.
+        layer: (n,) how many transparent faces lie before it.
+        share: (n,) of the sub-sample's light that comes from here; below 1 on and behind transparent faces.
+    """
+
+    point: np.ndarray
+    face_normal: np.ndarray
+    normal: np.ndarray
+    direction: np.ndarray
+    hits: Hits
+    view: np.ndarray
+    pixel: np.ndarray
+    sample: np.ndarray
+    layer: np.ndarray
+    share: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    def take(self, index: np.ndarray) -> Surface:
+        """Some of the points."""
+        point, face_normal, normal, direction = (
+            v[:, index] for v in (self.point, self.face_normal, self.normal, self.direction)
+        )
+        view, pixel, sample, layer, share = (
+            a[index] for a in (self.view, self.pixel, self.sample, self.layer, self.share)
+        )
+        hits = self.hits.take(index)
+        return Surface(point, face_normal, normal, direction, hits, view, pixel, sample, layer, share)
+
+
+def visible_surface(mesh: TracedMesh, views: Views) -> Surface:
+    """What the camera sees of the object, transparent layers from front to back. The floor hides what is below it."""
+    grid = views.grid
+    pixel, view = _pixels_near(mesh, views)
+    rays = _camera_rays(views, pixel, view)
+    floor_t = grid.floor_t[:, pixel].ravel()
+    found = list(mesh.layers(rays))
+    hits = found[0][0] if len(found) == 1 else Hits.join([hits for hits, _ in found])
+    share = np.concatenate([share for _, share in found])
+    layer = np.repeat(np.arange(len(found)), [len(share) for _, share in found])
+    shown = hits.distance < floor_t[hits.ray]
+    if not shown.all():
+        hits, share, layer = hits.take(shown), share[shown], layer[shown]
+    column, sample = hits.ray % pixel.size, hits.ray // pixel.size
+    ray = np.ascontiguousarray(rays[hits.ray].T)
+    face_normal, normal = normals(mesh, hits, ray[3:])
+    point = ray[:3] + hits.distance * ray[3:]
+    view = view[column]
+    place = view * grid.pixels + pixel[column]
+    return Surface(point, face_normal, normal, ray[3:], hits, view, place, sample, layer, share)
+
+
+def _pixels_near(mesh: TracedMesh, views: Views) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels, and their views, whose rays may meet the object's bounding box."""
+    grid = views.grid
+    pixel, view = views.gather([grid.near_sphere(t, mesh.radius) for t in views.arrays.translation])
+    middle = grid.samples // 2
+    direction = turn_to_object(per_sample(views.rotation, view), tuple(d[middle, pixel] for d in grid.direction))
+    origin = columns(views.camera, view)
+    # All samples of a pixel lie within this of the one tested, as far away as the object's rear.
+    distance = np.sqrt(dot(origin, origin)) + mesh.radius
+    margin = distance * np.float32(4 * math.tan(scene.CAMERA_FIELD_OF_VIEW / 2) / grid.size)
+    enter, leave = np.float32(0), np.float32(np.inf)
+    for axis in range(3):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = 1.0 / np.where(direction[axis] == 0, np.float32(1e-20), direction[axis])
+        low, high = mesh.bounds[:, axis, None] + margin * np.array([[-1], [1]], np.float32)
+        one, other = (low - origin[axis]) * slope, (high - origin[axis]) * slope
+        enter, leave = np.maximum(enter, np.minimum(one, other)), np.minimum(leave, np.maximum(one, other))
+    near = np.flatnonzero(enter <= leave)
+    return pixel[near], view[near]
+
+
+def _camera_rays(views: Views, pixel: np.ndarray, view: np.ndarray) -> np.ndarray:
+    """Camera rays (K·n, 6) in each view's object frame."""
+    direction = tuple(d[:, pixel] for d in views.grid.direction)
+    turned = turn_to_object(per_sample(views.rotation, view), direction)
+    origin = tuple(np.broadcast_to(c, turned[0].shape) for c in columns(views.camera, view))
+    return pack_rays(origin, turned)
+
+
+def normals(mesh: TracedMesh, hits: Hits, direction: Vector) -> tuple[np.ndarray, np.ndarray]:
+    """Face and interpolated normals (3, n), each turned to the viewer's side (surfaces are two-sided)."""
+    record = np.ascontiguousarray(mesh.face_records[:, : TracedMesh.ALBEDO.start][hits.face].T)
+    face = record[TracedMesh.NORMAL]
+    face = face * np.where(dot(face, direction) > 0, np.float32(-1), np.float32(1))
+    corner = record[TracedMesh.CORNER_NORMALS]
+    first = 1.0 - hits.u - hits.v
+    smooth = np.stack([corner[i] * first + corner[3 + i] * hits.u + corner[6 + i] * hits.v for i in range(3)])
+    length = np.sqrt(dot(smooth, smooth))
+    sign = np.where(dot(smooth, face) < 0, np.float32(-1), np.float32(1))
+    return face, np.where(length > 1e-6, smooth * (sign / np.maximum(length, 1e-6)), face)
+
+
+def albedo(mesh: TracedMesh, hits: Hits) -> np.ndarray:
+    """Linear albedo (3, n) of each hit."""
+    record = np.ascontiguousarray(mesh.face_records[:, TracedMesh.ALBEDO.start :][hits.face].T)
+    colour = record[:3]
+    if mesh.textures is None:
+        return colour
+    material = mesh.face_material[hits.face]
+    textured = np.flatnonzero(mesh.textures.width[material])
+    uv = record[3:][:, textured]
+    second, third = hits.u[textured], hits.v[textured]
+    first = 1.0 - second - third
+    u, v = (uv[i] * first + uv[2 + i] * second + uv[4 + i] * third for i in (0, 1))
+    colour[:, textured] = lookup(mesh.textures, material[textured], u, v)
+    return colour
