@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -40,7 +41,7 @@ class Listed(NamedTuple):
     creator: str = ""
 
 
-class ListedSource:
+class ListedSource(ABC):
     """Meshes of a tree of files.
 
     Args:
@@ -75,9 +76,9 @@ class ListedSource:
         self._files = files or FolderFiles(self.root)
 
     @classmethod
+    @abstractmethod
     def matches(cls, root: Path) -> bool:
         """Whether a folder looks like such a tree; a quick look only."""
-        raise NotImplementedError
 
     def restricted(self, classes: Sequence[str] | None) -> ListedSource:
         """The same source with only these classes; all for None. Their order stays.
