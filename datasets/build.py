@@ -201,9 +201,8 @@ def _render_missing(
     if (finished := total - objects) and missing:
         bar.say(f"continuing: {finished} of {total} objects are rendered already")
     bar.skip(finished * job.spec.views)
-    joined = (
-        len(job.source) if join and len(shards) == job.count else 0
-    )  # the file of all; the last job sees to its own
+    # and those of the joined file; of an array, the last job sees to its room
+    joined = len(job.source) if join and len(shards) == job.count else 0
     needed = (objects + joined) * job.spec.views * job.spec.bytes_per_image
     if shutil.disk_usage(out.parent).free < needed:
         raise disk_full(out, needed)
