@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class ViewSpec:
     size: int = 256
     seed: int = 0
     renderer: str = "raycast"
-    renderer_options: dict = field(default_factory=dict)
+    renderer_options: dict[str, Any] = field(default_factory=dict)
     rotation_range: Triple = (math.pi / 2,) * 3
     rotation_gap: Triple = (0.0, 0.0, 0.0)
     translation_range: Triple | None = None

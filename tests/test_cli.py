@@ -164,6 +164,12 @@ def test_print_config_runs_again(store, tmp_path, capsys) -> None:
     assert cli.main(["pretrain", "--config", str(tmp_path / "again.yaml"), "--out", str(tmp_path / "run")]) == 0
 
 
+def test_renderer_options_are_flags_of_their_type(tmp_path, capsys) -> None:
+    flags = ["--meshes", "procedural", "--objects", "2", "--views", "1", "--size", "16", "--workers", "0"]
+    assert cli.main(["render", *flags, "--renderer_options.antialias", "2", "--out", str(tmp_path / "a.h5")]) == 0
+    assert "antialias = 2" in (tmp_path / "a.md").read_text()
+
+
 def test_unpack_and_pack(store, tmp_path) -> None:
     pytest.importorskip("equissl.datasets.folder_layout")
     assert cli.main(["unpack", str(store), str(tmp_path / "folder")]) == 0

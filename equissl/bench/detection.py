@@ -33,9 +33,12 @@ class DetectionTask:
         drives, sweeps: simulated drives, and consecutive sweeps of each; a fifth of the drives is held out.
         beams, columns, max_range, rate: of the simulated sensor.
         flow: of E-SSL3D: ``icp_cluster``, estimated without labels, or ``stored``, that of the store.
-        config: recipe of the detector; pretraining takes over its voxels.
+        config: recipe of the detector; pretraining takes over its voxels, and how many points of a sweep it sees.
         pretrain_steps, pretrain_batch, pretrain_lr: budget of pretraining.
+        pretrain_seeds: pretraining runs of each method; a detector of seed s starts from run s modulo that number.
+            None makes one for every seed.
         steps: of every detector, whatever its share of labels.
+        encoder_scale: learning rate of backbones that were pretrained, as a multiple of that of the other layers.
         frozen: train neck and head alone.
     """
 
@@ -50,7 +53,9 @@ class DetectionTask:
     pretrain_steps: int = 300
     pretrain_batch: int = 4
     pretrain_lr: float = 1e-3
+    pretrain_seeds: int | None = None
     steps: int = 300
+    encoder_scale: float = 1.0
     frozen: bool = False
 
 
@@ -69,9 +74,9 @@ def bench_detection(
 ) -> dict[str, str]:
     """Pretrains, fine-tunes and evaluates every combination, and prints the table.
 
-    A seed is that of the pretraining, of the detector's other weights and order, and of the choice of labels: all
-    methods of one seed learn from the same labels. Runs are ``OUT/METHOD_SHARE/seed0`` and so on, pretraining
-    ``OUT/pretrain/METHOD/seed0``; started again it goes on where it stopped.
+    A seed is that of the pretraining (see ``pretrain_seeds``), of the detector's other weights and order, and of the
+    choice of labels: all methods of one seed learn from the same labels. Runs are ``OUT/METHOD_SHARE/seed0`` and so on,
+    pretraining ``OUT/pretrain/METHOD/seed0``; started again it goes on where it stopped.
 
     Args:
         out: folder of everything, ``drives.h5`` and ``report.html`` included.
@@ -102,7 +107,8 @@ def bench_detection(
     out.mkdir(parents=True, exist_ok=True)
     data = Path(store).resolve() if store is not None else _simulated(out / DRIVES, task, workers, say)
     # all combinations of one seed first, so that a bench cut short compares them all
-    pretrained = [(name, seed) for seed in range(seeds) for name in names if name != SCRATCH]
+    once = range(task.pretrain_seeds or seeds)
+    pretrained = [(name, seed) for seed in once for name in names if name != SCRATCH]
     with_flow = _with_flow(data, out / WITH_FLOW, task, say) if "E-SSL3D" in names else data
     sources = {name: with_flow if name == "E-SSL3D" else data for name in names}
     _run([_pretrain_job(name, seed, out, sources[name], task) for name, seed in pretrained], workers, say)
@@ -150,11 +156,13 @@ def _pretrain_job(name: str, seed: int, out: Path, store: Path, task: DetectionT
     from equissl.training import load_config
 
     run = out / "pretrain" / name / f"seed{seed}"
-    encoder = load_config(task.config).method.init_args["encoder"]
+    detector = load_config(task.config)
+    encoder, points = detector.method.init_args["encoder"], detector.data.frames.max_points
     flags = {
         "--config": RECIPES[name], "--out": run, "--seed": seed, "--data.store": store,
         "--data.batch_size": task.pretrain_batch, "--optim.lr": task.pretrain_lr,
         "--trainer.max_steps": task.pretrain_steps, "--trainer.threads": 1, "--trainer.tensorboard": "false",
+        "--data.scenes.max_points": json.dumps(points),
         **{f"--method.init_args.encoder.{key}": json.dumps(encoder[key]) for key in
            ("backbone", "point_range", "voxel_size", "max_points", "in_channels", "coordinates")},
     }  # fmt: skip
@@ -171,7 +179,8 @@ def _finetune_job(name: str, share: float, seed: int, out: Path, store: Path, ta
         "--trainer.tensorboard": "false",
     }  # fmt: skip
     if name != SCRATCH:
-        flags["--init"] = out / "pretrain" / name / f"seed{seed}"
+        flags["--init"] = out / "pretrain" / name / f"seed{seed % (task.pretrain_seeds or seed + 1)}"
+        flags["--optim.encoder_scale"] = task.encoder_scale
     train = [*program, "finetune", *_words(flags), *(["--frozen"] if task.frozen else [])]
     done = 2 if (run / "results.json").is_file() else 0
     run.parent.mkdir(parents=True, exist_ok=True)

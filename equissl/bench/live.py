@@ -24,7 +24,7 @@ def bench_live(
     objects: int = 1024,
     size: int = 128,
     renderer: str = "raycast",
-    renderer_options: dict | None = None,
+    renderer_options: dict[str, Any] | None = None,
     workers: int | None = None,
     batch_size: int = 256,
     steps: int = 50,

@@ -127,6 +127,8 @@ class OptimConfig:
         weight_decay: of all parameters of the method: an L2 penalty for ``adam``, decoupled from the gradient for
             ``adamw``.
         decay_vectors: also of parameters with one dimension: biases, and what normalisation layers learn.
+        encoder_scale: learning rate of the encoder as a multiple of ``lr``. Fine-tuning with less than 1 keeps more of
+            what a pretrained encoder knows; 0 is an error, ``--frozen`` does that.
         optimizer: ``adam`` or ``adamw``.
         schedule: ``constant``, ``cosine`` or ``one_cycle``, over the steps of the whole run; see
             :func:`equissl.training.schedule.learning_rate`.
@@ -139,6 +141,7 @@ class OptimConfig:
     lr: float = 1e-3
     weight_decay: float = 1e-6
     decay_vectors: bool = True
+    encoder_scale: float = 1.0
     optimizer: Literal["adam", "adamw"] = "adam"
     schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
     warmup: int = 0
@@ -261,7 +264,7 @@ def check_config(config: PretrainConfig) -> None:
     for key in POSITIVE:
         if values[key] < 1:
             raise ConfigError(f"expected {key} of at least 1, got {values[key]}")
-    for key in ("optim.lr", "probes.lr", "trainer.checkpoint_minutes"):
+    for key in ("optim.lr", "optim.encoder_scale", "probes.lr", "trainer.checkpoint_minutes"):
         if not values[key] > 0:
             raise ConfigError(f"expected {key} above 0, got {values[key]}")
     if config.optim.weight_decay < 0 or config.seed < 0:

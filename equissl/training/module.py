@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from equissl.datasets.batch import ViewBatch
 from equissl.datasets.lidar.labelled_frames import FrameBatch
@@ -47,13 +47,16 @@ class PretrainModule(pl.LightningModule):
         return kind(self._parameter_groups(), lr=self.optim.lr, betas=self.optim.betas, fused=fused)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        learned, decay = [p for p in self.method.parameters() if p.requires_grad], self.optim.weight_decay
-        if self.optim.decay_vectors:
-            return [{"params": learned, "weight_decay": decay}]
-        groups = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
-        return [
-            {"params": group, "weight_decay": rate} for group, rate in zip(groups, (decay, 0.0), strict=True) if group
-        ]
+        """Parameters by weight decay and by share of the learning rate, ``scale``."""
+        optim, groups = self.optim, dict[tuple[float, float], list[nn.Parameter]]()
+        slow = {id(p) for p in self.method.encoder.parameters()} if optim.encoder_scale != 1 else set[int]()
+        for p in self.method.parameters():
+            if p.requires_grad:
+                decay = optim.weight_decay if p.ndim > 1 or optim.decay_vectors else 0.0
+                groups.setdefault((decay, optim.encoder_scale if id(p) in slow else 1.0), []).append(p)
+        # weight matrices first, whichever parameter comes first in the method
+        order = sorted(groups, reverse=True)
+        return [{"params": groups[key], "weight_decay": key[0], "scale": key[1]} for key in order]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         step = self.trainer.global_step
@@ -66,7 +69,8 @@ class PretrainModule(pl.LightningModule):
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(self.optim, step, self.last_step)
+            scale = group.get("scale", 1.0)  # checkpoints of old have none
+            group["lr"] = scale * learning_rate(self.optim, step, self.last_step)
             group["betas"] = (first_beta(self.optim, step, self.last_step), self.optim.betas[1])
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

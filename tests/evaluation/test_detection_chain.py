@@ -17,7 +17,7 @@ from equissl.datasets.lidar.simulated.store import simulate_drives
 from equissl.datasets.lidar.sweep import Sequence, Sweep
 from equissl.detection import Detections
 from equissl.evaluation.detecting import read_detections, write_detections
-from equissl.training import read_checkpoint
+from equissl.training import load_config, read_checkpoint
 from equissl.training.checkpoint import LAST
 
 ENCODER = [
@@ -132,6 +132,18 @@ def test_predictions_as_json_and_pictures(runs, tmp_path, capsys) -> None:
     assert "expected a run of a detector" in capsys.readouterr().err
 
 
+def test_a_detector_with_two_stages(store, tmp_path, capsys) -> None:
+    words = ["--config", "detection/voxel_rcnn_small", "--method.pool.stages=[conv3]", "--method.pool.points=2", *SMALL]
+    run = tmp_path / "run"
+    assert cli.main(["finetune", "--out", str(run), f"--data.store={store}", "--trainer.max_steps=2", *words]) == 0
+    assert cli.main(["evaluate", str(run)]) == 0
+    results = json.loads((run / "results.json").read_text())
+    assert results["method"] == "VoxelRCNN" and 0 <= results["detection/car/3d_ap"] <= 100
+    capsys.readouterr()
+    assert cli.main(["predict", str(run), "--out", str(tmp_path / "found"), "--pictures", "1"]) == 0
+    assert "in 3 sweeps (json), 1 pictures" in capsys.readouterr().out
+
+
 def test_wrong_data_are_refused(runs, store, tmp_path, capsys) -> None:
     assert finetune(tmp_path / "a", store, "--data.scenes.gap=2") == 2
     assert "learns from frames: expected no data.scenes" in capsys.readouterr().err
@@ -165,7 +177,7 @@ def test_help_of_finetune(capsys) -> None:
 def test_bench_of_starting_points(tmp_path) -> None:
     lines: list[str] = []
     task = DetectionTask(drives=4, sweeps=2, beams=16, columns=160, flow="stored", pretrain_steps=1, pretrain_batch=2,
-                         steps=1)  # fmt: skip
+                         pretrain_seeds=1, steps=1, encoder_scale=0.5)  # fmt: skip
     options = {"labels": "0.5,1", "seeds": 2, "methods": "scratch,E-SSL3D", "task": task, "parallel": 1}
     bench_detection(tmp_path, **options, say=lines.append)
     text = "\n".join(lines)
@@ -173,6 +185,9 @@ def test_bench_of_starting_points(tmp_path) -> None:
         assert name in text and (tmp_path / name / "seed1" / "results.json").is_file()
     assert "mean 3D AP above scratch, of 2 pairs" in text
     assert (tmp_path / "report.html").is_file()
+    assert [run.name for run in (tmp_path / "pretrain" / "E-SSL3D").iterdir() if run.is_dir()] == ["seed0"]
+    for name, scale in (("E-SSL3D_50%", 0.5), ("scratch_50%", 1.0)):
+        assert load_config(tmp_path / name / "seed1" / "config.yaml").optim.encoder_scale == scale
     lines.clear()
     bench_detection(tmp_path, **options, say=lines.append)
     assert not any("took" in line for line in lines)  # nothing was left to do

@@ -66,6 +66,7 @@ def test_impossible_steps() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"encoder_scale": 0.0}, "optim.encoder_scale above 0, got 0.0"),
         ({"warmup": -1}, "optim.warmup of at least 0"),
         ({"warmup": 5, "schedule": "one_cycle"}, "one_cycle brings its own"),
         ({"momentum": (0.95, 0.85)}, "momentum with schedule one_cycle only"),
@@ -93,3 +94,21 @@ def test_weight_decay_of_vectors(decay_vectors: bool) -> None:
     for name, parameter in method.named_parameters():
         kept = 1.0 if parameter.ndim == 1 and not decay_vectors else 0.95
         torch.testing.assert_close(parameter, before[name] * kept)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_rate_of_the_encoder(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adam's first step is as long as the rate, whatever the gradient: the encoder's is ``encoder_scale`` times that."""
+    method = torch.nn.ModuleDict({"encoder": torch.nn.Linear(3, 2), "head": torch.nn.Linear(2, 1)})
+    method.encoder = method["encoder"]
+    before = {name: p.detach().clone() for name, p in method.named_parameters()}
+    module = PretrainModule(method, OptimConfig(lr=0.1, weight_decay=0.0, encoder_scale=scale), last_step=10)  # type: ignore[arg-type]
+    optimizer = module.configure_optimizers()
+    monkeypatch.setattr(module, "optimizers", lambda **_: optimizer)
+    module._follow_schedule(0)
+    for parameter in method.parameters():
+        parameter.grad = torch.rand_like(parameter) + 0.5
+    optimizer.step()
+    for name, parameter in method.named_parameters():
+        step = 0.1 * (scale if name.startswith("encoder") else 1.0)
+        torch.testing.assert_close(parameter, before[name] - step, atol=1e-6, rtol=0)
