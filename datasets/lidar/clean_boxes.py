@@ -43,12 +43,14 @@ class Objects:
         labels: (M,) int64 class.
         others: (K, 7) whole boxes that are no such objects, but stand in the scene.
         counts: what became of all labels.
+        velocities: (M, 2) float64 metres a second over ground, along x and y; NaN where unknown.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
     others: np.ndarray
     counts: LabelCounts
+    velocities: np.ndarray
 
 
 def clean_boxes(
@@ -90,7 +92,8 @@ def clean_boxes(
         empty=inside - len(filled),
         kept=len(filled),
     )
-    return Objects(values[filled], labels[filled], values[others], counts)
+    velocities = np.full((len(boxes), 2), np.nan) if boxes.velocities is None else boxes.velocities
+    return Objects(values[filled], labels[filled], values[others], counts, velocities[filled])
 
 
 def in_range(boxes: np.ndarray, point_range: Sequence[float]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A simple ground label, where a data set brings none."""
+"""The ground: a simple label where a data set brings none, and planes of the road."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ def estimate_ground(points: np.ndarray, cell: float = 2.0, height: float = 0.25,
     around = _lowest_around(floor, 3) + steepest * cell * 3
     reference = np.minimum(floor, around)
     return points[:, 2] < reference.ravel()[flat] + height
+
+
+def plane_height(plane: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """(M,) z of a plane (4,), as in `Sweep.ground_plane`, below or above positions (M, 2 or more)."""
+    a, b, c, d = plane
+    return -(a * positions[:, 0] + b * positions[:, 1] + d) / c
 
 
 def _lowest_around(grid: np.ndarray, reach: int) -> np.ndarray:

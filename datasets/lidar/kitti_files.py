@@ -168,6 +168,34 @@ def to_boxes(labels: list[Label], camera_lidar: np.ndarray) -> Boxes:
     return Boxes(boxes, tuple(label.name for label in labels), tuple(label.track for label in labels))
 
 
+def read_plane(path: Path, camera_lidar: np.ndarray) -> np.ndarray:
+    """The road of a frame of the object benchmark: line 4, a b c d of a x + b y + c z + d = 0 in the camera's frame.
+
+    Args:
+        path: ``planes/000000.txt``.
+        camera_lidar: (4, 4) LiDAR -> rectified camera.
+
+    Returns:
+        (4,) the same plane in the LiDAR's frame: normal of length 1, pointing up.
+
+    Raises:
+        IngestError: for a file without such a line, or a plane that is no road: steeper than 60 degrees.
+    """
+    lines = path.read_text(errors="replace").splitlines()
+    try:
+        values = np.array(lines[3].split(), dtype=np.float64)
+    except (IndexError, ValueError) as error:
+        raise IngestError(f"expected the four numbers of a plane on line 4 of {path}: {error}") from error
+    if values.shape != (4,) or not np.isfinite(values).all():
+        raise IngestError(f"expected the four numbers of a plane on line 4 of {path}, found {lines[3]!r}")
+    # a plane p holds the points x with p · x = 0, and x = camera_lidar y
+    plane = values @ camera_lidar
+    length = float(np.linalg.norm(plane[:3]))
+    if not abs(plane[2]) > 0.5 * length:
+        raise IngestError(f"expected a plane like a road's on line 4 of {path}, found {lines[3]!r}")
+    return plane / np.copysign(length, plane[2])
+
+
 def oxts_poses(rows: np.ndarray) -> np.ndarray:
     """Poses of the GPS/IMU in a local map.
 

@@ -21,9 +21,9 @@ from equissl.datasets.lidar.object_classes import ObjectClass
 from equissl.datasets.lidar.pair_loader import Address, choose_points
 from equissl.datasets.lidar.scene_split import split_pairs
 from equissl.datasets.lidar.scene_store import SceneStore
-from equissl.datasets.lidar.sweep import Boxes, ego_motion, move
+from equissl.datasets.lidar.sweep import Boxes, Sweep, ego_motion, move
 from equissl.datasets.sampling import item_seeds
-from equissl.geometry.scene_transforms import TransformRanges, draw_transforms, transform_boxes
+from equissl.geometry.scene_transforms import TransformRanges, draw_transforms, transform_boxes, transform_velocities
 
 QUARTER = 0.7853981633974483
 
@@ -43,6 +43,8 @@ class FrameBatch(CloudBatch):
         labels: B times (M_b,) int64 class.
         seeds: (B,) int64 from (dataset seed, epoch, index).
         ids: B names ``DRIVE/FRAME``.
+        velocities: B times (M_b, 2) float32 metres a second over ground, along x and y; NaN where unknown. None where
+            none is.
     """
 
     clouds: Clouds
@@ -50,6 +52,7 @@ class FrameBatch(CloudBatch):
     labels: Clouds
     seeds: Tensor
     ids: tuple[str, ...]
+    velocities: Clouds | None = None
 
     def __len__(self) -> int:
         return len(self.clouds)
@@ -57,12 +60,22 @@ class FrameBatch(CloudBatch):
 
 @dataclass(frozen=True)
 class Frame:
-    """One sweep as it was recorded: name, points (N, 4 or 5), labels where it has any, and the objects among them."""
+    """One sweep as it was recorded.
+
+    Attributes:
+        id: its name.
+        points: (N, 4 or 5), those of joined sweeps included.
+        boxes: labels, where it has any.
+        objects: those among the labels.
+        pose, vehicle_lidar: see `Sweep`.
+    """
 
     id: str
     points: np.ndarray
     boxes: Boxes | None
     objects: Objects
+    pose: np.ndarray | None = None
+    vehicle_lidar: np.ndarray | None = None
 
 
 class LabelledFrames(Dataset):
@@ -157,21 +170,22 @@ class LabelledFrames(Dataset):
         seeds = item_seeds(self.seed, epochs, indices)
         places = [index % len(self.frames) for index in indices.tolist()]
         items = [self._item(place, seed) for place, seed in zip(places, seeds.tolist(), strict=True)]
-        clouds, boxes, labels = zip(*items, strict=True)
-        return FrameBatch(clouds, boxes, labels, torch.from_numpy(seeds), tuple(self.ids[place] for place in places))
+        clouds, boxes, labels, velocities = zip(*items, strict=True)
+        ids = tuple(self.ids[place] for place in places)
+        return FrameBatch(clouds, boxes, labels, torch.from_numpy(seeds), ids, velocities)
 
     def read(self, place: int) -> Frame:
         """A frame by its position in ``frames``, not augmented."""
         name, position = self.frames[place]
-        points, boxes = self._points(name, position, item_seeds(self.seed, 0, place).item())
-        objects = clean_boxes(boxes, points, self.classes, self.point_range, self.min_points)
-        return Frame(self.ids[place], points, boxes, objects)
+        points, sweep = self._points(name, position, item_seeds(self.seed, 0, place).item())
+        objects = clean_boxes(sweep.boxes, points, self.classes, self.point_range, self.min_points)
+        return Frame(self.ids[place], points, sweep.boxes, objects, sweep.pose, sweep.vehicle_lidar)
 
     @cached_property
     def bank(self) -> ObjectBank:
         """Objects for ground-truth sampling, of this data set's frames."""
         frames = (self.read(place) for place in range(len(self.frames)))
-        return ObjectBank(self.classes, ((f.points, f.objects.boxes, f.objects.labels) for f in frames))
+        return ObjectBank(self.classes, ((frame.points, frame.objects) for frame in frames))
 
     def prepare(self) -> None:
         """Makes now what items need and workers would each make for themselves."""
@@ -179,32 +193,44 @@ class LabelledFrames(Dataset):
             _ = self.bank
             self.store.close()
 
+    def require_velocities(self) -> None:
+        """Raises a `LabelledFramesError` where no frame's labels have velocities."""
+        if not any(self.store.has_velocities(name, position) for name, position in self.frames):
+            raise LabelledFramesError(
+                f"expected labels with velocities in {self.store.path}, got none: its data set has none, or it was "
+                f"written before stores held them (ingest or simulate it again)"
+            )
+        self.store.close()
+
     def write_ids(self, path: Path) -> None:
         """Publishes which frames' labels were used, as a list that ``labels`` takes."""
         share = f"share {self.labels}, label seed {self.label_seed}" if not isinstance(self.labels, str) else "a list"
         remark = f"{len(self.ids)} of the {self.of} labelled frames of split {self.split} of {self.store.path.name}"
         write_label_list(path, self.ids, f"{remark}: {share}")
 
-    def _item(self, place: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _item(self, place: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         name, position = self.frames[place]
-        points, labels = self._points(name, position, seed)
+        points, sweep = self._points(name, position, seed)
         # before augmentation a box may still leave or enter the range
-        found = clean_boxes(labels, points, self.classes, None if self.augment else self.point_range, self.min_points)
-        boxes, classes = found.boxes, found.labels
+        point_range = None if self.augment else self.point_range
+        found = clean_boxes(sweep.boxes, points, self.classes, point_range, self.min_points)
         if self.paste:
             rng = np.random.default_rng(np.random.SeedSequence([seed, _PASTE]))
-            points, boxes, classes = self.bank.paste(points, boxes, classes, found.others, rng)
-        cloud, moved = torch.from_numpy(points), torch.from_numpy(boxes)
+            points, found = self.bank.paste(points, found, rng, sweep.ground_plane)
+        cloud, *objects = map(torch.from_numpy, (points, found.boxes, found.labels, found.velocities))
+        boxes, labels, velocities = objects
         if self.augment:
             transform = draw_transforms(self.ranges, torch.tensor([seed]), 0)
-            cloud, moved = transform.apply([cloud])[0], transform_boxes(moved, transform.item(0))
+            own = transform.item(0)
+            cloud, boxes = transform.apply([cloud])[0], transform_boxes(boxes, own)
+            velocities = transform_velocities(velocities, own.matrix.to(velocities))
             if self.point_range is not None:
-                inside = torch.from_numpy(in_range(moved.numpy(), self.point_range))
-                moved, classes = moved[inside], classes[inside.numpy()]
-        return cloud, moved.float(), torch.from_numpy(classes)
+                inside = torch.from_numpy(in_range(boxes.numpy(), self.point_range))
+                boxes, labels, velocities = boxes[inside], labels[inside], velocities[inside]
+        return cloud, boxes.float(), labels, velocities.float()
 
-    def _points(self, name: str, position: int, seed: int) -> tuple[np.ndarray, Boxes | None]:
-        """Points (N, 4 or 5) of a frame, those of earlier sweeps included, and its labels."""
+    def _points(self, name: str, position: int, seed: int) -> tuple[np.ndarray, Sweep]:
+        """Points (N, 4 or 5) of a frame, those of earlier sweeps included, and its own sweep."""
         last = self.store.read(name, position)
         parts = []
         for age in range(self.sweeps):
@@ -218,7 +244,7 @@ class LabelledFrames(Dataset):
             intensity = np.zeros(len(sweep), np.float32) if sweep.intensity is None else sweep.intensity
             lag = np.full(len(sweep), (last.timestamp - sweep.timestamp) * 1e-9, np.float32)
             parts.append(np.column_stack([points, intensity, lag][: 3 if self.sweeps > 1 else 2]))
-        return np.concatenate(parts).astype(np.float32, copy=False), last.boxes
+        return np.concatenate(parts).astype(np.float32, copy=False), last
 
     def _frames(
         self, sequences: Sequence[str] | None, labelled: bool, fraction: float, held_out: Sequence[str] | None

@@ -3,8 +3,9 @@
 One HDF5 file. Every sequence is a group, every sweep a group in it named by its timestamp, with the arrays of an
 OpenSceneFlow log: ``lidar`` (N, 3 or 4), ``pose`` (relative to the sequence's first, so that float32 is enough),
 ``ground_mask``, ``flow``, ``flow_is_valid``, ``flow_category_indices``, ``ego_motion``; and beyond these ``times``,
-``semantic``, ``boxes``, ``box_names``, ``box_tracks``, ``box_num_points``. The group ``_index`` holds, for every
-sequence, its timestamps in order and its poses in float64.
+``semantic``, ``vehicle_lidar``, ``ground_plane``, ``boxes``, ``box_names``, ``box_tracks``, ``box_num_points``,
+``box_velocities``. What a sweep does not have, or what a store is too old to hold, is not there and so unknown. The
+group ``_index`` holds, for every sequence, its timestamps in order and its poses in float64.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ POINT_ARRAYS = (
     ("times", "times", np.float32),
     ("semantic", "semantic", np.int32),
 )
+# of the sweep as a whole; attribute and name in the file are the same
+SWEEP_ARRAYS = ("vehicle_lidar", "ground_plane")
+BOX_VELOCITIES = "box_velocities"
 
 
 class SceneStoreError(IngestError):
@@ -57,6 +61,9 @@ def write_sweep(group: h5py.Group, sweep: Sweep, origin: np.ndarray | None, next
         target["pose"] = (sweep.pose if origin is None else invert_pose(origin) @ sweep.pose).astype(np.float32)
         if next_pose is not None:
             target["ego_motion"] = ego_motion(sweep.pose, next_pose).astype(np.float32)
+    for name in SWEEP_ARRAYS:
+        if (value := getattr(sweep, name)) is not None:
+            target[name] = value.astype(np.float64)
     if sweep.boxes is not None:
         _write_boxes(target, sweep.boxes)
     target.attrs["frame"] = np.bytes_(sweep.frame.encode())
@@ -69,6 +76,8 @@ def _write_boxes(target: h5py.Group, boxes: Boxes) -> None:
     target["box_names"], target["box_tracks"] = fixed_strings(boxes.names), fixed_strings(boxes.tracks)
     if boxes.num_points is not None:
         target["box_num_points"] = boxes.num_points
+    if boxes.velocities is not None:
+        target[BOX_VELOCITIES] = boxes.velocities
 
 
 def read_sweep(group: h5py.Group, timestamp: int, pose: np.ndarray | None) -> Sweep:
@@ -86,6 +95,7 @@ def read_sweep(group: h5py.Group, timestamp: int, pose: np.ndarray | None) -> Sw
         raise SceneStoreError(f"expected lidar of shape (N, 3 or more) in {group.file.filename}:{group.name}")
     lidar = group["lidar"][()].astype(np.float32, copy=False)
     arrays = {attribute: group[name][()].astype(kind) for attribute, name, kind in POINT_ARRAYS if name in group}
+    arrays |= {name: group[name][()] for name in SWEEP_ARRAYS if name in group}
     return Sweep(
         points=np.ascontiguousarray(lidar[:, :3]),
         timestamp=timestamp,
@@ -99,8 +109,8 @@ def read_sweep(group: h5py.Group, timestamp: int, pose: np.ndarray | None) -> Sw
 
 
 def _read_boxes(group: h5py.Group) -> Boxes:
-    points = group["box_num_points"][()] if "box_num_points" in group else None
-    return Boxes(group["boxes"][()], strings(group, "box_names"), strings(group, "box_tracks"), points)
+    optional = (group[name][()] if name in group else None for name in ("box_num_points", BOX_VELOCITIES))
+    return Boxes(group["boxes"][()], strings(group, "box_names"), strings(group, "box_tracks"), *optional)
 
 
 def text(value: Any) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from equissl.datasets.lidar.errors import Problem
 from equissl.datasets.lidar.pairs import find_pairs
 from equissl.datasets.lidar.scene_format import (
+    BOX_VELOCITIES,
     FORMAT,
     FORMAT_VERSION,
     INDEX,
@@ -135,6 +136,11 @@ class SceneStore:
         group = file[name] if INDEX in file else file
         keys = [str(timestamp) for timestamp in self._entry(name).timestamps.tolist()]
         return tuple(text(group[key].attrs.get("frame", b"")) or key for key in keys)
+
+    def has_velocities(self, name: str, index: int) -> bool:
+        """Whether the boxes of a sweep were written with velocities, known or not; older stores have none."""
+        file, key = self._open(), str(int(self._entry(name).timestamps[index]))
+        return BOX_VELOCITIES in (file[name] if INDEX in file else file)[key]
 
     def pairs(self, gap: int = 1) -> list[tuple[str, int, int]]:
         """Sequence and positions of all pairs of sweeps that are ``gap`` turns of the sensor apart."""

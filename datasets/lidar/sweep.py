@@ -24,6 +24,7 @@ __all__ = [
     "ego_motion",
     "flow_from_own_motion",
     "invert_pose",
+    "level_vehicle",
     "move",
     "own_motion",
     "residual_flow",
@@ -42,12 +43,15 @@ class Boxes:
         names: M class names, as the data set spells them.
         tracks: M identities that hold over the sequence; empty strings where the data set has none.
         num_points: (M,) points inside as the data set states them, or None.
+        velocities: (M, 2) float64 metres a second over ground, along x and y of the boxes' frame; NaN where unknown.
+            None where the data set tells of none.
     """
 
     boxes: np.ndarray
     names: tuple[str, ...]
     tracks: tuple[str, ...]
     num_points: np.ndarray | None = None
+    velocities: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -55,6 +59,8 @@ class Boxes:
             raise ValueError(f"expected boxes of shape ({count}, 7) for {count} names, got {self.boxes.shape}")
         if len(self.tracks) != count or (self.num_points is not None and self.num_points.shape != (count,)):
             raise ValueError(f"expected {count} tracks and point counts, as there are names, got {len(self.tracks)}")
+        if self.velocities is not None and self.velocities.shape != (count, 2):
+            raise ValueError(f"expected velocities of shape ({count}, 2), got {self.velocities.shape}")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -62,9 +68,9 @@ class Boxes:
     def select(self, chosen: np.ndarray) -> Boxes:
         """Boxes by index or mask."""
         where = np.arange(len(self))[chosen]
-        points = None if self.num_points is None else self.num_points[where]
+        arrays = (None if array is None else array[where] for array in (self.num_points, self.velocities))
         names, tracks = (tuple(column[i] for i in where) for column in (self.names, self.tracks))
-        return Boxes(self.boxes[where], names, tracks, points)
+        return Boxes(self.boxes[where], names, tracks, *arrays)
 
     @classmethod
     def empty(cls) -> Boxes:
@@ -89,6 +95,10 @@ class Sweep:
         flow_classes: (N,) uint8 category indices of the flow labels, or None.
         semantic: (N,) int32 class ids of the data set, or None.
         frame: name of the frame in its data set, for messages.
+        vehicle_lidar: (4, 4) float64, this sweep's frame -> the frame that the data set gives the vehicle (of nuScenes
+            above the rear axle); None where unknown.
+        ground_plane: (4,) float64 a, b, c, d of the road a x + b y + c z + d = 0, (a, b, c) of length 1 and pointing
+            up; None where the data set has none.
     """
 
     points: np.ndarray
@@ -104,6 +114,8 @@ class Sweep:
     flow_classes: np.ndarray | None = None
     semantic: np.ndarray | None = None
     frame: str = ""
+    vehicle_lidar: np.ndarray | None = None
+    ground_plane: np.ndarray | None = None
 
     PER_POINT = ("intensity", "times", "ground", "flow", "flow_valid", "flow_classes", "semantic")
 
@@ -115,8 +127,10 @@ class Sweep:
             expected = self.points.shape if name == "flow" else (len(self.points),)
             if value is not None and value.shape != expected:
                 raise ValueError(f"expected {name} of shape {expected}, got {value.shape}")
-        if self.pose is not None and self.pose.shape != (4, 4):
-            raise ValueError(f"expected a pose of shape (4, 4), got {self.pose.shape}")
+        for name, shape in (("pose", (4, 4)), ("vehicle_lidar", (4, 4)), ("ground_plane", (4,))):
+            value = getattr(self, name)
+            if value is not None and value.shape != shape:
+                raise ValueError(f"expected {name} of shape {shape}, got {value.shape}")
 
     def __len__(self) -> int:
         return len(self.points)
@@ -199,6 +213,24 @@ def ego_motion(pose: np.ndarray, next_pose: np.ndarray) -> np.ndarray:
     motion[:3, :3] = to_next @ pose[:3, :3]
     motion[:3, 3] = to_next @ (pose[:3, 3] - next_pose[:3, 3])
     return motion
+
+
+def level_vehicle(pose: np.ndarray, vehicle_lidar: np.ndarray) -> np.ndarray:
+    """(4, 4) from this sweep's frame to one where the vehicle's own frame begins, level with the world, x ahead.
+
+    Horizontal distances from its origin are those in the world between a place and the vehicle, however the sensor is
+    tilted; headings stay.
+
+    Args:
+        pose: (4, 4) of the sweep.
+        vehicle_lidar: (4, 4), see ``Sweep``.
+    """
+    yaw = np.arctan2(pose[1, 0], pose[0, 0])
+    level = np.eye(4)
+    level[:2, :2] = [[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]]
+    level[:3, :3] = level[:3, :3] @ pose[:3, :3]
+    level[:3, 3] = -level[:3, :3] @ invert_pose(vehicle_lidar)[:3, 3]
+    return level
 
 
 def rigid_flow(points: np.ndarray, motion: np.ndarray) -> np.ndarray:

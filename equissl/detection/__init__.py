@@ -7,8 +7,9 @@ from equissl.detection.detections import Detections, SelectConfig
 from equissl.detection.detector import Detector
 from equissl.detection.neck import NeckConfig
 from equissl.detection.second import SECOND
+from equissl.detection.voxel_rcnn import VoxelRCNN
 
-DETECTORS: dict[str, type[Detector]] = {detector.__name__: detector for detector in (SECOND, CenterPoint)}
+DETECTORS: dict[str, type[Detector]] = {detector.__name__: detector for detector in (SECOND, CenterPoint, VoxelRCNN)}
 
 __all__ = [
     "DETECTORS",
@@ -20,4 +21,5 @@ __all__ = [
     "Detector",
     "NeckConfig",
     "SelectConfig",
+    "VoxelRCNN",
 ]

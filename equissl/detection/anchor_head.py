@@ -127,7 +127,11 @@ class AnchorHead(DetectionHead):
         return AnchorTargets(wanted, codes, directions)
 
     def loss(
-        self, outputs: AnchorOutputs, boxes: Sequence[Tensor], labels: Sequence[Tensor]
+        self,
+        outputs: AnchorOutputs,
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        velocities: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Each scene's losses are summed over anchors and divided by its number of positive ones, at least 1."""
         found = [self.targets(*objects) for objects in zip(boxes, labels, strict=True)]
@@ -150,13 +154,15 @@ class AnchorHead(DetectionHead):
         return loss, {name: term.detach() for name, term in terms.items()}
 
     @torch.no_grad()
-    def detect(self, outputs: AnchorOutputs) -> list[Detections]:
-        """Each anchor's best class, then the choice among overlapping boxes."""
+    def detect(self, outputs: AnchorOutputs, choose: SelectConfig | None = None) -> list[Detections]:
+        """Each anchor's best class, then the choice among overlapping boxes, which another than the head's may make."""
         anchors = self.anchors.flatten(0, -2)
         found = []
         for classes, codes, directions in zip(outputs.classes, outputs.codes, outputs.directions, strict=True):
             scores, labels = classes.sigmoid().max(dim=-1)
             boxes = decode_boxes(codes, anchors)
             heading = point_along(boxes[:, 6], directions.argmax(dim=-1))
-            found.append(select(torch.cat([boxes[:, :6], heading[:, None]], dim=1), scores, labels, self.choose))
+            found.append(
+                select(torch.cat([boxes[:, :6], heading[:, None]], dim=1), scores, labels, choose or self.choose)
+            )
         return found

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from equissl.geometry.box_frames import from_box_frame, to_box_frame
+
 DIRECTIONS = 2
 OFFSET = 0.78539  # radians; the bins' border lies between the anchors' two headings, as in OpenPCDet's recipes
 _SMALLEST = 1e-5
@@ -38,6 +40,32 @@ def decode_boxes(codes: Tensor, anchors: Tensor) -> Tensor:
     centre = codes[..., :3] * unit + anchors[..., :3]
     size = codes[..., 3:6].exp() * anchors[..., 3:6]
     return torch.cat([centre, size, codes[..., 6:] + anchors[..., 6:]], dim=-1)
+
+
+def encode_refinement(boxes: Tensor, rois: Tensor) -> Tensor:
+    """Residual codes of boxes seen from the frames of regions, up to a half turn: headings differ by at most π/2.
+
+    Args:
+        boxes: (..., 7) x, y, z, dx, dy, dz, heading.
+        rois: (..., 7) regions of interest.
+
+    Returns:
+        (..., 7) as of `encode_boxes`.
+    """
+    heading = limit_period(boxes[..., 6:] - rois[..., 6:], 0.5, math.pi)
+    return encode_boxes(torch.cat([to_box_frame(boxes[..., :3], rois), boxes[..., 3:6], heading], dim=-1), _own(rois))
+
+
+def decode_refinement(codes: Tensor, rois: Tensor) -> Tensor:
+    """Boxes (..., 7) of codes in the frames of regions; the inverse of `encode_refinement` but for half turns."""
+    seen = decode_boxes(codes, _own(rois))
+    return torch.cat([from_box_frame(seen[..., :3], rois), seen[..., 3:6], seen[..., 6:] + rois[..., 6:]], dim=-1)
+
+
+def _own(rois: Tensor) -> Tensor:
+    """Regions as they see themselves."""
+    zeros = torch.zeros_like(rois)
+    return torch.cat([zeros[..., :3], rois[..., 3:6], zeros[..., 6:]], dim=-1)
 
 
 def limit_period(value: Tensor, offset: float, period: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from equissl.losses.detection import heatmap_focal_loss
 
 # outputs of each task beside its heatmaps, and their channels: together a box as offset, z, log sizes, cos and sin
 REGRESSION = {"center": 2, "center_z": 1, "dim": 3, "rot": 2}
+VELOCITY = {"vel": 2}  # and this where velocities are asked for: metres a second along x and y
 MOST_OBJECTS = 500
 WIDTH = 64
 PEAK_BIAS = -2.19  # of the heatmaps: a probability of 0.1 at initialisation
@@ -30,11 +32,20 @@ class CenterClass(ObjectClass):
 
 @dataclass(frozen=True)
 class CenterWeights:
-    """Weights of the maps' loss and of the boxes' loss; within the latter, of the heading's cosine and sine."""
+    """Weights of the maps' loss and of the boxes' loss; within the latter, of two of its parts.
+
+    Attributes:
+        heatmap: of the maps.
+        boxes: of the boxes.
+        heading: of cosine and sine.
+        velocity: of the velocity, where it is told; 0.2 as in CenterPoint. OpenPCDet has its 0.2 at the same positions
+            of another order of outputs, where heading's cosine and sine are.
+    """
 
     heatmap: float = 1.0
     boxes: float = 2.0
     heading: float = 1.0
+    velocity: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -45,19 +56,21 @@ class CenterTargets:
         heatmaps: (C, Y, X) in 0..1.
         cells: (N,) int64 flat cell of each object's centre.
         boxes: (N, 8) offset in the cell (x, y), z, log sizes, cosine and sine of the heading.
+        velocities: (N, 2) metres a second along x and y, NaN where unknown.
     """
 
     heatmaps: Tensor
     cells: Tensor
     boxes: Tensor
+    velocities: Tensor
 
 
 class SeparateHead(nn.Module):
     """One task's convolutions: 3 x 3, BatchNorm, ReLU, 3 x 3 for each output."""
 
-    def __init__(self, channels: int, classes: int, bias: bool) -> None:
+    def __init__(self, channels: int, outputs: dict[str, int], bias: bool) -> None:
         super().__init__()
-        for name, width in {**REGRESSION, "hm": classes}.items():
+        for name, width in outputs.items():
             first, last = (
                 nn.Conv2d(channels, channels, 3, padding=1, bias=bias),
                 nn.Conv2d(channels, width, 3, padding=1),
@@ -86,6 +99,7 @@ class CenterHead(DetectionHead):
         choose: how detections are selected; each task by itself.
         weights: of the losses.
         bias: of the convolutions before a BatchNorm, which it makes no difference to; OpenPCDet's recipes have it.
+        velocity: also tell how fast objects move over ground.
     """
 
     def __init__(
@@ -97,9 +111,10 @@ class CenterHead(DetectionHead):
         choose: SelectConfig,
         weights: CenterWeights,
         bias: bool = True,
+        velocity: bool = False,
     ) -> None:
         super().__init__()
-        self.choose, self.weights, self.cells = choose, weights, cells
+        self.choose, self.weights, self.cells, self.velocity = choose, weights, cells, velocity
         self.low = tuple(point_range[:2])
         self.size = tuple((point_range[3 + axis] - point_range[axis]) / cells[1 - axis] for axis in (0, 1))
         tasks = sorted({kind.task for kind in classes})
@@ -107,16 +122,20 @@ class CenterHead(DetectionHead):
         self.shared_conv = nn.Sequential(
             nn.Conv2d(channels, WIDTH, 3, padding=1, bias=bias), nn.BatchNorm2d(WIDTH), nn.ReLU()
         )
-        self.heads_list = nn.ModuleList(SeparateHead(WIDTH, len(members), bias) for members in self.tasks)
+        self.regression = REGRESSION | VELOCITY if velocity else REGRESSION
+        self.heads_list = nn.ModuleList(
+            SeparateHead(WIDTH, {**self.regression, "hm": len(members)}, bias) for members in self.tasks
+        )
 
     def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
-        """Of each task: ``hm`` (B, classes, Y, X) logits, and the maps of `REGRESSION`."""
+        """Of each task: ``hm`` (B, classes, Y, X) logits, and the maps of `REGRESSION`, perhaps of `VELOCITY`."""
         x = self.shared_conv(x)
         return [head(x) for head in self.heads_list]
 
     @torch.no_grad()
-    def targets(self, boxes: Tensor, labels: Tensor, task: int) -> CenterTargets:
+    def targets(self, boxes: Tensor, labels: Tensor, task: int, velocities: Tensor | None = None) -> CenterTargets:
         """What a task should answer for the objects (M, 7) of one scene; those centred out of range are left out."""
+        velocities = boxes.new_full((len(boxes), 2), math.nan) if velocities is None else velocities
         members = self.tasks[task]
         position = (boxes[:, :2] - boxes.new_tensor(self.low)) / boxes.new_tensor(self.size)  # x, y in cells
         inside = ((position >= 0) & (position < position.new_tensor(self.cells[::-1]))).all(dim=1)
@@ -130,23 +149,35 @@ class CenterHead(DetectionHead):
         chosen = boxes[rows]
         heading = torch.stack([chosen[:, 6].cos(), chosen[:, 6].sin()], dim=1)
         parts = [position[rows] - cells, chosen[:, 2:3], chosen[:, 3:6].log(), heading]
-        return CenterTargets(heatmaps, cells[:, 1] * self.cells[1] + cells[:, 0], torch.cat(parts, dim=1))
+        place = cells[:, 1] * self.cells[1] + cells[:, 0]
+        return CenterTargets(heatmaps, place, torch.cat(parts, dim=1), velocities[rows])
 
     def loss(
-        self, outputs: list[dict[str, Tensor]], boxes: Sequence[Tensor], labels: Sequence[Tensor]
+        self,
+        outputs: list[dict[str, Tensor]],
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        velocities: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Sums over tasks; each is divided by its number of objects in the batch, at least 1."""
-        heat, box = [], []
+        heat, box, motion = [], [], []
+        moving = [None] * len(boxes) if velocities is None else velocities
         for task, output in enumerate(outputs):
-            found = [self.targets(*objects, task) for objects in zip(boxes, labels, strict=True)]
+            scenes = zip(boxes, labels, moving, strict=True)
+            found = [self.targets(own, kinds, task, speeds) for own, kinds, speeds in scenes]
             heat.append(heatmap_focal_loss(output["hm"], torch.stack([target.heatmaps for target in found])))
-            maps = _regression(output)
+            maps = self._regression(output)
             preds = torch.cat([maps[scene].flatten(1)[:, t.cells].T for scene, t in enumerate(found)])
-            error = (preds - torch.cat([target.boxes for target in found])).abs().sum(dim=0)
+            error = (preds[:, :8] - torch.cat([target.boxes for target in found])).abs().sum(dim=0)
             error = error * error.new_tensor([1.0] * 6 + [self.weights.heading] * 2)
             box.append(error.sum() / max(1, len(preds)))
+            if self.velocity:
+                motion.append(_known_error(preds[:, 8:], torch.cat([t.velocities for t in found])) / max(1, len(preds)))
         terms = {"heatmap": torch.stack(heat).sum(), "box": torch.stack(box).sum()}
         loss = self.weights.heatmap * terms["heatmap"] + self.weights.boxes * terms["box"]
+        if self.velocity:
+            terms["velocity"] = torch.stack(motion).sum()
+            loss = loss + self.weights.boxes * self.weights.velocity * terms["velocity"]
         return loss, {name: term.detach() for name, term in terms.items()}
 
     @torch.no_grad()
@@ -155,23 +186,29 @@ class CenterHead(DetectionHead):
         scenes = []
         for scene in range(len(outputs[0]["hm"])):
             parts = [self._peaks(output, scene, members) for output, members in zip(outputs, self.tasks, strict=True)]
-            boxes, scores, labels = (torch.cat([getattr(p, n) for p in parts]) for n in ("boxes", "scores", "labels"))
-            order = scores.argsort(descending=True, stable=True)
-            scenes.append(Detections(boxes[order], scores[order], labels[order]))
+            names = ["boxes", "scores", "labels"] + (["velocities"] if self.velocity else [])
+            found = Detections(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+            scenes.append(found.select(found.scores.argsort(descending=True, stable=True)))
         return scenes
 
     def _peaks(self, output: dict[str, Tensor], scene: int, members: list[int]) -> Detections:
         heat = output["hm"][scene].sigmoid()  # (C, Y, X)
         scores, flat = heat.flatten().topk(min(MOST_OBJECTS, heat.numel()))
         kind, cell = flat // heat[0].numel(), flat % heat[0].numel()
-        values = _regression(output)[scene].flatten(1)[:, cell].T
+        values = self._regression(output)[scene].flatten(1)[:, cell].T
         corner = torch.stack([cell % self.cells[1], cell // self.cells[1]], dim=1)
         centre = (corner + values[:, :2]) * values.new_tensor(self.size) + values.new_tensor(self.low)
         heading = torch.atan2(values[:, 7], values[:, 6])[:, None]
         boxes = torch.cat([centre, values[:, 2:3], values[:, 3:6].exp(), heading], dim=1)
-        return select(boxes, scores, torch.tensor(members, device=kind.device)[kind], self.choose)
+        labels = torch.tensor(members, device=kind.device)[kind]
+        return select(boxes, scores, labels, self.choose, values[:, 8:] if self.velocity else None)
+
+    def _regression(self, output: dict[str, Tensor]) -> Tensor:
+        """(B, 8, Y, X), or 10 with the velocity."""
+        return torch.cat([output[name] for name in self.regression], dim=1)
 
 
-def _regression(output: dict[str, Tensor]) -> Tensor:
-    """(B, 8, Y, X)."""
-    return torch.cat([output[name] for name in REGRESSION], dim=1)
+def _known_error(preds: Tensor, target: Tensor) -> Tensor:
+    """Sum of absolute errors (), without the rows of the target that are not all known."""
+    known = target.isfinite().all(dim=1)
+    return (preds[known] - target[known]).abs().sum()

@@ -26,6 +26,7 @@ class CenterPoint(Detector):
         classes: to detect, with the task of each.
         choose: how detections are selected.
         weights: of the losses.
+        velocity: also tell how fast objects move over ground.
         frozen, norm_momentum: see `Detector`.
     """
 
@@ -36,9 +37,10 @@ class CenterPoint(Detector):
         classes: Sequence[CenterClass] = KITTI_CENTERS,
         choose: SelectConfig = DEFAULT_CHOICE,
         weights: CenterWeights = DEFAULT_WEIGHTS,
+        velocity: bool = False,
         frozen: bool = False,
         norm_momentum: float = 0.01,
     ) -> None:
         super().__init__(encoder, neck, classes, frozen, norm_momentum)
         point_range, channels = self.encoder.config.point_range, self.backbone_2d.out_channels
-        self._finish(CenterHead(channels, classes, point_range, self.cells, choose, weights))
+        self._finish(CenterHead(channels, classes, point_range, self.cells, choose, weights, velocity=velocity))

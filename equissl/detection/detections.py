@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,17 +19,27 @@ class Detections:
         boxes: (K, 7) centre, size, heading in -π..π.
         scores: (K,) in 0..1.
         labels: (K,) int64 class.
+        velocities: (K, 2) metres a second over ground, along x and y; None of a detector that tells none.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+    velocities: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
+    def select(self, chosen: Tensor) -> Detections:
+        """Some of them, by index or mask."""
+        return self._map(lambda column: column[chosen])
+
     def to(self, device: torch.device | str) -> Detections:
-        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device))
+        return self._map(lambda column: column.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Detections:
+        velocities = None if self.velocities is None else change(self.velocities)
+        return Detections(change(self.boxes), change(self.scores), change(self.labels), velocities)
 
 
 @dataclass(frozen=True)
@@ -57,14 +68,17 @@ class SelectConfig:
 
 
 @torch.no_grad()
-def select(boxes: Tensor, scores: Tensor, labels: Tensor, config: SelectConfig) -> Detections:
-    """The detections among candidates: (N, 7) boxes, (N,) scores, (N,) labels.
+def select(
+    boxes: Tensor, scores: Tensor, labels: Tensor, config: SelectConfig, velocities: Tensor | None = None
+) -> Detections:
+    """The detections among candidates: (N, 7) boxes, (N,) scores, (N,) labels, perhaps (N, 2) velocities.
 
     Candidates that are not finite, as an untrained head can make them, are left out.
     """
-    kept = torch.nonzero((scores >= config.score) & boxes.isfinite().all(dim=1)).flatten()
+    numbers = boxes if velocities is None else torch.cat([boxes, velocities], dim=1)
+    kept = torch.nonzero((scores >= config.score) & numbers.isfinite().all(dim=1)).flatten()
     best = scores[kept].topk(min(config.before, len(kept))).indices
     kept = kept[best]
     kept = kept[rotated_nms(boxes[kept], scores[kept], config.overlap, config.after)]
     boxes = torch.cat([boxes[kept, :6], limit_heading(boxes[kept, 6:])], dim=1)
-    return Detections(boxes, scores[kept], labels[kept])
+    return Detections(boxes, scores[kept], labels[kept], None if velocities is None else velocities[kept])

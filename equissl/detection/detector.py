@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ class Detector(SceneMethod):
 
     def step(self, batch: FrameBatch) -> StepOutput:  # type: ignore[override]
         scene, outputs = self._answer(batch.clouds)
-        loss, terms = self.dense_head.loss(outputs, batch.boxes, batch.labels)
+        loss, terms = self.dense_head.loss(outputs, batch.boxes, batch.labels, batch.velocities)
         return StepOutput(loss, terms, stack_features([self.pooled(scene)]))
 
     @torch.no_grad()
@@ -81,7 +81,7 @@ class Detector(SceneMethod):
         """Detections of each cloud (P, columns); in eval mode."""
         return self.dense_head.detect(self._answer(clouds)[1])
 
-    def _answer(self, clouds: Sequence[Tensor]) -> tuple[SceneFeatures, object]:
+    def _answer(self, clouds: Sequence[Tensor]) -> tuple[SceneFeatures, Any]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             scene = self.encode(clouds)
             bev = compress_height(scene.out)

@@ -15,13 +15,21 @@ class DetectionHead(nn.Module, ABC):
     """From a dense bird's-eye map to boxes."""
 
     @abstractmethod
-    def loss(self, outputs: Any, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self,
+        outputs: Any,
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        velocities: Sequence[Tensor] | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and its detached terms.
 
         Args:
             outputs: of ``forward``.
             boxes: (M_b, 7) objects of each scene.
             labels: (M_b,) int64 their classes.
+            velocities: (M_b, 2) metres a second along x and y, NaN where unknown; None where all are. Heads without
+                velocities pass over them.
         """
 
     @abstractmethod

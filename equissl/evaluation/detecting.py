@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,12 @@ def detect_frames(
 
 
 def write_detections(path: Path, ids: Sequence[str], found: Sequence[Detections], names: Sequence[str]) -> None:
-    """One file: ``ids`` and ``counts`` (F,), ``names`` (C,), and ``boxes``, ``scores``, ``labels`` of all frames."""
+    """One file: ``ids`` and ``counts`` (F,), ``names`` (C,), and ``boxes``, ``scores``, ``labels`` of all frames.
+
+    And their ``velocities``, of a detector that tells them.
+    """
+    velocities = [detections.velocities.numpy() for detections in found if detections.velocities is not None]
+    moving: dict[str, Any] = {"velocities": np.concatenate(velocities)} if velocities else {}
     partial = path.with_name(f"{path.name}.tmp")
     with partial.open("wb") as file:
         np.savez_compressed(
@@ -45,6 +51,7 @@ def write_detections(path: Path, ids: Sequence[str], found: Sequence[Detections]
             boxes=np.concatenate([np.zeros((0, 7), np.float32), *(d.boxes.numpy() for d in found)]),
             scores=np.concatenate([np.zeros(0, np.float32), *(d.scores.numpy() for d in found)]),
             labels=np.concatenate([np.zeros(0, np.int64), *(d.labels.numpy() for d in found)]),
+            **moving,
         )
     partial.replace(path)
 
@@ -53,7 +60,8 @@ def read_detections(path: Path) -> dict[str, Detections]:
     """Detections by frame."""
     with np.load(path) as arrays:
         ends = arrays["counts"].cumsum()[:-1]
-        parts = [np.split(arrays[name], ends) for name in ("boxes", "scores", "labels")]
+        names = [name for name in ("boxes", "scores", "labels", "velocities") if name in arrays]
+        parts = [np.split(arrays[name], ends) for name in names]
         return {
             str(name): Detections(*(torch.from_numpy(part) for part in columns))
             for name, *columns in zip(arrays["ids"], *parts, strict=True)

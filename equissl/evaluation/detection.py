@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from equissl.datasets.lidar.box_points import count_points_in_boxes
 from equissl.datasets.lidar.clean_boxes import LabelCounts
 from equissl.datasets.lidar.kitti_labels import KittiCamera, read_kitti_labels
 from equissl.datasets.lidar.labelled_frames import Frame
 from equissl.datasets.lidar.object_classes import class_indices, neighbour_indices
-from equissl.datasets.lidar.sweep import Boxes
+from equissl.datasets.lidar.sweep import Boxes, level_vehicle
 from equissl.detection import Detections, Detector
 from equissl.evaluation.detecting import DETECTIONS, detect_frames, write_detections
 from equissl.evaluation.detection_config import DetectionEvaluateConfig
 from equissl.evaluation.scene_encoding import spread
+from equissl.geometry.rigid import transform_points
 from equissl.metrics.detection import (
     DetectedBoxes,
     KittiAP,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from equissl.training import PretrainConfig
 
 Log = Callable[[str], None]
+BoxRows = TypeVar("BoxRows", DetectedBoxes, LabelledBoxes)
 
 
 def evaluate_detection(
@@ -49,7 +52,8 @@ def evaluate_detection(
 
     ``detection/CLASS/3d_ap`` and so on are those of `RangeAP`: all labels in range with enough points count, neighbours
     of a class are passed over. With ``config.kitti`` there is also ``kitti/CLASS/3d_r40_moderate``, with
-    ``config.nuscenes`` ``nuscenes/mean/ap``.
+    ``config.nuscenes`` ``nuscenes/mean/ap``; of ``nuscenes/frames_ranged_from_sensor`` frames the store does not say
+    where the vehicle's own frame is, and ranges are measured from the sensor.
 
     Args:
         run_dir: folder written by ``finetune``.
@@ -105,20 +109,34 @@ class _Metrics:
         self.kitti = KittiAP(self.names, prefix="kitti") if config.kitti is not None else None
         self.folder = Path(config.kitti) if config.kitti is not None else Path()
         self.nuscenes = NuScenesDetection(self.names, prefix="nuscenes") if config.nuscenes else None
+        self.from_sensor = 0
 
     def update(self, frame: Frame, found: Detections) -> None:
-        preds = DetectedBoxes(found.boxes, found.scores, found.labels)
+        preds = DetectedBoxes(found.boxes, found.scores, found.labels, velocity=found.velocities)
         target = self._target(frame)
         self.plain.update(preds, target)
         if self.nuscenes is not None:
-            self.nuscenes.update(preds, target)
+            self._update_nuscenes(self.nuscenes, frame, preds, target)
         if self.kitti is not None:
             self.kitti.update(*self._kitti_frame(frame.id.rpartition("/")[2], found))
+
+    def _update_nuscenes(
+        self, metric: NuScenesDetection, frame: Frame, preds: DetectedBoxes, target: LabelledBoxes
+    ) -> None:
+        """As seen from the vehicle's own place, from which the benchmark measures how far away a box is."""
+        if frame.pose is None or frame.vehicle_lidar is None:
+            self.from_sensor += 1
+            metric.update(preds, target)
+            return
+        level = torch.from_numpy(level_vehicle(frame.pose, frame.vehicle_lidar))
+        metric.update(_moved(preds, level), _moved(target, level))
 
     def compute(self) -> dict[str, Any]:
         found: dict[str, float] = {}
         for metric in (self.plain, self.kitti, self.nuscenes):
             found |= {} if metric is None else metric.compute()
+        if self.nuscenes is not None:
+            found["nuscenes/frames_ranged_from_sensor"] = self.from_sensor
         return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
     def _target(self, frame: Frame) -> LabelledBoxes:
@@ -131,6 +149,7 @@ class _Metrics:
             torch.from_numpy(np.where(own >= 0, own, near)),
             ignore=torch.from_numpy(own < 0),
             num_points=torch.from_numpy(count_points_in_boxes(frame.points[:, :3], values)),
+            velocity=None if boxes.velocities is None else torch.from_numpy(boxes.velocities),
         )
 
     def _kitti_frame(self, name: str, found: Detections) -> tuple[DetectedBoxes, LabelledBoxes]:
@@ -148,6 +167,12 @@ class _Metrics:
         there = (labels.height2d, labels.occlusion, labels.truncation)
         columns = (torch.from_numpy(np.asarray(values)) for values in there)
         return preds, LabelledBoxes(torch.from_numpy(camera.rectified(labels.boxes)), own, ignore, *columns)
+
+
+def _moved(boxes: BoxRows, matrix: Tensor) -> BoxRows:
+    """The same boxes with their centres moved by (4, 4)."""
+    wide = boxes.boxes.double()
+    return replace(boxes, boxes=torch.cat([transform_points(matrix, wide[:, :3]), wide[:, 3:]], dim=1))
 
 
 def _meta(

@@ -14,7 +14,9 @@ class DetectionEvaluateConfig:
         min_points: labels with fewer points inside are passed over, found or missed.
         kitti: folder of the KITTI object benchmark with ``calib`` and ``label_2``; average precision by the
             benchmark's own rules is then given too, from these labels.
-        nuscenes: also the metric of nuScenes, for a detector of its classes.
+        nuscenes: also the metric of nuScenes, for a detector of its classes. How far away a class counts is measured
+            from the vehicle's own frame where the store has it (nuScenes: above the rear axle, as the benchmark does),
+            else from the sensor.
         batch_size: clouds at a time.
         device: ``auto`` takes a GPU where there is one.
     """

@@ -46,7 +46,8 @@ def predict(
     """Runs a detector over the sweeps of a store, labelled or not, and writes what it finds.
 
     ``OUT/results/DRIVE/FRAME.txt`` are result files of the KITTI object benchmark where the calibration is known, of
-    which only what the picture shows is written; else ``.json`` with boxes, scores and labels in the LiDAR frame.
+    which only what the picture shows is written; else ``.json`` with boxes, scores and labels in the LiDAR frame, and
+    velocities (metres a second along its x and y) of a detector that tells them.
     ``OUT/pictures`` shows sweeps from above with the labels, where there are any, and the detections.
 
     Args:
@@ -87,8 +88,7 @@ def predict(
     found = detect_frames(detector.to(where).eval(), data, places, batch_size, where)
     for place, (frame, detections) in zip(places, found, strict=True):
         if score is not None:
-            kept = detections.scores >= score
-            detections = Detections(detections.boxes[kept], detections.scores[kept], detections.labels[kept])
+            detections = detections.select(detections.scores >= score)
         total += _write(out / RESULTS, frame, detections, detector, calib)
         if place in drawn:
             _draw(out / PICTURES, frame, detections, detector)
@@ -107,6 +107,8 @@ def _write(folder: Path, frame: Frame, found: Detections, detector: Detector, ca
         return write_kitti_results(path.with_name(f"{path.name}.txt"), boxes, scores, names, file)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"boxes": found.boxes.tolist(), "scores": found.scores.tolist(), "labels": names}
+    if found.velocities is not None:
+        content["velocities"] = found.velocities.tolist()
     path.with_name(f"{path.name}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
     return len(found)
 

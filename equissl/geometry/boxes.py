@@ -31,6 +31,12 @@ def limit_heading(angle: Tensor) -> Tensor:
     return torch.where((turned >= math.pi) | (turned < -math.pi), turned.new_tensor(-math.pi), turned)
 
 
+def turn_xy(xy: Tensor, angle: Tensor) -> Tensor:
+    """Vectors (..., 2) rotated by angles (...), counter-clockwise."""
+    cos, sin, (x, y) = angle.cos(), angle.sin(), xy.unbind(-1)
+    return torch.stack((cos * x - sin * y, sin * x + cos * y), dim=-1)
+
+
 def bev_corners(boxes: Tensor) -> Tensor:
     """Corners seen from above, counter-clockwise from the front left.
 
@@ -72,7 +78,7 @@ def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
 
     def inside(block: Tensor) -> Tensor:
         offset = block[:, None, :3] - boxes[:, :3]
-        flat = _turn(offset[..., :2], -heading)
+        flat = turn_xy(offset[..., :2], -heading)
         return (flat.abs() <= half[:, :2]).all(dim=-1) & (offset[..., 2].abs() <= half[:, 2])
 
     return _in_blocks(inside, points, len(boxes))
@@ -180,7 +186,7 @@ def _bev_intersection(a: Tensor, b: Tensor) -> Tensor:
     along the part of a's four edges with x in b. There are no vertices to find, sort or tell apart; the sum changes no
     faster than the corners do, whence touching, equal and nearly parallel edges need no care.
     """
-    centre = _turn((a - b)[..., None, :2], -b[..., 6, None])
+    centre = turn_xy((a - b)[..., None, :2], -b[..., 6, None])
     corners = _offsets(a[..., 3:5], a[..., 6] - b[..., 6]) + centre
     half_x, half_y = b[..., 3, None] / 2, b[..., 4, None] / 2
     (x0, y0), (x1, y1) = corners.unbind(-1), corners.roll(-1, dims=-2).unbind(-1)
@@ -244,13 +250,7 @@ def _in_blocks(function: Callable[[Tensor], Tensor], rows: Tensor, columns: int)
 
 def _offsets(size: Tensor, heading: Tensor) -> Tensor:
     """(..., 4, 2) from the centre to the corners."""
-    return _turn(size[..., None, :] * size.new_tensor(CORNERS) / 2, heading[..., None])
-
-
-def _turn(xy: Tensor, angle: Tensor) -> Tensor:
-    """Vectors (..., 2) rotated by angles (...), counter-clockwise."""
-    cos, sin, (x, y) = angle.cos(), angle.sin(), xy.unbind(-1)
-    return torch.stack((cos * x - sin * y, sin * x + cos * y), dim=-1)
+    return turn_xy(size[..., None, :] * size.new_tensor(CORNERS) / 2, heading[..., None])
 
 
 def _boxes(boxes: Tensor, rows: bool = False) -> Tensor:

@@ -161,6 +161,11 @@ def transform_vectors(vectors: Tensor, matrix: Tensor) -> Tensor:
     return vectors @ matrix[:3, :3].T
 
 
+def transform_velocities(velocities: Tensor, matrix: Tensor) -> Tensor:
+    """Velocities (M, 2) along x and y by the linear part of a matrix (4, 4) that keeps z apart; NaN stays NaN."""
+    return velocities @ matrix[:2, :2].T
+
+
 def transform_flow_pair(points: Tensor, flow: Tensor, previous: Tensor, current: Tensor) -> Tensor:
     """Flow between two sweeps of which each is transformed: ``T_current(p + d) - T_previous(p)``.
 

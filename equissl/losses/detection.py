@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from equissl.geometry.boxes import box_corners
 
 # of the centre head: probabilities are kept this far from 0 and 1
 _CLAMP = 1e-4
@@ -46,6 +50,25 @@ def sine_difference(preds: Tensor, target: Tensor) -> Tensor:
     """
     angle = preds[..., -1:].sin() * target[..., -1:].cos() - preds[..., -1:].cos() * target[..., -1:].sin()
     return torch.cat([preds[..., :-1] - target[..., :-1], angle], dim=-1)
+
+
+def corner_loss(preds: Tensor, target: Tensor) -> Tensor:
+    """How far the corners of boxes lie from where they should be, whichever way the box looks.
+
+    Smooth L1 (β 1 m) of each corner's distance to its place in the box or in the same turned by π, whichever is nearer,
+    in the mean over corners (Qi et al., Frustum PointNets, CVPR 2018, eq. 2).
+
+    Args:
+        preds: (..., 7) boxes.
+        target: likewise.
+
+    Returns:
+        (...).
+    """
+    turned = torch.cat([target[..., :6], target[..., 6:] + math.pi], dim=-1)
+    corners = box_corners(preds)
+    distances = [(corners - box_corners(boxes)).norm(dim=-1) for boxes in (target, turned)]
+    return smooth_l1(torch.minimum(*distances), beta=1.0).mean(dim=-1)
 
 
 def heatmap_focal_loss(logits: Tensor, target: Tensor) -> Tensor:

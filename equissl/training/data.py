@@ -132,7 +132,10 @@ def open_dataset(config: PretrainConfig, views: int, data: str = "views", split:
     if data == "scenes":
         return ScenePairDataset(config.data.store, split, seed=seed, **asdict(config.data.scenes))
     if data == "frames":
-        return open_frames(config, split, seed=seed)
+        frames = open_frames(config, split, seed=seed)
+        if config.method.init_args.get("velocity"):
+            frames.require_velocities()
+        return frames
     options = dict(config.data.sequence_options or {})
     if config.data.sequences is not None:
         split = options.pop("split", split)

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equissl.detection import SECOND, Detector
+from equissl.detection import Detector, VoxelRCNN
 from equissl.detection.anchor_head import AnchorHead
 from equissl.detection.anchors import ROTATIONS
 from equissl.weights.openpcdet import PREFIX, load_openpcdet, to_openpcdet
 from equissl.weights.reading import WeightsError
 
-PARTS = ("backbone_2d.", "dense_head.")  # of the same names in OpenPCDet
+PARTS = ("backbone_2d.", "dense_head.", "roi_head.")  # of the same names in OpenPCDet
 STEP = "global_step"  # a counter that OpenPCDet keeps among the weights
 
 
@@ -23,7 +23,7 @@ def detector_state(detector: Detector, layout: str = "krsc") -> dict[str, Tensor
     """The state dict of a detector under OpenPCDet's names, on the CPU; nothing of OpenPCDet's own is missing.
 
     Args:
-        detector: `SECOND` or `CenterPoint`.
+        detector: one of `DETECTORS`.
         layout: of the sparse convolutions' weights, one of `LAYOUTS`.
     """
     others = {
@@ -69,10 +69,9 @@ def detector_data(detector: Detector) -> dict[str, Any]:
         "MODEL.BACKBONE_2D.NUM_FILTERS": list(neck.widths),
         "MODEL.BACKBONE_2D.UPSAMPLE_STRIDES": list(neck.up_strides),
         "MODEL.BACKBONE_2D.NUM_UPSAMPLE_FILTERS": list(neck.up_widths),
-        "MODEL.DENSE_HEAD.NAME": "AnchorHeadSingle" if isinstance(detector, SECOND) else "CenterHead",
+        "MODEL.DENSE_HEAD.NAME": "AnchorHeadSingle" if isinstance(detector.dense_head, AnchorHead) else "CenterHead",
     }
-    if isinstance(detector, SECOND):
-        assert isinstance(detector.dense_head, AnchorHead)
+    if isinstance(detector.dense_head, AnchorHead):
         found["MODEL.DENSE_HEAD.ANCHOR_GENERATOR_CONFIG"] = [
             {
                 "class_name": kind.name,
@@ -86,7 +85,34 @@ def detector_data(detector: Detector) -> dict[str, Any]:
             }
             for kind in detector.dense_head.classes
         ]
+    if isinstance(detector, VoxelRCNN):
+        found |= _second_stage(detector)
     return found
+
+
+def _second_stage(detector: VoxelRCNN) -> dict[str, Any]:
+    pool, layers = detector.roi_head.pool, detector.roi_head.layers
+    return {
+        "MODEL.ROI_HEAD.NAME": "VoxelRCNNHead",
+        "MODEL.ROI_HEAD.CLASS_AGNOSTIC": True,
+        "MODEL.ROI_HEAD.SHARED_FC": list(layers.shared),
+        "MODEL.ROI_HEAD.CLS_FC": list(layers.classes),
+        "MODEL.ROI_HEAD.REG_FC": list(layers.boxes),
+        "MODEL.ROI_HEAD.DP_RATIO": layers.dropout,
+        "MODEL.ROI_HEAD.ROI_GRID_POOL.GRID_SIZE": pool.points,
+        "MODEL.ROI_HEAD.ROI_GRID_POOL.FEATURES_SOURCE": [f"x_{stage}" for stage in pool.stages],
+        "MODEL.ROI_HEAD.ROI_GRID_POOL.POOL_LAYERS": {
+            f"x_{stage}": {
+                "MLPS": [[pool.width, pool.width]],
+                "QUERY_RANGES": [[pool.reach] * 3],
+                "POOL_RADIUS": [layer.radius],
+                "NSAMPLE": [pool.samples],
+                "POOL_METHOD": "max_pool",
+            }
+            for stage, layer in zip(pool.stages, detector.roi_head.roi_grid_pool_layers, strict=True)
+        },
+        "query": pool.query,  # OpenPCDet's is a ball
+    }
 
 
 def import_openpcdet(

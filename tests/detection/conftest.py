@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from equissl.datasets.lidar.labelled_frames import FrameBatch
-from equissl.detection import SECOND, CenterPoint, Detector, NeckConfig
+from equissl.detection import SECOND, CenterPoint, Detector, NeckConfig, VoxelRCNN
+from equissl.detection.grid_pool import PoolConfig
+from equissl.detection.roi_head import RoILayers
+from equissl.detection.roi_targets import SampleConfig
 from equissl.encoders.voxel import VoxelEncoderConfig
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "datasets" / "lidar"))  # tests import `lidar_layouts` by name
@@ -16,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "datasets" / "lidar"))  # 
 RANGE = (0.0, -6.4, -3.0, 12.8, 6.4, 1.0)
 TINY = VoxelEncoderConfig(point_range=RANGE, voxel_size=(0.2, 0.2, 0.16), backend="torch")
 NECK = NeckConfig((1, 1), (1, 2), (16, 16), (2, 4), (16, 16))  # so fine that small anchors leave no gaps
+POOL = PoolConfig(("conv1", "conv2"), points=2, samples=4, reach=2, radii=(0.6, 1.2), width=8)
+SECOND_STAGE = {"pool": POOL, "sample": SampleConfig(count=16), "layers": RoILayers((16,), (16,), (16,))}
 
 
 @pytest.fixture
@@ -30,9 +37,23 @@ def center() -> CenterPoint:
     return CenterPoint(encoder=TINY, neck=NECK)
 
 
-@pytest.fixture(params=["second", "center"])
+@pytest.fixture
+def voxel_rcnn() -> VoxelRCNN:
+    torch.manual_seed(0)
+    return VoxelRCNN(encoder=TINY, neck=NECK, **SECOND_STAGE)
+
+
+@pytest.fixture(params=["second", "center", "voxel_rcnn"])
 def detector(request) -> Detector:
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def rebuild(detector: Detector) -> Callable[..., Detector]:
+    """Another such detector, with other options."""
+    options: dict[str, Any] = {"encoder": TINY, "neck": NECK}
+    options |= SECOND_STAGE if isinstance(detector, VoxelRCNN) else {}
+    return lambda **changes: type(detector)(**{**options, **changes})
 
 
 def scene(seed: int, points: int = 400) -> tuple[Tensor, Tensor, Tensor]:

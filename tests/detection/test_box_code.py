@@ -10,7 +10,15 @@ from torch import Tensor
 
 from equissl.datasets.lidar.object_classes import ObjectClass
 from equissl.detection.anchors import BACKGROUND, IGNORED, KITTI_ANCHORS, AnchorClass, assign_objects, make_anchors
-from equissl.detection.box_code import decode_boxes, direction_bin, encode_boxes, limit_period, point_along
+from equissl.detection.box_code import (
+    decode_boxes,
+    decode_refinement,
+    direction_bin,
+    encode_boxes,
+    encode_refinement,
+    limit_period,
+    point_along,
+)
 from equissl.detection.heatmaps import draw_peak, gaussian_radii, gaussian_radius
 
 KITTI_RANGE = (0.0, -40.0, -3.0, 70.4, 40.0, 1.0)
@@ -22,6 +30,30 @@ def test_code_of_one_box() -> None:
     expected = [0.11861136, -0.04744453, 0.06410256, 0.07410797, 0.06062462, -0.03922071, 0.2]
     torch.testing.assert_close(encode_boxes(box, anchor), torch.tensor(expected).double(), rtol=0, atol=1e-7)
     torch.testing.assert_close(decode_boxes(encode_boxes(box, anchor), anchor), box)
+
+
+def test_refinement_of_one_box() -> None:
+    """A region that looks along y, and an object 1 m before it, 0.2 m to its left and 0.15 m above."""
+    roi = torch.tensor([10, 5, -1, 4.0, 3.0, 1.5, math.pi / 2], dtype=torch.float64)
+    box = torch.tensor([9.8, 6, -0.85, 4.4, 3.0, 1.5, math.pi / 2 + 0.1], dtype=torch.float64)
+    expected = torch.tensor([0.2, 0.04, 0.1, math.log(1.1), 0, 0, 0.1], dtype=torch.float64)
+    torch.testing.assert_close(encode_refinement(box, roi), expected)
+    torch.testing.assert_close(decode_refinement(expected, roi), box)
+    opposite = box + torch.tensor([0, 0, 0, 0, 0, 0, math.pi])
+    torch.testing.assert_close(encode_refinement(opposite, roi), expected)
+
+
+def test_refinement_undone_up_to_half_turns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    boxes, rois = (torch.rand(200, 7, generator=generator).double() * 4 + 0.1 for _ in range(2))
+    boxes[:, 6] = boxes[:, 6] * 5 - 10
+    codes = encode_refinement(boxes, rois)
+    assert float(codes[:, 6].abs().max()) <= math.pi / 2 + 1e-12
+    back = decode_refinement(codes, rois)
+    torch.testing.assert_close(back[:, :6], boxes[:, :6])
+    turns = (back[:, 6] - boxes[:, 6]) / math.pi
+    torch.testing.assert_close(turns, turns.round())
+    assert float((back[:, 6] - rois[:, 6]).abs().max()) <= math.pi / 2 + 1e-12
 
 
 def test_decoding_undoes_encoding() -> None:

@@ -29,6 +29,22 @@ FLAGS = [
     "--trainer.tensorboard=false",
 ]
 
+# a second stage for the coarse voxels, and for a CPU
+SECOND_STAGE = [
+    "--method.pool.query=manhattan",
+    "--method.pool.stages=[conv2,conv3]",
+    "--method.pool.points=4",
+    "--method.pool.samples=8",
+    "--method.pool.width=16",
+    "--method.sample.count=32",
+    "--method.layers.shared=[64]",
+    "--method.layers.classes=[64]",
+    "--method.layers.boxes=[64]",
+    "--method.train_proposals.before=1024",
+    "--method.train_proposals.after=128",
+]
+MORE = {"kitti_voxel_rcnn": SECOND_STAGE}
+
 
 @pytest.fixture(scope="module")
 def folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -44,10 +60,11 @@ def folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["kitti_second", "kitti_centerpoint"])
+@pytest.mark.parametrize("recipe", ["kitti_second", "kitti_centerpoint", "kitti_voxel_rcnn"])
 def test_three_frames_are_learnt_by_heart(recipe, folder: Path) -> None:
     run, store = folder / recipe, f"--data.store={folder / 'kitti.h5'}"
-    assert cli.main(["finetune", "--config", f"detection/{recipe}", "--out", str(run), store, *FLAGS]) == 0
+    flags = FLAGS + MORE.get(recipe, [])
+    assert cli.main(["finetune", "--config", f"detection/{recipe}", "--out", str(run), store, *flags]) == 0
     assert cli.main(["evaluate", str(run), "--detection.kitti", str(folder / "root" / "training")]) == 0
     results = json.loads((run / "results.json").read_text())
     for name, count in (("car", 2), ("pedestrian", 1), ("cyclist", 1)):
@@ -61,7 +78,7 @@ def test_three_frames_are_learnt_by_heart(recipe, folder: Path) -> None:
     assert results["kitti/pedestrian/3d_r11_easy"] == pytest.approx(100 / 11)
     assert results["kitti/pedestrian/3d_r40_easy"] == 0
     assert results["kitti/cyclist/3d_r11_hard"] is None  # its only one is too far occluded to count
-    words = ["--calib", str(folder / "root" / "training" / "calib"), "--score", "0.5", "--pictures", "1"]
+    words = ["--calib", str(folder / "root" / "training" / "calib"), "--score", "0.3", "--pictures", "1"]
     assert cli.main(["predict", str(run), "--out", str(folder / f"{recipe}_out"), *words]) == 0
     line = (folder / f"{recipe}_out" / "results" / "training" / "000000.txt").read_text().split()
     assert line[0] == "Pedestrian" and len(line) == 16

@@ -27,6 +27,7 @@ from equissl.geometry.scene_transforms import (
     transform_cloud,
     transform_flow_pair,
     transform_vectors,
+    transform_velocities,
     translation_class,
 )
 
@@ -82,6 +83,21 @@ def test_flow_takes_the_linear_part(seed: int) -> None:
     # with a transform for each sweep, transformed point and transformed flow end at the transformed destination
     other = transform_flow_pair(points, flow, first, second)
     assert_close(transform_cloud(points, first) + other, transform_cloud(points + flow, second), atol=1e-4, rtol=1e-4)
+
+
+def test_velocities_by_hand() -> None:
+    forward = torch.tensor([[2.0, 1.0], [math.nan, 1.0]])
+    moves = {
+        "mirror y": (one(flip=1), [2.0, -1.0]),
+        "mirror x": (one(flip=2), [-2.0, 1.0]),
+        "quarter turn": (one(angle=math.pi / 2), [-1.0, 2.0]),
+        "scale": (one(scale=1.05, shift=(5.0, 6.0, 7.0)), [2.1, 1.05]),
+        "mirror, then turn": (one(angle=math.pi / 2, flip=1), [1.0, 2.0]),
+    }
+    for name, (transform, expected) in moves.items():
+        found = transform_velocities(forward, transform.item(0).matrix)
+        assert_close(found[0], torch.tensor(expected), atol=1e-6, rtol=0, msg=name)
+        assert bool(found[1].isnan().all())
 
 
 @settings(max_examples=40, deadline=None)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from equissl.losses.detection import heatmap_focal_loss, sigmoid_focal_loss, sine_difference, smooth_l1
+from equissl.losses.detection import corner_loss, heatmap_focal_loss, sigmoid_focal_loss, sine_difference, smooth_l1
 
 
 def test_focal_loss_of_one_element() -> None:
@@ -56,3 +56,29 @@ def test_heatmap_loss_by_hand() -> None:
     # without an object the sum is not divided
     nothing = heatmap_focal_loss(p.logit(), torch.zeros(1, 4).double())
     assert float(nothing) == pytest.approx(-float((p**2 * (1 - p).log()).sum()))
+
+
+def test_corner_loss_in_closed_form() -> None:
+    box = torch.tensor([[3.0, -2.0, 0.5, 4.0, 2.0, 1.5, 0.7]], dtype=torch.float64)
+    assert float(corner_loss(box, box)) == 0
+    turned = box + torch.tensor([0, 0, 0, 0, 0, 0, math.pi], dtype=torch.float64)
+    assert float(corner_loss(turned, box)) == pytest.approx(0, abs=1e-12)  # opposite headings are one
+    # every corner of a shifted box is off by the shift: quadratic below a metre, linear beyond
+    for shift, expected in ((0.6, 0.18), (3.0, 2.5)):
+        moved = box + torch.tensor([shift * 0.6, 0, -shift * 0.8, 0, 0, 0, 0])
+        assert float(corner_loss(moved, box)) == pytest.approx(expected)
+        assert float(corner_loss(moved + turned - box, box)) == pytest.approx(expected)
+    larger = box + torch.tensor([0, 0, 0, 0.6, 0.8, 0, 0])
+    assert float(corner_loss(larger, box)) == pytest.approx(0.5 * (0.3**2 + 0.4**2))
+    # turned by θ, corners move on circles about the centre: a chord of 2 r sin(θ/2)
+    slight = box + torch.tensor([0, 0, 0, 0, 0, 0, 0.2])
+    assert float(corner_loss(slight, box)) == pytest.approx(0.5 * (2 * math.sqrt(5) * math.sin(0.1)) ** 2)
+
+
+def test_gradient_of_the_corner_loss() -> None:
+    box = torch.tensor([[3.0, -2.0, 0.5, 4.0, 2.0, 1.5, 0.7]], dtype=torch.float64)
+    off = (box + torch.tensor([0.1, -0.2, 0.3, 0.4, -0.1, 0.2, 0.3])).requires_grad_()
+    assert torch.autograd.gradcheck(lambda preds: corner_loss(preds, box), (off,))
+    same = box.clone().requires_grad_()
+    corner_loss(same, box).sum().backward()
+    assert same.grad is not None and float(same.grad.abs().max()) == 0  # a distance of 0 has no direction

@@ -14,10 +14,13 @@ from equissl.training.configfile import find_config
 GEOMETRY = {
     "kitti_second": ((200, 176), (40, 1600, 1408)),
     "kitti_centerpoint": ((200, 176), (40, 1600, 1408)),
+    "kitti_voxel_rcnn": ((200, 176), (40, 1600, 1408)),
     "nuscenes_centerpoint": ((128, 128), (40, 1024, 1024)),
     "waymo_centerpoint": ((188, 188), (40, 1504, 1504)),
     "second_small": ((48, 48), (25, 192, 192)),
+    "kitti_second_small": ((48, 48), (25, 192, 192)),
     "centerpoint_small": ((48, 48), (25, 192, 192)),
+    "voxel_rcnn_small": ((48, 48), (25, 192, 192)),
 }
 
 
@@ -54,6 +57,21 @@ def test_the_published_recipe_of_second() -> None:
     ]  # fmt: skip
     choice = method.dense_head.choose
     assert (choice.score, choice.overlap, choice.before, choice.after) == (0.1, 0.01, 4096, 500)
+
+
+def test_the_published_recipe_of_voxel_rcnn() -> None:
+    config, method = build("kitti_voxel_rcnn")
+    assert (config.data.batch_size, config.trainer.max_epochs, config.optim.lr) == (2, 80, 0.01)
+    choices = (method.train_proposals, method.dense_head.choose, method.roi_head.choose)
+    assert [(c.score, c.overlap, c.before, c.after) for c in choices] == [
+        (0.0, 0.8, 9000, 512), (0.0, 0.7, 2048, 100), (0.3, 0.1, 4096, 500)
+    ]  # fmt: skip
+    pool, sample, layers = method.roi_head.pool, method.roi_head.sample, method.roi_head.layers
+    assert (pool.stages, pool.radii) == (("conv2", "conv3", "conv4"), (0.4, 0.8, 1.6))
+    assert (pool.query, pool.points, pool.samples, pool.reach, pool.width) == ("ball", 6, 16, 4, 32)
+    assert (sample.count, sample.foreground, sample.matched) == (128, 0.5, 0.55)
+    assert (sample.hard, sample.hard_share, sample.unsure, sample.sure) == (0.1, 0.8, 0.25, 0.75)
+    assert layers.dropout == 0.3 and layers.shared == layers.classes == layers.boxes == (256, 256)
 
 
 def test_nuscenes_recipe_knows_the_data_sets_labels() -> None:

@@ -10,13 +10,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from equissl.detection import SECOND, CenterPoint, Detector, NeckConfig
+from equissl.detection import SECOND, CenterPoint, Detector, NeckConfig, VoxelRCNN
+from equissl.detection.grid_pool import PoolConfig
 from equissl.encoders.voxel import VoxelEncoderConfig
 from equissl.methods.scenes import SceneInvariant
 from equissl.training import ConfigError, load_method
 from equissl.training.checkpoint import LAST
 from equissl.training.configfile import resolve_config
 from equissl.weights import WeightsError, detector_state, export_run, import_openpcdet, load_backbone, load_detector
+from equissl.weights.detectors import detector_data
 from equissl.weights.imports import save_imported
 from equissl.weights.openpcdet import write_openpcdet
 
@@ -57,17 +59,18 @@ def run_of(method: torch.nn.Module, folder: Path, kind: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", [SECOND, CenterPoint])
+@pytest.mark.parametrize("kind", [SECOND, CenterPoint, VoxelRCNN])
 @pytest.mark.parametrize("layout", ["krsc", "rskc", "rsck"])
 def test_a_detector_comes_back(kind, layout, tmp_path) -> None:
     model, other = filled(detector(kind)), detector(kind)
     state = detector_state(model, layout)
-    assert {name.partition(".")[0] for name in state} == {"global_step", "backbone_3d", "backbone_2d", "dense_head"}
+    parts = {"global_step", "backbone_3d", "backbone_2d", "dense_head"} | ({"roi_head"} if kind is VoxelRCNN else set())
+    assert {name.partition(".")[0] for name in state} == parts
     assert load_detector(other, state) == layout
     assert same(model, other)
     clouds = [torch.rand(200, 4) * torch.tensor([12.0, 6, 3, 1]) - torch.tensor([0, 3, 2.5, 0])]
     a, b = (m._answer(clouds)[1] for m in (model, other))
-    first, second = (x.classes if kind is SECOND else x[0]["hm"] for x in (a, b))
+    first, second = (x[0]["hm"] if kind is CenterPoint else x.classes for x in (a, b))
     assert torch.equal(first, second)
 
 
@@ -103,6 +106,17 @@ def test_export_of_a_detector_run(tmp_path) -> None:
         assert same(other.encoder.backbone, model.encoder.backbone), source
         assert not same(other.backbone_2d, model.backbone_2d)
         assert report.tensors == len(model.encoder.backbone.state_dict()) and len(report.sha256) == 64
+
+
+def test_description_of_a_second_stage() -> None:
+    model = VoxelRCNN(encoder=GRID, neck=NECK, pool=PoolConfig(query="ball"))
+    described = detector_data(model)
+    assert described["MODEL.DENSE_HEAD.NAME"] == "AnchorHeadSingle"
+    assert described["MODEL.ROI_HEAD.NAME"] == "VoxelRCNNHead" and described["query"] == "ball"
+    assert described["MODEL.ROI_HEAD.ROI_GRID_POOL.FEATURES_SOURCE"] == ["x_conv2", "x_conv3", "x_conv4"]
+    layers = described["MODEL.ROI_HEAD.ROI_GRID_POOL.POOL_LAYERS"]
+    assert [layer["POOL_RADIUS"] for layer in layers.values()] == [[0.4], [0.8], [1.6]]
+    json.dumps(described)
 
 
 def test_starting_from_pretraining_or_from_safetensors(tmp_path) -> None:

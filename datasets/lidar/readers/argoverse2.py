@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.lidar.arrow_files import import_arrow, read_feather
+from equissl.datasets.lidar.box_velocities import with_velocities
 from equissl.datasets.lidar.errors import IngestError, SweepError
 from equissl.datasets.lidar.point_files import check_points
 from equissl.datasets.lidar.readers.base import Reader, check_pose, pose_or_none, quaternion_to_rotmat, sorted_numbers
@@ -15,6 +16,7 @@ from equissl.datasets.lidar.sweep import Boxes, Sequence, Sweep
 QUATERNION, SHIFT = ("qw", "qx", "qy", "qz"), ("tx_m", "ty_m", "tz_m")
 SIZE = ("length_m", "width_m", "height_m")
 FLOW = ("flow_tx_m", "flow_ty_m", "flow_tz_m")
+POSE_FILE = "city_SE3_egovehicle.feather"
 LABEL_FILE, LABEL_FOLDER = "flow_labels.feather", "flow_labels"
 
 
@@ -48,57 +50,65 @@ class Argoverse2(Reader):
     def open(self, name: str) -> Sequence:
         log = next(path for path in self._logs() if path.name == name)
         timestamps = np.array(sorted_numbers(log / "sensors" / "lidar", ".feather"), dtype=np.int64)
-        poses = self._poses(name, log / "city_SE3_egovehicle.feather", timestamps)
-        labels = _read_annotations(log / "annotations.feather")
+        table = read_feather(log / POSE_FILE, ("timestamp_ns", *QUATERNION, *SHIFT))
+        poses = self._poses(name, log / POSE_FILE, table, timestamps)
+        labels = _read_labels(log / "annotations.feather", table)
 
         def read(index: int) -> Sweep:
             sweep = _read_sweep(log, int(timestamps[index]))
             sweep.pose = pose_or_none(poses, index)
-            sweep.boxes = None if labels is None else labels.at(sweep.timestamp)
+            sweep.boxes = None if labels is None else labels.get(sweep.timestamp, Boxes.empty())
+            sweep.vehicle_lidar = np.eye(4)
             _add_flow(sweep, log, is_first=index == 0)
             return sweep
 
         split = log.parent.name if log.parent.name in ("train", "val", "test") else ""
         return Sequence(name, timestamps, read, self.rate, self.format, {"split": split}, poses)
 
-    def _poses(self, name: str, path: Path, timestamps: np.ndarray) -> np.ndarray:
-        table = read_feather(path, ("timestamp_ns", *QUATERNION, *SHIFT))
-        order = np.argsort(table["timestamp_ns"], kind="stable")
-        known = table["timestamp_ns"][order]
-        rows = np.minimum(np.searchsorted(known, timestamps), len(known) - 1)
-        poses = _rigid(table, order[rows])
-        for index, row in enumerate(rows):
-            missing = known[row] != timestamps[index]
-            reason = "expected a pose of exactly this time" if missing else check_pose(poses[index])
-            if reason:
-                self.note(name, timestamps[index], path, f"{reason}: the sweep has no pose")
-                poses[index] = np.nan
+    def _poses(self, name: str, path: Path, table: dict[str, np.ndarray], timestamps: np.ndarray) -> np.ndarray:
+        poses, problems = _poses_at(table, timestamps)
+        for time, reason in problems.items():
+            self.note(name, time, path, f"{reason}: the sweep has no pose")
         return poses
 
 
-class _Annotations:
-    def __init__(self, table: dict[str, np.ndarray]) -> None:
-        self.table, self.times = table, table["timestamp_ns"]
-
-    def at(self, timestamp: int) -> Boxes:
-        """Boxes of one sweep, in its own frame."""
-        rows = np.flatnonzero(self.times == timestamp)
-        rotmat = quaternion_to_rotmat(*(self.table[name][rows] for name in QUATERNION))
-        heading = np.arctan2(rotmat[:, 1, 0], rotmat[:, 0, 0])
-        columns = [self.table[name][rows] for name in (*SHIFT, *SIZE)]
-        return Boxes(
-            np.stack([*columns, heading], axis=1).astype(np.float64),
-            tuple(str(name) for name in self.table["category"][rows]),
-            tuple(str(track) for track in self.table["track_uuid"][rows]),
-            self.table["num_interior_pts"][rows].astype(np.int64),
-        )
+def _poses_at(table: dict[str, np.ndarray], timestamps: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
+    """(T, 4, 4), NaN where unknown; and why, by time."""
+    order = np.argsort(table["timestamp_ns"], kind="stable")
+    known = table["timestamp_ns"][order]
+    rows = np.minimum(np.searchsorted(known, timestamps), len(known) - 1)
+    poses, problems = _rigid(table, order[rows]), {}
+    for index, row in enumerate(rows):
+        missing = known[row] != timestamps[index]
+        reason = "expected a pose of exactly this time" if missing else check_pose(poses[index])
+        if reason:
+            problems[int(timestamps[index])] = reason
+            poses[index] = np.nan
+    return poses, problems
 
 
-def _read_annotations(path: Path) -> _Annotations | None:
+def _read_labels(path: Path, pose_table: dict[str, np.ndarray]) -> dict[int, Boxes] | None:
+    """Boxes with velocities by time; the log's annotations may be of more times than its sweeps."""
     if not path.is_file():
         return None
     names = ("timestamp_ns", "track_uuid", "category", *SIZE, *QUATERNION, *SHIFT, "num_interior_pts")
-    return _Annotations(read_feather(path, names))
+    table = read_feather(path, names)
+    times = np.unique(table["timestamp_ns"])
+    boxes = {int(time): _boxes(table, np.flatnonzero(table["timestamp_ns"] == time)) for time in times}
+    return with_velocities(boxes, dict(zip(boxes, _poses_at(pose_table, times)[0], strict=True)))
+
+
+def _boxes(table: dict[str, np.ndarray], rows: np.ndarray) -> Boxes:
+    """Boxes of one sweep, in its own frame."""
+    rotmat = quaternion_to_rotmat(*(table[name][rows] for name in QUATERNION))
+    heading = np.arctan2(rotmat[:, 1, 0], rotmat[:, 0, 0])
+    columns = [table[name][rows] for name in (*SHIFT, *SIZE)]
+    return Boxes(
+        np.stack([*columns, heading], axis=1).astype(np.float64),
+        tuple(str(name) for name in table["category"][rows]),
+        tuple(str(track) for track in table["track_uuid"][rows]),
+        table["num_interior_pts"][rows].astype(np.int64),
+    )
 
 
 def _read_sweep(log: Path, timestamp: int) -> Sweep:

@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.lidar.errors import IngestError, SweepError
-from equissl.datasets.lidar.kitti_files import camera_from_lidar, camera_view, parse_labels, read_velodyne, to_boxes
+from equissl.datasets.lidar.kitti_files import (
+    camera_from_lidar,
+    camera_view,
+    parse_labels,
+    read_plane,
+    read_velodyne,
+    to_boxes,
+)
 from equissl.datasets.lidar.readers.base import Reader, sorted_numbers, usual_size
 from equissl.datasets.lidar.sweep import Boxes, Sequence, Sweep
 
@@ -28,6 +35,7 @@ training/                   (and testing/, without label_2)
   velodyne/000000.bin       float32 x y z reflectance
   calib/000000.txt
   label_2/000000.txt
+  planes/000000.txt         optional: road planes, as OpenPCDet offers them
 ImageSets/train.txt         optional, and other lists of ids
 mapping/train_mapping.txt, mapping/train_rand.txt   optional"""
     isolated = True
@@ -49,7 +57,8 @@ mapping/train_mapping.txt, mapping/train_rand.txt   optional"""
             frame = f"{frames[index]:06d}"
             points, intensity = read_velodyne(folder / "velodyne" / f"{frame}.bin", frame, usual)
             boxes = _read_boxes(folder, frame) if labelled else None
-            sweep = Sweep(points, frames[index] * SECOND, intensity=intensity, boxes=boxes, frame=frame)
+            plane = _read_plane(folder, frame)
+            sweep = Sweep(points, frames[index] * SECOND, None, intensity, boxes=boxes, frame=frame, ground_plane=plane)
             if not self.camera_only:
                 return sweep
             try:
@@ -77,6 +86,16 @@ def _read_boxes(folder: Path, frame: str) -> Boxes:
         return to_boxes(labels, camera_from_lidar(calibration))
     except IngestError as error:
         raise SweepError(calibration, frame, str(error)) from error
+
+
+def _read_plane(folder: Path, frame: str) -> np.ndarray | None:
+    path = folder / "planes" / f"{frame}.txt"
+    if not path.is_file():
+        return None
+    try:
+        return read_plane(path, camera_from_lidar(folder / "calib" / f"{frame}.txt"))
+    except IngestError as error:
+        raise SweepError(path, frame, str(error)) from error
 
 
 def _raw_frames(folder: Path, frames: list[int]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from equissl.datasets.lidar.box_velocities import with_velocities
 from equissl.datasets.lidar.errors import SweepError
 from equissl.datasets.lidar.kitti_files import (
     Label,
@@ -65,8 +66,10 @@ training/                      (and testing/, without label_02; or this folder i
         frames = sorted_numbers(sweeps, ".bin")
         calibration = folder / "calib" / f"{drive}.txt"
         labels = folder / "label_02" / f"{drive}.txt"
-        boxes, mislabelled = self._boxes(name, labels, calibration)
         poses = self._poses(name, folder / "oxts" / f"{drive}.txt", calibration, frames)
+        boxes, mislabelled = self._boxes(name, labels, calibration)
+        if boxes is not None and poses is not None:
+            boxes = with_velocities(boxes, {frame * PERIOD: pose for frame, pose in zip(frames, poses, strict=True)})
         usual = usual_size([sweeps / f"{frame:06d}.bin" for frame in frames])
 
         def read(index: int) -> Sweep:
@@ -80,7 +83,7 @@ training/                      (and testing/, without label_02; or this folder i
                 intensity=intensity,
                 timestamp=frame * PERIOD,
                 pose=pose_or_none(poses, index),
-                boxes=None if boxes is None else boxes.get(frame, Boxes.empty()),
+                boxes=None if boxes is None else boxes.get(frame * PERIOD, Boxes.empty()),
                 frame=f"{frame:06d}",
             )
             image = folder / "image_02" / drive / f"{frame:06d}.png"
@@ -90,7 +93,7 @@ training/                      (and testing/, without label_02; or this folder i
         return Sequence(name, timestamps, read, self.rate, self.format, {}, poses)
 
     def _boxes(self, name: str, path: Path, calibration: Path) -> tuple[dict[int, Boxes] | None, dict[int, str]]:
-        """Boxes by frame, and what is wrong with the labels of others."""
+        """Boxes by time, and what is wrong with the labels of others, by frame."""
         if not path.is_file():
             return None, {}
         labels, problems = parse_labels(path, tracking=True)
@@ -100,7 +103,7 @@ training/                      (and testing/, without label_02; or this folder i
         for label in labels:
             by_frame[label.frame].append(label)
         camera = camera_from_lidar(calibration)
-        return {frame: to_boxes(found, camera) for frame, found in by_frame.items()}, problems
+        return {frame * PERIOD: to_boxes(found, camera) for frame, found in by_frame.items()}, problems
 
     def _poses(self, name: str, path: Path, calibration: Path, frames: list[int]) -> np.ndarray | None:
         if not path.is_file():

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from equissl.datasets.lidar.box_velocities import in_axes, track_velocities
 from equissl.datasets.lidar.errors import IngestError, SweepError
 from equissl.datasets.lidar.point_files import check_points, read_floats
 from equissl.datasets.lidar.readers.base import Reader, check_pose, check_size, quaternion_to_rotmat, usual_size
@@ -27,8 +28,9 @@ Row = dict[str, Any]
 class NuScenes(Reader):
     """Sweeps in the LiDAR's place with x ahead; its own axes (x right, y ahead) are turned by a quarter.
 
-    Sequences are scenes. Key frames have boxes, sweeps between them have none. The ego poses have height 0, and their
-    roll and pitch are not reliable: expect vertical residuals between sweeps.
+    Sequences are scenes. Key frames have boxes, sweeps between them have none; velocities are differences between key
+    frames. The ego poses have height 0, and their roll and pitch are not reliable: expect vertical residuals between
+    sweeps.
     """
 
     format = "nuscenes"
@@ -93,6 +95,7 @@ sweeps/LIDAR_TOP/*.pcd.bin"""
         timestamps = np.array([row["timestamp"] for row in present], dtype=np.int64) * 1000
         poses = np.stack([self._pose(name, row) for row in present])
         usual = usual_size([self.root / row["filename"] for row in present])
+        velocities = self._velocities(rows)
 
         def read(index: int) -> Sweep:
             row, path = present[index], self.root / present[index]["filename"]
@@ -101,13 +104,15 @@ sweeps/LIDAR_TOP/*.pcd.bin"""
             check_points(values[:, :3], path, str(row["timestamp"]), values[:, 3] / 255)
             values = values[np.abs(values[:, :2]).max(axis=1) >= EGO_RETURNS]
             known = bool(np.isfinite(poses[index]).all())
+            labelled = known and row["is_key_frame"]
             return Sweep(
                 points=np.stack([values[:, 1], -values[:, 0], values[:, 2]], axis=1),
                 timestamp=int(timestamps[index]),
                 pose=poses[index] if known else None,
                 intensity=values[:, 3] / 255,
-                boxes=self._boxes(row, poses[index]) if known and row["is_key_frame"] else None,
+                boxes=self._boxes(row, poses[index], velocities) if labelled else None,
                 frame=str(row["timestamp"]),
+                vehicle_lidar=self._vehicle_lidar(row),
             )
 
         return Sequence(name, timestamps, read, self.rate, self.format, {}, poses)
@@ -115,14 +120,27 @@ sweeps/LIDAR_TOP/*.pcd.bin"""
     def _pose(self, name: str, row: Row) -> np.ndarray:
         """(4, 4) our frame -> global; NaN where the tables have none."""
         ego = self._tables["ego_pose"].get(row["ego_pose_token"])
-        sensor = self._tables["calibrated_sensor"][row["calibrated_sensor_token"]]
-        pose = np.full((4, 4), np.nan) if ego is None else _rigid(ego) @ _rigid(sensor) @ SENSOR_FROM_OURS
+        pose = np.full((4, 4), np.nan) if ego is None else _rigid(ego) @ self._vehicle_lidar(row)
         if reason := check_pose(pose):
             self.note(name, row["timestamp"], "ego_pose.json", f"{reason}: the sweep has no pose")
             return np.full((4, 4), np.nan)
         return pose
 
-    def _boxes(self, row: Row, pose: np.ndarray) -> Boxes | None:
+    def _vehicle_lidar(self, row: Row) -> np.ndarray:
+        """(4, 4) our frame -> ego frame, above the rear axle."""
+        return _rigid(self._tables["calibrated_sensor"][row["calibrated_sensor_token"]]) @ SENSOR_FROM_OURS
+
+    def _velocities(self, rows: list[Row]) -> dict[str, np.ndarray]:
+        """(3,) in the world, of the annotations of a scene with these sweeps, by their tokens."""
+        samples = dict.fromkeys(row["sample_token"] for row in rows)
+        found = [annotation for token in samples for annotation in self._annotations.get(token, [])]
+        stamps = {token: self._tables["sample"][token]["timestamp"] * 1000 for token in samples}
+        times = np.array([stamps[annotation["sample_token"]] for annotation in found], dtype=np.int64)
+        centres = np.array([annotation["translation"] for annotation in found], dtype=np.float64).reshape(-1, 3)
+        velocities = track_velocities([annotation["instance_token"] for annotation in found], times, centres)
+        return {annotation["token"]: velocity for annotation, velocity in zip(found, velocities, strict=True)}
+
+    def _boxes(self, row: Row, pose: np.ndarray, velocities: dict[str, np.ndarray]) -> Boxes | None:
         if not self._tables["sample_annotation"]:
             return None
         found = self._annotations.get(row["sample_token"], [])
@@ -140,7 +158,8 @@ sweeps/LIDAR_TOP/*.pcd.bin"""
                 raise SweepError("sample_annotation.json", str(row["timestamp"]), reason) from None
             tracks.append(annotation["instance_token"])
         points = np.array([annotation["num_lidar_pts"] for annotation in found], dtype=np.int64)
-        return Boxes(boxes, tuple(names), tuple(tracks), points)
+        world = np.array([velocities[annotation["token"]] for annotation in found]).reshape(-1, 3)
+        return Boxes(boxes, tuple(names), tuple(tracks), points, in_axes(world, pose))
 
 
 def _rigid(row: Row) -> np.ndarray:

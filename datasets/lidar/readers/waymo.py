@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from equissl.datasets.lidar.arrow_files import import_arrow, pick_columns
+from equissl.datasets.lidar.box_velocities import with_velocities
 from equissl.datasets.lidar.errors import IngestError, SweepError
 from equissl.datasets.lidar.point_files import check_points
 from equissl.datasets.lidar.range_image import RangeSensor, image_to_points, pixel_poses_to_rigid
@@ -65,7 +66,8 @@ training/                    (or validation, testing; or such a folder itself)
         sensors = _read_sensors(files["lidar_calibration"])
         micros = np.array(sorted(images.groups), dtype=np.int64)
         poses = self._poses(name, files["vehicle_pose"], micros)
-        boxes = _read_boxes(files["lidar_box"]) if files["lidar_box"].is_file() else None
+        placed = dict(zip((micros * 1000).tolist(), poses, strict=True))
+        boxes = with_velocities(_read_boxes(files["lidar_box"]), placed) if files["lidar_box"].is_file() else None
 
         def read(index: int) -> Sweep:
             time, pose = int(micros[index]), pose_or_none(poses, index)
@@ -73,8 +75,10 @@ training/                    (or validation, testing; or such a folder itself)
                 raise SweepError(files["vehicle_pose"], str(time), "expected a pose: the top LiDAR's points need it")
             points, intensity = _read_returns(images, pixel_poses, sensors, time, pose)
             check_points(points, lidar, str(time))
-            labels = None if boxes is None else boxes.get(time, Boxes.empty())
-            return Sweep(points, time * 1000, pose, np.tanh(intensity), boxes=labels, frame=str(time))
+            labels = None if boxes is None else boxes.get(time * 1000, Boxes.empty())
+            return Sweep(
+                points, time * 1000, pose, np.tanh(intensity), boxes=labels, frame=str(time), vehicle_lidar=np.eye(4)
+            )
 
         return Sequence(name, micros * 1000, read, self.rate, self.format, {"split": split.name}, poses)
 
@@ -178,6 +182,7 @@ def _read_returns(
 
 
 def _read_boxes(path: Path) -> dict[int, Boxes]:
+    """By time in nanoseconds."""
     names = (TIME, TRACK, f"{BOX}.type", f"{BOX}.num_lidar_points_in_box", *BOX_COLUMNS)
     table = _read_parquet(path, names)
     times = np.array(table[TIME], dtype=np.int64)
@@ -187,5 +192,5 @@ def _read_boxes(path: Path) -> dict[int, Boxes]:
         rows = np.flatnonzero(times == time)
         classes = tuple(TYPES.get(table[f"{BOX}.type"][row], "unknown") for row in rows)
         points = np.array([table[f"{BOX}.num_lidar_points_in_box"][row] or 0 for row in rows], dtype=np.int64)
-        found[time] = Boxes(values[rows], classes, tuple(table[TRACK][row] for row in rows), points)
+        found[time * 1000] = Boxes(values[rows], classes, tuple(table[TRACK][row] for row in rows), points)
     return found

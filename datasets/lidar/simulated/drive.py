@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from equissl.datasets.lidar.box_points import count_points_in_boxes
+from equissl.datasets.lidar.box_velocities import in_axes
 from equissl.datasets.lidar.simulated.options import (
     CAR,
     CATEGORIES,
@@ -106,6 +107,7 @@ class SimulatedDrive:
             flow_classes=_flow_class(category),
             semantic=category.astype(np.int32),
             frame=f"{frame:06d}",
+            vehicle_lidar=_shift(np.array([0.0, 0.0, self.options.sensor_height])),
         )
 
     def surface(self, frame: int) -> Raycaster:
@@ -168,17 +170,19 @@ class SimulatedDrive:
 
     def _boxes(self, frame: int, pose: np.ndarray, actors: list[Actor], points: np.ndarray) -> Boxes:
         time, number = self.time(frame), self._block_number(frame)
-        users = [(a.track, a.body.category, a.body.size, a.frame(self.road, time)) for a in actors]
-        users += [(p.track, p.category, p.size, p.pose) for b in self._near_blocks(number) for p in b.parked]
+        road, parked = self.road, [user for block in self._near_blocks(number) for user in block.parked]
+        users = [(a.track, a.body.category, a.body.size, a.frame(road, time), a.velocity(road, time)) for a in actors]
+        users += [(user.track, user.category, user.size, user.pose, np.zeros(3)) for user in parked]
         rows = []
-        for _, _, size, frame_of in users:
+        for _, _, size, frame_of, _ in users:
             local = ego_motion(frame_of, pose)
             rows.append([*local[:3, 3] + [0, 0, size[2] / 2], *size, math.atan2(local[1, 0], local[0, 0])])
         boxes = np.array(rows, dtype=np.float64).reshape(-1, 7)
         near = np.linalg.norm(boxes[:, :2], axis=1) <= self.options.max_range
         counts = count_points_in_boxes(points, boxes)
         names, tracks = tuple(CATEGORIES[user[1]] for user in users), tuple(user[0] for user in users)
-        return Boxes(boxes, names, tracks, counts).select(near)
+        velocities = np.array([user[4] for user in users]).reshape(-1, 3)
+        return Boxes(boxes, names, tracks, counts, in_axes(velocities, pose)).select(near)
 
     def _block_number(self, frame: int) -> int:
         return math.floor(self.traffic.ego.along(self.time(frame)) / BLOCK)

@@ -17,6 +17,8 @@ from equissl.datasets.lidar.simulated.bodies import Body, make_body
 from equissl.datasets.lidar.simulated.options import CAR, CYCLIST, PEDESTRIAN, TRUCK, DriveOptions, DriveSeed, Stream
 from equissl.datasets.lidar.simulated.road import CYCLE_LANE, FOOTWAYS, LANE, Road
 
+INSTANT = 1e-3  # seconds: half the time over which a velocity is the difference
+
 
 @dataclass(frozen=True)
 class Path:
@@ -61,6 +63,11 @@ class Actor:
     def frame(self, road: Road, time: float) -> np.ndarray:
         """(4, 4) body -> world."""
         return self.path.frame(road, time)
+
+    def velocity(self, road: Road, time: float) -> np.ndarray:
+        """(3,) metres a second in the world."""
+        after, before = (self.frame(road, time + step)[:3, 3] for step in (INSTANT, -INSTANT))
+        return (after - before) / (2 * INSTANT)
 
     def phase(self, time: float, articulated: bool) -> float:
         """Phase of the gait in radians; one frozen pose of it when not ``articulated``."""

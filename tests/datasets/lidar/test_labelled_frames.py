@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from equissl.datasets.loader import ViewLoader
 from equissl.geometry.boxes import bev_iou
 
 CLASSES = (ObjectClass("Car", paste=4, fewest_points=5), ObjectClass("Pedestrian"))
+PASTED = [ObjectClass("Car", paste=1, fewest_points=1)]
 RANGE = (-20.0, -20.0, -3.0, 20.0, 20.0, 1.0)
 
 
@@ -291,12 +293,83 @@ def test_pasted_objects_bring_their_points_and_touch_nothing(store) -> None:
 def test_points_inside_a_pasted_object_go() -> None:
     box = np.array([5.0, 0, 0, 2, 2, 2, 0.0])
     own = np.array([[5.1, 0, 0, 0.5]], np.float32)
-    bank = ObjectBank([ObjectClass("Car", paste=1, fewest_points=1)], [(own, box[None], np.zeros(1, np.int64))])
+    car = Boxes(box[None], ("Car",), ("",), velocities=np.array([[3.0, -1.0]]))
+    bank = ObjectBank(PASTED, [(own, clean_boxes(car, own, PASTED))])
     scene = np.array([[5.0, 0.5, 0.5, 0.1], [9.0, 0, 0, 0.2]], np.float32)
-    none = np.zeros((0, 7)), np.zeros(0, np.int64)
-    points, boxes, labels = bank.paste(scene, *none, np.zeros((0, 7)), np.random.default_rng(0))
-    assert points.tolist() == [scene[1].tolist(), own[0].tolist()] and boxes.tolist() == [box.tolist()]
-    assert labels.tolist() == [0]
+    points, objects = bank.paste(scene, clean_boxes(None, scene, PASTED), np.random.default_rng(0))
+    assert points.tolist() == [scene[1].tolist(), own[0].tolist()] and objects.boxes.tolist() == [box.tolist()]
+    assert objects.labels.tolist() == [0] and objects.velocities.tolist() == [[3.0, -1.0]]
     # boxes that are no objects stand in the way as well
-    blocked, boxes, _ = bank.paste(scene, *none, box[None] + [1.5, 0, 0, 0, 0, 0, 0], np.random.default_rng(0))
-    assert blocked.tolist() == scene.tolist() and len(boxes) == 0
+    tree = clean_boxes(Boxes(box[None] + [1.5, 0, 0, 0, 0, 0, 0], ("tree",), ("",)), scene, PASTED)
+    blocked, objects = bank.paste(scene, tree, np.random.default_rng(0))
+    assert blocked.tolist() == scene.tolist() and len(objects.boxes) == 0
+
+
+def test_pasted_objects_are_put_down_on_the_road() -> None:
+    """A road that falls 0.1 m a metre ahead: 1.7 m below the sensor, at x = 5 it is at -2.2; the box's half is 1 m."""
+    own = np.array([[5.5, 0, 0.25, 0.5]], np.float32)
+    car = Boxes(np.array([[5.0, 0, 0, 2, 2, 2, 0.0]]), ("Car",), ("",))
+    bank = ObjectBank(PASTED, [(own, clean_boxes(car, own, PASTED))])
+    road = np.array([0.1, 0.0, 1.0, 1.7]) / np.sqrt(1.01)
+    hidden = np.array([[5.0, 0, -2.0, 0.1], [5.0, 0, 0.5, 0.2]], np.float32)  # inside the box where it is put; above it
+    points, objects = bank.paste(hidden, clean_boxes(None, hidden, PASTED), np.random.default_rng(0), road)
+    np.testing.assert_allclose(objects.boxes, [[5.0, 0, -1.2, 2, 2, 2, 0]], atol=1e-12)
+    np.testing.assert_allclose(points, [hidden[1], [5.5, 0, -0.95, 0.5]], atol=1e-6)
+    assert bank.objects[0][0].box[2] == 0  # the bank keeps it as it was
+
+
+# velocities
+
+
+def test_velocities_move_with_their_boxes(tmp_path) -> None:
+    """A car that drives along its heading still does so after mirror, turn and scale, at the scaled speed."""
+    path = moving_frames(tmp_path / "moving.h5")
+    options = {"flip_x": 0.5, "scale": (0.5, 2.0), "paste": False}
+    data = LabelledFrames(path, None, CLASSES, None, rotation=(-3.0, 3.0), **options)
+    speeds = set()
+    for epoch in range(6):
+        batch = data[epoch, 0]
+        box, velocity = batch.boxes[0][0], batch.velocities[0][0]
+        ahead = torch.stack([box[6].cos(), box[6].sin()])
+        assert torch.allclose(velocity, ahead * 5 * box[3] / 4, atol=1e-4)  # 4 m long and 5 m/s when recorded
+        assert velocity.dtype == torch.float32 and bool(batch.velocities[0][1].isnan().all())
+        speeds.add(round(float(velocity.norm()), 3))
+    assert len(speeds) > 3
+    plain = LabelledFrames(path, None, CLASSES, RANGE, augment=False)
+    np.testing.assert_allclose(plain[0, 0].velocities[0][0], [5 * np.cos(0.4), 5 * np.sin(0.4)], rtol=1e-6)
+    assert plain[0, 0].to("cpu").velocities is not None
+
+
+def test_pasted_objects_keep_their_velocities(tmp_path) -> None:
+    data = LabelledFrames(moving_frames(tmp_path / "m.h5"), None, CLASSES, RANGE, rotation=(0, 0), scale=(1, 1), flip=0)
+    own = {tuple(item.box): item.velocity for item in data.bank.objects[0]}
+    pasted = 0
+    for index in range(4):
+        batch = data[0, index]
+        for box, label, velocity in zip(batch.boxes[0], batch.labels[0].tolist(), batch.velocities[0], strict=True):
+            if label == 0:
+                expected = next(v for b, v in own.items() if np.allclose(b, box, atol=1e-5))
+                np.testing.assert_allclose(velocity, expected, rtol=1e-6)
+        pasted += len(batch.boxes[0]) - 2
+    assert pasted > 0
+
+
+def test_velocities_can_be_required(store, tmp_path) -> None:
+    LabelledFrames(moving_frames(tmp_path / "m.h5"), None, CLASSES).require_velocities()
+    with pytest.raises(LabelledFramesError, match=r"expected labels with velocities in .*frames\.h5, got none"):
+        frames(store).require_velocities()
+    batch = frames(store, augment=False)[0, 0]  # and unknown ones do no harm
+    assert all(bool(v.isnan().all()) and len(v) == len(b) for v, b in zip(batch.velocities, batch.boxes, strict=True))
+
+
+def moving_frames(path: Path) -> Path:
+    """Cars at 5 m/s along their headings, the first of which is 0.4; pedestrians whose velocity is unknown."""
+    made = []
+    for k in range(4):
+        recorded = sweep(k, 7)
+        boxes = recorded.boxes.boxes.copy()
+        boxes[0, 6] = 0.4 + k
+        speed = [[5 * np.cos(boxes[0, 6]), 5 * np.sin(boxes[0, 6])], [np.nan, np.nan]]
+        labels = Boxes(boxes, recorded.boxes.names, recorded.boxes.tracks, velocities=np.array(speed))
+        made.append(replace(recorded, boxes=labels))
+    return write_scenes(path, [Sequence.of("m", made, 10.0, "test")])

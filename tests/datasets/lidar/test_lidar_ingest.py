@@ -75,9 +75,10 @@ def test_all_that_a_sweep_can_hold_comes_back(tmp_path: Path) -> None:
     full = Sweep(
         points, 1_600_000_000_000_000_000, far, RNG.uniform(0, 1, 7).astype(np.float32),
         times=np.linspace(-0.05, 0.05, 7, dtype=np.float32),
-        boxes=Boxes(RNG.normal(size=(2, 7)), ("Car", "Fußgänger"), ("1", "x"), np.array([3, 4])),
+        boxes=Boxes(RNG.normal(size=(2, 7)), ("Car", "Fußgänger"), ("1", "x"), np.array([3, 4]), np.eye(2) * np.nan),
         ground=points[:, 2] < 0, flow=2 * points, flow_valid=points[:, 0] > 0, flow_provider="labels",
         flow_classes=np.arange(7, dtype=np.uint8), semantic=np.arange(7, dtype=np.int32), frame="0001",
+        vehicle_lidar=near, ground_plane=np.array([0.0, 0.1, 0.9, 1.7]),
     )  # fmt: skip
     bare = Sweep(points[:2], 1_600_000_000_100_000_000, near, boxes=Boxes.empty())
     last = Sweep(points[:3], 1_600_000_000_300_000_000)
@@ -90,11 +91,12 @@ def test_all_that_a_sweep_can_hold_comes_back(tmp_path: Path) -> None:
             assert got.dtype == value.dtype and np.array_equal(got, value), name
         elif name == "boxes":
             assert np.array_equal(got.boxes, value.boxes) and got.names == value.names and got.tracks == value.tracks
-            assert got.num_points.tolist() == [3, 4]
+            assert got.num_points.tolist() == [3, 4] and np.array_equal(got.velocities, np.eye(2) * np.nan, True)
         else:
             assert got == value, name
     assert len(second.boxes) == 0 and second.intensity is None and np.array_equal(second.pose, near)  # type: ignore[arg-type]
-    assert third.pose is None and third.boxes is None
+    assert third.pose is None and third.boxes is None and third.vehicle_lidar is None and third.ground_plane is None
+    assert second.boxes.velocities is None and store.has_velocities("x", 0) and not store.has_velocities("x", 1)  # type: ignore[union-attr]
     entry = store.index["x"]
     assert (entry.rate, entry.dataset, entry.attributes) == (10.0, "made", {"seed": 4})
     assert entry.num_points.tolist() == [7, 2, 3] and entry.num_boxes.tolist() == [2, 0, -1]

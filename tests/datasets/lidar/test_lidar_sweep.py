@@ -80,13 +80,18 @@ def test_wrong_shapes_say_what_was_expected() -> None:
         Sweep(POINTS, 0, flow=POINTS[1:])
     with pytest.raises(ValueError, match=r"expected boxes of shape \(1, 7\)"):
         Boxes(np.zeros((2, 7)), ("car",), ("1",))
+    with pytest.raises(ValueError, match=r"expected velocities of shape \(1, 2\), got \(1, 3\)"):
+        Boxes(np.zeros((1, 7)), ("car",), ("1",), velocities=np.zeros((1, 3)))
+    with pytest.raises(ValueError, match=r"expected ground_plane of shape \(4,\), got \(3,\)"):
+        Sweep(POINTS, 0, ground_plane=np.ones(3))
 
 
 def test_boxes_are_selected_by_mask() -> None:
-    boxes = Boxes(np.arange(21.0).reshape(3, 7), ("a", "b", "c"), ("1", "2", "3"), np.array([4, 5, 6]))
+    boxes = Boxes(np.arange(21.0).reshape(3, 7), ("a", "b", "c"), ("1", "2", "3"), np.array([4, 5, 6]), np.ones((3, 2)))
     chosen = boxes.select(np.array([True, False, True]))
     assert chosen.names == ("a", "c") and chosen.tracks == ("1", "3") and chosen.num_points.tolist() == [4, 6]
     assert np.array_equal(chosen.boxes, boxes.boxes[[0, 2]]) and len(Boxes.empty()) == 0
+    assert chosen.velocities.shape == (2, 2) and Boxes.empty().velocities is None  # type: ignore[union-attr]
 
 
 def test_a_sequence_in_memory_has_times_and_poses() -> None:

@@ -159,6 +159,24 @@ def test_segment_times_boxes_and_split(root: Path) -> None:
     assert np.allclose(second.boxes[0], [1, 2, 3, 4.5, 2, 1.5, 0.5]) and second.num_points.tolist() == [7, 0]  # type: ignore[union-attr]
 
 
+def test_velocities_are_those_of_the_tracks(root: Path) -> None:
+    path = root / "training" / "lidar_box" / "segment-1.parquet"
+    table = pq.read_table(path)
+    place, micros = table.column_names.index("key.frame_timestamp_micros"), pa.array(TIMES, pa.int64())
+    same = table.set_column(
+        table.column_names.index("key.laser_object_id"), "key.laser_object_id", pa.array(["a", "a"])
+    )
+    pq.write_table(same.set_column(place, "key.frame_timestamp_micros", micros), path)
+    sequence = open_reader("waymo", root).open("segment-1")
+    seconds = (TIMES[1] - TIMES[0]) * 1e-6
+    step = POSES[1] @ [11, 12, 13, 1] - POSES[0] @ [1, 2, 3, 1]
+    for index in (0, 1):
+        sweep = sequence[index]
+        expected = POSES[index][:3, :3].T @ step[:3] / seconds
+        assert np.allclose(sweep.boxes.velocities, [expected[:2]], atol=1e-2)  # type: ignore[union-attr]
+        assert np.array_equal(sweep.vehicle_lidar, np.eye(4))  # type: ignore[arg-type]
+
+
 def test_the_middle_column_looks_ahead_and_columns_run_clockwise() -> None:
     ranges = np.zeros((1, 4))
     ranges[0] = 10
