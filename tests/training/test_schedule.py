@@ -98,7 +98,7 @@ def test_weight_decay_of_vectors(decay_vectors: bool) -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 0.25])
 def test_rate_of_the_encoder(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Adam's first step is as long as the rate, whatever the gradient: the encoder's is ``encoder_scale`` times that."""
+    """Adam's first step is as long as the rate, whatever the gradient: the encoder's ``encoder_scale`` times that."""
     method = torch.nn.ModuleDict({"encoder": torch.nn.Linear(3, 2), "head": torch.nn.Linear(2, 1)})
     method.encoder = method["encoder"]
     before = {name: p.detach().clone() for name, p in method.named_parameters()}
