@@ -24,7 +24,7 @@ def bench_fernn(
     config: str = "fernn_small",
     radii: Sequence[int] = (1, BASELINE),
     seeds: int = 1,
-    steps: int = 600,
+    steps: int = 1200,
     sequences: int = 256,
     parallel: int | None = None,
     say: Callable[[str], None] = print,

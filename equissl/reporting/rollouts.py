@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from equissl.evaluation.flows import ROLLOUTS
 
-MARGIN, GAP, MARK = 74, 2, (217, 115, 13)
+GAP, MARK = 2, (217, 115, 13)
+LETTERS = 95  # that the figure's width has room for, so that names can be read when a page scales it
 
 
 def rollout_figure(
@@ -34,17 +35,20 @@ def rollout_figure(
     count, length, _, _, side = truth.shape
     cell = side * scale + GAP
     rows = 1 + len(predictions)
-    picture = Image.new("RGB", (MARGIN + length * cell, count * (rows * cell + 3 * GAP)), "white")
+    font = ImageFont.load_default(max(11, length * cell // LETTERS))
+    names = ["truth", *predictions]
+    margin = int(max(font.getlength(name) for name in names)) + 4 * GAP
+    picture = Image.new("RGB", (margin + length * cell, count * (rows * cell + 3 * GAP)), "white")
     draw = ImageDraw.Draw(picture)
     for item in range(count):
         top = item * (rows * cell + 3 * GAP)
         named = [("truth", truth[item], 0)] + [(name, p[item], observed) for name, p in predictions.items()]
         for row, (name, frames, first) in enumerate(named):
-            draw.text((2, top + row * cell + cell // 2 - 6), name[:12], fill="black")
+            draw.text((GAP, top + row * cell + cell // 2), name, fill="black", font=font, anchor="lm")
             for t, frame in enumerate(frames[:, 0], start=first):
                 tile = Image.fromarray(frame).resize((side * scale, side * scale), Image.Resampling.NEAREST)
-                picture.paste(tile, (MARGIN + t * cell, top + row * cell))
-        x = MARGIN + observed * cell - GAP
+                picture.paste(tile, (margin + t * cell, top + row * cell))
+        x = margin + observed * cell - GAP
         draw.line([(x, top), (x, top + rows * cell)], fill=MARK, width=GAP)
     return picture
 
