@@ -157,14 +157,15 @@ def _pretrain_job(name: str, seed: int, out: Path, store: Path, task: DetectionT
 
     run = out / "pretrain" / name / f"seed{seed}"
     detector = load_config(task.config)
-    encoder, points = detector.method.init_args["encoder"], detector.data.frames.max_points
+    options, points = detector.method.init_args, detector.data.frames.max_points
+    encoder = options["encoder"] | {"norm_momentum": options["norm_momentum"]}
     flags = {
         "--config": RECIPES[name], "--out": run, "--seed": seed, "--data.store": store,
         "--data.batch_size": task.pretrain_batch, "--optim.lr": task.pretrain_lr,
         "--trainer.max_steps": task.pretrain_steps, "--trainer.threads": 1, "--trainer.tensorboard": "false",
         "--data.scenes.max_points": json.dumps(points),
         **{f"--method.init_args.encoder.{key}": json.dumps(encoder[key]) for key in
-           ("backbone", "point_range", "voxel_size", "max_points", "in_channels", "coordinates")},
+           ("backbone", "point_range", "voxel_size", "max_points", "in_channels", "coordinates", "norm_momentum")},
     }  # fmt: skip
     command = [sys.executable, "-m", "equissl", "pretrain", *_words(flags)]
     done = int(_steps(run) >= task.pretrain_steps)

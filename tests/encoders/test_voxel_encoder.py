@@ -114,3 +114,17 @@ def test_further_columns_are_left_aside_and_missing_ones_named() -> None:
         build(coordinates="polar")
     with pytest.raises(ValueError, match="at least 24 voxels along z"):
         build(voxel_size=(0.5, 0.5, 0.5))
+
+
+def test_momentum_of_running_statistics() -> None:
+    """One step in training mode moves running means from 0 by ``norm_momentum`` of the batch's."""
+    means = []
+    for momentum in (0.01, 0.1):
+        encoder = build(norm_momentum=momentum).train()
+        encoder([make_cloud(300)])
+        norms = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+        means.append(torch.cat([norm.running_mean for norm in norms]))
+    assert means[0].abs().max() > 0
+    torch.testing.assert_close(means[1], 10 * means[0])
+    with pytest.raises(ValueError, match="norm_momentum above 0 and at most 1, got 0"):
+        build(norm_momentum=0.0)
