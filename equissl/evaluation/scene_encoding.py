@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equissl.encoders.voxel import VoxelEncoder, bev_columns, locate
+from equissl.encoders.voxel.calibrate import calibrate
 from equissl.geometry.scene_transforms import scene_transform, transform_cloud
 from equissl.sparse import SparseTensor
 
@@ -89,22 +90,6 @@ def frozen(method: Any, device: torch.device, clouds: Sequence[Tensor], batch_si
         calibrate(encoder.encoder, [cloud.to(device) for cloud in clouds], batch_size)
     encoder.method.eval().requires_grad_(False)
     return encoder
-
-
-@torch.no_grad()
-def calibrate(encoder: nn.Module, clouds: Sequence[Tensor], batch_size: int) -> None:
-    """Takes the statistics of every batch norm anew: plain means over batches of ``clouds``."""
-    layers = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a cumulative mean
-    encoder.train()
-    for batch in batches(clouds, batch_size):
-        encoder(batch)
-    encoder.eval()
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
 
 
 def initial_method(training: PretrainConfig) -> Any:

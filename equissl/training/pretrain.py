@@ -46,6 +46,7 @@ __all__ = ["TrainingDivergedError", "pretrain"]
 
 CONFIG_FILE = "config.yaml"
 LABELS_FILE, INIT_FILE = "labels.txt", "init.json"
+SETTLING, SETTLING_BATCH = 16, 4  # frames that statistics are taken from
 logger = logging.getLogger(__name__)
 
 
@@ -120,6 +121,8 @@ def _run(
             logger.info("%s: continuing after step %d of %d", out, done, last_step)
         elif config.init is not None:
             _start_from(config.init, method, out)
+        elif isinstance(dataset, LabelledFrames) and method.frozen:
+            _settle_statistics(method, dataset)
         _fit(config, out, method, dataset, views, last_step, accelerator, callbacks, resume=bool(checkpoint))
     return out
 
@@ -203,6 +206,17 @@ def _prepare_frames(frames: LabelledFrames, out: Path) -> None:
     if process_rank() == 0:
         frames.write_ids(out / LABELS_FILE)
     frames.prepare()
+
+
+def _settle_statistics(method: Any, frames: LabelledFrames) -> None:
+    """A frozen backbone that nothing was handed to takes these frames' statistics instead of those of initialisation.
+
+    Without, its features fade from layer to layer, and a comparison with it says nothing of what was learnt.
+    """
+    from equissl.encoders.voxel.calibrate import calibrate
+
+    clouds = [torch.from_numpy(frames.read(place).points) for place in range(min(SETTLING, len(frames.frames)))]
+    calibrate(method.encoder, clouds, SETTLING_BATCH)
 
 
 def _start_from(init: str, method: Any, out: Path) -> None:

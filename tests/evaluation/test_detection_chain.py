@@ -17,8 +17,9 @@ from equissl.datasets.lidar.simulated.store import simulate_drives
 from equissl.datasets.lidar.sweep import Sequence, Sweep
 from equissl.detection import Detections
 from equissl.evaluation.detecting import read_detections, write_detections
-from equissl.training import load_config, read_checkpoint
+from equissl.training import build_method, load_config, read_checkpoint
 from equissl.training.checkpoint import LAST
+from equissl.training.data import open_frames
 
 ENCODER = [
     "--method.encoder.point_range=[-12.8,-12.8,-3.0,12.8,12.8,1.0]",
@@ -171,6 +172,23 @@ def test_help_of_finetune(capsys) -> None:
     text = capsys.readouterr().out
     assert text.startswith("usage: equissl finetune") and "--method.init_args.frozen" in text
     assert "--data.frames.labels" in text and "--init" in text
+
+
+def test_a_frozen_backbone_from_scratch_has_the_statistics_of_the_frames(store, tmp_path) -> None:
+    """In evaluation mode its layers then give zero mean and unit variance on those frames, as in training mode."""
+    assert finetune(tmp_path / "run", store, "--frozen", steps=1) == 0
+    config = load_config(tmp_path / "run" / "config.yaml")
+    frames, detector = open_frames(config, "train", seed=0), build_method(config.method)
+    saved = read_checkpoint(tmp_path / "run" / LAST)["state_dict"]
+    detector.load_state_dict({name.removeprefix("method."): tensor for name, tensor in saved.items()})
+    last, seen = detector.encoder.backbone.conv_out[1], []
+    hook = last.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
+    with torch.no_grad():
+        for place in range(len(frames.frames)):
+            detector.eval().encode([torch.from_numpy(frames.read(place).points)])
+    hook.remove()
+    features = torch.cat(seen)
+    assert features.mean(0).abs().mean() < 0.3 and 0.7 < features.std() < 1.4
 
 
 @pytest.mark.slow

@@ -1,0 +1,24 @@
+"""Statistics of batch norm for encoders that compute with them before, or long after, they were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def calibrate(encoder: nn.Module, clouds: Sequence[Tensor], batch_size: int) -> None:
+    """Takes the statistics of every batch norm anew: plain means over batches of ``clouds``."""
+    layers = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a cumulative mean
+    encoder.train()
+    for start in range(0, len(clouds), batch_size):
+        encoder(clouds[start : start + batch_size])
+    encoder.eval()
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
