@@ -101,8 +101,8 @@ def bench_detection(
     names, shares = methods.split(","), [float(share) for share in labels.split(",")]
     if unknown := [name for name in names if name not in (SCRATCH, *RECIPES)]:
         raise ValueError(f"expected methods among {SCRATCH}, {', '.join(RECIPES)}, got {', '.join(unknown)}")
-    if seeds < 1:
-        raise ValueError(f"expected at least 1 seed, got {seeds}")
+    if seeds < 1 or (task.pretrain_seeds is not None and task.pretrain_seeds < 1):
+        raise ValueError(f"expected at least 1 seed and 1 of pretraining, got {seeds} and {task.pretrain_seeds}")
     out, workers = Path(out), parallel or cpu_count()
     out.mkdir(parents=True, exist_ok=True)
     data = Path(store).resolve() if store is not None else _simulated(out / DRIVES, task, workers, say)
@@ -180,7 +180,8 @@ def _finetune_job(name: str, share: float, seed: int, out: Path, store: Path, ta
         "--trainer.tensorboard": "false",
     }  # fmt: skip
     if name != SCRATCH:
-        flags["--init"] = out / "pretrain" / name / f"seed{seed % (task.pretrain_seeds or seed + 1)}"
+        start = seed if task.pretrain_seeds is None else seed % task.pretrain_seeds
+        flags["--init"] = out / "pretrain" / name / f"seed{start}"
         flags["--optim.encoder_scale"] = task.encoder_scale
     train = [*program, "finetune", *_words(flags), *(["--frozen"] if task.frozen else [])]
     done = 2 if (run / "results.json").is_file() else 0

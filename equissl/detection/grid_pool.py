@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,8 +77,8 @@ class GridPool(nn.Module):
         # lists of one, as in OpenPCDet, whose layers may have several scales
         self.mlps_in = nn.ModuleList([_layer(nn.Conv1d(channels, width, 1, bias=False), nn.BatchNorm1d(width))])
         self.mlps_pos = nn.ModuleList([_layer(nn.Conv2d(3, width, 1, bias=False), nn.BatchNorm2d(width))])
-        self.mlps_out = nn.ModuleList([_layer(nn.Conv1d(width, width, 1, bias=False), nn.BatchNorm1d(width))])
-        self.mlps_out[0].append(nn.ReLU())  # type: ignore[operator]
+        last = _layer(nn.Conv1d(width, width, 1, bias=False), nn.BatchNorm1d(width), nn.ReLU())
+        self.mlps_out = nn.ModuleList([last])
 
     def forward(self, stage: SparseTensor, points: Tensor, batch: Tensor) -> Tensor:
         """Features (M, width) of points.
@@ -103,9 +104,11 @@ class GridPool(nn.Module):
         centres = low + (stage.indices[:, [3, 2, 1]] + 0.5) * size
         cells = ((points - low) / size).floor().long().flip(1)
 
+        limit = math.inf if self.radius is None else self.radius**2
+
         def near(numbers: Tensor, rows: Tensor) -> Tensor:
             distance = (centres[rows] - points[numbers, None]).square().sum(dim=-1)
-            return (rows >= 0) & (distance <= self.radius**2)  # type: ignore[operator]
+            return (rows >= 0) & (distance <= limit)
 
         cells = torch.cat([batch[:, None], cells], dim=1)
         within, offsets = None, self.offsets
@@ -119,9 +122,9 @@ class GridPool(nn.Module):
         return rows, torch.where(rows[..., None] >= 0, centres[rows] - points[:, None], 0)
 
 
-def _layer(convolution: nn.Conv1d | nn.Conv2d, norm: nn.Module) -> nn.Sequential:
+def _layer(convolution: nn.Conv1d | nn.Conv2d, *others: nn.Module) -> nn.Sequential:
     nn.init.kaiming_normal_(convolution.weight)
-    return nn.Sequential(convolution, norm)
+    return nn.Sequential(convolution, *others)
 
 
 def _rows_through(layers: nn.Module, x: Tensor) -> Tensor:

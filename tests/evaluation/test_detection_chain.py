@@ -211,3 +211,5 @@ def test_bench_of_starting_points(tmp_path) -> None:
     assert not any("took" in line for line in lines)  # nothing was left to do
     with pytest.raises(ValueError, match="expected methods among scratch"):
         bench_detection(tmp_path, methods="scratch,Nothing")
+    with pytest.raises(ValueError, match="at least 1 seed and 1 of pretraining, got 3 and 0"):
+        bench_detection(tmp_path, task=DetectionTask(pretrain_seeds=0))

@@ -52,7 +52,7 @@ class VoxelEncoderConfig:
         coordinates: ``absolute`` gives a voxel the mean x, y, z of its points, as detectors do; ``offset`` counts x and
             y from the voxel's own centre, which makes features independent of where in the range a thing stands.
         norm_momentum: of BatchNorm's running statistics, which a frozen backbone computes with. 0.01 is that of long
-            trainings; after a hundred steps they are still half those of initialisation, and 0.1 is better. A
+            trainings; after 70 steps they are still half those of initialisation, and 0.1 is better. A
             detector's own overrides it.
     """
 
