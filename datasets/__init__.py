@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from equissl.datasets.batch import ViewBatch
-from equissl.datasets.latents import sample_latents
 from equissl.datasets.loader import ViewDataset, ViewLoader, iterate_views, make_batch
-from equissl.datasets.schema import Latent, LatentSchema, threediebench_schema, threediebench_t_schema
-from equissl.datasets.split import split_objects
-from equissl.datasets.store import StoreError, ViewStore, write_store
+from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.latents import sample_latents
+from equissl.datasets.views.schema import Latent, LatentSchema, threediebench_schema, threediebench_t_schema
+from equissl.datasets.views.split import split_objects
+from equissl.datasets.views.store.store import StoreError, ViewStore, write_store
 
 __all__ = [
     "Latent",

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from equissl.datasets.batch import ViewBatch
-from equissl.datasets.processes import one_thread_environment
 from equissl.datasets.sampling import choose_views, epoch_order
-from equissl.datasets.schema import ROTATION, TRANSLATION, LatentSchema
-from equissl.datasets.store import ViewStore
+from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.schema import ROTATION, TRANSLATION, LatentSchema
+from equissl.datasets.views.store.store import ViewStore
 from equissl.geometry import euler_to_rotmat
+from equissl.util.processes import one_thread_environment
 
 Address = tuple[int, int]  # (epoch, index)
 
@@ -154,8 +154,7 @@ class ViewLoader:
     would see, and all see equally many.
 
     Args:
-        dataset: what to load; a :class:`~equissl.datasets.lidar.pair_loader.ScenePairDataset` gives batches of pairs of
-            sweeps in the same way.
+        dataset: what to load; `ScenePairDataset` gives batches of pairs of sweeps in the same way.
         batch_size: objects (or pairs) a rank takes per batch.
         workers: processes that read ahead; 0 reads in this process.
         shuffle: a new order each epoch, from (dataset seed, epoch).

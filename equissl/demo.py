@@ -11,7 +11,7 @@ from math import pi
 from pathlib import Path
 from typing import Any
 
-from equissl.workers import Job, cpu_count, run_jobs
+from equissl.util.jobs import Job, cpu_count, run_jobs
 
 METHODS = ("vicreg", "sie", "equicaps", "supervised")
 
@@ -143,7 +143,7 @@ def claim_folder(out: Path, settings: dict[str, Any]) -> None:
 
 def render_views(store: Path, task: DemoTask, seed: int, say: Callable[[str], None] = print) -> None:
     """The data set of the demo; one that is complete is kept, one that is not is continued."""
-    from equissl.datasets.build import BuildSpec, build_views
+    from equissl.datasets.views.build.builder import BuildSpec, build_views
 
     meshes = task.meshes or "procedural"
     sources = meshes.split("+")

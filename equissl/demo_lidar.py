@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from equissl.demo import claim_folder, timed
-from equissl.workers import Job, cpu_count, run_jobs
+from equissl.util.jobs import Job, cpu_count, run_jobs
 
 METHODS = ("essl3d", "strl")
 DRIVES, LABEL_FREE = "drives.h5", "drives_icp_cluster.h5"
@@ -98,9 +98,9 @@ READING = """Errors: 0 is exact, 1 is as far as unrelated cells of the same scen
 
 def simulate(store: Path, task: LidarTask, seed: int, say: Callable[[str], None] = print) -> None:
     """The drives as a scene store; one that is there is kept."""
-    from equissl.datasets.lidar.scene_store import SceneStore
-    from equissl.datasets.lidar.simulated import DriveOptions
-    from equissl.datasets.lidar.simulated.store import simulate_drives
+    from equissl.datasets.drives.simulated import DriveOptions
+    from equissl.datasets.drives.simulated.store import simulate_drives
+    from equissl.datasets.drives.store import SceneStore
 
     if store.is_file():
         say(f"{SceneStore(store).num_sweeps} sweeps were there already.")
@@ -113,7 +113,7 @@ def simulate(store: Path, task: LidarTask, seed: int, say: Callable[[str], None]
 
 def estimate_flow(store: Path, out: Path, say: Callable[[str], None] = print) -> None:
     """A copy of the store with flow estimated without labels; one that is there is kept."""
-    from equissl.flow.annotate import write_flow_store
+    from equissl.scene_flow.annotate import write_flow_store
 
     if out.is_file():
         say("Its scene flow was there already.")

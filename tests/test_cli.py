@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from equissl import cli
-from equissl.datasets.synthetic import write_synthetic_store
+from equissl.datasets.views.synthetic import write_synthetic_store
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_renderer_options_are_flags_of_their_type(tmp_path, capsys) -> None:
 
 
 def test_unpack_and_pack(store, tmp_path) -> None:
-    pytest.importorskip("equissl.datasets.folder_layout")
+    pytest.importorskip("equissl.datasets.views.folder.layout")
     assert cli.main(["unpack", str(store), str(tmp_path / "folder")]) == 0
     assert cli.main(["pack", str(tmp_path / "folder"), str(tmp_path / "again.h5")]) == 0
     assert (tmp_path / "again.h5").is_file()

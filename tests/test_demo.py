@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from equissl import demo, workers
+from equissl import demo
 from equissl.demo import DemoError, DemoTask, choose_meshes, claim_folder, method_job
-from equissl.training.configfile import load_config
-from equissl.workers import Job, JobError, run_jobs
+from equissl.runs.configfile import load_config
+from equissl.util import jobs
+from equissl.util.jobs import Job, JobError, run_jobs
 
 
 def job(tmp_path: Path, name: str, *scripts: str) -> Job:
@@ -50,8 +51,8 @@ def test_a_failing_job_shows_its_last_words_and_stops_the_others(tmp_path: Path)
 def test_progress_bars_count_as_lines(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"start\n 10%\r 20%\r 30%")
-    assert workers.last_line(log) == "30%"
-    assert workers.last_line(tmp_path / "absent") == ""
+    assert jobs.last_line(log) == "30%"
+    assert jobs.last_line(tmp_path / "absent") == ""
 
 
 def test_a_folder_belongs_to_one_demo(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from equissl import cli
 from equissl.demo import DemoError
 from equissl.demo_lidar import DRIVES, LABEL_FREE, METHODS, LidarTask, method_job, run_lidar_demo, simulate
-from equissl.training.configfile import load_config
+from equissl.runs.configfile import load_config
 
 TINY = LidarTask(drives=4, sweeps=3, beams=8, columns=80, max_range=25.0, steps=2, batch_size=2, pairs=1,
                  probe_sweeps=2, rotations=2)  # fmt: skip

@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from equissl.datasets.folder_format import describe_folder
 from equissl.datasets.meshes.cache import cached_mesh
 from equissl.datasets.meshes.files import Files, FolderFiles
 from equissl.datasets.meshes.formats import DEFAULT_UP, read_mesh
@@ -18,6 +17,7 @@ from equissl.datasets.meshes.limits import MeshLimits
 from equissl.datasets.meshes.mesh import Mesh, MeshError
 from equissl.datasets.meshes.normalise import Y_UP_TO_Z_UP, normalise_mesh, rotate_mesh
 from equissl.datasets.meshes.source import MeshEntry, MeshSourceError, choose_classes
+from equissl.datasets.views.folder.format import describe_folder
 
 Up = Literal["y", "z"]
 

@@ -7,44 +7,44 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from equissl.datasets.meshes import (
-    shapes_devices,
-    shapes_figures,
-    shapes_fixtures,
-    shapes_furniture,
-    shapes_house,
-    shapes_nature,
-    shapes_seating,
-    shapes_storage,
-    shapes_tableware,
-    shapes_tools,
-)
 from equissl.datasets.meshes.builder import Builder
 from equissl.datasets.meshes.mesh import Mesh
+from equissl.datasets.meshes.shapes import (
+    devices,
+    figures,
+    fixtures,
+    furniture,
+    house,
+    nature,
+    seating,
+    storage,
+    tableware,
+    tools,
+)
 from equissl.datasets.meshes.source import MeshEntry, MeshSourceError, choose_classes
 
 SHAPES: dict[str, Callable[[Builder], None]] = {
-    "bed": shapes_furniture.bed,
-    "bookcase_shelf": shapes_storage.bookcase_shelf,
-    "bottle": shapes_tableware.bottle,
-    "cabinet": shapes_storage.cabinet,
-    "car": shapes_figures.car,
-    "chair": shapes_seating.chair,
-    "cup_glass": shapes_tableware.cup_glass,
-    "door": shapes_house.door,
-    "electronics": shapes_devices.electronics,
-    "hand_tool": shapes_tools.hand_tool,
-    "lamp": shapes_fixtures.lamp,
-    "oven_stove": shapes_storage.oven_stove,
-    "person": shapes_figures.person,
-    "plant": shapes_nature.plant,
-    "plug_switch": shapes_fixtures.plug_switch,
-    "radiator": shapes_fixtures.radiator,
-    "railing_column": shapes_fixtures.railing_column,
-    "sofa": shapes_seating.sofa,
-    "table": shapes_furniture.table,
-    "tree": shapes_nature.tree,
-    "window": shapes_house.window,
+    "bed": furniture.bed,
+    "bookcase_shelf": storage.bookcase_shelf,
+    "bottle": tableware.bottle,
+    "cabinet": storage.cabinet,
+    "car": figures.car,
+    "chair": seating.chair,
+    "cup_glass": tableware.cup_glass,
+    "door": house.door,
+    "electronics": devices.electronics,
+    "hand_tool": tools.hand_tool,
+    "lamp": fixtures.lamp,
+    "oven_stove": storage.oven_stove,
+    "person": figures.person,
+    "plant": nature.plant,
+    "plug_switch": fixtures.plug_switch,
+    "radiator": fixtures.radiator,
+    "railing_column": fixtures.railing_column,
+    "sofa": seating.sofa,
+    "table": furniture.table,
+    "tree": nature.tree,
+    "window": house.window,
 }
 PROCEDURAL_CLASSES = tuple(SHAPES)
 

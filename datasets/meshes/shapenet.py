@@ -42,7 +42,7 @@ class ShapeNetSource(ListedSource):
     With ``all_objects.npy``, ``train_images.npy`` or ``val_images.npy`` in the tree (or in ``index``), the objects and
     the split are those of 3DIEBench, see :mod:`equissl.datasets.meshes.threediebench_list`; an object that is listed
     and not there is named like any other damaged mesh. Without them all objects are used, and the builder draws its
-    own split: stratified by class, a function of the seed (:func:`equissl.datasets.split.split_objects`).
+    own split: stratified by class, a function of the seed (:func:`equissl.datasets.views.split.split_objects`).
 
     Args:
         root: The tree.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from equissl.workers import Job, cpu_count, run_jobs
+from equissl.util.jobs import Job, cpu_count, run_jobs
 
 SCRATCH = "scratch"
 # what a method is called in tables, and its recipe
@@ -126,8 +126,8 @@ def _run(jobs: list[Job], workers: int, say: Callable[[str], None]) -> None:
 
 
 def _simulated(store: Path, task: DetectionTask, workers: int, say: Callable[[str], None]) -> Path:
-    from equissl.datasets.lidar.simulated.options import DriveOptions
-    from equissl.datasets.lidar.simulated.store import simulate_drives
+    from equissl.datasets.drives.simulated.options import DriveOptions
+    from equissl.datasets.drives.simulated.store import simulate_drives
 
     if not store.is_file():
         say(f"simulating {task.drives} drives of {task.sweeps} sweeps")
@@ -138,7 +138,7 @@ def _simulated(store: Path, task: DetectionTask, workers: int, say: Callable[[st
 
 def _with_flow(store: Path, out: Path, task: DetectionTask, say: Callable[[str], None]) -> Path:
     """The store with the flow that E-SSL3D learns from."""
-    from equissl.flow.annotate import write_flow_store
+    from equissl.scene_flow.annotate import write_flow_store
 
     if task.flow == "stored":
         return store
@@ -197,7 +197,7 @@ def _words(flags: dict[str, Any]) -> list[str]:
 
 def _steps(run: Path) -> int:
     """Steps that a run has behind it."""
-    from equissl.training.checkpoint import LAST, OURS, read_checkpoint
+    from equissl.runs.checkpoint import LAST, OURS, read_checkpoint
 
     return read_checkpoint(run / LAST, mmap=True)[OURS]["step"] if (run / LAST).is_file() else 0
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 
-from equissl.datasets.build import BuildSpec, build_views
-from equissl.datasets.store import ViewStore
-from equissl.evaluation.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
+from equissl.datasets.views.build.builder import BuildSpec, build_views
+from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.evaluate import choose_device, evaluate, feature_sets, target_sign
-from equissl.evaluation.online import OnlineProbe
-from equissl.evaluation.probing import choose_tasks
-from equissl.evaluation.tasks import Task
+from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
+from equissl.evaluation.views.online import OnlineProbe
+from equissl.evaluation.views.probing import choose_tasks
+from equissl.evaluation.views.tasks import Task
+from equissl.runs.configfile import resolve_config
 from equissl.training import load_method, pretrain
-from equissl.training.configfile import resolve_config
 
 # What the published scripts evaluate; ours also does absolute rotation, circular hue, light, and look-up.
 PUBLISHED = ("classification", "rotation", "hue", "translation_object", "translation_base")

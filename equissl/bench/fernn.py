@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from equissl.workers import Job, cpu_count, run_jobs
+from equissl.util.jobs import Job, cpu_count, run_jobs
 
 BASELINE = 0  # the radius of the velocity set {0}
 
@@ -52,8 +52,8 @@ def bench_fernn(
     Raises:
         ValueError: no radii or no seeds.
     """
-    from equissl.reporting.flow_report import write_flow_report
-    from equissl.reporting.flow_table import format_flow_table
+    from equissl.reporting.videos.page import write_flow_report
+    from equissl.reporting.videos.table import format_flow_table
 
     if not radii or seeds < 1:
         raise ValueError(f"expected at least one radius and one seed, got {list(radii)} and {seeds}")

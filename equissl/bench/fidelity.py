@@ -16,10 +16,10 @@ from scipy.ndimage import uniform_filter
 
 from equissl.bench.cycles_reference import INSTALL_BLENDER, find_blender_python, psnr, render_with_cycles
 from equissl.bench.render_rates import machine, process_rate
-from equissl.datasets.latents import sample_latents
 from equissl.datasets.meshes import get_mesh_source
 from equissl.datasets.meshes.mesh import Mesh
-from equissl.datasets.schema import threediebench_schema
+from equissl.datasets.views.latents import sample_latents
+from equissl.datasets.views.schema import threediebench_schema
 from equissl.renderers import RendererError, ViewParameters, get_renderer, view_parameters
 
 Scene = tuple[Mesh, ViewParameters]

@@ -10,13 +10,13 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from equissl.datasets.lidar.errors import IngestError
-from equissl.datasets.lidar.ingest import ingest
-from equissl.datasets.lidar.pair_loader import ScenePairDataset
-from equissl.datasets.lidar.readers import formats, open_reader
-from equissl.datasets.lidar.scene_store import SceneStore
-from equissl.datasets.lidar.scene_writer import write_scenes
-from equissl.datasets.lidar.simulated import DriveOptions, simulated_sequence
+from equissl.datasets.drives.errors import IngestError
+from equissl.datasets.drives.ingest import ingest
+from equissl.datasets.drives.pair_dataset import ScenePairDataset
+from equissl.datasets.drives.readers import formats, open_reader
+from equissl.datasets.drives.simulated import DriveOptions, simulated_sequence
+from equissl.datasets.drives.store import SceneStore
+from equissl.datasets.drives.store_writer import write_scenes
 
 DEPTH = 3  # folders down that are looked at
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from equissl.datasets.batch import ViewBatch
-from equissl.datasets.live import LiveViews
-from equissl.datasets.live_spec import LiveSpec
 from equissl.datasets.loader import ViewLoader
-from equissl.datasets.processes import usable_cores
+from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.live.spec import LiveSpec
+from equissl.datasets.views.live.views import LiveViews
 from equissl.methods import VICReg
 from equissl.methods.base import EncoderConfig
 from equissl.training.data import EndlessViews
+from equissl.util.processes import usable_cores
 
 
 def bench_live(

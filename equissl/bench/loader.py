@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from equissl.datasets.build import BuildSpec, build_views
-from equissl.datasets.folder_layout import unpack
 from equissl.datasets.loader import ViewDataset
 from equissl.datasets.sampling import choose_views
-from equissl.datasets.store import ViewStore, write_store
+from equissl.datasets.views.build.builder import BuildSpec, build_views
+from equissl.datasets.views.folder.layout import unpack
+from equissl.datasets.views.store.store import ViewStore, write_store
 
 _MEAN = torch.tensor((0.5016, 0.5037, 0.5060)).view(3, 1, 1)
 _STD = torch.tensor((0.1030, 0.0999, 0.0969)).view(3, 1, 1)

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from equissl.workers import Job, cpu_count, run_jobs
+from equissl.util.jobs import Job, cpu_count, run_jobs
 
 
 def benchmark_methods() -> list[str]:

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from equissl.datasets.latents import sample_latents
-from equissl.datasets.machine import processor_name
 from equissl.datasets.meshes import MeshSource, get_mesh_source
 from equissl.datasets.meshes.mesh import Mesh
-from equissl.datasets.schema import threediebench_schema
+from equissl.datasets.views.latents import sample_latents
+from equissl.datasets.views.schema import threediebench_schema
 from equissl.renderers import RendererError, ViewParameters, get_renderer, view_parameters
+from equissl.util.machine import processor_name
 
 if TYPE_CHECKING:
     from equissl.renderers.torch_renderer import TorchRenderer

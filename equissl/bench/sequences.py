@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.batch import ViewBatch
-from equissl.datasets.schema import threediebench_schema
+from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.schema import threediebench_schema
 from equissl.encoders.aggregator import Aggregator
 from equissl.geometry import euler_to_rotmat
 from equissl.methods import EncoderConfig, SeqJEPA

@@ -17,12 +17,12 @@ from typing import Any, Literal
 import torch
 import yaml
 
-from equissl.evaluation.config import LinearProbeConfig
-from equissl.evaluation.features import extract_features, in_memory
 from equissl.evaluation.probes import linear_probe, standardize
-from equissl.evaluation.retrieval import embed_features
+from equissl.evaluation.views.config import LinearProbeConfig
+from equissl.evaluation.views.features import extract_features, in_memory
+from equissl.evaluation.views.retrieval import embed_features
 from equissl.metrics import alignment, rankme, tolerance, top_k_accuracy, uniformity
-from equissl.workers import Job, cpu_count, run_jobs
+from equissl.util.jobs import Job, cpu_count, run_jobs
 
 SCORES = "study.json"
 VIEWS_FOR_SCORES = 4
@@ -119,8 +119,8 @@ def _job(cell: Cell, seed: int, run: Path, store: Path, instances: int, width: i
 
 def score(run: Path) -> dict[str, float]:
     """Scores of one run on the store's unseen objects: of the embedding, and top-1 of a linear probe."""
-    from equissl.datasets.store import ViewStore
-    from equissl.training.checkpoint import load_method
+    from equissl.datasets.views.store.store import ViewStore
+    from equissl.runs.checkpoint import load_method
 
     torch.set_num_threads(1)
     method, config = load_method(run)

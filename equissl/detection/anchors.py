@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from equissl.datasets.lidar.object_classes import KITTI_CLASSES, ObjectClass
+from equissl.datasets.sweeps.object_classes import KITTI_CLASSES, ObjectClass
 from equissl.geometry.boxes import aligned_bev_iou
 
 ROTATIONS = (0.0, 1.57)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.lidar.object_classes import ObjectClass
+from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.detection.detections import Detections, SelectConfig, select
 from equissl.detection.head import DetectionHead
 from equissl.detection.heatmaps import draw_peak, gaussian_radius

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from equissl.datasets.lidar.object_classes import KITTI_CLASSES
+from equissl.datasets.sweeps.object_classes import KITTI_CLASSES
 from equissl.detection.center_head import CenterClass, CenterHead, CenterWeights
 from equissl.detection.detections import SelectConfig
 from equissl.detection.detector import DEFAULT_NECK, Detector
 from equissl.detection.neck import NeckConfig
 from equissl.encoders.voxel import VoxelEncoderConfig
-from equissl.methods.scenes.base import DEFAULT_VOXELS
+from equissl.methods.drives.base import DEFAULT_VOXELS
 
 KITTI_CENTERS = tuple(CenterClass(**vars(kind)) for kind in KITTI_CLASSES)
 DEFAULT_CHOICE = SelectConfig(overlap=0.2, before=1000, after=83)

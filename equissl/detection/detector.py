@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.lidar.object_classes import ObjectClass
+from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.detection.detections import Detections
 from equissl.detection.head import DetectionHead
 from equissl.detection.neck import BEVNeck, NeckConfig
 from equissl.encoders.voxel import SceneFeatures, VoxelEncoderConfig
 from equissl.encoders.voxel.bev import compress_height
 from equissl.methods.base import StepOutput, stack_features
-from equissl.methods.scenes.base import SceneMethod
+from equissl.methods.drives.base import SceneMethod
 
 if TYPE_CHECKING:
-    from equissl.datasets.lidar.labelled_frames import FrameBatch
+    from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
 
 DEFAULT_NECK = NeckConfig()
 

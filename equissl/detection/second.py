@@ -10,7 +10,7 @@ from equissl.detection.detections import SelectConfig
 from equissl.detection.detector import DEFAULT_NECK, Detector
 from equissl.detection.neck import NeckConfig
 from equissl.encoders.voxel import VoxelEncoderConfig
-from equissl.methods.scenes.base import DEFAULT_VOXELS
+from equissl.methods.drives.base import DEFAULT_VOXELS
 
 DEFAULT_CHOICE = SelectConfig()
 DEFAULT_WEIGHTS = AnchorWeights()

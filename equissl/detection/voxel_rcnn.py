@@ -18,10 +18,10 @@ from equissl.detection.roi_head import RoIHead, RoILayers
 from equissl.detection.roi_targets import SampleConfig
 from equissl.encoders.voxel import VoxelEncoderConfig
 from equissl.methods.base import StepOutput, stack_features
-from equissl.methods.scenes.base import DEFAULT_VOXELS
+from equissl.methods.drives.base import DEFAULT_VOXELS
 
 if TYPE_CHECKING:
-    from equissl.datasets.lidar.labelled_frames import FrameBatch
+    from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
 
 DEFAULT_NECK = NeckConfig(widths=(64, 128), up_widths=(128, 128))
 DEFAULT_WEIGHTS = AnchorWeights()

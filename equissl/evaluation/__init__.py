@@ -1,6 +1,10 @@
 """Frozen features, probes, look-up of predictions, and the scores of trivial predictors beside them."""
 
-from equissl.evaluation.config import (
+from equissl.evaluation.drives.config import SceneEvaluateConfig
+from equissl.evaluation.evaluate import evaluate
+from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
+from equissl.evaluation.videos.evaluate import FlowEvaluateConfig
+from equissl.evaluation.views.config import (
     EvaluateConfig,
     HueProbeConfig,
     LinearProbeConfig,
@@ -8,11 +12,7 @@ from equissl.evaluation.config import (
     RotationProbeConfig,
     SequenceConfig,
 )
-from equissl.evaluation.detection_config import DetectionEvaluateConfig
-from equissl.evaluation.evaluate import evaluate
-from equissl.evaluation.flows import FlowEvaluateConfig
-from equissl.evaluation.probing import PROTOCOLS, probe_all
-from equissl.evaluation.scene_config import SceneEvaluateConfig
+from equissl.evaluation.views.probing import PROTOCOLS, probe_all
 
 __all__ = [
     "PROTOCOLS",

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.loader import ViewDataset
-from equissl.datasets.store import ViewStore
+from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.probes import moments
-from equissl.evaluation.scores import Scores
+from equissl.evaluation.views.scores import Scores
 from equissl.metrics import rankme
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equissl.datasets.store import ViewStore
-from equissl.evaluation.config import EvaluateConfig
+from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.diagnostics import predictor_scores
-from equissl.evaluation.features import (
+from equissl.evaluation.views.config import EvaluateConfig
+from equissl.evaluation.views.features import (
     Allocate,
     FeatureSet,
     cached_features,
@@ -29,16 +29,16 @@ from equissl.evaluation.features import (
     in_memory,
     view_quats,
 )
-from equissl.evaluation.probing import RETRIEVAL, TRAIN_MODE, asked_for, check_protocols, probe_all
-from equissl.evaluation.retrieval import EMBEDDING, embed_features, retrieval_scores, why_no_retrieval
-from equissl.evaluation.train_mode import train_mode_scores
-from equissl.evaluation.world_model import choose_sequence_protocols, world_model_scores
+from equissl.evaluation.views.probing import RETRIEVAL, TRAIN_MODE, asked_for, check_protocols, probe_all
+from equissl.evaluation.views.retrieval import EMBEDDING, embed_features, retrieval_scores, why_no_retrieval
+from equissl.evaluation.views.train_mode import train_mode_scores
+from equissl.evaluation.views.world_model import choose_sequence_protocols, world_model_scores
 from equissl.geometry import QuaternionSign
 
 if TYPE_CHECKING:
-    from equissl.evaluation.detection_config import DetectionEvaluateConfig
-    from equissl.evaluation.flows import FlowEvaluateConfig
-    from equissl.evaluation.scene_config import SceneEvaluateConfig
+    from equissl.evaluation.drives.config import SceneEvaluateConfig
+    from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
+    from equissl.evaluation.videos.evaluate import FlowEvaluateConfig
     from equissl.methods import Method
     from equissl.training import PretrainConfig
 
@@ -56,9 +56,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Probes the frozen backbone of a run on objects it has never seen and writes ``RUN/results.json``.
 
-    A run of a method on driving scenes is measured by :func:`equissl.evaluation.scenes.evaluate_scenes` instead,
-    one on flowing digits by :func:`equissl.evaluation.flows.evaluate_flows`, and a detector by
-    :func:`equissl.evaluation.detection.evaluate_detection`.
+    A run of a method on pairs of sweeps is measured by `evaluate_scenes` instead, one on videos by `evaluate_flows`,
+    and a detector by `evaluate_detection`.
 
     Also writes ``RUN/eval.npz``: the geodesic error of every validation pair, per part and for the constant predictor.
 
@@ -83,15 +82,15 @@ def evaluate(
     run_dir, config, started = Path(run_dir), config or EvaluateConfig(), time.perf_counter()
     method, training = load_method(run_dir)
     if method.data == "scenes":
-        from equissl.evaluation.scenes import evaluate_scenes
+        from equissl.evaluation.drives.evaluate import evaluate_scenes
 
         return evaluate_scenes(run_dir, method, training, scenes, store, log)
     if method.data == "frames":
-        from equissl.evaluation.detection import evaluate_detection
+        from equissl.evaluation.sweeps.evaluate import evaluate_detection
 
         return evaluate_detection(run_dir, method, training, detection, store, log)
     if method.data == "flows":
-        from equissl.evaluation.flows import evaluate_flows
+        from equissl.evaluation.videos.evaluate import evaluate_flows
 
         return evaluate_flows(run_dir, method, training, flows, store, log)
     device = choose_device(config.device)

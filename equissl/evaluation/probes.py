@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from equissl.evaluation.config import EvaluateConfig, LinearProbeConfig
-from equissl.evaluation.features import BLOCK_OBJECTS, FeatureSet
-from equissl.evaluation.sampling import object_batches, random_pairs, random_views
-from equissl.evaluation.tasks import Task, probe_tasks
+from equissl.evaluation.views.config import EvaluateConfig, LinearProbeConfig
+from equissl.evaluation.views.features import BLOCK_OBJECTS, FeatureSet
+from equissl.evaluation.views.sampling import object_batches, random_pairs, random_views
+from equissl.evaluation.views.tasks import Task, probe_tasks
 
 PREDICT_ROWS = 4096
 Rows = tuple[Tensor, ...]  # object positions, view indices, and second view indices of pairs

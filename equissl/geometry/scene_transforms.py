@@ -184,7 +184,7 @@ def transform_flow_pair(points: Tensor, flow: Tensor, previous: Tensor, current:
 
 
 def transform_boxes(boxes: Tensor, transform: SceneTransform) -> Tensor:
-    """Boxes (M, 7), see :mod:`equissl.datasets.lidar.sweep`, by the transform of their scene.
+    """Boxes (M, 7), see :mod:`equissl.datasets.drives.sweep`, by the transform of their scene.
 
     Args:
         boxes: (M, 7) centre, size, heading.

@@ -1,20 +1,20 @@
 """Self-supervised methods, one file each. A new one subclasses `Method` and is named in `METHODS`."""
 
-from equissl.methods.aug_self import AugSelf
 from equissl.methods.base import EncoderConfig, Method, StepOutput, normalize_images
-from equissl.methods.capsie import CapsIE
-from equissl.methods.composed import Composed
-from equissl.methods.conv_jepa import ConvJEPA
-from equissl.methods.equicaps import EquiCaps
-from equissl.methods.fernn import FERNN, FlowClassification
-from equissl.methods.group_equivariant import GroupEquivariant
-from equissl.methods.invariant import Invariant
-from equissl.methods.scenes import ESSL3D, CellContrast, Occupancy, SceneInvariant, SceneMethod
-from equissl.methods.seq_jepa import SeqJEPA
-from equissl.methods.sie import SIE
-from equissl.methods.simclr import SimCLR
-from equissl.methods.supervised import Supervised
-from equissl.methods.vicreg import VICReg
+from equissl.methods.drives import ESSL3D, CellContrast, Occupancy, SceneInvariant, SceneMethod
+from equissl.methods.videos.fernn import FERNN, FlowClassification
+from equissl.methods.views.aug_self import AugSelf
+from equissl.methods.views.capsie import CapsIE
+from equissl.methods.views.composed import Composed
+from equissl.methods.views.conv_jepa import ConvJEPA
+from equissl.methods.views.equicaps import EquiCaps
+from equissl.methods.views.group_equivariant import GroupEquivariant
+from equissl.methods.views.invariant import Invariant
+from equissl.methods.views.seq_jepa import SeqJEPA
+from equissl.methods.views.sie import SIE
+from equissl.methods.views.simclr import SimCLR
+from equissl.methods.views.supervised import Supervised
+from equissl.methods.views.vicreg import VICReg
 
 METHODS: dict[str, type[Method]] = {
     method.__name__: method

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Encoder, Stem, create_encoder
 from equissl.losses import gather
 from equissl.objectives import Objective

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from equissl.datasets.store import ViewStore
+from equissl.datasets.views.store.store import ViewStore
 
 TILE = 96
 

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 import equissl
-from equissl.datasets.store import ViewStore
+from equissl.datasets.views.store.store import ViewStore
 from equissl.reporting import table
-from equissl.reporting.detection_table import of_detection
 from equissl.reporting.figures import action_gap_curves, error_curves, score_bars, training_curves
-from equissl.reporting.flow_table import of_flows
 from equissl.reporting.gallery import gallery
 from equissl.reporting.runs import PARTS, Run, load_runs
 from equissl.reporting.style import PAGE, STYLE
+from equissl.reporting.sweeps.table import of_detection
+from equissl.reporting.videos.table import of_flows
 
 
 def write_report(
@@ -45,15 +45,15 @@ def write_report(
     """
     runs = load_runs(run_dirs)
     if of_flows([run.results for run in runs]):
-        from equissl.reporting.flow_report import write_flow_report
+        from equissl.reporting.videos.page import write_flow_report
 
         return write_flow_report(run_dirs, out)
     if of_detection([run.results for run in runs]):
-        from equissl.reporting.detection_report import detection_page
+        from equissl.reporting.sweeps.page import detection_page
 
         return write_page(detection_page(runs, store, title), out)
     if table.of_scenes([run.results for run in runs]):
-        from equissl.reporting.scene_report import scene_page
+        from equissl.reporting.drives.page import scene_page
 
         return write_page(scene_page(runs, store, title), out)
     views = ViewStore(store if store is not None else runs[0].results["store"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from equissl.reporting.detection_table import detection_keys, of_detection
-from equissl.reporting.flow_table import format_flow_table, of_flows
 from equissl.reporting.seeds import SPREAD, Results
+from equissl.reporting.sweeps.table import detection_keys, of_detection
+from equissl.reporting.videos.table import format_flow_table, of_flows
 
 
 @dataclass(frozen=True)

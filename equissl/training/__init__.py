@@ -1,7 +1,7 @@
 """Pretraining: configs, the training loop, online probes, collapse diagnostics, checkpoints and logs."""
 
-from equissl.training.checkpoint import CheckpointError, load_method, read_checkpoint
-from equissl.training.config import (
+from equissl.runs.checkpoint import CheckpointError, load_method, read_checkpoint
+from equissl.runs.config import (
     CollapseConfig,
     ConfigError,
     DataConfig,
@@ -13,8 +13,8 @@ from equissl.training.config import (
     SceneConfig,
     TrainerConfig,
 )
-from equissl.training.configfile import build_method, load_config, save_config
-from equissl.training.runlog import read_metrics
+from equissl.runs.configfile import build_method, load_config, save_config
+from equissl.runs.log import read_metrics
 
 # Last: this name hides the submodule of the same name, which stays importable as `equissl.training.pretrain`.
 from equissl.training.pretrain import TrainingDivergedError, pretrain  # isort: skip

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
 from equissl.methods.base import StepOutput
 from equissl.metrics import feature_std, rankme
-from equissl.training.config import CollapseConfig
+from equissl.runs.config import CollapseConfig
 from equissl.training.metriclog import MetricLog
 
 logger = logging.getLogger(__name__)

@@ -11,21 +11,21 @@ import h5py
 import torch
 from torch.utils.data import DataLoader
 
-from equissl.datasets.batch import ViewBatch
-from equissl.datasets.flowing_digits import FlowBatch, FlowingDigits, FlowingSpec
-from equissl.datasets.lidar.labelled_frames import FrameBatch, LabelledFrames
-from equissl.datasets.lidar.object_classes import ObjectClass
-from equissl.datasets.lidar.pair_loader import ScenePairDataset
-from equissl.datasets.lidar.scene_format import FORMAT as SCENES
-from equissl.datasets.lidar.scene_pair import ScenePair
-from equissl.datasets.lidar.scene_store import is_openscene_log
-from equissl.datasets.live import LiveViews
+from equissl.datasets.drives.pair_dataset import ScenePairDataset
+from equissl.datasets.drives.scene_pair import ScenePair
+from equissl.datasets.drives.store import is_openscene_log
+from equissl.datasets.drives.store_format import FORMAT as SCENES
+from equissl.datasets.images.sequences import ImageSequences, open_sequences
 from equissl.datasets.loader import ViewDataset, ViewLoader, start_method
-from equissl.datasets.processes import one_thread_environment
-from equissl.datasets.sequences import ImageSequences, open_sequences
-from equissl.datasets.store_format import FORMAT as VIEWS
-from equissl.training.config import ConfigError, FrameConfig, PretrainConfig, SceneConfig
+from equissl.datasets.sweeps.labelled_sweeps import FrameBatch, LabelledFrames
+from equissl.datasets.sweeps.object_classes import ObjectClass
+from equissl.datasets.videos.moving_digits import FlowBatch, FlowingDigits, FlowingSpec
+from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.live.views import LiveViews
+from equissl.datasets.views.store.format import FORMAT as VIEWS
+from equissl.runs.config import ConfigError, FrameConfig, PretrainConfig, SceneConfig
 from equissl.training.launch import local_rank, process_rank
+from equissl.util.processes import one_thread_environment
 
 PairsOrViews = ViewDataset | LiveViews | ImageSequences | ScenePairDataset | FlowingDigits | LabelledFrames
 

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from equissl.training.config import ConfigError, TrainerConfig
+from equissl.runs.config import ConfigError, TrainerConfig
 
 LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 

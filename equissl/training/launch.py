@@ -10,7 +10,7 @@ from typing import Any
 
 import torch.multiprocessing as mp
 
-from equissl.training.config import ConfigError, TrainerConfig
+from equissl.runs.config import ConfigError, TrainerConfig
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
+from equissl.runs.log import RunLog
 from equissl.training.module import PretrainModule
-from equissl.training.runlog import RunLog
 
 
 class MetricLog(pl.Callback):

@@ -9,11 +9,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.batch import ViewBatch
-from equissl.datasets.lidar.labelled_frames import FrameBatch
-from equissl.datasets.lidar.scene_pair import ScenePair
+from equissl.datasets.drives.scene_pair import ScenePair
+from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
+from equissl.datasets.views.batch import ViewBatch
 from equissl.methods.base import Method, StepOutput
-from equissl.training.config import OptimConfig
+from equissl.runs.config import OptimConfig
 from equissl.training.schedule import first_beta, learning_rate
 
 Batch = ViewBatch | ScenePair | FrameBatch

@@ -15,15 +15,17 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 
-from equissl.datasets.lidar.labelled_frames import LabelledFrames
-from equissl.datasets.live import LiveViews
+from equissl.datasets.images.sequences import ImageSequences
 from equissl.datasets.loader import ViewDataset
-from equissl.datasets.sequences import ImageSequences
+from equissl.datasets.sweeps.labelled_sweeps import LabelledFrames
+from equissl.datasets.views.live.views import LiveViews
 from equissl.encoders.sync_batchnorm import convert_sync_batchnorm
-from equissl.training.checkpoint import LAST, LENGTH, OURS, changed_keys, read_checkpoint, replace_file
+from equissl.runs.checkpoint import LAST, LENGTH, OURS, changed_keys, read_checkpoint, replace_file
+from equissl.runs.config import ConfigError, PretrainConfig, check_config, flatten
+from equissl.runs.configfile import build_method, dump_config, resolve_config
+from equissl.runs.log import RunLog
+from equissl.runs.versions import versions
 from equissl.training.collapse import CollapseMonitor
-from equissl.training.config import ConfigError, PretrainConfig, check_config, flatten
-from equissl.training.configfile import build_method, dump_config, resolve_config
 from equissl.training.data import PairsOrViews, make_views, open_dataset
 from equissl.training.device import (
     LIGHTNING_PRECISION,
@@ -38,9 +40,7 @@ from equissl.training.module import PretrainModule
 from equissl.training.probes import OnlineProbes
 from equissl.training.progress import Progress
 from equissl.training.randomstate import seed_everything
-from equissl.training.runlog import RunLog
 from equissl.training.saving import CheckpointSaver, TrainingDivergedError
-from equissl.training.versions import versions
 
 __all__ = ["TrainingDivergedError", "pretrain"]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
 from equissl.metrics import r2_uniform, rotation_errors_deg
-from equissl.training.config import ProbeConfig
+from equissl.runs.config import ProbeConfig
 from equissl.training.metriclog import MetricLog
 
 

@@ -12,8 +12,8 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 
-from equissl.training.checkpoint import LAST, OURS, replace_file
-from equissl.training.config import TrainerConfig
+from equissl.runs.checkpoint import LAST, OURS, replace_file
+from equissl.runs.config import TrainerConfig
 from equissl.training.metriclog import MetricLog
 from equissl.training.module import PretrainModule
 from equissl.training.randomstate import random_state, seed_everything, set_random_state

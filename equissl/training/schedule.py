@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from equissl.training.config import OptimConfig
+from equissl.runs.config import OptimConfig
 
 # OneCycle as detectors on LiDAR are trained (Smith and Topin 2018; the values are those of OpenPCDet's recipes).
 RISE = 0.4  # share of the run in which the rate rises

@@ -10,8 +10,8 @@ def ingest(argv: list[str]) -> int:
 
     Damaged frames are left out and named. Started again, it goes on where it stopped.
     """
-    from equissl.datasets.lidar.ingest import ingest as run
-    from equissl.datasets.lidar.readers import formats
+    from equissl.datasets.drives.ingest import ingest as run
+    from equissl.datasets.drives.readers import formats
 
     parser = parser_of("ingest", ingest)
     parser.add_argument("format", help=f"one of {', '.join(formats())}")
@@ -28,8 +28,8 @@ def ingest(argv: list[str]) -> int:
 
 def simulate(argv: list[str]) -> int:
     """Simulates LiDAR drives with exact poses, boxes and scene flow into a scene store (.h5)."""
-    from equissl.datasets.lidar.simulated.options import DriveOptions
-    from equissl.datasets.lidar.simulated.store import simulate_drives
+    from equissl.datasets.drives.simulated.options import DriveOptions
+    from equissl.datasets.drives.simulated.store import simulate_drives
 
     parser = parser_of("simulate", simulate)
     parser.add_argument("--out", required=True, help="the file to write")
@@ -41,7 +41,7 @@ def simulate(argv: list[str]) -> int:
 
 def flow(argv: list[str]) -> int:
     """Copies a scene store (.h5) with the scene flow of a provider, such as icp_cluster, ego or nsfp."""
-    from equissl.flow.annotate import write_flow_store
+    from equissl.scene_flow.annotate import write_flow_store
 
     parser = parser_of("flow", flow)
     parser.add_argument("store", help="scene store that `equissl ingest` wrote, or an OpenSceneFlow log")

@@ -32,7 +32,7 @@ def evaluate(argv: list[str]) -> int:
 
 def predict(argv: list[str]) -> int:
     """Writes what a detector finds: result files of KITTI or JSON, and pictures from above."""
-    from equissl.evaluation.prediction import predict as run
+    from equissl.evaluation.sweeps.prediction import predict as run
 
     parser = parser_of("predict", predict)
     parser.add_argument("run", help="folder that `equissl finetune --out` wrote")

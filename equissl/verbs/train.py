@@ -54,7 +54,7 @@ def _train(argv: list[str], verb: Verb) -> int:
         config_file = str(Path(out) / "config.yaml")
     if "-h" in words or "--help" in words:
         return _train_help(config_file, verb)
-    from equissl.training.configfile import dump_config, load_config
+    from equissl.runs.configfile import dump_config, load_config
 
     shown = "--print_config" in words
     config = load_config(config_file, [word for word in words if word != "--print_config"])
@@ -71,7 +71,7 @@ def _train(argv: list[str], verb: Verb) -> int:
 
 def _train_help(config_file: str | None, verb: Verb) -> int:
     """Flags of a method's constructor too, once a config says which."""
-    from equissl.training.configfile import config_parser, find_config, find_method, read_yaml
+    from equissl.runs.configfile import config_parser, find_config, find_method, read_yaml
 
     print("usage: " + (verb.__doc__ or "").partition("\n\n")[2].replace("\n    ", "\n").strip())
     tree = read_yaml(find_config(config_file)) if config_file else {}

@@ -12,10 +12,10 @@ def render(argv: list[str]) -> int:
 
     Started again, it goes on where it stopped.
     """
-    from equissl.datasets.build import build_views
-    from equissl.datasets.build_spec import BuildSpec
-    from equissl.datasets.card import write_card
-    from equissl.datasets.gallery import write_gallery
+    from equissl.datasets.views.build.builder import build_views
+    from equissl.datasets.views.build.spec import BuildSpec
+    from equissl.datasets.views.card import write_card
+    from equissl.datasets.views.gallery import write_gallery
 
     parser = parser_of("render", render)
     parser.add_class_arguments(BuildSpec)
@@ -40,27 +40,27 @@ def render(argv: list[str]) -> int:
 
 def pack(argv: list[str]) -> int:
     """Packs a folder in the original 3DIEBench layout into a store."""
-    from equissl.datasets import folder_layout
+    from equissl.datasets.views.folder import layout
 
     parser = parser_of("pack", pack)
-    parser.add_function_arguments(folder_layout.pack, as_positional=True)
-    print(folder_layout.pack(**arguments(parser, argv)))
+    parser.add_function_arguments(layout.pack, as_positional=True)
+    print(layout.pack(**arguments(parser, argv)))
     return 0
 
 
 def unpack(argv: list[str]) -> int:
     """Writes a store out as a folder in the original 3DIEBench layout."""
-    from equissl.datasets import folder_layout
+    from equissl.datasets.views.folder import layout
 
     parser = parser_of("unpack", unpack)
-    parser.add_function_arguments(folder_layout.unpack, as_positional=True)
-    print(folder_layout.unpack(**arguments(parser, argv)))
+    parser.add_function_arguments(layout.unpack, as_positional=True)
+    print(layout.unpack(**arguments(parser, argv)))
     return 0
 
 
 def sequences(argv: list[str]) -> int:
     """Writes fixed sequences of augmented or fixated views of images into a store, for `evaluate --store`."""
-    from equissl.datasets.sequences import write_sequences
+    from equissl.datasets.images.sequences import write_sequences
 
     parser = parser_of("sequences", sequences)
     parser.add_argument("root", help="images: ROOT/{train,val}/CLASS/*.jpg, or CIFAR's or STL-10's binary files")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
 from equissl.methods.base import DEFAULT_ENCODER, EncoderConfig, Method
 
 

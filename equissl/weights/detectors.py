@@ -139,8 +139,8 @@ def import_openpcdet(
         WeightsError: a file that cannot be read, weights that do not fit, or a folder that is not free.
         ConfigError: no such recipe, or one that is not a detector's.
     """
+    from equissl.runs.checkpoint import LAST
     from equissl.training import ConfigError, build_method, load_config, save_config
-    from equissl.training.checkpoint import LAST
     from equissl.weights.imports import ImportReport, save_imported
     from equissl.weights.reading import read_weights
 

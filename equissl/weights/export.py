@@ -14,11 +14,11 @@ from torch import Tensor
 from equissl.encoders import Encoder
 from equissl.encoders.library import TimmEncoder, TorchvisionEncoder
 from equissl.methods.base import EncoderConfig, Method
-from equissl.methods.scenes import SceneMethod
-from equissl.training.checkpoint import OURS, checkpoint_file, load_method, load_weights, read_checkpoint
-from equissl.training.config import MethodConfig, PretrainConfig
-from equissl.training.configfile import build_method
-from equissl.training.versions import versions
+from equissl.methods.drives import SceneMethod
+from equissl.runs.checkpoint import OURS, checkpoint_file, load_method, load_weights, read_checkpoint
+from equissl.runs.config import MethodConfig, PretrainConfig
+from equissl.runs.configfile import build_method
+from equissl.runs.versions import versions
 from equissl.weights.reading import WeightsError
 from equissl.weights.scenes import LOAD, export_scene_backbone, scene_card
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from equissl.geometry import QuaternionSign
 from equissl.objectives import Objective
-from equissl.training.checkpoint import LAST, METHOD_PREFIX, OURS, replace_file
-from equissl.training.configfile import build_method, resolve_config, save_config
-from equissl.training.versions import versions
+from equissl.runs.checkpoint import LAST, METHOD_PREFIX, OURS, replace_file
+from equissl.runs.configfile import build_method, resolve_config, save_config
+from equissl.runs.versions import versions
 from equissl.weights.layouts import Family, Layout, Settings, find_layout, rename
 from equissl.weights.reading import StoredWeights, WeightsError, read_weights
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from equissl.encoders.voxel import VoxelEncoder
-from equissl.training.checkpoint import LAST, OURS, method_weights, read_checkpoint
+from equissl.runs.checkpoint import LAST, OURS, method_weights, read_checkpoint
 from equissl.weights.openpcdet import PREFIX, load_openpcdet
 from equissl.weights.reading import WeightsError, read_weights
 

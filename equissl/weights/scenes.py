@@ -9,7 +9,7 @@ from typing import Any
 
 from equissl.detection import Detector
 from equissl.methods.base import Method
-from equissl.methods.scenes import SceneMethod
+from equissl.methods.drives import SceneMethod
 from equissl.weights.detectors import detector_data, detector_state
 from equissl.weights.openpcdet import to_openpcdet, write_openpcdet
 from equissl.weights.reading import WeightsError

@@ -23,7 +23,7 @@ def test_every_step_of_simulated_drives_is_measured() -> None:
 @pytest.fixture
 def layouts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Lays the samples out as their data sets do."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "datasets" / "lidar"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "datasets" / "drives"))
     return importlib.import_module("lidar_layouts")
 
 

@@ -7,7 +7,7 @@ import torch
 
 from equissl.bench import live
 from equissl.bench.live import _Training, bench_live
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
 
 
 def test_shares_are_those_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from equissl.bench.methods import bench_methods, benchmark_methods
 from equissl.bench.study import bench_study, cells
-from equissl.datasets.build import BuildSpec, build_views
-from equissl.training.configfile import build_method, load_config
+from equissl.datasets.views.build.builder import BuildSpec, build_views
+from equissl.runs.configfile import build_method, load_config
 
 
 @pytest.fixture(scope="module")

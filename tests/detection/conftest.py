@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.datasets.lidar.labelled_frames import FrameBatch
+from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
 from equissl.detection import SECOND, CenterPoint, Detector, NeckConfig, VoxelRCNN
 from equissl.detection.grid_pool import PoolConfig
 from equissl.detection.roi_head import RoILayers
 from equissl.detection.roi_targets import SampleConfig
 from equissl.encoders.voxel import VoxelEncoderConfig
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "datasets" / "lidar"))  # tests import `lidar_layouts` by name
+sys.path.insert(0, str(Path(__file__).parent.parent / "datasets" / "drives"))  # tests import `lidar_layouts` by name
 
 RANGE = (0.0, -6.4, -3.0, 12.8, 6.4, 1.0)
 TINY = VoxelEncoderConfig(point_range=RANGE, voxel_size=(0.2, 0.2, 0.16), backend="torch")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.datasets.lidar.object_classes import ObjectClass
+from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.detection.anchors import BACKGROUND, IGNORED, KITTI_ANCHORS, AnchorClass, assign_objects, make_anchors
 from equissl.detection.box_code import (
     decode_boxes,

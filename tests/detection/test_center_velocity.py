@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from equissl.datasets.lidar.labelled_frames import FrameBatch
+from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
 from equissl.detection import CenterPoint, Detections, SelectConfig
 from equissl.detection.center_head import CenterWeights
 from equissl.detection.detections import select

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.datasets.lidar.labelled_frames import FrameBatch
+from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
 from equissl.detection import SECOND, CenterPoint, Detector, NeckConfig, SelectConfig
 from equissl.detection.anchor_head import AnchorOutputs
 from equissl.detection.box_code import direction_bin, limit_period

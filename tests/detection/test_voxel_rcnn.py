@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.datasets.lidar.labelled_frames import FrameBatch
+from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
 from equissl.detection import Detections, VoxelRCNN
 from equissl.detection.anchors import KITTI_ANCHORS
 from equissl.detection.box_code import decode_refinement, encode_refinement

@@ -11,14 +11,14 @@ import torch
 
 from equissl import cli
 from equissl.bench.detection import DetectionTask, bench_detection
-from equissl.datasets.lidar.scene_writer import write_scenes
-from equissl.datasets.lidar.simulated import DriveOptions
-from equissl.datasets.lidar.simulated.store import simulate_drives
-from equissl.datasets.lidar.sweep import Sequence, Sweep
+from equissl.datasets.drives.simulated import DriveOptions
+from equissl.datasets.drives.simulated.store import simulate_drives
+from equissl.datasets.drives.store_writer import write_scenes
+from equissl.datasets.drives.sweep import Sequence, Sweep
 from equissl.detection import Detections
-from equissl.evaluation.detecting import read_detections, write_detections
+from equissl.evaluation.sweeps.detecting import read_detections, write_detections
+from equissl.runs.checkpoint import LAST
 from equissl.training import build_method, load_config, read_checkpoint
-from equissl.training.checkpoint import LAST
 from equissl.training.data import open_frames
 
 ENCODER = [

@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from equissl import cli
-from equissl.datasets.lidar.labelled_frames import Frame, LabelledFrames
-from equissl.datasets.lidar.object_classes import ObjectClass
-from equissl.datasets.lidar.scene_writer import write_scenes
-from equissl.datasets.lidar.simulated import DriveOptions
-from equissl.datasets.lidar.simulated.store import simulate_drives
-from equissl.datasets.lidar.sweep import Boxes, Sequence, Sweep
+from equissl.datasets.drives.simulated import DriveOptions
+from equissl.datasets.drives.simulated.store import simulate_drives
+from equissl.datasets.drives.store_writer import write_scenes
+from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep
+from equissl.datasets.sweeps.labelled_sweeps import Frame, LabelledFrames
+from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.detection import Detections
-from equissl.evaluation.detecting import read_detections, write_detections
-from equissl.evaluation.detection import _Metrics
-from equissl.evaluation.detection_config import DetectionEvaluateConfig
+from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
+from equissl.evaluation.sweeps.detecting import read_detections, write_detections
+from equissl.evaluation.sweeps.evaluate import _Metrics
 
 CLASSES = (ObjectClass("car"), ObjectClass("pedestrian"))
 LIMITS = (-60.0, -60.0, -5.0, 60.0, 60.0, 3.0)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.store import ViewStore
-from equissl.datasets.synthetic import write_synthetic_store
-from equissl.evaluation import features
-from equissl.evaluation.features import (
+from equissl.datasets.views.store.store import ViewStore
+from equissl.datasets.views.synthetic import write_synthetic_store
+from equissl.evaluation.views import features
+from equissl.evaluation.views.features import (
     Allocate,
     cached_features,
     extract_features,

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.batch import ViewBatch
 from equissl.datasets.loader import make_batch
-from equissl.datasets.store import ViewStore
-from equissl.datasets.synthetic import write_synthetic_store
+from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.store.store import ViewStore
+from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.evaluation import RetrievalConfig
-from equissl.evaluation.features import FeatureSet, in_memory, view_quats
-from equissl.evaluation.retrieval import (
+from equissl.evaluation.views.features import FeatureSet, in_memory, view_quats
+from equissl.evaluation.views.retrieval import (
     action_batch,
     choose_queries,
     embed_features,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from equissl.evaluation.sampling import fixed_pairs, num_steps, object_batches, pair_targets, random_pairs
+from equissl.evaluation.views.sampling import fixed_pairs, num_steps, object_batches, pair_targets, random_pairs
 from equissl.geometry import euler_to_rotmat, euler_to_unitquat, unitquat_to_rotmat
 
 

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from equissl.datasets.store import ViewStore
-from equissl.datasets.synthetic import write_synthetic_store
+from equissl.datasets.views.store.store import ViewStore
+from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.evaluation import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig, evaluate
 from equissl.evaluation.evaluate import feature_sets
-from equissl.evaluation.features import in_memory
-from equissl.evaluation.online import OnlineProbe
 from equissl.evaluation.probes import FeatureRows, train_probes
-from equissl.evaluation.probing import choose_tasks
-from equissl.evaluation.retrieval import embed_features
+from equissl.evaluation.views.features import in_memory
+from equissl.evaluation.views.online import OnlineProbe
+from equissl.evaluation.views.probing import choose_tasks
+from equissl.evaluation.views.retrieval import embed_features
 from equissl.methods import EncoderConfig, Supervised
 from equissl.reporting import format_table, write_report
+from equissl.runs.configfile import resolve_config
 from equissl.training import load_method, pretrain
-from equissl.training.configfile import resolve_config
 
 METHODS = {
     "vicreg": ("VICReg", {"projector": [16, 16]}),

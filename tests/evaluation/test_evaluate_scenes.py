@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from equissl import cli
-from equissl.datasets.lidar.scene_writer import write_scenes
-from equissl.datasets.lidar.sweep import Boxes, Sequence, Sweep, ego_motion, rigid_flow
-from equissl.evaluation.scenes import choose_flow, method_label
+from equissl.datasets.drives.store_writer import write_scenes
+from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, ego_motion, rigid_flow
+from equissl.evaluation.drives.evaluate import choose_flow, method_label
 from equissl.reporting import format_table, write_report
 from equissl.training import load_config, pretrain
 

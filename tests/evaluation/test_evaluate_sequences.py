@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from equissl import cli
-from equissl.datasets.synthetic import write_synthetic_store
+from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.evaluation import (
     EvaluateConfig,
     HueProbeConfig,
@@ -19,8 +19,8 @@ from equissl.evaluation import (
     SequenceConfig,
     evaluate,
 )
+from equissl.runs.configfile import resolve_config
 from equissl.training import pretrain
-from equissl.training.configfile import resolve_config
 
 SMALL = {"action_dim": 8, "layers": 1, "hidden": 16, "encoder": {"name": "resnet18", "width": 4, "stem": "small"}}
 

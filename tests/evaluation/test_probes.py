@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from equissl.evaluation import EvaluateConfig, LinearProbeConfig, RotationProbeConfig, probe_all, probes
-from equissl.evaluation.features import FeatureSet
 from equissl.evaluation.probes import FeatureRows, all_rows, linear_probe, mlp, moments, standardization, train_probes
-from equissl.evaluation.tasks import probe_tasks
+from equissl.evaluation.views.features import FeatureSet
+from equissl.evaluation.views.tasks import probe_tasks
 from equissl.geometry import euler_to_unitquat
 
 CLASSES = 3

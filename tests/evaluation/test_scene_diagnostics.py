@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.lidar.scene_pair import ScenePair
+from equissl.datasets.drives.scene_pair import ScenePair
 from equissl.encoders.voxel.encoder import VoxelEncoderConfig
-from equissl.evaluation.scene_config import SceneEvaluateConfig
-from equissl.evaluation.scene_encoding import SceneEncoder, calibrate, crop_wedge, frozen, rotate_cloud, spread
-from equissl.evaluation.scene_equivariance import equivariance_scores, own_motions
-from equissl.evaluation.scene_maps import principal_components
-from equissl.evaluation.scene_rotation import Turned, outline, probe_accuracy
+from equissl.evaluation.drives.config import SceneEvaluateConfig
+from equissl.evaluation.drives.encoding import SceneEncoder, calibrate, crop_wedge, frozen, rotate_cloud, spread
+from equissl.evaluation.drives.equivariance import equivariance_scores, own_motions
+from equissl.evaluation.drives.maps import principal_components
+from equissl.evaluation.drives.rotation import Turned, outline, probe_accuracy
 from equissl.sparse import Sites, SparseTensor
 
 CONFIG = VoxelEncoderConfig(

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.datasets.batch import ViewBatch
-from equissl.datasets.schema import saccade_schema, threediebench_schema
+from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.schema import saccade_schema, threediebench_schema
 from equissl.evaluation import EvaluateConfig, LinearProbeConfig, RotationProbeConfig, SequenceConfig
-from equissl.evaluation.features import FeatureSet
-from equissl.evaluation.sequences import aggregates, draw_sequences, path_inputs, predictions, view_batch
-from equissl.evaluation.world_model import (
+from equissl.evaluation.views.features import FeatureSet
+from equissl.evaluation.views.sequences import aggregates, draw_sequences, path_inputs, predictions, view_batch
+from equissl.evaluation.views.world_model import (
     aggregate_scores,
     choose_sequence_protocols,
     least_squares,
@@ -25,7 +25,7 @@ from equissl.evaluation.world_model import (
 )
 from equissl.geometry import euler_to_unitquat
 from equissl.methods import EncoderConfig, SeqJEPA, SimCLR
-from equissl.methods.actions import Action
+from equissl.methods.views.actions import Action
 from equissl.metrics import rotation_errors_deg
 
 

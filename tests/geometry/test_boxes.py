@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from equissl.datasets.lidar.box_points import points_in_box
+from equissl.datasets.drives.box_points import points_in_box
 from equissl.geometry import boxes as module
 from equissl.geometry.boxes import (
     aligned_bev_iou,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from torch.testing import assert_close
 
-from equissl.datasets.lidar.box_points import points_in_box
+from equissl.datasets.drives.box_points import points_in_box
 from equissl.geometry.scene_transforms import (
     SceneTransform,
     TransformRanges,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from equissl.datasets.batch import ViewBatch
-from equissl.datasets.schema import threediebench_schema
+from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.schema import threediebench_schema
 from equissl.geometry import euler_to_rotmat
 from equissl.methods import METHODS, EncoderConfig, Method
 from equissl.objectives import ObjectiveConfig

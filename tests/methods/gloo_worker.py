@@ -14,7 +14,7 @@ import torch.distributed as dist
 from conftest import CASES, SEQUENCES, make_batch, tiny_method
 from torch import Tensor
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import convert_sync_batchnorm
 
 

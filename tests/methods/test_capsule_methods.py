@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.datasets.batch import Frame, ViewBatch
+from equissl.datasets.views.batch import Frame, ViewBatch
 from equissl.geometry import random_rotmat
 from equissl.methods import CapsIE, EncoderConfig, EquiCaps
 from equissl.predictors import LinearHypernetwork

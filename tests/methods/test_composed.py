@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
 from equissl.losses import covariance_penalty, info_nce, invariance, supcon, variance_hinge
 from equissl.methods import SIE, AugSelf, CapsIE, Composed, EncoderConfig, EquiCaps, VICReg
 from equissl.objectives import ObjectiveConfig

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Encoder
 from equissl.geometry import geodesic_angle, random_rotmat, rigid
 from equissl.losses import nt_xent

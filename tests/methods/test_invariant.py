@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
 from equissl.losses import info_nce, nt_xent, vicreg
 from equissl.methods import EncoderConfig, Invariant, SimCLR, VICReg
-from equissl.methods.crops import random_resized_crops
+from equissl.methods.views.crops import random_resized_crops
 from equissl.objectives import OBJECTIVES, ObjectiveConfig
 
 ENCODER = EncoderConfig(width=4)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
 from equissl.geometry import euler_to_rotmat, rotmat_to_unitquat
 from equissl.methods import (
     METHODS,
@@ -23,7 +23,7 @@ from equissl.methods import (
     base,
     normalize_images,
 )
-from equissl.methods.supervised import quaternion_alignment
+from equissl.methods.views.supervised import quaternion_alignment
 
 # those on scenes and on sequences have tests of their own
 IMAGE_METHODS = [name for name, method in METHODS.items() if method.data == "views"]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.batch import Frame, ViewBatch
-from equissl.datasets.schema import Latent, LatentSchema, threediebench_schema
+from equissl.datasets.views.batch import Frame, ViewBatch
+from equissl.datasets.views.schema import Latent, LatentSchema, threediebench_schema
 from equissl.encoders import Encoder
 from equissl.geometry import euler_to_rotmat, unitquat_to_rotmat
 from equissl.methods import SIE, EquiCaps, SimCLR, VICReg

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
 from equissl.methods import ConvJEPA, EncoderConfig, SeqJEPA
-from equissl.methods.actions import Action
-from equissl.methods.seq_jepa import cosine_distance
+from equissl.methods.views.actions import Action
+from equissl.methods.views.seq_jepa import cosine_distance
 from equissl.weights.layouts import find_layout, rename
 
 TINY: dict[str, Any] = {

@@ -293,7 +293,7 @@ class TestErrors:
 
 def test_a_view_store_is_built_with_it(tmp_path) -> None:
     pytest.importorskip("warp")
-    from equissl.datasets.build import BuildSpec, build_views
+    from equissl.datasets.views.build.builder import BuildSpec, build_views
 
     spec = BuildSpec("procedural", objects=2, views=2, size=16, renderer="warp", val_fraction=0.5)
     assert build_views(spec, tmp_path / "a.h5", workers=0, progress=False).num_images == 4

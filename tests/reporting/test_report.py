@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from equissl.datasets.store import ViewStore
-from equissl.datasets.synthetic import write_synthetic_store
+from equissl.datasets.views.store.store import ViewStore
+from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.reporting import write_report
 from equissl.reporting.gallery import gallery
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from equissl.methods import METHODS, StepOutput, VICReg
+from equissl.runs.log import RunLog
 from equissl.training import CollapseConfig, ConfigError, pretrain, read_metrics
 from equissl.training.collapse import collapse_values, crossed, describe_start
 from equissl.training.data import make_views, open_dataset
 from equissl.training.device import choose_accelerator, choose_precision
 from equissl.training.randomstate import random_state, seed_everything, set_random_state
-from equissl.training.runlog import RunLog
 
 
 class Oracle(VICReg):

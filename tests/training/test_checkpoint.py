@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from equissl.runs.checkpoint import LAST, OURS
 from equissl.training import CheckpointError, load_method, pretrain
-from equissl.training.checkpoint import LAST, OURS
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from equissl.datasets.lidar.object_classes import class_indices
+from equissl.datasets.sweeps.object_classes import class_indices
 from equissl.detection import DETECTORS
+from equissl.runs.configfile import find_config
 from equissl.training import build_method, load_config, save_config
-from equissl.training.configfile import find_config
 
 # recipe: cells of the head's map (y, x), voxels along z, y, x
 GEOMETRY = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from equissl.runs.configfile import find_config
 from equissl.training import build_method, load_config, save_config
-from equissl.training.configfile import find_config
 
 FULL = ("e_ssl3d", "point_contrast", "bev_contrast", "depth_contrast", "strl", "occupancy")
 RECIPES = [f"lidar/{name}{size}" for name in FULL for size in ("", "_small")]

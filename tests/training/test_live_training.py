@@ -9,10 +9,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from equissl.datasets.build import BuildSpec, build_views
-from equissl.datasets.live import LiveViews
-from equissl.datasets.live_spec import LiveSpec
+from equissl.datasets.views.build.builder import BuildSpec, build_views
+from equissl.datasets.views.live.spec import LiveSpec
+from equissl.datasets.views.live.views import LiveViews
 from equissl.evaluation import evaluate
+from equissl.runs.checkpoint import LAST
 from equissl.training import (
     ConfigError,
     DataConfig,
@@ -22,7 +23,6 @@ from equissl.training import (
     pretrain,
     read_checkpoint,
 )
-from equissl.training.checkpoint import LAST
 from equissl.training.data import make_views, open_dataset
 
 LIVE = LiveSpec("procedural", objects=26, size=32, val_fraction=0.5)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from equissl.runs.checkpoint import LAST
 from equissl.training import load_method, pretrain, read_checkpoint, read_metrics
-from equissl.training.checkpoint import LAST
 from equissl.training.launch import ProcessError
 
 

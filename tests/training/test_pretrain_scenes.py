@@ -11,9 +11,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from equissl.datasets.lidar.pair_loader import ScenePairDataset, ScenePairError
-from equissl.datasets.lidar.scene_writer import write_scenes
-from equissl.datasets.lidar.simulated import DriveOptions, simulated_sequence
+from equissl.datasets.drives.pair_dataset import ScenePairDataset, ScenePairError
+from equissl.datasets.drives.simulated import DriveOptions, simulated_sequence
+from equissl.datasets.drives.store_writer import write_scenes
+from equissl.runs.checkpoint import LAST
 from equissl.training import (
     ConfigError,
     DataConfig,
@@ -29,7 +30,6 @@ from equissl.training import (
     read_metrics,
     save_config,
 )
-from equissl.training.checkpoint import LAST
 from equissl.training.data import make_views, open_dataset
 from equissl.training.launch import ProcessError
 from equissl.training.schedule import first_beta, learning_rate

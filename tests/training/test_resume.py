@@ -11,10 +11,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from equissl.datasets.batch import ViewBatch
+from equissl.datasets.views.batch import ViewBatch
 from equissl.methods import METHODS, StepOutput, VICReg
+from equissl.runs.checkpoint import LAST, OURS
 from equissl.training import ConfigError, TrainingDivergedError, load_method, pretrain, read_checkpoint, read_metrics
-from equissl.training.checkpoint import LAST, OURS
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from pytest import approx
 
+from equissl.runs.config import DataConfig, MethodConfig, PretrainConfig, TrainerConfig, check_config
 from equissl.training import ConfigError, OptimConfig
-from equissl.training.config import DataConfig, MethodConfig, PretrainConfig, TrainerConfig, check_config
 from equissl.training.module import PretrainModule
 from equissl.training.schedule import first_beta, learning_rate
 

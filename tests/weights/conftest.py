@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.datasets.synthetic import write_synthetic_store
+from equissl.datasets.views.synthetic import write_synthetic_store
 
 Imitate = Callable[..., dict[str, Tensor]]
 

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from equissl.detection import SECOND, CenterPoint, Detector, NeckConfig, VoxelRCNN
 from equissl.detection.grid_pool import PoolConfig
 from equissl.encoders.voxel import VoxelEncoderConfig
-from equissl.methods.scenes import SceneInvariant
+from equissl.methods.drives import SceneInvariant
+from equissl.runs.checkpoint import LAST
+from equissl.runs.configfile import resolve_config
 from equissl.training import ConfigError, load_method
-from equissl.training.checkpoint import LAST
-from equissl.training.configfile import resolve_config
 from equissl.weights import WeightsError, detector_state, export_run, import_openpcdet, load_backbone, load_detector
 from equissl.weights.detectors import detector_data
 from equissl.weights.imports import save_imported

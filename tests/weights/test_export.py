@@ -16,9 +16,9 @@ from torch import nn
 from equissl import cli
 from equissl.encoders import create_encoder
 from equissl.methods import EncoderConfig
+from equissl.runs.checkpoint import LAST, METHOD_PREFIX, OURS
+from equissl.runs.configfile import build_method, resolve_config
 from equissl.training import DataConfig, MethodConfig, PretrainConfig, TrainerConfig, load_method, pretrain
-from equissl.training.checkpoint import LAST, METHOD_PREFIX, OURS
-from equissl.training.configfile import build_method, resolve_config
 from equissl.weights import WeightsError, export_run, import_weights, library_backbone, load_exported
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}

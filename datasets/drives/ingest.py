@@ -1,0 +1,302 @@
+"""Recorded drives into scene stores."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from equissl.datasets.drives.checks import CheckReport, check_sequences
+from equissl.datasets.drives.errors import IngestError, Problem
+from equissl.datasets.drives.ingest_parts import IngestSpec, Part, read_part, write_parts
+from equissl.datasets.drives.pairs import find_pairs
+from equissl.datasets.drives.readers import Reader
+from equissl.datasets.drives.store import SceneStore, SceneStoreError
+from equissl.datasets.drives.store_format import INDEX
+from equissl.datasets.drives.store_writer import finish_file, new_file, start_file, write_index
+from equissl.datasets.drives.sweep import Sequence
+from equissl.util.disk import disk_full
+from equissl.util.progress import Progress
+
+SHOWN = 8  # problems in an error
+TOLD = 30  # while working
+
+
+@dataclass
+class IngestReport:
+    """What became of a folder.
+
+    Attributes:
+        path: the store.
+        sequences, sweeps, pairs, boxes: numbers in it.
+        problems: what was left out or looks wrong.
+        checks: points in boxes, and how well sweeps align; None where they were not asked for.
+        seconds: wall time.
+        already_complete: the store was there before.
+    """
+
+    path: Path
+    sequences: int
+    sweeps: int
+    pairs: int
+    boxes: int
+    problems: list[Problem] = field(default_factory=list)
+    checks: CheckReport | None = None
+    seconds: float = 0.0
+    already_complete: bool = False
+
+
+def ingest(
+    format: str,
+    root: Path | str,
+    out: Path | str,
+    sequences: list[str] | None = None,
+    limit: int | None = None,
+    deskew: bool = False,
+    camera_only: bool = False,
+    ground: bool = True,
+    need_pairs: bool = True,
+    check: bool = True,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> IngestReport:
+    """Reads a folder of recorded drives into one scene store (.h5).
+
+    Damaged frames are left out and named; the others are kept. Killed and started again it goes on where it stopped,
+    and ends with the same bytes.
+
+    Args:
+        format: of the folder, for example kitti-tracking.
+        root: the folder.
+        out: the file to write.
+        sequences: names of the drives to read; default all.
+        limit: at most so many sweeps of each drive, the first ones.
+        deskew: undo the motion of the car during a turn, for formats whose sweeps are stored as measured (KITTI raw,
+            tracking, KITTI-360), where poses are known.
+        camera_only: keep the points that the front camera sees (KITTI object and tracking, whose labels end there).
+        ground: estimate a ground mask where the data set brings none.
+        need_pairs: refuse drives of which no two sweeps follow one another; KITTI object frames never do.
+        check: count points in boxes and align sweeps afterwards, on a sample.
+        workers: processes; 0 reads in this one; default one for each core.
+        overwrite: replace ``out``, or unfinished work, of another folder or other options.
+        progress: show how far it is.
+
+    Returns:
+        numbers, problems and checks.
+
+    Raises:
+        IngestError: for a wrong folder (with the tree expected and found), no pairs of sweeps, nothing readable, or an
+            ``out`` that holds something else.
+        OSError: the disk is full; finished parts are kept.
+    """
+    start, out = time.monotonic(), Path(out)
+    spec = IngestSpec(format, Path(root), limit, deskew, camera_only, ground)
+    reader = spec.open()
+    need_pairs = need_pairs and not reader.isolated
+    _check_options(reader, spec)
+    opened, problems = _open_sequences(reader, spec, sequences)
+    if need_pairs:
+        _check_pairs(reader, opened, problems)
+    description = _describe(spec, opened)
+    total = sum(len(sequence) for sequence in opened)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with Progress(total, f"reading {Path(root).name}", "sweeps", progress) as bar:
+        complete = not overwrite and _is_complete(out, description)
+        if not complete:
+            with _parts_folder(out, description, overwrite) as folder:
+                parts = _plan(opened, folder)
+                write_parts(spec, opened, parts, workers, bar)
+                problems += _join(out, spec, need_pairs, opened, parts, description, problems)
+                shutil.rmtree(folder)
+        if not complete:
+            _tell(problems, bar)
+    report = _report(SceneStore(out))
+    if check:
+        store = SceneStore(out)
+        report.checks = check_sequences([store.sequence(name) for name in store.names])
+        store.close()
+    report.already_complete, report.seconds = complete, time.monotonic() - start
+    return report
+
+
+def _tell(problems: list[Problem], bar: Progress) -> None:
+    for problem in problems[:TOLD]:
+        bar.say(f"problem: {problem}")
+    if len(problems) > TOLD:
+        bar.say(f"... and {len(problems) - TOLD} more problems: they are listed in the store")
+
+
+def _check_options(reader: Reader, spec: IngestSpec) -> None:
+    if spec.deskew and not reader.skewed:
+        raise IngestError(f"expected deskew only for sweeps stored as measured; those of {reader.format} are not")
+    if spec.camera_only and spec.format not in ("kitti-object", "kitti-tracking"):
+        raise IngestError(f"expected camera_only only for kitti-object and kitti-tracking, got {spec.format}")
+    if spec.limit is not None and spec.limit < 1:
+        raise IngestError(f"expected a limit of at least 1 sweep, got {spec.limit}")
+
+
+def _open_sequences(reader: Reader, spec: IngestSpec, chosen: list[str] | None) -> tuple[list[Sequence], list[Problem]]:
+    """Sequences that can be read, and what is wrong with others."""
+    names = reader.names()
+    if unknown := sorted({*(chosen or [])} - {*names}):
+        raise IngestError(f"expected sequences of {reader.root}, got {', '.join(unknown)}; it has {', '.join(names)}")
+    opened, problems = [], []
+    for name in chosen or names:
+        try:
+            opened.append(spec.cut(reader.open(name)))
+        except IngestError as error:
+            problems.append(Problem(name, "", "", str(error)))
+    problems += reader.problems
+    if not any(len(sequence) for sequence in opened):
+        raise IngestError(f"nothing in {reader.root} can be read:\n{_list(problems)}")
+    return [sequence for sequence in opened if len(sequence)], problems
+
+
+def _check_pairs(reader: Reader, sequences: list[Sequence], problems: list[Problem]) -> None:
+    reasons = []
+    for sequence in sequences:
+        pairs, found = find_pairs(sequence.timestamps, sequence.rate, sequence.poses)
+        if len(pairs):
+            return
+        reasons += [Problem(sequence.name, f"at {sequence.timestamps[i]} ns", "", reason) for i, reason in found]
+        if len(sequence) == 1:
+            reasons.append(Problem(sequence.name, "", "", "has a single sweep"))
+    raise IngestError(
+        f"expected pairs of consecutive sweeps in {reader.root}, found none in {len(sequences)} sequences with "
+        f"{sum(len(s) for s in sequences)} sweeps (need_pairs=false accepts them, for detection):\n"
+        f"{_list(reasons + problems)}"
+    )
+
+
+def _list(problems: list[Problem]) -> str:
+    lines = [f"  {problem}" for problem in problems[:SHOWN]]
+    return "\n".join(lines + [f"  ... and {len(problems) - SHOWN} more"] * (len(problems) > SHOWN))
+
+
+def _describe(spec: IngestSpec, sequences: list[Sequence]) -> dict:
+    """What makes two runs the same; no path of this machine is in it but the folder's name."""
+    drives = {s.name: [len(s), int(s.timestamps[0]), int(s.timestamps[-1])] for s in sequences}
+    return {**spec.options(), "root": spec.root.resolve().name, "sequences": drives}
+
+
+def _is_complete(out: Path, description: dict) -> bool:
+    if not out.exists():
+        return False
+    try:
+        found = SceneStore(out).attributes.get("ingest")
+    except SceneStoreError as error:
+        raise IngestError(f"{out} is in the way and is not overwritten without being told to: {error}") from error
+    if found != description:
+        raise IngestError(
+            f"{out} holds something else and is not overwritten without being told to:\n  there: "
+            f"{json.dumps(found)[:600]}\n  asked: {json.dumps(description)[:600]}"
+        )
+    return True
+
+
+@contextmanager
+def _parts_folder(out: Path, description: dict, overwrite: bool) -> Iterator[Path]:
+    """The folder of unfinished work, held by this process alone and known to belong to this run."""
+    folder = Path(f"{out}.parts")
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise IngestError(f"another process is writing into {folder}") from None
+        spec_file = folder / "spec.json"
+        found = json.loads(spec_file.read_text()) if spec_file.exists() else None
+        if found not in (None, description) and not overwrite:
+            raise IngestError(f"{folder} holds unfinished work of another folder or other options: finish or delete it")
+        for leftover in folder.glob("*" if found != description else "*.tmp-*"):
+            if leftover.name != "lock":
+                leftover.unlink()
+        temporary = folder / "spec.json.tmp-0"
+        temporary.write_text(json.dumps(description, indent=1))
+        temporary.replace(spec_file)
+        yield folder
+
+
+def _plan(sequences: list[Sequence], folder: Path, sweeps: int = 64) -> list[Part]:
+    """Parts of at most ``sweeps`` sweeps of one sequence."""
+    parts = []
+    for number, sequence in enumerate(sequences):
+        for start in range(0, len(sequence), sweeps):
+            path = folder / f"part-{number:05d}-{start:07d}.h5"
+            parts.append(Part(path, sequence.name, start, min(start + sweeps, len(sequence))))
+    return parts
+
+
+def _join(
+    out: Path,
+    spec: IngestSpec,
+    need_pairs: bool,
+    sequences: list[Sequence],
+    parts: list[Part],
+    description: dict,
+    before: list[Problem],
+) -> list[Problem]:
+    """Joins the parts to the finished file. Returns what they left out."""
+    needed = sum(part.path.stat().st_size for part in parts)
+    if shutil.disk_usage(out.parent).free < needed:
+        raise disk_full(out, needed)
+    problems: list[Problem] = []
+    with new_file(out, needed) as file:
+        start_file(file)
+        pairs = 0
+        for sequence in sequences:
+            mine = [part for part in parts if part.sequence == sequence.name]
+            count, found = _join_sequence(file, sequence, mine)
+            pairs += count
+            problems += [p for p in found if need_pairs or p.file or not p.frame]
+        if not file.keys() - {INDEX}:
+            raise IngestError(f"nothing in {spec.root} can be read:\n{_list(before + problems)}")
+        if need_pairs and not pairs:
+            raise IngestError(f"expected pairs of sweeps in {spec.root}, found none:\n{_list(before + problems)}")
+        finish_file(file, {"ingest": description}, [_relative(p, spec.root) for p in before + problems])
+    return problems
+
+
+def _join_sequence(file: h5py.File, sequence: Sequence, parts: list[Part]) -> tuple[int, list[Problem]]:
+    """Number of pairs, and what is wrong."""
+    group = file.create_group(sequence.name)
+    found = [read_part(part, group) for part in parts]
+    problems = [problem for content in found for problem in content.problems]
+    kept = np.concatenate([content.kept for content in found])
+    if not len(kept):
+        del file[sequence.name]
+        return 0, [*problems, Problem(sequence.name, "", "", "none of its sweeps can be read")]
+    points, boxes = ([n for content in found for n in getattr(content, name)] for name in ("points", "boxes"))
+    entry = write_index(file, sequence, kept, points, boxes)
+    pairs, gaps = find_pairs(entry.timestamps, entry.rate, entry.poses)
+    followed = set(pairs[:, 0].tolist())
+    for index, timestamp in enumerate(entry.timestamps):
+        sweep = group[str(timestamp)]
+        if index not in followed and "ego_motion" in sweep:
+            del sweep["ego_motion"]  # the sweep that it leads to was left out
+    frames = [frame for content in found for frame in content.frames]
+    problems += [Problem(sequence.name, frames[index], "", reason) for index, reason in gaps]
+    return len(pairs), problems
+
+
+def _relative(problem: Problem, root: Path) -> Problem:
+    """Without the place of the folder on this machine."""
+    return Problem(
+        problem.sequence, problem.frame, problem.file.replace(f"{root}/", ""), problem.reason.replace(f"{root}/", "")
+    )
+
+
+def _report(store: SceneStore) -> IngestReport:
+    boxes = sum(int(entry.num_boxes[entry.num_boxes > 0].sum()) for entry in store.index.values())
+    report = IngestReport(store.path, len(store.names), store.num_sweeps, len(store.pairs()), boxes, store.problems)
+    store.close()
+    return report

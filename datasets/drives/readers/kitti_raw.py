@@ -1,0 +1,112 @@
+"""KITTI raw data (Geiger et al., IJRR 2013): synchronised drives, one GPS/IMU file a frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from equissl.datasets.drives.errors import IngestError
+from equissl.datasets.drives.kitti_files import (
+    NO_TIME,
+    in_lidar_frame,
+    matrix_from,
+    oxts_poses,
+    read_calibration,
+    read_number_lines,
+    read_times,
+    read_velodyne,
+)
+from equissl.datasets.drives.readers.base import Reader, pose_or_none, rigid_rows, sorted_numbers, usual_size
+from equissl.datasets.drives.sweep import Sequence, Sweep, invert_pose
+
+
+class KittiRaw(Reader):
+    """Sweeps are found by the number in their name: some drives lack single ones."""
+
+    format = "kitti-raw"
+    tree = """
+2011_09_26/                              (any dates; or one such folder itself)
+  calib_imu_to_velo.txt
+  2011_09_26_drive_0005_sync/
+    velodyne_points/data/0000000000.bin  float32 x y z reflectance
+    velodyne_points/timestamps.txt
+    oxts/data/0000000000.txt             poses"""
+    skewed = True
+
+    def names(self) -> list[str]:
+        found = sorted(path.name for path in self._drives())
+        if not found:
+            raise self.wrong_folder("no sweeps at DATE/DATE_drive_NNNN_sync/velodyne_points/data/*.bin")
+        return found
+
+    def _drives(self) -> list[Path]:
+        folders = [*self.root.glob("*_drive_*"), *self.root.glob("*/*_drive_*")]
+        return [path for path in folders if next((path / "velodyne_points" / "data").glob("*.bin"), None)]
+
+    def open(self, name: str) -> Sequence:
+        drive = next(path for path in self._drives() if path.name == name)
+        data = drive / "velodyne_points" / "data"
+        frames, timestamps = self._timed_frames(name, drive, sorted_numbers(data, ".bin"))
+        poses = self._poses(name, drive, frames)
+        usual = usual_size([data / f"{frame:010d}.bin" for frame in frames])
+
+        def read(index: int) -> Sweep:
+            frame = f"{frames[index]:010d}"
+            points, intensity = read_velodyne(data / f"{frame}.bin", frame, usual)
+            pose = pose_or_none(poses, index)
+            return Sweep(points, int(timestamps[index]), pose=pose, intensity=intensity, frame=frame)
+
+        return Sequence(name, timestamps, read, self.rate, self.format, {"date": drive.parent.name}, poses)
+
+    def _timed_frames(self, name: str, drive: Path, frames: list[int]) -> tuple[list[int], np.ndarray]:
+        """Frames whose time is known and later than those before, and their times."""
+        path = drive / "velodyne_points" / "timestamps.txt"
+        if not path.is_file():
+            raise IngestError(f"expected the times of the sweeps at {path}, it is missing")
+        times = read_times(path)
+        kept: list[int] = []
+        last = NO_TIME
+        for frame in frames:
+            if frame >= len(times) or times[frame] == NO_TIME:
+                found = f"the file has {len(times)} lines" if frame >= len(times) else "the line is not a time"
+                self.note(name, f"{frame:010d}", path, f"expected a time on line {frame + 1}, {found}: left out")
+            elif times[frame] <= last:
+                self.note(
+                    name, f"{frame:010d}", path, f"expected a later time than before on line {frame + 1}: left out"
+                )
+            else:
+                kept.append(frame)
+                last = times[frame]
+        return kept, times[kept] if kept else np.zeros(0, np.int64)
+
+    def _poses(self, name: str, drive: Path, frames: list[int]) -> np.ndarray | None:
+        folder = drive / "oxts" / "data"
+        if not folder.is_dir():
+            self.note(name, "", folder, "expected GPS/IMU files for the poses, the folder is missing: no poses")
+            return None
+        rows = np.full((len(frames), 6), np.nan)
+        for index, frame in enumerate(frames):
+            path = folder / f"{frame:010d}.txt"
+            values, problems = read_number_lines(path, 6) if path.is_file() else (rows[:0], {})
+            if len(values) and not problems:
+                rows[index] = values[0]
+            else:
+                reason = problems.get(0, "expected a line of numbers" if path.is_file() else "expected this file")
+                self.note(name, f"{frame:010d}", path, f"{reason}: the sweep has no pose")
+        return in_lidar_frame(oxts_poses(rows), invert_pose(_lidar_from_imu(drive)))
+
+
+def _lidar_from_imu(drive: Path) -> np.ndarray:
+    """(4, 4) of the date's ``calib_imu_to_velo.txt``, which some mirrors keep beside the drive's data."""
+    path = next(
+        (d / "calib_imu_to_velo.txt" for d in (drive, drive.parent) if (d / "calib_imu_to_velo.txt").is_file()), None
+    )
+    if path is None:
+        raise IngestError(f"expected a calibration at {drive.parent / 'calib_imu_to_velo.txt'}, it is missing")
+    calibration = read_calibration(path)
+    rotation = matrix_from(calibration, path, 9, "R")
+    shift = calibration.get("T", np.zeros(0))
+    if shift.shape != (3,) or not np.isfinite(shift).all():
+        raise IngestError(f"expected 3 finite numbers for T in {path}, found {len(shift)}")
+    return rigid_rows(np.concatenate([rotation[:3, :3], shift[:, None]], axis=1).reshape(12))

@@ -1,0 +1,122 @@
+"""KITTI tracking (Geiger et al., CVPR 2012): drives with boxes that keep their identity."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from equissl.datasets.drives.box_velocities import with_velocities
+from equissl.datasets.drives.errors import SweepError
+from equissl.datasets.drives.kitti_files import (
+    Label,
+    camera_from_lidar,
+    camera_view,
+    in_lidar_frame,
+    matrix_from,
+    oxts_poses,
+    parse_labels,
+    read_calibration,
+    read_number_lines,
+    read_velodyne,
+    to_boxes,
+)
+from equissl.datasets.drives.readers.base import Reader, pose_or_none, sorted_numbers, usual_size
+from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, invert_pose
+
+PERIOD = 100_000_000  # nanoseconds; the benchmark publishes no times
+
+
+class KittiTracking(Reader):
+    """Poses come from the GPS/IMU; boxes cover the front camera's field of view only.
+
+    Sequences of the test split, which have no labels, are called ``testing_0000`` and so on.
+    """
+
+    format = "kitti-tracking"
+    tree = """
+training/                      (and testing/, without label_02; or this folder itself)
+  velodyne/0000/000000.bin     float32 x y z reflectance
+  calib/0000.txt
+  label_02/0000.txt            optional
+  oxts/0000.txt                poses"""
+    skewed = True
+
+    def names(self) -> list[str]:
+        found = [name for split in ("training", "testing") for name in self._split_names(split)]
+        if not found:
+            raise self.wrong_folder("no sweeps at training/velodyne/0000/*.bin")
+        return found
+
+    def _split_names(self, split: str) -> list[str]:
+        folder = self._folder(split) / "velodyne"
+        if split == "testing" and self._folder(split) == self._folder("training"):
+            return []
+        drives = sorted(path.name for path in folder.glob("*/") if next(path.glob("*.bin"), None))
+        return [name if split == "training" else f"testing_{name}" for name in drives]
+
+    def _folder(self, split: str) -> Path:
+        return self.root if (self.root / "velodyne").is_dir() else self.root / split
+
+    def open(self, name: str) -> Sequence:
+        drive = name.removeprefix("testing_")
+        folder = self._folder("testing" if name.startswith("testing_") else "training")
+        sweeps = folder / "velodyne" / drive
+        frames = sorted_numbers(sweeps, ".bin")
+        calibration = folder / "calib" / f"{drive}.txt"
+        labels = folder / "label_02" / f"{drive}.txt"
+        poses = self._poses(name, folder / "oxts" / f"{drive}.txt", calibration, frames)
+        boxes, mislabelled = self._boxes(name, labels, calibration)
+        if boxes is not None and poses is not None:
+            boxes = with_velocities(boxes, {frame * PERIOD: pose for frame, pose in zip(frames, poses, strict=True)})
+        usual = usual_size([sweeps / f"{frame:06d}.bin" for frame in frames])
+
+        def read(index: int) -> Sweep:
+            frame = frames[index]
+            path = sweeps / f"{frame:06d}.bin"
+            if frame in mislabelled:
+                raise SweepError(labels, f"{frame:06d}", mislabelled[frame])
+            points, intensity = read_velodyne(path, f"{frame:06d}", usual)
+            sweep = Sweep(
+                points=points,
+                intensity=intensity,
+                timestamp=frame * PERIOD,
+                pose=pose_or_none(poses, index),
+                boxes=None if boxes is None else boxes.get(frame * PERIOD, Boxes.empty()),
+                frame=f"{frame:06d}",
+            )
+            image = folder / "image_02" / drive / f"{frame:06d}.png"
+            return camera_view(sweep, calibration, image) if self.camera_only else sweep
+
+        timestamps = np.array(frames, dtype=np.int64) * PERIOD
+        return Sequence(name, timestamps, read, self.rate, self.format, {}, poses)
+
+    def _boxes(self, name: str, path: Path, calibration: Path) -> tuple[dict[int, Boxes] | None, dict[int, str]]:
+        """Boxes by time, and what is wrong with the labels of others, by frame."""
+        if not path.is_file():
+            return None, {}
+        labels, problems = parse_labels(path, tracking=True)
+        if -1 in problems:
+            self.note(name, "", path, problems.pop(-1))
+        by_frame: dict[int, list[Label]] = defaultdict(list)
+        for label in labels:
+            by_frame[label.frame].append(label)
+        camera = camera_from_lidar(calibration)
+        return {frame * PERIOD: to_boxes(found, camera) for frame, found in by_frame.items()}, problems
+
+    def _poses(self, name: str, path: Path, calibration: Path, frames: list[int]) -> np.ndarray | None:
+        if not path.is_file():
+            self.note(name, "", path, "expected GPS/IMU rows for the poses, the file is missing: sweeps have no poses")
+            return None
+        lidar_imu = matrix_from(read_calibration(calibration), calibration, 12, "Tr_imu_to_velo", "Tr_imu_velo")
+        rows, problems = read_number_lines(path, 6)
+        poses = in_lidar_frame(oxts_poses(rows), invert_pose(lidar_imu))
+        chosen = np.full((len(frames), 4, 4), np.nan)
+        for index, frame in enumerate(frames):
+            if frame < len(poses) and frame not in problems:
+                chosen[index] = poses[frame]
+            else:
+                reason = problems.get(frame, f"expected a row for this frame, the file has {len(poses)}")
+                self.note(name, f"{frame:06d}", path, f"{reason}: the sweep has no pose")
+        return chosen

@@ -1,0 +1,43 @@
+"""Logs of OpenSceneFlow, one HDF5 file a drive (https://github.com/KTH-RPL/OpenSceneFlow)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from equissl.datasets.drives.errors import SweepError
+from equissl.datasets.drives.point_files import check_points
+from equissl.datasets.drives.readers.base import Reader
+from equissl.datasets.drives.store import SceneStore, SceneStoreError
+from equissl.datasets.drives.sweep import Sequence, Sweep
+
+
+class OpenScene(Reader):
+    """Flow in these files contains the ego motion, as ours does."""
+
+    format = "openscene"
+    tree = """
+<log>.h5    groups named by timestamps, each with lidar, pose, ground_mask; flow, flow_is_valid optional"""
+    rate = None
+
+    def names(self) -> list[str]:
+        found = sorted(path.stem for path in self.root.glob("*.h5"))
+        if not found:
+            raise self.wrong_folder("no logs at *.h5")
+        return found
+
+    def open(self, name: str) -> Sequence:
+        path = self.root / f"{name}.h5"
+        sequence = SceneStore(path).sequence(name)
+        return replace(sequence, read=partial(_read, sequence, path))
+
+
+def _read(sequence: Sequence, path: Path, index: int) -> Sweep:
+    frame = str(sequence.timestamps[index])
+    try:
+        sweep = sequence[index]
+    except (SceneStoreError, ValueError) as error:
+        raise SweepError(path, frame, str(error)) from error
+    check_points(sweep.points, path, frame)
+    return sweep

@@ -1,0 +1,1 @@
+"""Natural images: files in their original formats, and sequences made of them."""

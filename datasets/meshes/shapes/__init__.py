@@ -1,0 +1,1 @@
+"""Parametric shapes of everyday classes."""

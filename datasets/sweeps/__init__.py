@@ -1,0 +1,1 @@
+"""Labelled sweeps: boxes by class, subsets of labels, ground-truth sampling."""

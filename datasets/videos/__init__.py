@@ -1,0 +1,1 @@
+"""Videos: digits that move by known one-parameter groups."""

@@ -1,0 +1,1 @@
+"""Resumable, sharded builder of view stores."""

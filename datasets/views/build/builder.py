@@ -1,0 +1,265 @@
+"""Building a view store from meshes: render in shards, then join them.
+
+Shards live in ``OUT.parts`` until the finished file has its name. Every file is written under a temporary name, synced
+and renamed, and every view has its own seed: a build that is killed at any moment and started again ends with the bytes
+of an uninterrupted one, whatever the number of workers, of jobs that share it, or of machines.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from equissl.datasets.meshes import MeshLimits, MeshSource, get_mesh_source
+from equissl.datasets.views.build.engine import Engine, run_parts
+from equissl.datasets.views.build.parts import BuildError, PartsFolder, Share, clean_output, parts_folder
+from equissl.datasets.views.build.shard import ShardJob
+from equissl.datasets.views.build.spec import BuildSpec, build_header, describe_build, differences
+from equissl.datasets.views.build.worker import Limits, WorkerError
+from equissl.datasets.views.store.format import StoreError
+from equissl.datasets.views.store.index import write_index
+from equissl.datasets.views.store.reader import StoreContents, read_contents
+from equissl.datasets.views.store.writer import StoreTables, ViewStoreWriter, concatenate, copy_blob
+from equissl.renderers import Renderer, get_renderer
+from equissl.util.disk import disk_full
+from equissl.util.progress import Progress
+
+__all__ = ["BuildError", "BuildReport", "BuildSpec", "WorkerError", "build_views"]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What was built.
+
+    Attributes:
+        path: the finished store; of a build that was not joined, the folder of its parts.
+        num_objects, num_images: in it.
+        skipped: (name, reason) of each mesh that could not be used.
+        seconds: this call took.
+        already_complete: whether the file was there before.
+        missing: shards that other jobs of an array have yet to render.
+        joined: whether the store is there; else another job of the array will join it.
+    """
+
+    path: Path
+    num_objects: int
+    num_images: int
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+    already_complete: bool = False
+    missing: int = 0
+    joined: bool = True
+
+
+def build_views(
+    spec: BuildSpec,
+    out: Path | str,
+    workers: int | None = None,
+    progress: bool = True,
+    overwrite: bool = False,
+    source: MeshSource | None = None,
+    renderer: Renderer | None = None,
+    shard: str | None = None,
+    engine: Engine = "processes",
+    mesh_seconds: float | None = 300.0,
+    restart_after: int = 1000,
+    join: bool = True,
+) -> BuildReport:
+    """Renders ``spec`` to the store ``out``, going on where an earlier call with the same spec stopped.
+
+    Args:
+        spec: what to build.
+        out: the ``.h5`` file; ``out.parts`` beside it holds unfinished work.
+        workers: rendering processes (default one per core); 0 renders in this process, without limits. A script that
+            uses processes needs ``if __name__ == "__main__":``.
+        progress: show how far it is, on standard error.
+        overwrite: replace a finished file, and unfinished work of another spec.
+        source, renderer: in place of those that ``spec`` names; picklable where ``workers`` > 0.
+        shard: ``i/n`` renders one of n shares of the work, for arrays of jobs that see the same folder; i counts from 0
+            or from 1. The last job to end joins all; the same call without ``shard`` renders what is missing.
+        engine: ``processes`` of this machine, or ``ray``: on a Ray cluster whose machines see the same files.
+        mesh_seconds: an object is left out, and named at the end, when reading its mesh takes longer, or rendering it
+            takes longer for each view on average; none waits for ever.
+        restart_after: objects after which a rendering process is replaced by a new one, against leaks.
+        join: copy the shards to one file. Without it they stay in ``out.parts``, which ``ViewStore`` opens as it is.
+
+    Raises:
+        BuildError: ``out`` or unfinished work belongs to another spec (the difference is shown), another process builds
+            it now, or no mesh could be used.
+        WorkerError: rendering processes died repeatedly over the objects named, or one failed on an object.
+        OSError: the disk is full: how much is needed and free. Finished shards are kept in all of these cases.
+    """
+    start, out, share = time.monotonic(), Path(out), Share.parse(shard)
+    limits = Limits(mesh_seconds, restart_after)
+    if overwrite and not share.whole:
+        raise BuildError(f"jobs of an array cannot overwrite: delete {out} and {out}.parts before they start")
+    if source is None:
+        per_mesh = MeshLimits(seconds=mesh_seconds)
+        source = get_mesh_source(spec.meshes, spec.objects, spec.seed, spec.classes, limits=per_mesh)
+    renderer = renderer if renderer is not None else get_renderer(spec.renderer, **spec.renderer_options)
+    _check_source(spec, source)
+    description = describe_build(spec, source, renderer)
+    # absolute: other processes, on other machines, may be elsewhere
+    job = ShardJob(spec, source, renderer, build_header(spec, source, description), Path(f"{out.absolute()}.parts"))
+    total = sum(len(job.objects(number)) for number in share.shards(job)) * spec.views
+    with Progress(total, f"rendering {out.name}", "img", progress) as bar:
+        report = None if overwrite else _already(out, description, job, bar)
+        if report is None:
+            with parts_folder(job, share, description, overwrite) as folder:
+                # another job of an array may have ended the build while this one waited
+                report = None if share.whole else _already(out, description, job, bar)
+                report = report or _build(job, folder, out, workers, limits, engine, join, bar)
+        if not report.already_complete:
+            for name, reason in report.skipped:
+                bar.say(f"skipped {name}: {reason}")
+    return replace(report, seconds=time.monotonic() - start)
+
+
+def _build(
+    job: ShardJob,
+    folder: PartsFolder,
+    out: Path,
+    workers: int | None,
+    limits: Limits,
+    engine: Engine,
+    join: bool,
+    bar: Progress,
+) -> BuildReport:
+    folder.clean(out)
+    with _say_what_is_kept(job):
+        _render_missing(job, folder.share.shards(job), out, workers, limits, engine, join, bar)
+        alone = folder.alone()  # before the next line, so that of two jobs that end at once one sees all shards
+        missing = [shard for shard in range(job.count) if not _is_whole(job.path(shard), bar)] if alone else []
+        if missing or not alone:
+            return _report_share(job, folder.share, out)
+        clean_output(out)
+        report = _join(job, out) if join else _index(job)
+    if join:
+        shutil.rmtree(job.folder)
+    return report
+
+
+def _check_source(spec: BuildSpec, source: MeshSource) -> None:
+    if not len(source):
+        raise BuildError(f"expected meshes in {spec.meshes!r}, found none")
+    spec.split(source, range(len(source)))  # its complaints before the rendering, not after
+
+
+def _already(out: Path, description: dict, job: ShardJob, bar: Progress) -> BuildReport | None:
+    """The report of a file that is there; None when there is none."""
+    report = _finished(out, description)
+    if report is not None:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        bar.say(f"{out} is complete already: {report.num_objects} objects, {report.num_images} images")
+    return report
+
+
+def _finished(out: Path, description: dict) -> BuildReport | None:
+    if not out.exists():
+        return None
+    try:
+        contents = read_contents(out)
+    except StoreError as error:
+        raise BuildError(f"{out} is in the way and is not overwritten without being told to: {error}") from error
+    found = contents.header.attributes.get("build", {})
+    if found != description:
+        raise BuildError(
+            f"{out} holds another build and is not overwritten without being told to:\n"
+            f"{differences(found, description)}"
+        )
+    return replace(_report(out, contents.tables), already_complete=True)
+
+
+def _report(path: Path, tables: StoreTables) -> BuildReport:
+    return BuildReport(path, len(tables.labels), tables.sizes.size, list(tables.skipped))
+
+
+def _report_share(job: ShardJob, share: Share, out: Path) -> BuildReport:
+    tables = [read_contents(path).tables for n in share.shards(job) if (path := job.path(n)).exists()]
+    missing = sum(not job.path(shard).exists() for shard in range(job.count))
+    report = _report(out, concatenate(tables)) if tables else BuildReport(out, 0, 0)
+    return replace(report, missing=missing, joined=False)
+
+
+def _render_missing(
+    job: ShardJob,
+    shards: Sequence[int],
+    out: Path,
+    workers: int | None,
+    limits: Limits,
+    engine: Engine,
+    join: bool,
+    bar: Progress,
+) -> None:
+    missing = [shard for shard in shards if not _is_whole(job.path(shard), bar)]
+    objects, total = (sum(len(job.objects(shard)) for shard in numbers) for numbers in (missing, shards))
+    if (finished := total - objects) and missing:
+        bar.say(f"continuing: {finished} of {total} objects are rendered already")
+    bar.skip(finished * job.spec.views)
+    # and those of the joined file; of an array, the last job sees to its room
+    joined = len(job.source) if join and len(shards) == job.count else 0
+    needed = (objects + joined) * job.spec.views * job.spec.bytes_per_image
+    if shutil.disk_usage(out.parent).free < needed:
+        raise disk_full(out, needed)
+    for shard, _ in run_parts(job, missing, workers, limits, engine):
+        if not job.path(shard).exists():
+            raise BuildError(f"a worker wrote {job.path(shard)}, which is not there: machines must share that folder")
+        bar.update(len(job.objects(shard)) * job.spec.views)
+
+
+def _is_whole(path: Path, bar: Progress) -> bool:
+    if not path.exists():
+        return False
+    try:
+        read_contents(path)
+    except StoreError as error:
+        bar.say(f"rendering {path.name} again: {error}")
+        path.unlink()
+        return False
+    return True
+
+
+@contextmanager
+def _say_what_is_kept(job: ShardJob) -> Iterator[None]:
+    kept = f"finished shards are kept in {job.folder}: the same command continues from there"
+    try:
+        yield
+    except WorkerError as error:
+        raise WorkerError(f"{error}\n{kept}") from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(errno.ENOSPC, f"{error.strerror}; {kept}", error.filename) from error
+
+
+def _join(job: ShardJob, out: Path) -> BuildReport:
+    """Joins the shards to the finished file."""
+    parts = [read_contents(job.path(shard)) for shard in range(job.count)]
+    tables = _joined_tables(job, parts)
+    with ViewStoreWriter(out, job.header, tables) as writer:
+        for part in parts:
+            if part.positions.size:
+                copy_blob(part.files[0], int(part.positions[0]), int(part.tables.sizes.sum()), writer)
+    return _report(out, tables)
+
+
+def _index(job: ShardJob) -> BuildReport:
+    """Leaves the shards as they are, with an index that makes them one store."""
+    paths = [job.path(shard) for shard in range(job.count)]
+    tables = _joined_tables(job, [read_contents(path) for path in paths])
+    write_index(job.folder, paths, tables.split)
+    return _report(job.folder, tables)
+
+
+def _joined_tables(job: ShardJob, parts: Sequence[StoreContents]) -> StoreTables:
+    tables = concatenate([part.tables for part in parts])
+    if not len(tables.labels):
+        shutil.rmtree(job.folder)  # nothing in it is worth keeping, and the meshes may be mended
+        reasons = "\n".join(f"  {name}: {reason}" for name, reason in tables.skipped[:10])
+        raise BuildError(f"none of the {len(job.source)} meshes of {job.spec.meshes!r} could be used:\n{reasons}")
+    return replace(tables, split=job.spec.split(job.source, tables.indices.tolist()))

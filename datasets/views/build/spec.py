@@ -1,0 +1,170 @@
+"""What is to be built, and everything that follows from that alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from equissl.datasets.meshes.source import MeshSource
+from equissl.datasets.views.schema import LatentSchema, Triple, threediebench_schema
+from equissl.datasets.views.split import split_objects
+from equissl.datasets.views.store.format import ENCODINGS, GENERATOR_VERSION, StoreHeader
+from equissl.renderers.base import Renderer
+
+_MAX_SHARD_BYTES = 128 << 20  # a worker holds one encoded shard in memory
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """What views show and how they are drawn, whether they are stored or not.
+
+    Attributes:
+        meshes: ``sweethome3d``, ``procedural``, a folder of ShapeNetCore, ModelNet, Objaverse or CLASS/FILE,
+            ``KIND:FOLDER`` where that is not clear, or several joined by ``+``.
+        objects: how many; None for all of a finite source.
+        size: side of the images in pixels.
+        seed: of the choice of objects, the split and, of stored views, the latents.
+        renderer: registered name.
+        renderer_options: see the renderer.
+        rotation_range: half-widths in radians of the rotations about x, y and z.
+        rotation_gap: angles smaller than these are left out: π and a gap of π/2 give 3DIEBench-OOD's poses.
+        translation_range: half-width of translations along the object's own axes; 0.5 gives 3DIEBench-T, None none.
+        val_fraction: objects held out, per class.
+        val_source: hold out objects of this mesh source only.
+        classes: only these.
+    """
+
+    meshes: str = "sweethome3d"
+    objects: int | None = None
+    size: int = 256
+    seed: int = 0
+    renderer: str = "raycast"
+    renderer_options: dict[str, Any] = field(default_factory=dict)
+    rotation_range: Triple = (math.pi / 2,) * 3
+    rotation_gap: Triple = (0.0, 0.0, 0.0)
+    translation_range: Triple | None = None
+    val_fraction: float = 0.2
+    val_source: str | None = None
+    classes: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        self._check_least(objects=1, size=1, seed=0)
+        if not 0 <= self.val_fraction < 1:
+            raise ValueError(f"expected 0 <= val_fraction < 1, got {self.val_fraction}")
+        if len(self.rotation_range) != 3 or not all(0 <= r <= math.pi for r in self.rotation_range):
+            raise ValueError(f"expected three rotation ranges in 0..pi, got {self.rotation_range}")
+
+        if len(self.rotation_gap) != 3 or any(
+            gap and not 0 < gap < width for gap, width in zip(self.rotation_gap, self.rotation_range, strict=True)
+        ):
+            expected = f"0, or less than the rotation ranges {self.rotation_range}"
+            raise ValueError(f"expected three rotation gaps, each {expected}, got {self.rotation_gap}")
+        if self.translation_range is not None and (
+            len(self.translation_range) != 3 or not all(0 <= t < math.inf for t in self.translation_range)
+        ):
+            raise ValueError(f"expected three finite translation ranges of at least 0, got {self.translation_range}")
+
+    def _check_least(self, **least: int) -> None:
+        for name, low in least.items():
+            if (value := getattr(self, name)) is not None and value < low:
+                raise ValueError(f"expected {name} >= {low}, got {value}")
+
+    @property
+    def schema(self) -> LatentSchema:
+        return threediebench_schema(self.rotation_range, self.rotation_gap, self.translation_range)
+
+    def split(self, source: MeshSource, indices: Sequence[int]) -> np.ndarray:
+        """(N,) uint8: 0 train, 1 val, of the objects ``indices`` of ``source``.
+
+        Raises:
+            ValueError: see :func:`equissl.datasets.views.split.split_objects`.
+        """
+        entries = [source.entry(int(index)) for index in indices]
+        return split_objects(
+            [entry.label for entry in entries],
+            [entry.source for entry in entries],
+            self.val_fraction,
+            self.seed,
+            self.val_source,
+            [entry.split for entry in entries],
+        )
+
+
+@dataclass(frozen=True)
+class BuildSpec(ViewSpec):
+    """What is to be built: a number of views, stored. Two specs that are equal give equal bytes.
+
+    Attributes:
+        views: V, views of each object.
+        encoding: ``jpeg`` (about 0.2 bytes a pixel) or ``raw`` (3 bytes a pixel, many times faster to read).
+        quality: of the JPEG files.
+        objects_per_shard: most objects in one unit of work; large raw images take fewer. Does not change the result.
+    """
+
+    views: int = 50
+    encoding: str = "jpeg"
+    quality: int = 95
+    objects_per_shard: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_least(views=1, quality=1, objects_per_shard=1)
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"expected encoding to be one of {ENCODINGS}, got {self.encoding!r}")
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Exact for raw; about what a rendered view takes as JPEG of quality 95 otherwise."""
+        pixels = self.size * self.size
+        return 3 * pixels if self.encoding == "raw" else 700 + pixels // 5
+
+    @property
+    def shard_size(self) -> int:
+        """Objects in a shard."""
+        return max(1, min(self.objects_per_shard, _MAX_SHARD_BYTES // (self.views * self.bytes_per_image)))
+
+
+def describe_build(spec: BuildSpec, source: MeshSource, renderer: Renderer) -> dict:
+    """All that decides the bytes of the result, as plain JSON values.
+
+    Two builds whose descriptions are equal are the same build; the difference of two is what an error shows.
+    """
+    description = asdict(spec)
+    del description["objects_per_shard"], description["renderer_options"]
+    entries = [source.entry(i) for i in range(len(source))]
+    listing = json.dumps([[entry.name, entry.label, entry.source] for entry in entries] + [list(source.classes)])
+    description |= {
+        "renderer": {"name": renderer.name, "version": renderer.version, "options": dict(renderer.options)},
+        "generator_version": GENERATOR_VERSION,
+        "objects_found": len(entries),
+        "listing_sha256": hashlib.sha256(listing.encode()).hexdigest(),
+    }
+    return json.loads(json.dumps(description, sort_keys=True))
+
+
+def build_header(spec: BuildSpec, source: MeshSource, description: dict) -> StoreHeader:
+    """Header of the finished store and of its shards."""
+    entries = [source.entry(i) for i in range(len(source))]
+    licences = Counter((entry.source, entry.licence) for entry in entries)
+    attributes = {
+        "generator_version": GENERATOR_VERSION,
+        "seed": spec.seed,
+        "quality": spec.quality,
+        "renderer": description["renderer"],
+        "build": description,
+        "sources": [{"source": s, "licence": n, "objects": c} for (s, n), c in sorted(licences.items())],
+    }
+    return StoreHeader(spec.schema, tuple(source.classes), spec.views, spec.size, spec.encoding, attributes)
+
+
+def differences(found: dict, asked: dict) -> str:
+    """What differs between two descriptions, one line each."""
+    keys = sorted(key for key in found | asked if found.get(key) != asked.get(key))
+    return "\n".join(f"  {key}: {found.get(key)!r} there, {asked.get(key)!r} asked for" for key in keys)

@@ -1,0 +1,97 @@
+"""The Markdown of a data card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def card_text(card: dict, gallery: str | None = None) -> str:
+    """The Markdown text of a machine-readable card (:func:`equissl.datasets.views.card.data_card`).
+
+    Args:
+        card: its values.
+        gallery: file name of a picture to show.
+    """
+    sections = [f"# {card['name']}", _contents(card["counts"])]
+    if gallery:
+        axes = "Axes on the views at the right: the object's own, x red, y green, z blue, from its centre."
+        sections.append(f"![views, one object a row]({gallery})\n\n{axes}")
+    sections += [
+        "## Classes\n\n" + _classes(card["classes"]),
+        "## Latents of a view\n\nIndependent and uniform; one seed per (data set, object, view).\n\n"
+        + _latents(card["variableMeasured"]),
+        "## How it was made\n\n" + _making(card["making"]),
+        "## Time\n\n" + _timing(card["timing"]),
+        "## Sources and licences\n\n" + _sources(card["sources"]),
+        "## Meshes left out\n\n" + _skipped(card["skipped"]),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _contents(counts: dict) -> str:
+    size = counts["image_size"]
+    return (
+        f"{counts['objects']} objects of {counts['classes']} classes, {counts['views_per_object']} views each: "
+        f"{counts['images']} RGB images of {size} x {size} pixels ({counts['encoding']}, "
+        f"{counts['image_bytes'] / 1e6:.1f} MB). Split by object: {counts['train_objects']} train, "
+        f"{counts['val_objects']} val; val holds unseen objects under transformations of the same distribution."
+    )
+
+
+def _classes(classes: list[dict]) -> str:
+    rows = [(row["label"], row["name"], row["train_objects"], row["val_objects"]) for row in classes]
+    return table(("label", "class", "train objects", "val objects"), rows)
+
+
+def _latents(latents: list[dict]) -> str:
+    rows = []
+    for latent in latents:
+        bounds = f"{latent['minValue']:.4g} to {latent['maxValue']:.4g}" + (" (circular)" if latent["circular"] else "")
+        if "never" in latent:
+            bounds += ", not {:.4g} to {:.4g}".format(*latent["never"])
+        rows.append((latent["name"], latent["unitText"], bounds, latent["description"]))
+    return table(("latent", "unit", "range", "meaning"), rows)
+
+
+def _making(making: dict) -> str:
+    lines = []
+    if renderer := making.get("renderer"):
+        options = ", ".join(f"{k} = {v}" for k, v in sorted(renderer.get("options", {}).items())) or "none"
+        lines.append(f"* Renderer: {renderer['name']}, version {renderer['version']}; options: {options}")
+    lines += [f"* {name}: {value}" for name, value in making.items() if name != "renderer"]
+    return "\n".join(lines) or "Not recorded."
+
+
+def _timing(timing: dict | None) -> str:
+    if timing is None:
+        return "Not recorded."
+    packages = ", ".join(f"{name} {version}" for name, version in timing["packages"].items())
+    return (
+        f"{timing['seconds']:g} s (wall clock) of the call that ended the build; earlier calls are not counted.\n\n"
+        f"* Processor: {timing['processor']}, {timing['cores']} cores\n"
+        f"* Accelerator: {timing['accelerator'] or 'none'}\n"
+        f"* System: {timing['system']}\n"
+        f"* Packages: {packages}"
+    )
+
+
+def _sources(sources: list[dict]) -> str:
+    rows = [
+        (row["source"], row["licence"], row["objects"], ", ".join(f"{k} ({n})" for k, n in row["creators"].items()))
+        for row in sources
+    ]
+    return table(("source", "licence", "objects", "creators (objects)"), rows)
+
+
+def _skipped(skipped: list[dict]) -> str:
+    return table(("mesh", "reason"), [(row["mesh"], row["reason"]) for row in skipped]) if skipped else "None."
+
+
+def table(header: tuple[str, ...], rows: Iterable[tuple]) -> str:
+    """A Markdown table; line breaks in cells become spaces."""
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")

@@ -1,0 +1,1 @@
+"""The original 3DIEBench and 3DIEBench-T folder layout."""

@@ -1,0 +1,1 @@
+"""Views rendered while they are trained on."""

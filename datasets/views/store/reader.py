@@ -1,0 +1,110 @@
+"""Reading all of a view store but its images, and where those are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from equissl.datasets.views.schema import LatentSchema
+from equissl.datasets.views.store.format import (
+    BLOB,
+    DATASETS,
+    FORMAT,
+    FORMAT_VERSION,
+    OFFSETS,
+    StoreError,
+    StoreHeader,
+)
+from equissl.datasets.views.store.writer import StoreTables
+
+
+@dataclass(frozen=True)
+class StoreContents:
+    """Everything but the images, in memory; and where the images are.
+
+    Attributes:
+        header, tables: of all objects.
+        files: that hold the images, in the order of the objects.
+        bounds: (F + 1,) number of the first image of each file, and of all images.
+        positions: (N·V,) byte at which each image begins in its file; its size is in ``tables``.
+    """
+
+    header: StoreHeader
+    tables: StoreTables
+    files: tuple[Path, ...]
+    bounds: np.ndarray
+    positions: np.ndarray
+
+
+def read_contents(path: Path) -> StoreContents:
+    """Header and tables of a store, checked.
+
+    Raises:
+        StoreError: saying what was expected and what came.
+    """
+    if not path.is_file():
+        kind = "a folder without an index.json" if path.is_dir() else "nothing"
+        raise StoreError(f"expected a view store at {path}, found {kind}")
+    try:
+        with h5py.File(path, "r") as file:
+            return _read(file, path)
+    except OSError as error:
+        raise StoreError(
+            f"expected a whole HDF5 view store at {path}: damaged or another kind of file ({error})"
+        ) from error
+
+
+def _read(file: h5py.File, path: Path) -> StoreContents:
+    form = _text(file.attrs.get("format", b""))
+    if form != FORMAT or any(name not in file for name in DATASETS):
+        raise StoreError(
+            f"expected {path} to be a view store (format {FORMAT!r} with datasets {', '.join(DATASETS)}), "
+            f"found format {form!r} with {', '.join(file) or 'nothing'}"
+        )
+    if (version := int(file.attrs["format_version"])) != FORMAT_VERSION:
+        raise StoreError(f"expected view store version {FORMAT_VERSION}, {path} has version {version}")
+    offsets = file[OFFSETS][()]
+    start, size = file[BLOB].id.get_offset() or 0, path.stat().st_size
+    if file[BLOB].shape != (offsets[-1],) or start + offsets[-1] > size:
+        raise StoreError(f"expected {offsets[-1]} bytes of images in {path}, found {max(0, size - start)}: cut short")
+    tables = _read_tables(file, np.diff(offsets))
+    bounds = np.array([0, len(offsets) - 1])
+    return StoreContents(_read_header(file), tables, (path,), bounds, offsets[:-1] + start)
+
+
+def _read_header(file: h5py.File) -> StoreHeader:
+    return StoreHeader(
+        schema=LatentSchema.from_json(json.loads(_text(file.attrs["schema"]))),
+        classes=tuple(_strings(file, "classes")),
+        num_views=int(file.attrs["num_views"]),
+        image_size=int(file.attrs["image_size"]),
+        encoding=_text(file.attrs["encoding"]),
+        attributes=json.loads(_strings(file, "provenance")[0]),
+    )
+
+
+def _read_tables(file: h5py.File, sizes: np.ndarray) -> StoreTables:
+    return StoreTables(
+        names=_strings(file, "object_names"),
+        labels=file["labels"][()],
+        latents=file["latents"][()],
+        sizes=sizes.reshape(-1, int(file.attrs["num_views"])),
+        indices=file["object_indices"][()],
+        split=file["split"][()],
+        sources=_strings(file, "object_sources"),
+        licences=_strings(file, "object_licences"),
+        creators=_strings(file, "object_creators"),
+        skipped=[(name, reason) for name, _, reason in (t.partition("\t") for t in _strings(file, "skipped"))],
+    )
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _strings(file: h5py.File, name: str) -> list[str]:
+    return [value.decode() for value in file[name][()].tolist()]

@@ -1,0 +1,306 @@
+"""Writing view stores: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from equissl.datasets.views.schema import LatentSchema, threediebench_schema
+from equissl.datasets.views.store.format import BLOB, OFFSETS, TRAIN, StoreHeader
+from equissl.util.disk import full_disk_message, reserve, sync_folder
+
+_PIECE = 1 << 24  # bytes copied at a time
+
+
+@dataclass(frozen=True)
+class ObjectRecord:
+    """One object with all its views, encoded.
+
+    Attributes:
+        name, source, licence, creator: where the object comes from.
+        label: class index.
+        index: position in its mesh source; with the seed and the view it fixes the latents.
+        latents: (V, L) float64.
+        images: V encoded images.
+        split: 0 train, 1 val.
+    """
+
+    name: str
+    label: int
+    latents: np.ndarray
+    images: Sequence[bytes]
+    index: int
+    split: int = TRAIN
+    source: str = ""
+    licence: str = ""
+    creator: str = ""
+
+
+@dataclass(frozen=True)
+class StoreTables:
+    """All arrays of a store but the images: one row an object."""
+
+    names: Sequence[str]
+    labels: np.ndarray
+    latents: np.ndarray
+    sizes: np.ndarray
+    indices: np.ndarray
+    split: np.ndarray
+    sources: Sequence[str]
+    licences: Sequence[str]
+    creators: Sequence[str]
+    skipped: Sequence[tuple[str, str]] = ()
+
+    @classmethod
+    def from_records(cls, records: Sequence[ObjectRecord], header: StoreHeader, skipped: Sequence = ()) -> StoreTables:
+        for record in records:
+            if len(record.images) != header.num_views:
+                raise ValueError(f"expected {header.num_views} views of {record.name}, got {len(record.images)}")
+        latents = np.array([record.latents for record in records], dtype=np.float64)
+        sizes = np.array([[len(image) for image in record.images] for record in records], dtype=np.int64)
+        return cls(
+            names=[record.name for record in records],
+            labels=np.array([record.label for record in records], dtype=np.int64),
+            latents=latents if records else latents.reshape(0, header.num_views, len(header.schema)),
+            sizes=sizes.reshape(len(records), header.num_views),
+            indices=np.array([record.index for record in records], dtype=np.int64),
+            split=np.array([record.split for record in records], dtype=np.uint8),
+            sources=[record.source for record in records],
+            licences=[record.licence for record in records],
+            creators=[record.creator for record in records],
+            skipped=skipped,
+        )
+
+
+class ViewStoreWriter:
+    """Writes one store under a temporary name; it takes its own name, whole and synced to disk, on a clean exit.
+
+    The HDF5 library writes the tables and reserves the blob; images are then written at the blob's file offset with
+    plain system calls, so that a full disk is an ordinary ``OSError`` found before the first image.
+
+    Args:
+        path: final name.
+        header, tables: everything but the images.
+
+    Raises:
+        OSError: ``ENOSPC`` with the bytes needed and free; nothing is left behind.
+    """
+
+    def __init__(self, path: Path, header: StoreHeader, tables: StoreTables) -> None:
+        self.path, self.header, self.tables = Path(path), header, tables
+        self.blob_size = int(tables.sizes.sum())
+        self._temporary = temporary_name(self.path)
+
+    def __enter__(self) -> ViewStoreWriter:
+        try:
+            with full_disk_message(self.path, self.blob_size + self.tables.latents.nbytes):
+                self._position = write_tables(self._temporary, self.header, self.tables)
+                self._file = self._temporary.open("r+b", buffering=0)
+                if self.blob_size:
+                    reserve(self._file.fileno(), self._position, self.blob_size)
+        except BaseException:
+            self._discard()
+            raise
+        self._end = self._position + self.blob_size
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Appends encoded images to the blob."""
+        view = memoryview(data)
+        if self._position + len(view) > self._end:
+            raise ValueError(f"expected {self.blob_size} bytes of images in all, got more")
+        with full_disk_message(self.path, self.blob_size):
+            while view:
+                written = os.pwrite(self._file.fileno(), view, self._position)
+                self._position += written
+                view = view[written:]
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        try:
+            if kind is None and self._position != self._end:
+                missing = self._end - self._position
+                raise ValueError(f"expected {self.blob_size} bytes of images, {missing} were not written")
+            if kind is None:
+                with full_disk_message(self.path, self.blob_size):
+                    os.fsync(self._file.fileno())
+                self._temporary.replace(self.path)
+                sync_folder(self.path.parent)
+        finally:
+            self._discard()
+
+    def _discard(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """Where a file is written before it takes its name; no other process on any machine writes there."""
+    return path.with_name(f"{path.name}.tmp-{platform.node()}-{os.getpid()}")
+
+
+def write_records(path: Path, header: StoreHeader, records: Sequence[ObjectRecord], skipped: Sequence = ()) -> None:
+    """Writes ``records`` as one store, whole or not at all."""
+    with ViewStoreWriter(path, header, StoreTables.from_records(records, header, skipped)) as writer:
+        for record in records:
+            for image in record.images:
+                writer.write(image)
+
+
+def write_store(
+    path: Path | str,
+    images: np.ndarray | Sequence[Sequence[bytes]],
+    latents: np.ndarray,
+    labels: Iterable[int],
+    schema: LatentSchema | None = None,
+    classes: Sequence[str] | None = None,
+    split: Sequence[int] | np.ndarray | None = None,
+    object_names: Sequence[str] | None = None,
+    encoding: str = "jpeg",
+    quality: int = 95,
+    attributes: dict | None = None,
+) -> Path:
+    """Writes a store from arrays in memory.
+
+    Args:
+        path: the file to write; its folder is made.
+        images: (N, V, S, S, 3) uint8 RGB.
+        latents: (N, V, L).
+        labels: (N,) class indices.
+        schema: names of the L latents; default the seven of 3DIEBench.
+        classes: class names; default ``class_0`` and so on.
+        split: (N,) 0 train, 1 val; default all train.
+        object_names: N names; default ``object_00000`` and so on.
+        encoding: ``jpeg`` or ``raw``.
+        quality: JPEG quality.
+        attributes: provenance to keep.
+
+    Returns:
+        ``path``.
+    """
+    images, labels = np.asarray(images), [int(label) for label in labels]
+    count, views, size = images.shape[:3]
+    header = StoreHeader(
+        schema=schema or threediebench_schema(),
+        classes=tuple(classes or (f"class_{i}" for i in range(max(labels, default=-1) + 1))),
+        num_views=views,
+        image_size=size,
+        encoding=encoding,
+        attributes={"quality": quality, **(attributes or {})},
+    )
+    names = object_names or [f"object_{i:05d}" for i in range(count)]
+    records = [
+        ObjectRecord(
+            name=names[i],
+            label=labels[i],
+            latents=np.asarray(latents[i], dtype=np.float64),
+            images=[header.encode(image) for image in images[i]],
+            index=i,
+            split=int(split[i]) if split is not None else TRAIN,
+        )
+        for i in range(count)
+    ]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_records(Path(path), header, records)
+    return Path(path)
+
+
+def write_tables(path: Path, header: StoreHeader, tables: StoreTables) -> int:
+    """Writes all but the images and reserves their blob, unfilled. Returns the blob's position in the file."""
+    if problems := find_problems(header, tables):
+        raise ValueError("; ".join(problems))
+    with h5py.File(path, "w") as file:
+        for name, value in header.to_attributes().items():
+            file.attrs[name] = fixed_strings([value])[0] if isinstance(value, str) else value
+        write_strings(file, "provenance", [header.provenance()])
+        offsets = np.concatenate([[0], np.cumsum(tables.sizes.ravel())]).astype(np.int64)
+        arrays = {OFFSETS: offsets, "latents": tables.latents, "labels": tables.labels}
+        for name, array in (arrays | {"split": tables.split, "object_indices": tables.indices}).items():
+            file.create_dataset(name, data=array)
+        for name in ("names", "sources", "licences", "creators"):
+            write_strings(file, f"object_{name}", getattr(tables, name))
+        write_strings(file, "classes", header.classes)
+        write_strings(file, "skipped", [f"{name}\t{reason}" for name, reason in tables.skipped])
+        return _reserve_blob(file, int(offsets[-1]))
+
+
+def find_problems(header: StoreHeader, tables: StoreTables) -> list[str]:
+    """What contradicts itself in a store about to be written."""
+    count, shape = len(tables.labels), (len(tables.labels), header.num_views)
+    problems = []
+    if tables.latents.shape != (*shape, len(header.schema)):
+        problems.append(f"expected latents of shape {(*shape, len(header.schema))}, got {tables.latents.shape}")
+    if tables.sizes.shape != shape:
+        problems.append(f"expected {shape} images, got {tables.sizes.shape}")
+    if count and not 0 <= tables.labels.min() <= tables.labels.max() < len(header.classes):
+        low, high = tables.labels.min(), tables.labels.max()
+        problems.append(f"expected labels in 0..{len(header.classes) - 1}, got {low}..{high}")
+    return problems
+
+
+def _reserve_blob(file: h5py.File, size: int) -> int:
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.CONTIGUOUS)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plist.set_obj_track_times(False)  # the time of writing would make two equal stores differ
+    space = h5py.h5s.create_simple((size,))
+    dataset = h5py.h5d.create(file.id, BLOB.encode(), h5py.h5t.STD_U8LE, space, dcpl=plist)
+    return int(dataset.get_offset() or 0)
+
+
+def write_strings(file: h5py.File, name: str, values: Sequence[str]) -> None:
+    """A dataset of strings."""
+    file.create_dataset(name, data=fixed_strings(values))
+
+
+def fixed_strings(values: Sequence[str]) -> np.ndarray:
+    """Fixed-width UTF-8.
+
+    Variable-length HDF5 strings are an order of magnitude slower to read, and their heap has undefined bytes in it: two
+    files of the same content would differ.
+    """
+    encoded = [value.encode() for value in values]
+    width = max([1, *map(len, encoded)])
+    return np.array(encoded, dtype=h5py.string_dtype("utf-8", width))
+
+
+def copy_blob(source: Path, start: int, size: int, writer: ViewStoreWriter) -> None:
+    """Appends ``size`` bytes at ``start`` of ``source`` to ``writer``, a piece at a time."""
+    with source.open("rb") as file:
+        file.seek(start)
+        while size:
+            piece = file.read(min(_PIECE, size))
+            if not piece:
+                raise OSError(f"{source} ended {size} bytes early while it was being copied")
+            writer.write(piece)
+            size -= len(piece)
+
+
+def concatenate(tables: Sequence[StoreTables]) -> StoreTables:
+    """The rows of several tables, in order."""
+
+    def arrays(name: str) -> np.ndarray:
+        return np.concatenate([getattr(table, name) for table in tables])
+
+    def lists(name: str) -> list:
+        return [value for table in tables for value in getattr(table, name)]
+
+    return StoreTables(
+        names=lists("names"),
+        labels=arrays("labels"),
+        latents=arrays("latents"),
+        sizes=arrays("sizes"),
+        indices=arrays("indices"),
+        split=arrays("split"),
+        sources=lists("sources"),
+        licences=lists("licences"),
+        creators=lists("creators"),
+        skipped=lists("skipped"),
+    )

@@ -1,0 +1,166 @@
+"""Next-frame prediction and roll-outs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from equissl.encoders.recurrent.cell import (
+    Coordinates,
+    FlowCell,
+    FlowState,
+    Pool,
+    flow_cell,
+    pool_velocities,
+    torus_conv,
+)
+from equissl.encoders.recurrent.planar_conv import ProjectConv, RegularConv
+from equissl.encoders.recurrent.velocities import Flow, RotationFlow
+
+Timing = Literal["ahead", "published"]
+DecoderKind = Literal["equivariant", "plain"]
+
+
+def torus_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
+    """Convolutions on the torus with ReLU between, no bias, no activation at the end."""
+    hidden = [m for _ in range(layers) for m in (torus_conv(channels, channels), nn.ReLU())]
+    return nn.Sequential(*hidden, torus_conv(channels, out_channels))
+
+
+def rotation_decoder(channels: int, orientations: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
+    """Regular fields to a frame through layers that commute with rotations, so that the output rotates as well."""
+    hidden = [m for _ in range(layers) for m in (RegularConv(channels, channels, orientations), nn.ReLU())]
+    return nn.Sequential(*hidden, ProjectConv(channels, out_channels, orientations))
+
+
+def plain_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
+    """Zero-padded convolutions over flattened orientation channels, as published: not equivariant to rotations."""
+    conv = [nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(layers)]
+    hidden = [m for c in conv for m in (c, nn.ReLU())]
+    return nn.Sequential(*hidden, nn.Conv2d(channels, out_channels, 3, padding=1, bias=False))
+
+
+class FlowPredictor(nn.Module):
+    """A flow equivariant cell, a pooling over velocities and a decoder: frames in, the frames to come out.
+
+    Args:
+        cell: see :class:`FlowCell`.
+        decoder: from (B, C, H, W) to a frame.
+        pool: over velocities.
+        timing: ``ahead`` moves every slice to the time of the frame to come before pooling, and feeds each frame once:
+            a moved sequence then has moved predictions, at every step of a roll-out, where V is a group. ``published``
+            pools the state of the last frame seen, and feeds the last observed frame a second time for the first
+            prediction, as the first implementation did: not equivariant.
+    """
+
+    def __init__(self, cell: FlowCell, decoder: nn.Module, pool: Pool = "max", timing: Timing = "ahead") -> None:
+        super().__init__()
+        if timing not in ("ahead", "published"):
+            raise ValueError(f"expected timing 'ahead' or 'published', got {timing!r}")
+        self.cell, self.decoder, self.pool, self.timing = cell, decoder, pool, timing
+
+    @property
+    def flow(self) -> Flow:
+        return self.cell.flow
+
+    def forward(
+        self,
+        frames: Tensor,
+        horizon: int = 1,
+        truth: Tensor | None = None,
+        teacher_forcing: float = 0.0,
+        detach: bool = True,
+    ) -> Tensor:
+        """Rolls out: every prediction is fed back as the next frame.
+
+        Args:
+            frames: (B, T, C, H, W) observed.
+            horizon: frames to predict.
+            truth: (B, horizon, C, H, W), for teacher forcing.
+            teacher_forcing: probability, drawn for each step, of feeding the true frame instead of the prediction.
+            detach: no gradient through frames that are fed back.
+
+        Returns:
+            (B, horizon, C, H, W).
+        """
+        return self.roll_out(self.encode(frames), horizon, truth, teacher_forcing, detach)
+
+    def encode(self, frames: Tensor) -> FlowState:
+        """The state from which the frame after (B, T, C, H, W) is read."""
+        state = self.cell.encode(frames)
+        return self.cell(frames[:, -1], state) if self.timing == "published" else state
+
+    def roll_out(
+        self,
+        state: FlowState,
+        horizon: int,
+        truth: Tensor | None = None,
+        teacher_forcing: float = 0.0,
+        detach: bool = True,
+    ) -> Tensor:
+        """The same from a state."""
+        if horizon < 1:
+            raise ValueError(f"expected a horizon of at least 1, got {horizon}")
+        if teacher_forcing and truth is None:
+            raise ValueError("expected the true frames for teacher forcing, got none")
+        predictions = [self.read(state)]
+        for step in range(1, horizon):
+            fed = predictions[-1].detach() if detach else predictions[-1]
+            if teacher_forcing and truth is not None and float(torch.rand(())) < teacher_forcing:
+                fed = truth[:, step - 1]
+            state = self.cell(fed, state)
+            predictions.append(self.read(state))
+        return torch.stack(predictions, dim=1)
+
+    def next_frames(self, frames: Tensor) -> Tensor:
+        """The prediction of frame t + 1 from the true frames 0..t, for every t: (B, T, C, H, W)."""
+        state: FlowState | None = None
+        predictions = []
+        for t in range(frames.shape[1]):
+            state = self.cell(frames[:, t], state)
+            predictions.append(self.read(state))
+        return torch.stack(predictions, dim=1)
+
+    def read(self, state: FlowState) -> Tensor:
+        """The frame (B, C, H, W) that a state predicts."""
+        return self.decoder(self.pooled(state, ahead=int(self.timing == "ahead")))
+
+    def pooled(self, state: FlowState, ahead: int = 0) -> Tensor:
+        """(B, C, H, W): the hidden state in image coordinates, pooled over velocities."""
+        return pool_velocities(self.cell.look(state, ahead), self.pool)
+
+
+def flow_predictor(
+    flow: Flow,
+    channels: int = 128,
+    decoder_layers: int = 4,
+    in_channels: int = 1,
+    pool: Pool = "max",
+    timing: Timing = "ahead",
+    decoder: DecoderKind = "equivariant",
+    coordinates: Coordinates = "comoving",
+) -> FlowPredictor:
+    """The published predictor of a flow; for translations 739,584 parameters at the defaults, whatever V.
+
+    Args:
+        flow: translations or rotations.
+        channels: C of the hidden state (for each orientation).
+        decoder_layers: hidden layers of the decoder.
+        in_channels: of frames.
+        pool: over velocities.
+        timing: see :class:`FlowPredictor`.
+        decoder: for rotations, ``plain`` is the published decoder, which is not equivariant.
+        coordinates: see :class:`FlowCell`.
+    """
+    if decoder not in ("equivariant", "plain"):
+        raise ValueError(f"expected decoder 'equivariant' or 'plain', got {decoder!r}")
+    cell = flow_cell(flow, in_channels, channels, coordinates)
+    if not isinstance(flow, RotationFlow):
+        return FlowPredictor(cell, torus_decoder(channels, in_channels, decoder_layers), pool, timing)
+    if decoder == "plain":
+        head = plain_decoder(channels * flow.orientations, in_channels, decoder_layers)
+    else:
+        head = rotation_decoder(channels, flow.orientations, in_channels, decoder_layers)
+    return FlowPredictor(cell, head, pool, timing)

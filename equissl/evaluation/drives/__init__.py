@@ -1,0 +1,1 @@
+"""Evaluation of runs on pairs of sweeps: equivariance, rotation, collapse."""

@@ -1,0 +1,116 @@
+"""Frozen encoders of scenes, and the clouds they are shown."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from equissl.encoders.voxel import VoxelEncoder, bev_columns, locate
+from equissl.encoders.voxel.calibrate import calibrate
+from equissl.geometry.scene_transforms import scene_transform, transform_cloud
+from equissl.sparse import SparseTensor
+
+if TYPE_CHECKING:
+    from equissl.training import PretrainConfig
+
+
+def rotate_cloud(cloud: Tensor, angle: float) -> Tensor:
+    """A cloud (P, 3+) turned about z by ``angle`` radians; further columns as they are."""
+    one = torch.ones(1, dtype=torch.float64)
+    matrix = scene_transform(angle * one, one, one.new_zeros(1, 3), one.new_zeros(1, dtype=torch.int64)).matrix[0]
+    return transform_cloud(cloud, matrix.to(cloud))
+
+
+def crop_wedge(cloud: Tensor, degrees: float) -> Tensor:
+    """Points within ``degrees`` around straight ahead, as a front camera sees them."""
+    return cloud[torch.atan2(cloud[:, 1], cloud[:, 0]).abs() <= torch.pi * degrees / 360]
+
+
+@dataclass
+class SceneEncoder:
+    """A method's frozen encoder in eval mode.
+
+    Attributes:
+        method: with an ``encoder`` (`VoxelEncoder`), ``bev_features`` and ``features``.
+        device: where it is.
+    """
+
+    method: Any
+    device: torch.device
+
+    @property
+    def encoder(self) -> VoxelEncoder:
+        return self.method.encoder
+
+    @torch.inference_mode()
+    def bev(self, clouds: Sequence[Tensor]) -> SparseTensor:
+        """Columns (M, D) of the occupied ground cells."""
+        return self.method.bev_features([cloud.to(self.device) for cloud in clouds])
+
+    @torch.inference_mode()
+    def pooled(self, clouds: Sequence[Tensor]) -> Tensor:
+        """Representation (B, D) of whole scenes, on the CPU."""
+        return self.method.features([cloud.to(self.device) for cloud in clouds])["all"].float().cpu()
+
+    def rows(self, bev: SparseTensor, cloud: Tensor, scene: int) -> Tensor:
+        """Row of ``bev`` that each point (P,) of any cloud lies in; -1 out of range and on cells without features."""
+        position, inside = self.encoder.grid.locate(cloud[:, :3].to(self.device))
+        voxels = torch.cat([torch.full_like(position[:, :1], scene), position], 1)
+        return torch.where(inside, locate(bev, voxels), -1)
+
+    @torch.inference_mode()
+    def shifted_voxels(self, cloud: Tensor, voxels: int) -> tuple[SparseTensor, SparseTensor, int]:
+        """Columns of a cloud's voxels, and of the same voxels shifted along x and y, both away from the borders.
+
+        Returns:
+            both, and the number of voxels left.
+        """
+        tensor = self.encoder.voxelize([cloud.to(self.device)]).tensor
+        weight = next(self.encoder.parameters())
+        # cells near the upper border spread beyond it: two cells are left free on either side
+        limit = torch.tensor(tensor.spatial_shape[1:], device=self.device)
+        place = tensor.indices[:, 2:]
+        kept = ((place >= 2 * voxels) & (place < limit - 3 * voxels)).all(1)
+        inner = SparseTensor.of(tensor.features[kept].to(weight), tensor.indices[kept], tensor.spatial_shape, 1)
+        step = torch.tensor([0, 0, voxels, voxels], dtype=torch.int32, device=self.device)
+        moved = SparseTensor.of(inner.features, inner.indices + step, inner.spatial_shape, 1)
+        columns = [bev_columns(self.encoder.backbone(x).out) for x in (inner, moved)]
+        return columns[0], columns[1], int(kept.sum())
+
+
+def frozen(method: Any, device: torch.device, clouds: Sequence[Tensor], batch_size: int) -> SceneEncoder:
+    """The method in eval mode, its encoder's batch norm calibrated on ``clouds`` where there are any."""
+    encoder = SceneEncoder(copy.deepcopy(method).to(device), device)
+    if clouds:
+        calibrate(encoder.encoder, [cloud.to(device) for cloud in clouds], batch_size)
+    encoder.method.eval().requires_grad_(False)
+    return encoder
+
+
+def initial_method(training: PretrainConfig) -> Any:
+    """The method as training started with it: the same seed, the same weights."""
+    from equissl.runs.configfile import build_method
+    from equissl.training.randomstate import random_state, seed_everything, set_random_state
+
+    before = random_state()
+    try:
+        seed_everything(training.seed)
+        return build_method(training.method)
+    finally:
+        set_random_state(before)
+
+
+def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Consecutive items, ``size`` at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """At most ``wanted`` positions, evenly spread over 0..count - 1."""
+    chosen = min(count, wanted)
+    return [(2 * i + 1) * count // (2 * chosen) for i in range(chosen)]

@@ -1,0 +1,142 @@
+"""Do the features of a scene move as the scene does: by a shift, by a turn, by scene flow?"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from equissl.datasets.drives.scene_pair import ScenePair
+from equissl.evaluation.drives.config import SceneEvaluateConfig
+from equissl.evaluation.drives.encoding import SceneEncoder, rotate_cloud
+from equissl.metrics.equivariance import RelativeDistance, carry_features, shift_error
+from equissl.sparse import SparseTensor
+
+TOTAL_STRIDE = 8  # voxels along x and y in one ground cell of a voxel backbone
+Errors = dict[str, RelativeDistance]
+
+
+def equivariance_scores(
+    encoder: SceneEncoder, batches: Iterable[ScenePair], config: SceneEvaluateConfig
+) -> dict[str, float | None]:
+    """Equivariance errors of an encoder's bird's-eye features; see `equissl.metrics.equivariance` for their scale.
+
+    A feature moves with the points of its cell: a cell of the changed scene should hold the mean of what the points in
+    it had before. Cells that no point came to do not count.
+
+    * ``rotation`` and ``rotation_ANGLE``: the cloud is turned about z. Features are compared as they are, so an encoder
+      that writes its orientation into every cell has an error: this is equivariance of the map, in the sense in which a
+      picture turns.
+    * ``translation``: the cloud is shifted by one cell (8 voxels) along x and y.
+    * ``translation_sites``: the voxels are shifted so, their contents left alone: the largest difference of any feature
+      (not relative; 0 where the convolutions are exact).
+    * ``flow``: features of a sweep against those of the sweep before, carried along scene flow.
+      ``flow_no_motion``: carried nowhere, as if nothing and nobody had moved. ``flow_moving``: cells that things moving
+      over ground came to, compared with all cells of the scene.
+
+    Returns:
+        errors by name; None where there was nothing to measure, or features are all equal.
+    """
+    errors: Errors = defaultdict(RelativeDistance)
+    sites = 0.0
+    for batch in batches:
+        before, after = encoder.bev(batch.previous), encoder.bev(batch.current)
+        for degrees in config.angles:
+            turned = [rotate_cloud(cloud, math.radians(degrees)) for cloud in batch.current]
+            _compare(
+                errors,
+                ("rotation", f"rotation_{degrees:g}"),
+                encoder,
+                after,
+                encoder.bev(turned),
+                batch.current,
+                turned,
+            )
+        shifted = [_shift(encoder, cloud) for cloud in batch.current]
+        _compare(errors, ("translation",), encoder, after, encoder.bev(shifted), batch.current, shifted)
+        sites = max(sites, _translation_of_sites(encoder, batch.current[0]))
+        if batch.flow is not None and batch.flow_valid is not None:
+            _compare_flow(errors, encoder, before, after, batch, config)
+    names = ("rotation", *(f"rotation_{a:g}" for a in config.angles), "translation", "flow", "flow_no_motion")
+    found = {name: _finite(errors[name].compute()) for name in (*names, "flow_moving")}
+    return {**found, "translation_sites": _finite(sites)}
+
+
+def _compare(
+    errors: Errors,
+    names: Sequence[str],
+    encoder: SceneEncoder,
+    before: SparseTensor,
+    after: SparseTensor,
+    was: Sequence[Tensor],
+    now: Sequence[Tensor],
+) -> None:
+    """Adds scenes whose point i is at ``was[i]`` before and at ``now[i]`` after."""
+    for scene, (start, end) in enumerate(zip(was, now, strict=True)):
+        source, target = encoder.rows(before, start, scene), encoder.rows(after, end, scene)
+        rows, carried = carry_features(before.features, source, target)
+        for name in names:
+            errors[name].update(after.features[rows], carried)
+
+
+def _compare_flow(
+    errors: Errors,
+    encoder: SceneEncoder,
+    before: SparseTensor,
+    after: SparseTensor,
+    batch: ScenePair,
+    config: SceneEvaluateConfig,
+) -> None:
+    moves = moving_points(batch, config.slowest)
+    for scene, points in enumerate(batch.previous):
+        valid = batch.flow_valid[scene]  # type: ignore[index]
+        start = points[valid, :3]
+        end = start + batch.flow[scene][valid]  # type: ignore[index]
+        source = encoder.rows(before, start, scene)
+        target, still = encoder.rows(after, end, scene), encoder.rows(after, start, scene)
+        rows, carried = carry_features(before.features, source, target)
+        errors["flow"].update(after.features[rows], carried)
+        same, unmoved = carry_features(before.features, source, still)
+        errors["flow_no_motion"].update(after.features[same], unmoved)
+        if moves is not None:
+            reached = target[moves[scene][valid].to(target.device)]
+            errors["flow_moving"].update(after.features[rows], carried, torch.isin(rows, reached[reached >= 0]))
+
+
+def moving_points(batch: ScenePair, slowest: float) -> list[Tensor] | None:
+    """Points (P,) bool of each earlier sweep whose own motion over ground is at least so many metres; needs poses."""
+    if batch.flow is None or batch.motion is None:
+        return None
+    return [own.norm(dim=1) >= slowest for own in own_motions(batch)]
+
+
+def own_motions(batch: ScenePair) -> list[Tensor]:
+    """Motion (P, 3) over ground of the points of each earlier sweep, in its axes: flow without the car's own motion."""
+    if batch.flow is None or batch.motion is None:
+        raise ValueError("expected flow and poses, got a pair without them")
+    moved = []
+    for points, flow, motion in zip(batch.previous, batch.flow, batch.motion.double(), strict=True):
+        start = points[:, :3].double()
+        moved.append(((start + flow.double() - motion[:3, 3]) @ motion[:3, :3] - start).float())
+    return moved
+
+
+def _shift(encoder: SceneEncoder, cloud: Tensor) -> Tensor:
+    """One cell further along x and y."""
+    size = encoder.encoder.grid.voxel_size
+    step = cloud.new_tensor([TOTAL_STRIDE * size[0], TOTAL_STRIDE * size[1], *[0.0] * (cloud.shape[1] - 2)])
+    return cloud + step
+
+
+def _translation_of_sites(encoder: SceneEncoder, cloud: Tensor) -> float:
+    still, moved, _ = encoder.shifted_voxels(cloud, TOTAL_STRIDE)
+    step = torch.tensor([0, 0, 1, 1])
+    return shift_error(still.features, moved.features, still.indices, moved.indices, step)
+
+
+def _finite(value: float) -> Any:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,192 @@
+"""From a training run on driving scenes to its results.json."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from equissl.datasets.drives.pair_dataset import ScenePairDataset
+from equissl.datasets.drives.scene_pair import ScenePair
+from equissl.datasets.drives.store import SceneStore
+from equissl.evaluation.diagnostics import collapse_scores
+from equissl.evaluation.drives.config import SceneEvaluateConfig
+from equissl.evaluation.drives.encoding import SceneEncoder, batches, frozen, initial_method, spread
+from equissl.evaluation.drives.equivariance import equivariance_scores
+from equissl.evaluation.drives.maps import describe_maps, scene_maps, write_maps
+from equissl.evaluation.drives.rotation import Turned, rotation_scores
+
+if TYPE_CHECKING:
+    from equissl.training import PretrainConfig
+
+Log = Callable[[str], None]
+MAPS = "maps.npz"
+TRAIN_STREAM, VAL_STREAM = 0, 1  # of random rotations
+
+
+def evaluate_scenes(
+    run_dir: str | Path,
+    method: Any,
+    training: PretrainConfig,
+    config: SceneEvaluateConfig | None = None,
+    store: str | Path | None = None,
+    log: Log = lambda message: None,
+) -> dict[str, Any]:
+    """Diagnostics of a scene method's encoder on drives it has never seen; writes ``RUN/results.json``.
+
+    Everything is measured twice, for the trained encoder and for the same architecture with the weights that training
+    started from, so that each number has its "before" beside it. Also writes ``RUN/maps.npz`` for the report's
+    pictures.
+
+    Args:
+        run_dir: folder written by ``pretrain``.
+        method, training: as `equissl.training.load_method` gives them.
+        config: what to measure.
+        store: scene store to evaluate on; the one of the run where None.
+        log: called with one line per stage.
+
+    Returns:
+        the flat results, as written. A value is None where it could not be measured: flow without flow, or an error of
+        features that are all equal.
+
+    Raises:
+        ValueError: fewer than two pairs to learn from, or to score on.
+        ScenePairError: a store without pairs of sweeps, or none of unseen drives.
+        FlowError: an unknown flow provider, or one that the store has no poses or boxes for.
+    """
+    from equissl.evaluation.evaluate import choose_device, write_results
+
+    run_dir, config, started = Path(run_dir), config or SceneEvaluateConfig(), time.perf_counter()
+    device = choose_device(config.device)
+    path = Path(training.data.store if store is None else store)
+    flow = choose_flow(path) if config.flow == "auto" else config.flow
+    train, val = (_open(path, split, flow, training, config) for split in ("train", "val"))
+    log(f"{len(train)} pairs of training drives, {len(val)} of unseen ones, flow: {flow}")
+    if len(val) < 2 or len(train) < 2:
+        raise ValueError(f"expected at least two pairs of each split of {path}, got {len(train)} and {len(val)}")
+    seen, unseen = (_sweeps(dataset, config.sweeps) for dataset in (train, val))
+    calibration = [cloud for cloud, _ in _sweeps(train, config.calibrate)] if config.calibrate else []
+    encoders = {
+        "trained": frozen(method, device, calibration, config.batch_size),
+        "initial": frozen(initial_method(training), device, calibration, config.batch_size),
+    }
+    results = _meta(run_dir, method, training, path, flow, train, val, config)
+    for name, encoder in encoders.items():
+        log(f"equivariance of the {name} encoder")
+        scores = equivariance_scores(encoder, _pairs(val, config.pairs, config.batch_size), config)
+        results |= {f"equivariance/{key}/{name}": value for key, value in scores.items()}
+        results |= collapse(encoder, [cloud for cloud, _ in unseen], "all" if name == "trained" else name, config)
+    log("rotation from frozen features")
+    turned = [
+        Turned.draw([cloud for cloud, _ in sweeps], [drive for _, drive in sweeps], config, stream)
+        for sweeps, stream in ((seen, TRAIN_STREAM), (unseen, VAL_STREAM))
+    ]
+    results |= rotation_scores(encoders["trained"], encoders["initial"], turned[0], turned[1], config)
+    shown = list(_pairs(val, config.maps, 1)) if config.maps else []
+    if shown:
+        write_maps(run_dir / MAPS, scene_maps(encoders, shown), describe_maps(encoders["trained"], shown))
+    results["seconds"] = round(time.perf_counter() - started, 2)
+    write_results(run_dir / "results.json", results)
+    return results
+
+
+def _open(path: Path, split: str, flow: str, training: PretrainConfig, config: SceneEvaluateConfig) -> ScenePairDataset:
+    """A split of the store, divided as for training; whole sweeps, however training cropped them."""
+    scenes = training.data.scenes
+    same = str(path.resolve()) == training.data.store
+    return ScenePairDataset(
+        path,
+        split,
+        gap=scenes.gap if flow != "stored" else 1,
+        flow=flow if split == "val" else "none",
+        seed=config.seed,
+        max_points=scenes.max_points,
+        sequences=scenes.sequences if same else None,
+        val_fraction=scenes.val_fraction,
+        val_sequences=scenes.val_sequences if same else None,
+    )
+
+
+def choose_flow(path: Path) -> str:
+    """The most exact flow that a store allows: its own, that of tracked boxes, that of a static world."""
+    store = SceneStore(path)
+    pairs = store.pairs()
+    if not pairs:
+        raise ValueError(f"expected pairs of sweeps in {path}, found none among {store.num_sweeps} sweeps")
+    name, first, _ = pairs[0]
+    sweep = store.read(name, first)
+    store.close()
+    if sweep.flow is not None:
+        return "stored"
+    return "boxes" if sweep.boxes is not None and any(sweep.boxes.tracks) else "ego"
+
+
+def collapse(encoder: SceneEncoder, clouds: list[Tensor], part: str, config: SceneEvaluateConfig) -> dict[str, Any]:
+    """RankMe and mean deviation of whole scenes (``all``, ``initial``) and of their ground cells (``…_cells``)."""
+    pooled = torch.cat([encoder.pooled(group) for group in batches(clouds, config.batch_size)])
+    cells = torch.cat([encoder.bev(group).features.cpu() for group in batches(clouds[:16], config.batch_size)])
+    name = "cells" if part == "all" else f"{part}_cells"
+    return collapse_scores(pooled[:, None], part) | collapse_scores(cells[:, None], name)
+
+
+def _pairs(dataset: ScenePairDataset, wanted: int, batch_size: int) -> Iterator[ScenePair]:
+    for indices in batches(spread(len(dataset), wanted), batch_size):
+        yield dataset.__getitems__([(0, index) for index in indices])
+
+
+def _sweeps(dataset: ScenePairDataset, wanted: int) -> list[tuple[Tensor, str]]:
+    """The later sweeps of evenly spread pairs, and their drives."""
+    pairs = _pairs(dataset, wanted, 1)
+    return [(pair.current[0], pair.sequences[0]) for pair in pairs]
+
+
+# of options that make a method what a paper calls it
+KNOWN = {("byol", "pair"): "STRL", ("moco", "same"): "DepthContrast"}
+
+
+def method_label(training: PretrainConfig) -> str:
+    """What the method is called in tables: two of the invariant ones have names of their own."""
+    name, options = training.method.class_path.rpartition(".")[2], training.method.init_args
+    if name == "CellContrast":
+        return {"same": "PointContrast", "ego": "BEVContrast"}.get(options.get("frames", "same"), name)
+    if name != "SceneInvariant":
+        return {"ESSL3D": "E-SSL3D"}.get(name, name)
+    objective = options.get("objective") or {}
+    key = (objective.get("name", "byol"), options.get("frames", "pair"))
+    return KNOWN.get(key, f"{name} {key[0]}, {key[1]}")
+
+
+def _meta(
+    run_dir: Path,
+    method: Any,
+    training: PretrainConfig,
+    store: Path,
+    flow: str,
+    train: ScenePairDataset,
+    val: ScenePairDataset,
+    config: SceneEvaluateConfig,
+) -> dict[str, Any]:
+    from equissl.training import read_checkpoint
+
+    step = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["equissl"]["step"]
+    settings = {f"config/{key}": list(v) if isinstance(v, tuple) else v for key, v in asdict(config).items()}
+    return {
+        "data": "scenes",
+        "method": type(method).__name__,
+        "label": method_label(training),
+        "run": run_dir.name,
+        "store": str(store),
+        "seed": training.seed,
+        "steps": step,
+        "pairs_seen": step * training.trainer.accumulate * training.data.batch_size,
+        "train_pairs": len(train),
+        "val_pairs": len(val),
+        "flow": flow,
+        "flow_provider": val[0, 0].flow_provider,
+        **settings,
+    }

@@ -1,0 +1,89 @@
+"""What the report's maps of features are drawn from: three components of every ground cell of a few scenes."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equissl.datasets.drives.scene_pair import ScenePair
+from equissl.evaluation.drives.encoding import SceneEncoder, rotate_cloud
+from equissl.sparse import SparseTensor
+
+COMPONENTS = 3
+ANGLE = 60.0  # degrees by which the second map's scene is turned
+
+
+def principal_components(features: Tensor, count: int = COMPONENTS) -> Tensor:
+    """Scores (N, count) on the leading principal components, each with the sign that makes its largest weight positive.
+
+    Without the convention a component and its negative are equally right, and pictures of equal features would differ.
+    Missing components are zero.
+    """
+    x = features.detach().to("cpu", torch.float64)
+    x = x - x.mean(0)
+    _, _, axes = torch.linalg.svd(x, full_matrices=False)
+    axes = axes[:count]
+    largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
+    scores = x @ (axes * largest.sign()).T
+    return torch.nn.functional.pad(scores, (0, count - scores.shape[1]))
+
+
+def scene_maps(encoders: Mapping[str, SceneEncoder], pairs: Sequence[ScenePair]) -> dict[str, np.ndarray]:
+    """Maps of the earlier sweep of each pair, as recorded and turned by 60°, with components common to the two.
+
+    Returns:
+        arrays ``NAME/SCENE/now/cells`` (M, 2) cells along x and y, ``…/values`` (M, 3), and the same for ``turned``.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for number, pair in enumerate(pairs):
+        cloud = pair.previous[0]
+        for name, encoder in encoders.items():
+            maps = {"now": encoder.bev([cloud]), "turned": encoder.bev([rotate_cloud(cloud, math.radians(ANGLE))])}
+            values = principal_components(torch.cat([bev.features for bev in maps.values()]))
+            parts = values.split([len(bev) for bev in maps.values()])
+            for (state, bev), part in zip(maps.items(), parts, strict=True):
+                arrays[f"{name}/{number}/{state}/cells"] = _cells(bev)
+                arrays[f"{name}/{number}/{state}/values"] = part.numpy().astype(np.float32)
+    return arrays
+
+
+def describe_maps(encoder: SceneEncoder, pairs: Sequence[ScenePair]) -> dict[str, Any]:
+    """Where the cells lie and which scenes they are of."""
+    grid = encoder.encoder.grid
+    stride = grid.shape[1] // encoder.encoder.bev_shape[0]
+    scenes = [{"drive": pair.sequences[0], "sweeps": pair.sweeps[0].tolist()} for pair in pairs]
+    return {
+        "low": list(grid.point_range[:2]),
+        "high": list(grid.point_range[3:5]),
+        "cell": [stride * size for size in grid.voxel_size[:2]],
+        "angle": ANGLE,
+        "scenes": scenes,
+    }
+
+
+def write_maps(path: Path, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
+    """One file, whole or not at all."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    text: Any = np.array(json.dumps(description))
+    with partial.open("wb") as file:
+        np.savez_compressed(file, description=text, **arrays)  # type: ignore[arg-type]
+    partial.replace(path)
+
+
+def read_maps(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What `write_maps` wrote."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    return arrays, json.loads(str(arrays.pop("description")))
+
+
+def _cells(bev: SparseTensor) -> np.ndarray:
+    return bev.indices[:, [3, 2]].cpu().numpy()

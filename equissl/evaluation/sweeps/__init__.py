@@ -1,0 +1,1 @@
+"""Evaluation of detectors: detections and average precision."""

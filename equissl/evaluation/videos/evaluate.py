@@ -1,0 +1,271 @@
+"""From a training run on flowing digits to its results.json."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equissl.datasets.videos.moving_digits import DigitSource, FlowBatch, FlowingDigits, FlowingSpec, load_digits
+from equissl.encoders.recurrent import FlowCell, equivariance_error
+
+if TYPE_CHECKING:
+    from equissl.methods import FERNN, FlowClassification
+    from equissl.methods.videos.fernn import FlowMethod
+    from equissl.training import PretrainConfig
+
+Log = Callable[[str], None]
+ROLLOUTS = "rollouts.npz"
+
+
+@dataclass(frozen=True)
+class FlowEvaluateConfig:
+    """What is measured of a run on flowing digits.
+
+    Attributes:
+        sequences: of unseen digits, for every number but those of single velocities.
+        velocity_sequences: of each velocity.
+        velocity_radius: velocities of the generalisation curve, both parts in −radius..radius; None takes what the
+            model's velocity set or the training data span, whichever is larger.
+        length_factor: roll-outs are carried on until the sequence has this many times the frames of training.
+        rollouts: sequences whose roll-outs are kept for figures.
+        batch_size: sequences at a time.
+        seed: of the sequences.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    sequences: int = 512
+    velocity_sequences: int = 128
+    velocity_radius: int | None = None
+    length_factor: int = 2
+    rollouts: int = 4
+    batch_size: int = 64
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("sequences", "velocity_sequences", "length_factor", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
+
+
+def evaluate_flows(
+    run_dir: str | Path,
+    method: FlowMethod,
+    training: PretrainConfig,
+    config: FlowEvaluateConfig | None = None,
+    store: str | Path | None = None,
+    log: Log = lambda message: None,
+) -> dict[str, Any]:
+    """Scores of a method on flows of digits it has never seen; writes ``RUN/results.json``.
+
+    Of a predictor: next-frame error, error at each step of long roll-outs, error for each velocity, and how far states
+    and roll-outs are from flow equivariance; ``RUN/rollouts.npz`` keeps some roll-outs beside the truth. Of a
+    classifier: accuracy, also for each velocity.
+
+    Args:
+        run_dir: folder written by ``pretrain``.
+        method, training: as `equissl.training.load_method` gives them.
+        config: what to measure.
+        store: folder of IDX files whose validation digits are used; the one of the run where None.
+        log: called with one line per stage.
+
+    Returns:
+        the flat results, as written.
+    """
+    from equissl.evaluation.evaluate import choose_device, write_results
+    from equissl.methods import FERNN
+
+    run_dir, config, started = Path(run_dir), config or FlowEvaluateConfig(), time.perf_counter()
+    method = method.to(choose_device(config.device)).eval()
+    digits = load_digits(training.data.store if store is None else store, "val")
+    log(f"{len(digits.labels)} unseen digits of {digits.path}")
+    results = _meta(run_dir, method, training, digits, config)
+    with torch.no_grad():
+        if isinstance(method, FERNN):
+            results |= _prediction(method, digits, config, run_dir, log)
+        else:
+            results |= _classification(method, digits, config, log)  # type: ignore[arg-type]
+    results["seconds"] = round(time.perf_counter() - started, 2)
+    write_results(run_dir / "results.json", results)
+    return results
+
+
+def _prediction(
+    method: FERNN, digits: DigitSource, config: FlowEvaluateConfig, run_dir: Path, log: Log
+) -> dict[str, Any]:
+    log("next frames and roll-outs")
+    long = replace(method.sequences, frames=config.length_factor * method.sequences.frames)
+    results = rollout_scores(method, _batches(method, digits, long, config.sequences, config))
+    log("single velocities")
+    results |= _by_velocity(method, digits, config, _rollout_mse, "velocity/mse")
+    log("equivariance")
+    first = next(_batches(method, digits, method.sequences, 4, config)).frames
+    results |= equivariance_scores(method, first)
+    if config.rollouts:
+        shown = next(_batches(method, digits, long, config.rollouts, config)).frames
+        predicted = method.rollout(shown[:, : method.observed], shown.shape[1] - method.observed)
+        np.savez_compressed(run_dir / ROLLOUTS, truth=_bytes(shown), predicted=_bytes(predicted))
+    return results
+
+
+def rollout_scores(method: FERNN, batches: Iterator[FlowBatch]) -> dict[str, float]:
+    """Errors of predictions, of the frames' mean and of a copy of the last frame, in float64.
+
+    Returns:
+        ``prediction/next_mse``, of each frame of training's second part from the true frames before it, and
+        ``prediction/next_mse_beyond``, of the frames after those of training, with ``prediction/step_mse/K`` of each;
+        ``prediction/copy_mse``, ``prediction/mean_mse``: of trivial predictors of those; ``rollout/mse``: roll-outs as
+        long as in training; ``rollout/mse_beyond``: the steps after that; ``rollout/last_over_trained``: error of the
+        last step by that of the last trained one; ``rollout/step_mse/K`` and ``rollout/step_sd/K`` (over sequences).
+    """
+    seen, end = method.observed, method.sequences.frames
+    following, copied, rolled, pixels = [], [], [], []
+    for batch in batches:
+        frames = batch.frames
+        truth = frames[:, seen:end]
+        following.append(_squared(method.encoder.next_frames(frames[:, :-1])[:, seen - 1 :], frames[:, seen:]))
+        copied.append(_squared(frames[:, seen - 1 : end - 1], truth))
+        rolled.append(_squared(method.rollout(frames[:, :seen], frames.shape[1] - seen), frames[:, seen:]))
+        pixels.append(truth.double().flatten())
+    steps, next_steps, trained = torch.cat(rolled), torch.cat(following), end - seen
+    scores = {
+        "prediction/next_mse": float(next_steps[:, :trained].mean()),
+        "prediction/next_mse_beyond": _mean(next_steps[:, trained:]),
+        "prediction/copy_mse": float(torch.cat(copied).mean()),
+        "prediction/mean_mse": float(torch.cat(pixels).var(correction=0)),
+        "rollout/mse": float(steps[:, :trained].mean()),
+        "rollout/mse_beyond": _mean(steps[:, trained:]),
+        "rollout/last_over_trained": float(steps[:, -1].mean() / steps[:, trained - 1].mean()),
+    }
+    for k in range(steps.shape[1]):
+        scores[f"prediction/step_mse/{k + 1:03d}"] = float(next_steps[:, k].mean())
+        scores[f"rollout/step_mse/{k + 1:03d}"] = float(steps[:, k].mean())
+        scores[f"rollout/step_sd/{k + 1:03d}"] = float(steps[:, k].std())
+    return scores
+
+
+def equivariance_scores(method: FERNN, frames: Tensor) -> dict[str, float]:
+    """Largest errors under the flows of the model's and the data's velocities other than 0.
+
+    Of hidden states at matched velocities (``equivariance/states``; left out for the baseline, whose one slice has no
+    partner), and of roll-outs. Those are exact only where V is a group on frames of this size (``equivariance/group``:
+    1, see `Flow.closed`); elsewhere frames that move and are moved again may be faster than any velocity of V.
+    """
+    flow, cell = method.encoder.flow, method.encoder.cell
+    assert isinstance(cell, FlowCell)
+    size = (frames.shape[-2], frames.shape[-1])
+    seen = frames[:, : method.observed]
+    moving = [v for v in {*flow.velocities, *method.sequences.velocities} if any(v)]
+    matched = [v for v in moving if flow.partners(v, size)]
+    scores = {"equivariance/group": float(flow.closed(size) and len(flow) > 1)}
+    if matched:
+        scores["equivariance/states"] = max(equivariance_error(cell, seen, v) for v in matched)
+    if moving:
+        scores["equivariance/rollout"] = max(equivariance_error(method.encoder, seen, v) for v in moving)
+    return scores
+
+
+def _classification(
+    method: FlowClassification, digits: DigitSource, config: FlowEvaluateConfig, log: Log
+) -> dict[str, Any]:
+    log("classification")
+    batches = _batches(method, digits, method.sequences, config.sequences, config)
+    results: dict[str, Any] = {
+        "classification/top1": float(torch.cat([_correct(method, batch) for batch in batches]).mean()),
+        "classification/chance": 1 / len(digits.classes),
+    }
+    log("single velocities")
+    return results | _by_velocity(method, digits, config, _correct, "velocity/top1")
+
+
+def _by_velocity(
+    method: Any,
+    digits: DigitSource,
+    config: FlowEvaluateConfig,
+    score: Callable[[Any, FlowBatch], Tensor],
+    name: str,
+) -> dict[str, float]:
+    """Mean score where all digits move alike, for each velocity; the same digits and places for all of them."""
+    trained = method.sequences
+    radius = config.velocity_radius if config.velocity_radius is not None else max(trained.radius, model_radius(method))
+    results: dict[str, float] = {}
+    groups: dict[str, list[float]] = {"seen": [], "unseen": []}
+    for velocity in replace(trained, radius=radius, held_out=[]).velocities:
+        found = _batches(method, digits, trained, config.velocity_sequences, config, [velocity])
+        value = float(torch.cat([score(method, batch) for batch in found]).mean())
+        results[f"{name}/{','.join(f'{part:g}' for part in velocity)}"] = value
+        groups["seen" if velocity in trained.velocities else "unseen"].append(value)
+    return results | {f"{name}_{group}": float(np.mean(values)) for group, values in groups.items() if values}
+
+
+def model_radius(method: Any) -> int:
+    """N of the velocity set of a method's network; 0 for one without."""
+    cell = getattr(method.encoder, "cell", None)
+    return 0 if cell is None else int(cell.flow.radius)
+
+
+def _rollout_mse(method: FERNN, batch: FlowBatch) -> Tensor:
+    seen, truth = batch.frames[:, : method.observed], batch.frames[:, method.observed :]
+    return _squared(method.rollout(seen, truth.shape[1]), truth).mean(dim=1)
+
+
+def _correct(method: FlowClassification, batch: FlowBatch) -> Tensor:
+    return (method.encoder(batch.frames).argmax(dim=1) == batch.labels[:, 0]).double()
+
+
+def _batches(
+    method: FlowMethod,
+    digits: DigitSource,
+    spec: FlowingSpec,
+    count: int,
+    config: FlowEvaluateConfig,
+    velocities: Sequence[Sequence[float]] | None = None,
+) -> Iterator[FlowBatch]:
+    """``count`` sequences of unseen digits, on the method's device."""
+    dataset = FlowingDigits(digits, "val", spec, count, config.seed, velocities)
+    device = next(method.parameters()).device
+    for start in range(0, count, config.batch_size):
+        indices = range(start, min(start + config.batch_size, count))
+        yield dataset.__getitems__([(0, i) for i in indices]).to(device)
+
+
+def _squared(predictions: Tensor, truth: Tensor) -> Tensor:
+    """(B, K) mean squared error of each frame."""
+    return (predictions.double() - truth.double()).square().mean(dim=(2, 3, 4)).cpu()
+
+
+def _mean(errors: Tensor) -> float:
+    return float(errors.mean()) if errors.numel() else float("nan")
+
+
+def _bytes(frames: Tensor) -> np.ndarray:
+    return frames.clamp(0, 1).mul(255).round().byte().cpu().numpy()
+
+
+def _meta(
+    run_dir: Path, method: FlowMethod, training: PretrainConfig, digits: DigitSource, config: FlowEvaluateConfig
+) -> dict[str, Any]:
+    from equissl.training import read_checkpoint
+
+    step = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["equissl"]["step"]
+    return {
+        "data": "flows",
+        "method": type(method).__name__,
+        "label": method.label,
+        "run": run_dir.name,
+        "store": str(digits.path),
+        "seed": training.seed,
+        "steps": step,
+        "sequences_seen": step * training.trainer.accumulate * training.data.batch_size,
+        "model_radius": model_radius(method),
+        "parameters": sum(p.numel() for p in method.parameters()),
+        **{f"sequences/{key}": value for key, value in asdict(method.sequences).items()},
+        **{f"config/{key}": value for key, value in asdict(config).items()},
+    }

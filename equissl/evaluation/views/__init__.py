@@ -1,0 +1,1 @@
+"""Evaluation of runs on views: frozen features, probes, look-up of predictions."""

@@ -1,0 +1,156 @@
+"""Sequences of views of an object, drawn from those whose features are known, and what a world model makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equissl.datasets.sampling import choose_views
+from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.schema import TRANSLATION
+from equissl.evaluation.views.features import FeatureSet
+from equissl.geometry import unitquat_to_rotmat
+
+if TYPE_CHECKING:
+    from equissl.methods import SeqJEPA
+
+ROWS = 1024  # sequences that pass through the aggregator at a time
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """K sequences of L distinct views of each of N objects.
+
+    Attributes:
+        views: what is known of all views.
+        order: (N, K, L) view indices.
+    """
+
+    views: FeatureSet
+    order: Tensor
+
+    @property
+    def length(self) -> int:
+        return self.order.shape[2]
+
+    def blocks(self, length: int) -> Iterator[tuple[Tensor, ViewBatch]]:
+        """Features (n, length, D) of the first views of each sequence and a batch of them without images."""
+        objects, each = self.order.shape[:2]
+        item = torch.arange(objects).repeat_interleave(each)
+        order = self.order[:, :, :length].flatten(0, 1)
+        for rows, chosen in zip(item.split(ROWS), order.split(ROWS), strict=True):
+            yield self.views.parts["all"][rows[:, None], chosen].float(), view_batch(self.views, rows, chosen)
+
+    def known(self, parts: dict[str, Tensor], latents: Tensor | None = None) -> FeatureSet:
+        """The same objects with sequences (N, K, D) for views; ``latents`` (N, K, A) are what probes are to find."""
+        quats = torch.zeros(*self.order.shape[:2], 4, dtype=torch.float64)
+        return replace(self.views, parts=parts, quats=quats, latents=latents, schema=None)
+
+
+def draw_sequences(views: FeatureSet, length: int, each: int, seed: int) -> Sequences:
+    """``each`` sequences of every object, fixed by (seed, object): not by the method, the run or other objects.
+
+    Raises:
+        ValueError: for more views than there are, or no sequence.
+    """
+    if not 1 <= length <= views.num_views or each < 1:
+        expected = f"at least one sequence of 1 to {views.num_views} views"
+        raise ValueError(f"expected {expected}, got {each} of {length}")
+    objects = np.repeat(np.asarray(views.objects), each)
+    draws = np.tile(np.arange(each), len(views.objects))
+    order = choose_views(seed, draws, objects, length, views.num_views)
+    return Sequences(views, torch.from_numpy(order).view(-1, each, length))
+
+
+def view_batch(views: FeatureSet, item: Tensor, chosen: Tensor) -> ViewBatch:
+    """The batch of views ``chosen`` (B, V) of objects ``item`` (B,), images left out: what actions are read from."""
+    if views.latents is None or views.schema is None:
+        raise ValueError("expected the latents of the views, this feature set has none")
+    rows = item[:, None]
+    moves = views.holds(*TRANSLATION)
+    return ViewBatch(
+        images=torch.empty(*chosen.shape, 3, 0, 0, dtype=torch.uint8),
+        rotations=unitquat_to_rotmat(views.quats[rows, chosen]).float(),
+        latents=views.latents[rows, chosen].float(),
+        labels=views.labels[item],
+        schema=views.schema,
+        translations=views.columns(*TRANSLATION)[rows, chosen].float() if moves else None,
+        objects=torch.as_tensor(views.objects)[item],
+        views=chosen,
+    )
+
+
+@torch.inference_mode()
+def aggregates(method: SeqJEPA, sequences: Sequences, length: int, device: torch.device | str = "cpu") -> Tensor:
+    """(N, K, ``aggregate_dim``) what the first ``length`` views of each sequence say together, on the CPU."""
+    like = next(method.eval().to(device).parameters())
+    found = []
+    for seen, batch in sequences.blocks(length):
+        seen = seen.to(like)
+        moves = method.embed_actions(method.actions(batch.to(device))) if length > 1 else None
+        if moves is None and method.token_size:  # no step, no action
+            moves = seen.new_zeros(len(seen), 0, method.token_size)
+        found.append(method.aggregate(seen, moves).float().cpu())
+    return torch.cat(found).unflatten(0, sequences.order.shape[:2])
+
+
+@torch.inference_mode()
+def path_inputs(
+    method: SeqJEPA,
+    sequences: Sequences,
+    length: int,
+    vision: bool = True,
+    actions: bool = True,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """(N, K, …) the aggregate of ``length`` views beside the embedded action to the next one.
+
+    Args:
+        vision: False puts zeros in place of the views' representations.
+        actions: False puts zeros in place of all embedded actions.
+    """
+    like = next(method.eval().to(device).parameters())
+    found = []
+    for seen, batch in sequences.blocks(length + 1):
+        seen = seen[:, :length].to(like) * vision
+        moves = method.embed_actions(method.actions(batch.to(device)))
+        if moves is None:
+            found.append(method.aggregate(seen).float().cpu())
+            continue
+        moves = moves * actions
+        found.append(torch.cat([method.aggregate(seen, moves), moves[:, -1]], 1).float().cpu())
+    return torch.cat(found).unflatten(0, sequences.order.shape[:2])
+
+
+@torch.inference_mode()
+def predictions(
+    method: SeqJEPA, sequences: Sequences, length: int, device: torch.device | str = "cpu", misled: bool = False
+) -> Tensor:
+    """(N, K, L − length, D) every later view of each sequence, predicted from its first ``length`` views.
+
+    Args:
+        misled: tell the action to the wanted view after the next one instead, in turn.
+    """
+    like = next(method.eval().to(device).parameters())
+    found = []
+    for seen, batch in sequences.blocks(sequences.length):
+        batch, seen = batch.to(device), seen[:, :length].to(like)
+        between = method.embed_actions(method.actions(batch))
+        aggregate = method.aggregate(seen, between)
+        wanted = list(range(length, sequences.length))
+        told = wanted[1:] + wanted[:1] if misled else wanted
+        rows = [method.predict(aggregate, _move(method, batch, length - 1, view)) for view in told]
+        found.append(torch.stack(rows, 1).float().cpu())
+    return torch.cat(found).unflatten(0, sequences.order.shape[:2])
+
+
+def _move(method: SeqJEPA, batch: ViewBatch, first: int, second: int) -> Tensor | None:
+    if method.action is None:
+        return None
+    action = method.action(batch, first, second).to(next(method.parameters()).dtype)
+    return method.embed_actions(action.unsqueeze(1))

@@ -1,0 +1,62 @@
+"""SIE's probes as their scripts run them: the backbone stays in train mode while the head learns.
+
+Batch norm then normalises each training batch with its own statistics and moves its running ones, with which validation
+views are normalised at the end, so the "frozen" network is not the pretrained one any more. The numbers are kept beside
+those of the frozen network, under names of their own, for comparison with published ones.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from equissl.datasets.views.store.store import ViewStore
+from equissl.evaluation.probes import FeatureRows, Probe, predict
+from equissl.evaluation.views.config import EvaluateConfig
+from equissl.evaluation.views.features import FeatureSet, extract_features
+from equissl.evaluation.views.online import OnlineProbe
+from equissl.evaluation.views.probing import choose_parts, choose_tasks, score_task, val_pairs
+from equissl.geometry import QuaternionSign
+
+if TYPE_CHECKING:
+    from equissl.methods import Method
+
+TASKS = ("classification", "rotation")
+
+
+def train_mode_scores(
+    method: Method,
+    store: ViewStore,
+    train: FeatureSet,
+    val: FeatureSet,
+    sign: QuaternionSign,
+    config: EvaluateConfig,
+    device: torch.device | str = "cpu",
+    log: Callable[[str], None] = lambda message: None,
+) -> dict[str, Any]:
+    """``classification_train_mode/…`` and ``rotation_train_mode/…`` of every part.
+
+    Each head has its own copy of the network, as each script run has. The backbone works in full precision, every
+    update computes its views anew, and features are not standardised, as published: slow.
+    """
+    wanted = replace(config, protocols=list(TASKS), individual=False)
+    tasks = choose_tasks(train, val, len(store.classes), sign, wanted, log)
+    pairs = val_pairs(val, tasks, config)
+    results: dict[str, Any] = {}
+    for task in tasks:
+        for part in choose_parts(train, config):
+            log(f"{task.name} on {part}, backbone in train mode")
+            own = copy.deepcopy(method)
+            probe = OnlineProbe(own, store, task, part, train, val, train_mode=True, device=device, seed=config.seed)
+            probe.fit(task.steps(len(train.objects)))
+            drifted = extract_features(own, store, val.objects, batch_size=config.batch_size, device=device)[part]
+            done = Probe(task, part, probe.head, task.view_targets(val), 0)
+            found = predict([done], {part: FeatureRows(drifted, None, device)}, pairs)
+            entries, _ = score_task(task, found[task.name, part], part, val, pairs)
+            group = f"{task.name}/"
+            results |= {key.replace(group, f"{task.name}_train_mode/", 1): value for key, value in entries.items()}
+    return results

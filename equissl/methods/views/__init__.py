@@ -1,0 +1,1 @@
+"""Methods on views of objects, one file each."""

@@ -1,0 +1,223 @@
+"""seq-JEPA: an encoder and a world model that predicts the next view (Ghaemi et al. 2025, arXiv 2505.03176)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from equissl.datasets.views.batch import ViewBatch
+from equissl.encoders.aggregator import Aggregator
+from equissl.encoders.recurrent import FlowTokenAggregator
+from equissl.geometry import QuaternionSign
+from equissl.losses.precision import full_precision, unit_norm
+from equissl.methods.base import EncoderConfig, Method, StepOutput, gather_together, widen
+from equissl.methods.views.actions import Action
+from equissl.methods.views.teacher import Teacher
+
+RESNET18 = EncoderConfig("torchvision/resnet18")
+
+
+class SeqJEPA(Method):
+    """M observed views and the actions between them predict view M + 1, as a slow copy of the encoder sees it.
+
+    A view's token is its representation beside the embedded action to the next view; the last observed view has zeros
+    there. A transformer (or a flow equivariant cell) turns the tokens into the aggregate. The predictor takes the
+    aggregate and the embedded action from the last observed view to the wanted one. The representation of single views
+    becomes equivariant, the aggregate invariant, without a loss for either.
+
+    Args:
+        encoder: image encoder.
+        views: M + 1 views of each object in a batch, at least 2; the last one is the target.
+        action: what is told about the change from each view to the next, see
+            :class:`equissl.methods.views.actions.Action`; None conditions on nothing.
+        sign: which of the two quaternions of a rotation. The published models took ``legacy``.
+        condition: who is told: ``both``, or only the ``aggregator`` or the ``predictor`` (the paper's ablations).
+        action_dim: size of embedded actions.
+        aggregator: ``transformer``, or ``flow``: a flow equivariant recurrent cell that follows yaw velocities and
+            minds the order of the views (Keller 2025, arXiv 2507.14793).
+        layers, heads, dropout: of the transformer.
+        hidden: width of the predictor.
+        target: whether the last view is encoded by a momentum ``teacher`` or, without gradient, by the encoder itself
+            (``online``).
+        momentum: of the teacher at the first and at the last step; half a cosine in between.
+
+    Raises:
+        ValueError: for fewer than two views, an unknown choice, or conditioning that no one would see.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderConfig = RESNET18,
+        views: int = 4,
+        action: str | None = "quaternion",
+        sign: QuaternionSign = "canonical",
+        condition: Literal["both", "aggregator", "predictor"] = "both",
+        action_dim: int = 128,
+        aggregator: Literal["transformer", "flow"] = "transformer",
+        layers: int = 3,
+        heads: int = 4,
+        dropout: float = 0.1,
+        hidden: int = 1024,
+        target: Literal["teacher", "online"] = "teacher",
+        momentum: tuple[float, float] = (0.996, 1.0),
+    ) -> None:
+        super().__init__(encoder)
+        if views < 2:
+            raise ValueError(f"expected at least 2 views, one to observe and one to predict, got {views}")
+        if condition not in ("both", "aggregator", "predictor"):
+            raise ValueError(f"expected condition to be 'both', 'aggregator' or 'predictor', got {condition!r}")
+        if aggregator not in ("transformer", "flow"):
+            raise ValueError(f"expected aggregator to be 'transformer' or 'flow', got {aggregator!r}")
+        if target not in ("teacher", "online"):
+            raise ValueError(f"expected target to be 'teacher' or 'online', got {target!r}")
+        if action is not None and condition == "aggregator" and views == 2:
+            raise ValueError("the aggregator sees actions between observed views: with views=2 there is none")
+        self.views = views
+        self.action = None if action is None else Action(action, sign)
+        size = 0 if self.action is None else action_dim
+        self.token_size = 0 if condition == "predictor" else size
+        self.told_size = 0 if condition == "aggregator" else size
+        if self.action is not None:
+            self.action_projector = nn.Sequential(
+                nn.Linear(self.action.dim, size, bias=False), nn.BatchNorm1d(size, affine=False)
+            )
+        token = self.feature_dim + self.token_size
+        self.aggregator: Aggregator | FlowTokenAggregator = (
+            FlowTokenAggregator(token) if aggregator == "flow" else Aggregator(token, layers, heads, dropout=dropout)
+        )
+        self.aggregate_dim = self.aggregator.dim
+        self.predictor = nn.Sequential(
+            nn.Linear(self.aggregate_dim + self.told_size, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, self.feature_dim),
+        )
+        self.teacher = Teacher(momentum, encoder=self.encoder) if target == "teacher" else None
+
+    def step(self, batch: ViewBatch) -> StepOutput:
+        seen, target = self._encode(batch)
+        moves = self.embed_actions(self.actions(batch))
+        aggregate = self.aggregate(seen, moves)
+        predicted = self.predict(aggregate, moves)
+        loss = cosine_distance(*gather_together(predicted, target))
+        features = widen(torch.cat([seen.detach(), target.unsqueeze(1)], dim=1))
+        gap = self._action_gap(seen, aggregate, predicted, moves, target) if self.track_action_gap else None
+        return StepOutput(loss, {"prediction": loss.detach()}, features, gap)
+
+    def after_step(self, step: int, last_step: int) -> None:
+        if self.teacher is not None:
+            self.teacher.update(step, last_step, encoder=self.encoder)
+
+    def actions(self, batch: ViewBatch) -> Tensor | None:
+        """(B, V − 1, A) actions from each view of a batch to the next; None without conditioning."""
+        if self.action is None:
+            return None
+        found = [self.action(batch, view, view + 1) for view in range(batch.num_views - 1)]
+        return torch.stack(found, dim=1).to(next(self.parameters()).dtype)
+
+    def embed_actions(self, actions: Tensor | None) -> Tensor | None:
+        """Actions (B, K, A) as predictor and aggregator are told them, (B, K, ``action_dim``).
+
+        Each action enters the batch norm once, and nothing else does.
+        """
+        return None if actions is None else self.action_projector(actions.flatten(0, 1)).unflatten(0, actions.shape[:2])
+
+    def aggregate(self, seen: Tensor, moves: Tensor | None = None) -> Tensor:
+        """What M views together say.
+
+        Args:
+            seen: (B, M, D) representations of the observed views.
+            moves: (B, at least M − 1, ``action_dim``) embedded actions between them; a further one, from the last
+                observed view on, is not looked at.
+
+        Returns:
+            (B, ``aggregate_dim``).
+        """
+        if not self.token_size:
+            return self.aggregator(seen)
+        between = seen.shape[1] - 1
+        if moves is None or moves.shape[1] < between:
+            raise ValueError(f"expected {between} embedded actions for {between + 1} views, got {_count(moves)}")
+        told = torch.cat([moves[:, :between], moves.new_zeros(len(seen), 1, self.token_size)], dim=1)
+        return self.aggregator(torch.cat([seen, told.to(seen.dtype)], dim=2))
+
+    def predict(self, aggregate: Tensor, moves: Tensor | None = None) -> Tensor:
+        """Representation (B, D) of the view that the last of ``moves`` leads to, from (B, ``aggregate_dim``)."""
+        if not self.told_size:
+            return self.predictor(aggregate)
+        if moves is None:
+            raise ValueError("expected the embedded action to the wanted view, got None")
+        return self.predictor(torch.cat([aggregate, moves[:, -1].to(aggregate.dtype)], dim=1))
+
+    def equi_embedding(self, parts: dict[str, Tensor]) -> Tensor:
+        return parts["all"]
+
+    def predict_embedding(self, embedding: Tensor, batch: ViewBatch) -> Tensor:
+        moves = self.embed_actions(self.actions(batch))
+        return self.predict(self.aggregate(embedding.unsqueeze(1), moves), moves)
+
+    @torch.no_grad()
+    def predictor_losses(self, batch: ViewBatch) -> dict[str, Tensor] | None:
+        seen, target = self._encode(batch)
+        moves = self.embed_actions(self.actions(batch))
+        aggregate = self.aggregate(seen, moves)
+        return self._action_gap(seen, aggregate, self.predict(aggregate, moves), moves, target)
+
+    def _encode(self, batch: ViewBatch) -> tuple[Tensor, Tensor]:
+        """Representations of the observed views (B, M, D), all in one pass, and of the last view (B, D), the target."""
+        self.check_views(batch)
+        observed, last = batch.images[:, :-1], batch.images[:, -1]
+        seen = self.encoder(self.normalise(_merge(observed))).unflatten(0, observed.shape[:2])
+        with torch.no_grad():
+            target = (self.encoder if self.teacher is None else self.teacher["encoder"])(self.normalise(last))
+        return seen, target
+
+    @torch.no_grad()
+    def _action_gap(
+        self, seen: Tensor, aggregate: Tensor, predicted: Tensor, moves: Tensor | None, target: Tensor
+    ) -> dict[str, Tensor] | None:
+        """Loss with the actions as they are, and with the neighbour's action to the wanted view (or all of them)."""
+        if moves is None:
+            return None
+        with _statistics_kept(self):
+            wrong = moves.roll(1, dims=0)
+            misled = self.predict(aggregate if self.told_size else self.aggregate(seen, wrong), wrong)
+        return {
+            "equivariance": cosine_distance(predicted, target),
+            "equivariance_ignored_action": cosine_distance(misled, target),
+        }
+
+
+@full_precision
+def cosine_distance(predicted: Tensor, target: Tensor) -> Tensor:
+    """``1 − cos`` of (B, D) and (B, D), averaged over B; no gradient reaches the target."""
+    return 1 - (unit_norm(predicted) * unit_norm(target.detach())).sum(dim=1).mean()
+
+
+def _merge(images: Tensor) -> Tensor:
+    """(B, M, 3, H, W) as (B · M, 3, H, W), in the memory layout that each image has."""
+    if images.stride(2) != 1:
+        return images.flatten(0, 1)
+    return images.permute(0, 1, 3, 4, 2).flatten(0, 1).permute(0, 3, 1, 2)  # channels last, as stores give them
+
+
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Batch norm takes no note of what passes in training."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def _count(moves: Tensor | None) -> str:
+    return "none" if moves is None else str(moves.shape[1])

@@ -1,0 +1,49 @@
+"""SimCLR on the views of an object: Chen et al. 2020 (arXiv 2002.05709)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from equissl.datasets.views.batch import ViewBatch
+from equissl.encoders import Projector
+from equissl.losses import info_nce
+from equissl.methods.base import (
+    DEFAULT_ENCODER,
+    EncoderConfig,
+    Method,
+    StepOutput,
+    detach_terms,
+    gather_together,
+    stack_features,
+)
+
+
+class SimCLR(Method):
+    """Each view picks the other view of its object among all views of the batch.
+
+    Args:
+        encoder: image encoder.
+        projector: sizes of the projector's layers.
+        temperature: divides the cosine similarities.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderConfig = DEFAULT_ENCODER,
+        projector: Sequence[int] = (2048, 2048, 2048),
+        temperature: float = 0.1,
+    ) -> None:
+        super().__init__(encoder)
+        self.projector = Projector(self.feature_dim, projector)
+        self.temperature = temperature
+
+    def step(self, batch: ViewBatch) -> StepOutput:
+        views = self.view_features(batch)
+        x, y = gather_together(*(self.projector(view) for view in views))
+        loss = info_nce(x, y, self.temperature)
+        return StepOutput(loss, detach_terms(info_nce=loss), stack_features(views))
+
+    def embedding(self, parts: dict[str, Tensor]) -> Tensor:
+        return self.projector(parts["all"])

@@ -1,0 +1,142 @@
+"""Checkpoints of a run: written atomically, read strictly."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from equissl.runs.config import PretrainConfig, flatten
+from equissl.runs.configfile import build_method, resolve_config
+
+LAST = Path("checkpoints") / "last.ckpt"
+OURS = "equissl"  # key of our part of a Lightning checkpoint
+METHOD_PREFIX = "method."
+COMPILED = "_orig_mod."  # torch.compile puts this into parameter names
+
+
+class CheckpointError(ValueError):
+    """A file that is not a checkpoint of this program, or one whose weights do not fit."""
+
+
+def load_method(run_dir: str | Path) -> tuple[Any, PretrainConfig]:
+    """The pretrained method of a run, in eval mode on the CPU.
+
+    Args:
+        run_dir: a run folder, or a checkpoint file.
+
+    Returns:
+        the :class:`equissl.methods.base.Method` and the config it was trained with.
+
+    Raises:
+        FileNotFoundError: no such run.
+        CheckpointError: foreign or damaged file, or weights that do not fit the config's method.
+    """
+    file = checkpoint_file(run_dir)
+    checkpoint = read_checkpoint(file)
+    config = resolve_config(checkpoint[OURS]["config"], origin=str(file))
+    method = build_method(config.method)
+    load_weights(method, method_weights(checkpoint), origin=str(file))
+    return method.eval(), config
+
+
+def checkpoint_file(run_dir: str | Path) -> Path:
+    """The checkpoint of a run folder, or the path itself when it is a file."""
+    path = Path(run_dir)
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no run at {path}: expected a folder written by `equissl pretrain --out`, or a .ckpt file"
+        )
+    if not (path / LAST).is_file():
+        held = sorted(p.name for p in path.iterdir())[:10]
+        raise FileNotFoundError(f"no {LAST} in {path}; the folder holds {held or 'nothing'}")
+    return path / LAST
+
+
+def read_checkpoint(file: Path, mmap: bool = False) -> dict[str, Any]:
+    """The content of a checkpoint file, tensors and plain data only (nothing in it is executed).
+
+    Raises:
+        CheckpointError: not a checkpoint of this program.
+    """
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{file}: expected a checkpoint of `equissl pretrain`, cannot read it: {reason}"
+        ) from error
+    if not isinstance(checkpoint, dict) or OURS not in checkpoint or "state_dict" not in checkpoint:
+        held = sorted(map(str, checkpoint))[:8] if isinstance(checkpoint, dict) else type(checkpoint).__name__
+        raise CheckpointError(f"{file}: expected a checkpoint of `equissl pretrain`, got a file with {held}")
+    return checkpoint
+
+
+def method_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Weights under the method's own names, whether or not the run was compiled."""
+    weights = checkpoint["state_dict"]
+    return {
+        key.removeprefix(METHOD_PREFIX).replace(COMPILED, ""): value
+        for key, value in weights.items()
+        if key.startswith(METHOD_PREFIX)
+    }
+
+
+def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], origin: str) -> None:
+    """Loads weights strictly.
+
+    Raises:
+        CheckpointError: naming what is missing, what is left over, and shapes expected and found.
+    """
+    own = module.state_dict()
+    problems = [f"missing {key}" for key in own if key not in weights]
+    problems += [f"unexpected {key}" for key in weights if key not in own]
+    problems += [
+        f"{key}: expected shape {tuple(own[key].shape)}, found {tuple(weights[key].shape)}"
+        for key in own
+        if key in weights and own[key].shape != weights[key].shape
+    ]
+    if problems:
+        listed = "\n  ".join(problems[:8]) + (f"\n  … and {len(problems) - 8} more" if len(problems) > 8 else "")
+        raise CheckpointError(f"{origin}: weights do not fit {type(module).__name__}:\n  {listed}")
+    module.load_state_dict(weights)
+
+
+def replace_file(temporary: Path, final: Path) -> None:
+    """Moves a finished file into place so that a reader sees the old one or the new one, never half."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(final)
+
+
+# What may change between two starts of one run: its length, and what leaves the result as it is.
+LENGTH = ("trainer.max_epochs", "trainer.max_steps")
+FREE = (
+    "data.workers",
+    "data.live.cache_megabytes",
+    "trainer.threads",
+    "trainer.checkpoint_every",
+    "trainer.checkpoint_minutes",
+    "trainer.tensorboard",
+)
+
+
+def changed_keys(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Flat keys, with old and new value, that forbid continuing a run of config ``old`` with ``new``."""
+    a, b = flatten(old), flatten(new)
+    changed = {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
+    return {
+        key: (before, after)
+        for key, (before, after) in changed.items()
+        if key not in FREE and not (key in LENGTH and _longer(before, after))
+    }
+
+
+def _longer(before: int | None, after: int | None) -> bool:
+    return after is None or (before is not None and after > before)

@@ -1,0 +1,304 @@
+"""What a pretraining run is made of: plain data, so that it can be saved, compared and run again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from equissl.datasets.views.live.spec import LiveSpec
+
+
+class ConfigError(ValueError):
+    """A config that cannot be read: unknown key, wrong type, or a file that is not there."""
+
+
+@dataclass
+class MethodConfig:
+    """Which method, and the arguments of its constructor.
+
+    Attributes:
+        class_path: name of a method of :mod:`equissl.methods` (``SIE``), or import path of any other
+            :class:`equissl.methods.base.Method`.
+        init_args: arguments of its constructor; those left out keep their defaults.
+    """
+
+    class_path: str
+    init_args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class SceneConfig:
+    """Which pairs of sweeps a scene store gives, see :class:`equissl.datasets.drives.pair_dataset.ScenePairDataset`.
+
+    Attributes:
+        gap: turns of the sensor between the two sweeps.
+        flow: ``stored``, ``none``, or a provider that computes it while loading: ego, icp_cluster, nsfp, file, boxes.
+        flow_options: of the provider; ``{sequence}`` in a text becomes the name of the drive.
+        max_points: of a cloud, a random choice of a larger one; None takes all.
+        crop: only points within this many degrees in front of the sensor; None takes the whole turn. A wedge shows the
+            angle it is turned by, which spoils learning from rotations.
+        sequences: only these drives; None takes all.
+        val_fraction: share of the drives, or of the only drive, that is held out.
+        val_sequences: hold out these drives instead.
+    """
+
+    gap: int = 1
+    flow: str = "stored"
+    flow_options: dict[str, Any] = field(default_factory=dict)
+    max_points: int | None = None
+    crop: float | None = None
+    sequences: list[str] | None = None
+    val_fraction: float = 0.2
+    val_sequences: list[str] | None = None
+
+
+@dataclass
+class FrameConfig:
+    """Which labelled sweeps a scene store gives, see :class:`equissl.datasets.sweeps.labelled_sweeps.LabelledFrames`.
+
+    Attributes:
+        labels: share of the training frames whose labels are used, or a file of their ids, one a line.
+        label_seed: of the share.
+        max_points: of a cloud, a random choice of a larger one; None takes all.
+        crop: only points within this many degrees in front of the sensor, for labels that end where the camera's view
+            does; None takes the whole turn.
+        min_points: boxes with fewer points inside are left aside.
+        sweeps: join so many sweeps by their poses; the encoder's fifth column is then the points' age.
+        rotation, scale, flip, flip_x: augmentation, see :class:`equissl.geometry.scene_transforms.TransformRanges`.
+        paste: ground-truth sampling, from the labelled frames alone; how many objects is said by each class.
+        augment: False leaves out all of it.
+        sequences: only these drives; None takes all.
+        val_fraction: share of the drives, or of the only drive, that is held out, where the data set has no lists.
+        val_sequences: hold out these drives instead.
+    """
+
+    labels: float | str = 1.0
+    label_seed: int = 0
+    max_points: int | None = None
+    crop: float | None = None
+    min_points: int = 1
+    sweeps: int = 1
+    rotation: tuple[float, float] = (-0.7853981633974483, 0.7853981633974483)
+    scale: tuple[float, float] = (0.95, 1.05)
+    flip: float = 0.5
+    flip_x: float = 0.0
+    paste: bool = True
+    augment: bool = True
+    sequences: list[str] | None = None
+    val_fraction: float = 0.2
+    val_sequences: list[str] | None = None
+
+
+@dataclass
+class DataConfig:
+    """Where the views come from, or the pairs of sweeps.
+
+    Attributes:
+        store: view store (.h5), or scene store for methods on LiDAR scenes; with ``sequences`` a folder of images.
+        batch_size: objects (of scenes: pairs of sweeps) in one batch, over all processes together.
+        workers: loader processes of each training process; 0 loads in the training process.
+        seed: seed of the order and of the choice of views; None takes the seed of the run.
+        scenes: which pairs of a scene store, for methods on scenes.
+        frames: which labelled sweeps of a scene store, for detectors.
+        sequences: make the views from images as they are asked for: ``augmentations`` or ``saccades``, see
+            :func:`equissl.datasets.images.sequences.open_sequences`.
+        sequence_options: its further arguments; ``split`` among them takes other images than the training ones.
+        live: render fresh views while training instead of reading stored ones, see
+            `LiveViews`; ``store`` may then be left out, and is what ``evaluate`` takes.
+    """
+
+    store: str
+    batch_size: int = 256
+    workers: int = 0
+    seed: int | None = None
+    scenes: SceneConfig = field(default_factory=SceneConfig)
+    frames: FrameConfig = field(default_factory=FrameConfig)
+    sequences: Literal["augmentations", "saccades"] | None = None
+    sequence_options: dict[str, Any] | None = None
+    live: LiveSpec | None = None
+
+
+@dataclass
+class OptimConfig:
+    """Optimiser and learning rate. The defaults are the recipe of SIE and EquiCaps: Adam at a constant rate.
+
+    Attributes:
+        lr: learning rate, the highest one of the schedule.
+        weight_decay: of all parameters of the method: an L2 penalty for ``adam``, decoupled from the gradient for
+            ``adamw``.
+        decay_vectors: also of parameters with one dimension: biases, and what normalisation layers learn.
+        encoder_scale: learning rate of the encoder as a multiple of ``lr``. Fine-tuning with less than 1 keeps more of
+            what a pretrained encoder knows; 0 is an error, ``--frozen`` does that.
+        optimizer: ``adam`` or ``adamw``.
+        schedule: ``constant``, ``cosine`` or ``one_cycle``, over the steps of the whole run; see
+            :func:`equissl.training.schedule.learning_rate`.
+        warmup: steps of linear warm-up, for ``constant`` and ``cosine``.
+        betas: of Adam.
+        momentum: for ``one_cycle``: highest and lowest first beta, which moves against the rate; None keeps it.
+        clip: largest norm of the gradient of all parameters together; a longer one is scaled down. None leaves it.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 1e-6
+    decay_vectors: bool = True
+    encoder_scale: float = 1.0
+    optimizer: Literal["adam", "adamw"] = "adam"
+    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
+    warmup: int = 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: tuple[float, float] | None = None
+    clip: float | None = None
+
+
+@dataclass
+class TrainerConfig:
+    """How long and on what.
+
+    Attributes:
+        max_epochs: passes over the objects; None when max_steps alone decides.
+        max_steps: optimiser steps; whichever of the two comes first ends the run.
+        precision: of activations: 32, bf16, 16, or auto (bf16 where the device computes in it, else 32). Losses are
+            always computed in 32 bits.
+        accumulate: batches in one optimiser step.
+        channels_last: memory layout of convolutions.
+        compile: compile the encoder with torch.compile.
+        accelerator: auto takes a GPU where there is one; gpu fails where there is none.
+        devices: processes on each machine.
+        nodes: machines; more than one needs torchrun or SLURM.
+        threads: CPU threads of each process; None keeps torch's choice.
+        log_every: steps between two rows of metrics.csv.
+        checkpoint_every: steps between two checkpoints.
+        checkpoint_minutes: or minutes, whichever comes first.
+        tensorboard: also write TensorBoard events.
+    """
+
+    max_epochs: int | None = None
+    max_steps: int | None = None
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    accumulate: int = 1
+    channels_last: bool = True
+    compile: bool = False
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+    threads: int | None = None
+    log_every: int = 50
+    checkpoint_every: int = 1000
+    checkpoint_minutes: float = 10.0
+    tensorboard: bool = True
+
+
+@dataclass
+class ProbeConfig:
+    """Online probes: small heads trained beside the method on its detached representation. Scenes have none.
+
+    Attributes:
+        enabled: train them.
+        hidden: width of the rotation MLP.
+        lr: learning rate of their own Adam.
+        every: batches between two updates of the probes.
+    """
+
+    enabled: bool = True
+    hidden: int = 256
+    lr: float = 1e-3
+    every: int = 1
+
+
+@dataclass
+class CollapseConfig:
+    """Collapse diagnostics.
+
+    Attributes:
+        every: steps between two measurements; 0 turns them off.
+        std: warn when the mean standard deviation of a feature is below this.
+        rankme: warn when the effective rank of a batch of features is below this.
+        action_ratio: warn when the loss with the wrong action is at most this many times the loss with the right one.
+        warmup: steps before the first warning.
+    """
+
+    every: int = 100
+    std: float = 0.01
+    rankme: float = 2.0
+    action_ratio: float = 1.02
+    warmup: int = 500
+
+
+@dataclass
+class PretrainConfig:
+    """One pretraining run.
+
+    Attributes:
+        method: class and constructor arguments.
+        data: store and batches.
+        optim: optimiser.
+        trainer: length, device and logs.
+        probes: online probes.
+        collapse: collapse diagnostics.
+        seed: of the initial weights, and of the data where ``data.seed`` is None.
+        init: run folder, exported folder or checkpoint (OpenPCDet's too) whose voxel backbone training starts from; see
+            :func:`equissl.weights.load_backbone`. None starts from random weights.
+    """
+
+    method: MethodConfig
+    data: DataConfig
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    probes: ProbeConfig = field(default_factory=ProbeConfig)
+    collapse: CollapseConfig = field(default_factory=CollapseConfig)
+    seed: int = 0
+    init: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain dictionaries, as saved in config.yaml."""
+        return asdict(self)
+
+
+POSITIVE = ("data.batch_size", "trainer.accumulate", "trainer.devices", "trainer.nodes", "trainer.log_every",
+            "trainer.checkpoint_every", "probes.every", "probes.hidden")  # fmt: skip
+
+
+def check_config(config: PretrainConfig) -> None:
+    """Raises ConfigError for values that no run can have."""
+    values = flatten(config.to_dict())
+    for key in POSITIVE:
+        if values[key] < 1:
+            raise ConfigError(f"expected {key} of at least 1, got {values[key]}")
+    for key in ("optim.lr", "optim.encoder_scale", "probes.lr", "trainer.checkpoint_minutes"):
+        if not values[key] > 0:
+            raise ConfigError(f"expected {key} above 0, got {values[key]}")
+    if config.optim.weight_decay < 0 or config.seed < 0:
+        raise ConfigError(
+            f"expected optim.weight_decay and seed of at least 0, got {config.optim.weight_decay} and {config.seed}"
+        )
+    _check_optim(config.optim)
+    if config.trainer.max_epochs is None and config.trainer.max_steps is None:
+        raise ConfigError("expected trainer.max_epochs or trainer.max_steps to say when the run ends, got neither")
+    for key in ("trainer.max_epochs", "trainer.max_steps"):
+        if values[key] is not None and values[key] < 1:
+            raise ConfigError(f"expected {key} of at least 1 or null, got {values[key]}")
+
+
+def _check_optim(optim: OptimConfig) -> None:
+    if optim.clip is not None and not optim.clip > 0:
+        raise ConfigError(f"expected optim.clip above 0 or null, got {optim.clip}")
+    if optim.warmup < 0:
+        raise ConfigError(f"expected optim.warmup of at least 0, got {optim.warmup}")
+    if optim.warmup and optim.schedule == "one_cycle":
+        raise ConfigError(f"expected optim.warmup 0: one_cycle brings its own, got {optim.warmup}")
+    if optim.momentum is not None and optim.schedule != "one_cycle":
+        raise ConfigError(f"expected optim.momentum with schedule one_cycle only, got it with {optim.schedule}")
+    for name in ("betas", "momentum"):
+        if (values := getattr(optim, name)) is not None and not all(0 <= value < 1 for value in values):
+            raise ConfigError(f"expected optim.{name} of at least 0 and below 1, got {list(values)}")
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``; an empty dictionary stays a value."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,1 @@
+"""Machinery that every part of the library shares."""

@@ -1,0 +1,56 @@
+"""Processes that render: one thread in each, and an end when their parent ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.context
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@contextmanager
+def one_thread_environment() -> Iterator[None]:
+    """Variables that a new process reads at its start: one thread per process is fastest."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def rendering_context() -> multiprocessing.context.ForkServerContext:
+    """How processes that render are started.
+
+    A process forked from this one would share threads and locks of the libraries loaded here. The server has imported
+    what such processes need, and no more, so that a new one is there at once.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["equissl.datasets.views.build.shard"])
+    return context
+
+
+def end_with_parent() -> None:
+    """From now on this process ends when its parent does, which it would otherwise wait for in vain."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
