@@ -1,0 +1,145 @@
+"""Things by name: built in, from other packages through entry points, or by import path."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """A mapping from names to things of one sort.
+
+    A name is looked up among what was registered here, then among the entry points of ``group`` that installed packages
+    declare, and is last read as an import path, ``package.module.Name`` or ``package.module:Name``. What is registered
+    by import path is imported when it is first asked for.
+
+    Args:
+        noun: what the things are called in errors: ``method``.
+        builtin: things, or their import paths ``package.module:Name``, by name.
+        group: of entry points: ``equissl.methods``.
+        base: class that a class found by entry point or import path must be derived from, or a thing be an instance of;
+            or its import path.
+        error: type of the error for an unknown name.
+    """
+
+    def __init__(
+        self,
+        noun: str,
+        builtin: Mapping[str, T | str] | None = None,
+        group: str | None = None,
+        base: type | str | None = None,
+        error: type[Exception] = ValueError,
+    ) -> None:
+        self.noun, self.group, self.base, self.error = noun, group, base, error
+        self._known: dict[str, T | str] = dict(builtin or {})
+        self._outside: dict[str, Any] | None = None
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that registers a thing under a name.
+
+        Raises:
+            ValueError: a name that is taken by another thing.
+        """
+
+        def add(thing: T) -> T:
+            if self._known.get(name, thing) is not thing:
+                raise ValueError(f"{self.noun} {name!r} is registered already: {self._known[name]!r}")
+            self._known[name] = thing
+            return thing
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        """The thing of that name or import path.
+
+        Raises:
+            error: for an unknown name, with the nearest known one, or a thing that cannot be imported or is of another
+                sort.
+        """
+        if name in self._known:
+            return self._builtin(name)
+        if name in self._entry_points():
+            return self._checked(self._load_entry_point(name), name)
+        if "." in name or ":" in name:
+            return self._checked(self._import(name), name)
+        known = self.names()
+        raise self.error(
+            f"unknown {self.noun} {name!r}{did_you_mean(name, known)}; expected one of {', '.join(known)}, "
+            "or an import path"
+        )
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known or name in self._entry_points()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+    def names(self) -> list[str]:
+        """Known names, in the order of registration; those of other packages last."""
+        return [*self._known, *(name for name in self._entry_points() if name not in self._known)]
+
+    def name_of(self, thing: T) -> str:
+        """The name under which this finds the thing: the registered one, or its import path."""
+        path = f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
+        for name, value in self._known.items():
+            if value is thing or value == path:
+                return name
+        for name, point in self._entry_points().items():
+            if point.value.replace(" ", "") == path:
+                return name
+        return path.replace(":", ".")
+
+    def _builtin(self, name: str) -> T:
+        value = self._known[name]
+        if isinstance(value, str):
+            module, _, attribute = value.partition(":")
+            value = self._known[name] = getattr(importlib.import_module(module), attribute)
+        return value
+
+    def _entry_points(self) -> dict[str, Any]:
+        if self._outside is None:
+            found = entry_points(group=self.group) if self.group else ()
+            self._outside = {point.name: point for point in found}
+        return self._outside
+
+    def _load_entry_point(self, name: str) -> T:
+        try:
+            return self._entry_points()[name].load()
+        except (ImportError, AttributeError) as error:
+            raise self.error(f"cannot load {self.noun} {name!r} of another package: {error}") from error
+
+    def _import(self, path: str) -> T:
+        module, _, attribute = path.replace(":", ".").rpartition(".")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise self.error(f"cannot import {self.noun} {path!r}: {error}") from error
+
+    def _checked(self, thing: T, name: str) -> T:
+        base = _resolve(self.base)
+        fits = base is None or (issubclass(thing, base) if isinstance(thing, type) else isinstance(thing, base))
+        if not fits:
+            raise self.error(f"expected {self.noun} {name!r} to be a {base.__name__}, got {thing!r}")  # type: ignore[union-attr]
+        return thing
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'sie'?)`` for the nearest known word; empty where none is near. Case is ignored."""
+    folded = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), folded, n=1)
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
+
+
+def _resolve(base: type | str | None) -> type | None:
+    if isinstance(base, str):
+        module, _, attribute = base.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    return base
