@@ -1,0 +1,23 @@
+"""Kinds of data, one file each: how data of one sort is opened, trained on, evaluated, shown and exported.
+
+Everything else asks the kind. A new one is a subclass of `Kind` and one line here, or an entry point of another package
+in the group ``equissl.kinds``.
+"""
+
+from equissl.kinds.kind import Kind
+from equissl.util.registry import Registry
+
+KINDS: Registry[Kind] = Registry(
+    "kind",
+    {
+        "views": "equissl.kinds.views:VIEWS",
+        "images": "equissl.kinds.images:IMAGES",
+        "drives": "equissl.kinds.drives:DRIVES",
+        "sweeps": "equissl.kinds.sweeps:SWEEPS",
+        "videos": "equissl.kinds.videos:VIDEOS",
+    },
+    group="equissl.kinds",
+    base=Kind,
+)
+
+__all__ = ["KINDS", "Kind"]
