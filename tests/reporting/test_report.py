@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from equissl.datasets.views.store.format import StoreError
 from equissl.datasets.views.store.store import ViewStore
 from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.reporting import write_report
@@ -84,7 +85,7 @@ def test_title_and_store_are_those_asked_for(run: Path, tmp_path: Path) -> None:
 def test_a_failing_page_leaves_the_one_before(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     before = write_report([run], out).read_text()
-    with pytest.raises(OSError, match="missing"):
+    with pytest.raises(StoreError, match="expected a view store"):
         write_report([run], out, store=tmp_path / "missing.h5")
     assert out.read_text() == before and [path.name for path in tmp_path.glob("report*")] == ["report.html"]
 
