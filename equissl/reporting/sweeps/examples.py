@@ -35,16 +35,14 @@ def detection_pictures(run: Run, store: str | Path | None = None) -> list[Pictur
     chosen = [list(found)[i * len(found) // count] for i in range(count)]
     return [
         Picture(data_uri(draw_detections(frame, found[frame.id], point_range)), f"{run.name}: {frame.id}")
-        for frame, point_range in _frames(run, store, chosen)
+        for frame, point_range in _examples(run, store, chosen)
     ]
 
 
-def _frames(run: Run, store: str | Path | None, ids: Sequence[str]) -> list[tuple[Frame, Sequence[float]]]:
+def _examples(run: Run, store: str | Path | None, ids: Sequence[str]) -> list[tuple[Frame, Sequence[float]]]:
     """The sweeps of these names that the store has, and what the detector sees of the ground."""
     training = resolve_config(yaml.safe_load(run.config))
-    detector = build_method(training.method)
-    source = store if store is not None else run.results["store"]
-    frames = open_unseen(detector, cast(SweepsData, training.data), source)
-    place = {name: index for index, name in enumerate(frames.ids)}
-    point_range = detector.encoder.config.point_range
-    return [(frames.read(place[name]), point_range) for name in ids if name in place]
+    detector, source = build_method(training.method), store if store is not None else run.results["store"]
+    data = open_unseen(detector, cast(SweepsData, training.data), source)
+    place = {name: index for index, name in enumerate(data.ids)}
+    return [(data.read(place[name]), detector.encoder.config.point_range) for name in ids if name in place]
