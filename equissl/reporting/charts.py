@@ -182,10 +182,11 @@ class _Frame:
 
     def line(self, series: Series) -> str:
         path = "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in series.points)
-        path += "h0" * (len(series.points) == 1)  # a dot
+        dot = len(series.points) == 1
+        path, width = (f"{path}h0", 7) if dot else (path, 2)
         dash = ' stroke-dasharray="5 4"' if series.dashed else ""
         return (
-            f'<path d="M{path}" fill="none" stroke="{series.colour}" stroke-width="2" stroke-linejoin="round" '
+            f'<path d="M{path}" fill="none" stroke="{series.colour}" stroke-width="{width}" stroke-linejoin="round" '
             f'stroke-linecap="round"{dash}>'
             f"<title>{escape(series.name)}</title></path>"
         )
