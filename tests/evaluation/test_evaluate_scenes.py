@@ -94,8 +94,8 @@ def test_the_table_has_the_encoder_before_training_the_outline_and_chance(result
     ]  # fmt: skip
     assert f"{results['equivariance/flow/initial']:.3f}" in lines[4]
     assert f"{100 * results['rotation/outline']:.1f}" in lines[5]
-    with pytest.raises(ValueError, match="views or runs on scenes, got both"):
-        format_table([results, {"method": "SIE", "run": "sie", "store": "s.h5"}])
+    with pytest.raises(ValueError, match=r"one kind, got STRL \(drives\), SIE \(views\)"):
+        format_table([results, {"kind": "views", "method": "SIE", "run": "sie", "store": "s.h5"}])
 
 
 def test_the_page_has_pictures_of_scenes_and_features(run: Path, results: dict, tmp_path: Path) -> None:
