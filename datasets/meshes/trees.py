@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from equissl.datasets.meshes.source import MeshSource, MeshSourceError
-from equissl.util.registry import Registry, did_you_mean, is_import_path
+from equissl.util.registry import Registry, accepted, did_you_mean, is_import_path
 
 #: Folders are looked at in this order.
 MESH_SOURCES: Registry[Callable[..., MeshSource]] = Registry(
@@ -71,8 +71,7 @@ def make_source(spec: str, **settings: Any) -> MeshSource:
         MeshSourceError: see :func:`find_source`; and for a folder that is not such a tree: what was expected and found.
     """
     source, root = find_source(spec)
-    taken = inspect.signature(source).parameters
-    return source(**root, **{name: value for name, value in settings.items() if name in taken})
+    return source(**root, **accepted(source, settings))
 
 
 def _named(spec: str) -> tuple[str | None, str]:

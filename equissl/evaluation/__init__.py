@@ -12,19 +12,22 @@ from equissl.evaluation.views.config import (
     RotationProbeConfig,
     SequenceConfig,
 )
-from equissl.evaluation.views.probing import PROTOCOLS, probe_all
+from equissl.evaluation.views.probing import probe_all
+from equissl.evaluation.views.tasks import PROBES, ProbeSetting, Task
 
 __all__ = [
-    "PROTOCOLS",
+    "PROBES",
     "DetectionEvaluateConfig",
     "EvaluateConfig",
     "FlowEvaluateConfig",
     "HueProbeConfig",
     "LinearProbeConfig",
+    "ProbeSetting",
     "RetrievalConfig",
     "RotationProbeConfig",
     "SceneEvaluateConfig",
     "SequenceConfig",
+    "Task",
     "evaluate",
     "probe_all",
 ]

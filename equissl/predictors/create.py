@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
-from equissl.util.registry import Registry
+from equissl.util.registry import Registry, accepted
 
 PREDICTORS: Registry[Callable[..., nn.Module]] = Registry(
     "predictor",
@@ -35,7 +34,6 @@ def create_predictor(
     Raises:
         ValueError: for an unknown name.
     """
-    predictor, options = PREDICTORS[name], options or {}
-    if "identity_action" in inspect.signature(predictor).parameters:
-        options = {"identity_action": identity_action, **options}
-    return predictor(dim, len(identity_action), **options)
+    predictor = PREDICTORS[name]
+    settings = accepted(predictor, {"identity_action": identity_action})
+    return predictor(dim, len(identity_action), **{**settings, **(options or {})})

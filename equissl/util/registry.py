@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
@@ -169,6 +170,17 @@ def check_options(owner: str, given: Iterable[str], known: Iterable[str], error:
         if name not in options:
             expected = f"expected one of {', '.join(options)}" if options else "it has none"
             raise error(f"{owner} has no option {name!r}{did_you_mean(name, options)}; {expected}")
+
+
+def accepted(make: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose the settings that a class or function takes as arguments.
+
+    Args:
+        make: the class or function.
+        settings: values by name.
+    """
+    parameters = inspect.signature(make).parameters
+    return {name: value for name, value in settings.items() if name in parameters}
 
 
 def _resolve(base: type | tuple[type, ...] | str | None) -> tuple[type, ...]:
