@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.ingest import ingest
 from equissl.datasets.drives.pair_dataset import ScenePairDataset
-from equissl.datasets.drives.readers import formats, open_reader
+from equissl.datasets.drives.readers import READERS, open_reader
 from equissl.datasets.drives.simulated import DriveOptions, simulated_sequence
 from equissl.datasets.drives.store import SceneStore
 from equissl.datasets.drives.store_writer import write_scenes
@@ -66,7 +66,7 @@ def bench_ingest(
 
 def find_drives(root: Path) -> list[tuple[str, Path]]:
     """Folders under ``root`` that a format reads, one for each format, the shallowest first; plain folders are not."""
-    known = [name for name in formats() if name != "folder"]
+    known = [name for name in READERS if name != "folder"]
     found: dict[str, Path] = {}
     for place in _folders(root, DEPTH):
         for name in known:

@@ -17,7 +17,7 @@ import numpy as np
 from equissl.bench.cycles_reference import INSTALL_BLENDER, find_blender_python, psnr, render_with_cycles
 from equissl.bench.render_rates import Rate, batch_rate, process_rate, views_of
 from equissl.datasets.meshes import get_mesh_source
-from equissl.renderers import RendererError, ViewParameters, get_renderer, renderer_names
+from equissl.renderers import RENDERERS, RendererError, ViewParameters, get_renderer
 
 VIEWS_OF_3DIEBENCH = 2_623_600  # 52,472 objects, 50 views each
 
@@ -87,7 +87,7 @@ def bench_render(
         python = None
     elif blender is None and python is None:
         say(f"blender: not measured: {INSTALL_BLENDER}")
-    names = [name for name in renderers or renderer_names() if name != "blender"]
+    names = [name for name in renderers or sorted(RENDERERS) if name != "blender"]
     result: dict[str, float] = {}
     for name in names:
         chosen = options | ({"quality": quality} if name == "raycast" else {})

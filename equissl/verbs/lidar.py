@@ -11,10 +11,10 @@ def ingest(argv: list[str]) -> int:
     Damaged frames are left out and named. Started again, it goes on where it stopped.
     """
     from equissl.datasets.drives.ingest import ingest as run
-    from equissl.datasets.drives.readers import formats
+    from equissl.datasets.drives.readers import READERS
 
     parser = parser_of("ingest", ingest)
-    parser.add_argument("format", help=f"one of {', '.join(formats())}")
+    parser.add_argument("format", help=f"one of {', '.join(READERS)}, or an import path")
     parser.add_argument("root", help="folder in that format")
     parser.add_argument("--out", required=True, help="the file to write")
     parser.add_function_arguments(run, skip={"format", "root", "out"})

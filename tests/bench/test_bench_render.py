@@ -22,7 +22,7 @@ def no_blender(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def only_raycast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "renderer_names", lambda: ("blender", "raycast"))
+    monkeypatch.setattr(render, "RENDERERS", ("blender", "raycast"))
 
 
 def test_rates_are_measured_and_the_missing_blender_is_explained(no_blender, only_raycast) -> None:

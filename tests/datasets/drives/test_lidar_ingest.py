@@ -16,7 +16,7 @@ from equissl.datasets.drives import ingest_parts
 from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.ingest import IngestReport, ingest
 from equissl.datasets.drives.openscene import export_openscene
-from equissl.datasets.drives.readers import formats, open_reader
+from equissl.datasets.drives.readers import READERS, open_reader
 from equissl.datasets.drives.store import SceneStore, SceneStoreError
 from equissl.datasets.drives.store_writer import write_scenes
 from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, ego_motion
@@ -44,8 +44,8 @@ def run(root: Path, out: Path, **options: object) -> IngestReport:
 
 def test_every_promised_format_is_found() -> None:
     kitti = {"kitti-object", "kitti-raw", "kitti-odometry", "kitti-tracking", "kitti-360", "semantickitti"}
-    assert kitti | {"nuscenes", "argoverse2", "waymo", "folder", "openscene"} <= {*formats()}
-    assert all(reader.format == name and reader.tree.strip() for name, reader in formats().items())
+    assert kitti | {"nuscenes", "argoverse2", "waymo", "folder", "openscene"} <= {*READERS}
+    assert all(reader.format == name and reader.tree.strip() for name, reader in READERS.items())
 
 
 def test_a_folder_becomes_a_store(tmp_path: Path) -> None:
