@@ -11,6 +11,7 @@ from math import pi
 from pathlib import Path
 from typing import Any
 
+from equissl.util.files import write_json
 from equissl.util.jobs import Job, cpu_count, run_jobs
 
 METHODS = ("vicreg", "sie", "equicaps", "supervised")
@@ -136,9 +137,7 @@ def claim_folder(out: Path, settings: dict[str, Any]) -> None:
                 f"{out} holds a demo with other settings ({'; '.join(changed)}); delete it or choose another --out"
             )
         return
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_json(path, settings)
 
 
 def render_views(store: Path, task: DemoTask, seed: int, say: Callable[[str], None] = print) -> None:

@@ -23,7 +23,7 @@ from equissl.datasets.drives.store import SceneStore, SceneStoreError
 from equissl.datasets.drives.store_format import INDEX
 from equissl.datasets.drives.store_writer import finish_file, new_file, start_file, write_index
 from equissl.datasets.drives.sweep import Sequence
-from equissl.util.disk import disk_full
+from equissl.util.files import check_space, write_json
 from equissl.util.progress import Progress
 
 SHOWN = 8  # problems in an error
@@ -220,9 +220,7 @@ def _parts_folder(out: Path, description: dict, overwrite: bool) -> Iterator[Pat
         for leftover in folder.glob("*" if found != description else "*.tmp-*"):
             if leftover.name != "lock":
                 leftover.unlink()
-        temporary = folder / "spec.json.tmp-0"
-        temporary.write_text(json.dumps(description, indent=1))
-        temporary.replace(spec_file)
+        write_json(spec_file, description)
         yield folder
 
 
@@ -247,8 +245,7 @@ def _join(
 ) -> list[Problem]:
     """Joins the parts to the finished file. Returns what they left out."""
     needed = sum(part.path.stat().st_size for part in parts)
-    if shutil.disk_usage(out.parent).free < needed:
-        raise disk_full(out, needed)
+    check_space(out, needed)
     problems: list[Problem] = []
     with new_file(out, needed) as file:
         start_file(file)

@@ -22,6 +22,7 @@ from equissl.evaluation.views.config import LinearProbeConfig
 from equissl.evaluation.views.features import extract_features, in_memory
 from equissl.evaluation.views.retrieval import embed_features
 from equissl.metrics import alignment, rankme, tolerance, top_k_accuracy, uniformity
+from equissl.util.files import write_json
 from equissl.util.jobs import Job, cpu_count, run_jobs
 
 SCORES = "study.json"
@@ -155,6 +156,4 @@ def _line(scores: list[dict[str, float]]) -> str:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    partial = folder / f"{SCORES}.tmp"
-    partial.write_text(json.dumps(score(folder), indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / SCORES)
+    write_json(folder / SCORES, score(folder))

@@ -19,6 +19,7 @@ from equissl.runs.checkpoint import OURS, checkpoint_file, load_method, load_wei
 from equissl.runs.config import MethodConfig, PretrainConfig
 from equissl.runs.configfile import build_method
 from equissl.runs.versions import versions
+from equissl.util.files import atomic_path, write_json
 from equissl.weights.reading import WeightsError
 from equissl.weights.scenes import LOAD, export_scene_backbone, scene_card
 
@@ -105,7 +106,7 @@ def export_run(
         known = {key: getattr(backbone, key) for key in ("library", "name", "load", "same_output")}
         card["backbone"] = {"file": BACKBONE, **known, **_write(backbone.state, out / BACKBONE)}
         files.insert(1, BACKBONE)
-    _replace_text(out / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    write_json(out / CARD, card)
     return ExportReport(out, tuple(files), reason if backbone is None else backbone.load)
 
 
@@ -257,20 +258,13 @@ def _parts(method: Method, image_size: int) -> dict[str, int]:
 
 def _write(state: dict[str, Tensor], file: Path) -> dict[str, Any]:
     """Weights to safetensors; what the card says of the file."""
-    temporary = file.with_name(f"{file.name}.tmp")
     # copies, since the format has no two names for one tensor, and knows one memory layout only
     copies = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     # not save_file, which leaves a file that nobody else may read
-    temporary.write_bytes(_safetensors().save(copies, metadata={"format": "pt"}))
-    temporary.replace(file)
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(_safetensors().save(copies, metadata={"format": "pt"}))
     numbers = sum(value.numel() for value in copies.values() if value.is_floating_point())
     return {"sha256": _sha256(file), "tensors": len(copies), "numbers": numbers}
-
-
-def _replace_text(file: Path, text: str) -> None:
-    temporary = file.with_name(f"{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
 
 
 def _read_card(folder: Path) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from equissl.geometry import QuaternionSign
 from equissl.objectives import Objective
-from equissl.runs.checkpoint import LAST, METHOD_PREFIX, OURS, replace_file
+from equissl.runs.checkpoint import LAST, METHOD_PREFIX, OURS
 from equissl.runs.configfile import build_method, resolve_config, save_config
 from equissl.runs.versions import versions
+from equissl.util.files import atomic_path
 from equissl.weights.layouts import Family, Layout, Settings, find_layout, rename
 from equissl.weights.reading import StoredWeights, WeightsError, read_weights
 
@@ -141,9 +142,9 @@ def save_imported(file: Path, method: nn.Module, config: dict[str, Any], importe
     """A checkpoint without optimiser or data order; ``imported`` says where the weights are from."""
     ours = {"config": config, "step": 0, "views": 0, "seconds": 0.0, "versions": versions(), "imported": imported}
     weights: dict[str, Tensor] = {METHOD_PREFIX + key: value for key, value in method.state_dict().items()}
-    temporary = file.with_name(f"{file.name}.tmp")
-    torch.save({"state_dict": weights, OURS: ours}, temporary)
-    replace_file(temporary, file)
+    # an open file: PyTorch would write the name of a path, here the temporary one, into the archive
+    with atomic_path(file) as temporary, temporary.open("wb") as stream:
+        torch.save({"state_dict": weights, OURS: ours}, stream)
 
 
 def _messages(layout: Layout, stored: StoredWeights) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from equissl.detection import Detector
 from equissl.methods.base import Method
 from equissl.methods.drives import SceneMethod
+from equissl.util.files import write_json
 from equissl.weights.detectors import detector_data, detector_state
 from equissl.weights.openpcdet import to_openpcdet, write_openpcdet
 from equissl.weights.reading import WeightsError
@@ -36,7 +36,7 @@ def export_scene_backbone(method: Method, out: Path) -> tuple[str, ...]:
     if out.is_file() or (out / CHECKPOINT).exists():
         raise WeightsError(f"{out} is not free: expected a folder without {CHECKPOINT}")
     out.mkdir(parents=True, exist_ok=True)
-    (out / DESCRIPTION).write_text(json.dumps(openpcdet_data(method), indent=2) + "\n", encoding="utf-8")
+    write_json(out / DESCRIPTION, openpcdet_data(method))
     state = detector_state(method) if isinstance(method, Detector) else to_openpcdet(method.encoder.backbone)
     write_openpcdet(state, out / CHECKPOINT)
     return CHECKPOINT, DESCRIPTION

@@ -26,7 +26,7 @@ from equissl.datasets.views.store.index import write_index
 from equissl.datasets.views.store.reader import StoreContents, read_contents
 from equissl.datasets.views.store.writer import StoreTables, ViewStoreWriter, concatenate, copy_blob
 from equissl.renderers import Renderer, get_renderer
-from equissl.util.disk import disk_full
+from equissl.util.files import check_space
 from equissl.util.progress import Progress
 
 __all__ = ["BuildError", "BuildReport", "BuildSpec", "WorkerError", "build_views"]
@@ -203,9 +203,7 @@ def _render_missing(
     bar.skip(finished * job.spec.views)
     # and those of the joined file; of an array, the last job sees to its room
     joined = len(job.source) if join and len(shards) == job.count else 0
-    needed = (objects + joined) * job.spec.views * job.spec.bytes_per_image
-    if shutil.disk_usage(out.parent).free < needed:
-        raise disk_full(out, needed)
+    check_space(out, (objects + joined) * job.spec.views * job.spec.bytes_per_image)
     for shard, _ in run_parts(job, missing, workers, limits, engine):
         if not job.path(shard).exists():
             raise BuildError(f"a worker wrote {job.path(shard)}, which is not there: machines must share that folder")

@@ -14,8 +14,7 @@ from typing import IO
 
 from equissl.datasets.views.build.shard import ShardJob
 from equissl.datasets.views.build.spec import differences
-from equissl.datasets.views.store.writer import temporary_name
-from equissl.util.disk import full_disk_message, sync_folder
+from equissl.util.files import full_disk_message, remove_temporary, temporary_path
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
@@ -82,8 +81,7 @@ class PartsFolder:
 
 def clean_output(out: Path) -> None:
     """Removes a file that was being joined when its process was killed."""
-    for leftover in out.parent.glob(f"{out.name}.tmp-*"):
-        leftover.unlink(missing_ok=True)
+    remove_temporary(out)
 
 
 @contextmanager
@@ -152,7 +150,7 @@ def _claim(job: ShardJob, description: dict, overwrite: bool) -> None:
 
 def _publish(spec_file: Path, description: dict) -> dict:
     """Writes the description where none is; the one that is there then, of whichever process was first."""
-    temporary = temporary_name(spec_file)
+    temporary = temporary_path(spec_file)
     with full_disk_message(spec_file, 1 << 20):
         temporary.write_text(json.dumps(description, indent=1, sort_keys=True))
     try:
@@ -160,5 +158,4 @@ def _publish(spec_file: Path, description: dict) -> dict:
             os.link(temporary, spec_file)  # unlike a rename, it fails when there is one
     finally:
         temporary.unlink()
-    sync_folder(spec_file.parent)
     return json.loads(spec_file.read_text())
