@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import pi
 from pathlib import Path
 from typing import Any
 
-from equissl.bench.sweep import Run, run_sweep, trained_and_evaluated
+from equissl.bench.sweep import Run, run_and_report, timed, trained_and_evaluated
 from equissl.datasets.meshes import PROCEDURAL_CLASSES, sweethome3d_available
 from equissl.datasets.meshes.sweethome3d import PACKAGE
 from equissl.datasets.views.build.builder import BuildSpec, build_views
-from equissl.reporting import format_table, write_report
 from equissl.util.files import write_json
 from equissl.util.parts_folder import differences
 from equissl.util.processes import usable_cores
@@ -91,31 +88,7 @@ def run_demo(
     logger.info(_plan(out, task, seed))
     times = {"render": timed(lambda: render_views(out / "views.h5", task, seed))}
     runs = [method_run(name, out, task, seed) for name in METHODS]
-    return finish(runs, out, out / "views.h5", "Scored on objects that no method has seen:", times)
-
-
-def finish(runs: Sequence[Run], out: Path, store: Path, title: str, times: dict[str, float]) -> list[dict[str, Any]]:
-    """Pretrain and evaluate, write the page, and log the table and the time that everything took.
-
-    Args:
-        runs: of the demo.
-        out: folder of the demo.
-        store: what the runs were evaluated on.
-        title: of the table.
-        times: seconds of the stages before.
-
-    Returns:
-        the results of every run.
-    """
-    stages: dict[str, float] = {}
-    times["pretrain and evaluate"] = timed(lambda: stages.update(run_sweep(runs, out / "logs")))
-    results = [run.results() for run in runs]
-    times["report"] = timed(lambda: write_report([run.folder for run in runs], out / "report.html", store))
-    logger.info("\n%s\n\n%s\n", title, format_table(results))
-    total = sum(times.values())
-    logger.info("\n".join(f"{stage:>24}: {seconds:6.1f} s" for stage, seconds in (times | stages).items()))
-    logger.info("Total %.0f s. Open %s in a browser.", total, out / "report.html")
-    return results
+    return run_and_report(runs, out, out / "views.h5", "Scored on objects that no method has seen:", times)
 
 
 def choose_meshes(task: DemoTask, meshes: str | None) -> DemoTask:
@@ -212,13 +185,6 @@ def method_run(name: str, out: Path, task: DemoTask, seed: int) -> Run:
     if name == "supervised":
         pretrain["--method.num_classes"] = len(task.classes)
     return trained_and_evaluated(name, out / name, pretrain, evaluate)
-
-
-def timed(work: Callable[[], Any]) -> float:
-    """Seconds that ``work`` takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def _plan(out: Path, task: DemoTask, seed: int) -> str:

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from equissl.bench.sweep import Run, trained_and_evaluated
+from equissl.bench.sweep import Run, run_and_report, timed, trained_and_evaluated
 from equissl.datasets.drives.simulated import DriveOptions
 from equissl.datasets.drives.simulated.store import simulate_drives
 from equissl.datasets.drives.store import SceneStore
-from equissl.demo import claim_folder, finish, timed
+from equissl.demo import claim_folder
 from equissl.scene_flow.annotate import write_flow_store
 from equissl.util.processes import usable_cores
 
@@ -75,7 +75,7 @@ def run_lidar_demo(
     if task.flow == "icp_cluster":
         times["scene flow"] = timed(lambda: estimate_flow(out / DRIVES, out / LABEL_FREE))
     runs = [method_run(name, out, task, seed) for name in METHODS]
-    return finish(runs, out, out / DRIVES, f"{READING}Scored on drives that no method has seen:", times)
+    return run_and_report(runs, out, out / DRIVES, f"{READING}Scored on drives that no method has seen:", times)
 
 
 READING = """Errors: 0 is exact, 1 is as far as unrelated cells of the same scenes. `no motion` ignores the scene flow,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -138,3 +139,36 @@ def write_table(folders: Sequence[Path], out: Path, store: Path) -> dict[str, st
     """
     table = format_table([run.results for run in load_runs(folders)])
     return {"table": f"\n\n{table}\n", "report": str(write_report(folders, out / "report.html", store))}
+
+
+def run_and_report(
+    runs: Sequence[Run], out: Path, store: Path, title: str, times: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Do the runs of a demo, write its page, and log the table and the time that everything took.
+
+    Args:
+        runs: in the order of rows.
+        out: folder of the demo.
+        store: what the runs were evaluated on.
+        title: of the table.
+        times: seconds of the stages before.
+
+    Returns:
+        the results of every run.
+    """
+    stages: dict[str, float] = {}
+    times["pretrain and evaluate"] = timed(lambda: stages.update(run_sweep(runs, out / "logs")))
+    results = [run.results() for run in runs]
+    times["report"] = timed(lambda: write_report([run.folder for run in runs], out / "report.html", store))
+    logger.info("\n%s\n\n%s\n", title, format_table(results))
+    total = sum(times.values())
+    logger.info("\n".join(f"{stage:>24}: {seconds:6.1f} s" for stage, seconds in (times | stages).items()))
+    logger.info("Total %.0f s. Open %s in a browser.", total, out / "report.html")
+    return results
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Do ``work`` and return the seconds that it took."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
