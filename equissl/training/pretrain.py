@@ -5,42 +5,50 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DDPStrategy
 
 from equissl.datasets.images.sequences import ImageSequences
 from equissl.datasets.loader import ViewDataset
 from equissl.datasets.sweeps.labelled_sweeps import LabelledFrames
 from equissl.datasets.views.live.views import LiveViews
 from equissl.encoders.sync_batchnorm import convert_sync_batchnorm
-from equissl.runs.checkpoint import LAST, LENGTH, OURS, changed_keys, read_checkpoint, replace_file
-from equissl.runs.config import ConfigError, PretrainConfig, check_config, flatten
+from equissl.runs.checkpoint import (
+    LAST,
+    LENGTH,
+    OURS,
+    changed_keys,
+    load_weights,
+    method_weights,
+    read_checkpoint,
+)
+from equissl.runs.config import ConfigError, PretrainConfig, TrainerConfig, check_config, flatten
 from equissl.runs.configfile import build_method, dump_config, resolve_config
-from equissl.runs.log import RunLog
 from equissl.runs.versions import versions
 from equissl.training.collapse import CollapseMonitor
 from equissl.training.data import PairsOrViews, make_views, open_dataset
 from equissl.training.device import (
-    LIGHTNING_PRECISION,
     choose_accelerator,
     choose_precision,
     launched_outside,
+    process_device,
     world_size,
 )
 from equissl.training.launch import launch_processes, process_rank
+from equissl.training.loggers import LOGGERS, create_loggers
+from equissl.training.loop import Loop
 from equissl.training.metriclog import MetricLog
-from equissl.training.module import PretrainModule
+from equissl.training.observers import Observer
 from equissl.training.probes import OnlineProbes
 from equissl.training.progress import Progress
 from equissl.training.randomstate import seed_everything
 from equissl.training.saving import CheckpointSaver, TrainingDivergedError
+from equissl.training.strategies import create_strategy
+from equissl.util.files import write_text
 
 __all__ = ["TrainingDivergedError", "pretrain"]
 
@@ -50,17 +58,17 @@ SETTLING, SETTLING_BATCH = 16, 4  # frames that statistics are taken from
 logger = logging.getLogger(__name__)
 
 
-def pretrain(config: PretrainConfig, out: str | Path, callbacks: Sequence[pl.Callback] = ()) -> Path:
+def pretrain(config: PretrainConfig, out: str | Path, observers: Sequence[Observer] = ()) -> Path:
     """Pretrains a method; called again with the same folder, it continues where the last checkpoint was saved.
 
     The run folder holds ``config.yaml`` (resolved; runs again as it is), ``checkpoints/last.ckpt``, ``metrics.csv`` and
-    ``tensorboard/``. On a CPU in 32 bits a run that was killed and continued ends with the very same weights as one
-    that was not.
+    what other loggers write. On a CPU in 32 bits a run that was killed and continued ends with the very same weights as
+    one that was not.
 
     Args:
         config: see :class:`PretrainConfig`; :func:`load_config` reads one from YAML.
         out: run folder, made when it is not there.
-        callbacks: further Lightning callbacks.
+        observers: of training, beside the run's own.
 
     Returns:
         the run folder.
@@ -73,7 +81,7 @@ def pretrain(config: PretrainConfig, out: str | Path, callbacks: Sequence[pl.Cal
         ScenePairError: a scene store without pairs, or without the flow asked for.
         LabelledFramesError: a scene store without labels.
         WeightsError: ``init`` holds no voxel backbone, or one that does not fit.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM; a checkpoint has been saved.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGUSR1; a checkpoint has been saved.
     """
     out = Path(out)
     config = resolve_config(config.to_dict())  # fills in what the method's constructor adds, and checks it
@@ -84,21 +92,21 @@ def pretrain(config: PretrainConfig, out: str | Path, callbacks: Sequence[pl.Cal
     if config.init is not None:
         config = replace(config, init=str(Path(config.init).resolve()))
     check_config(config)
+    for name in config.trainer.loggers:
+        LOGGERS[name]  # an unknown one is an error now, not in the processes to come
     accelerator = choose_accelerator(config.trainer.accelerator)
     if world_size(config.trainer) > 1 and not launched_outside():
-        if callbacks:
-            raise ConfigError("callbacks cannot be handed to other processes: start the run with torchrun instead")
+        if observers:
+            raise ConfigError("observers cannot be handed to other processes: start the run with torchrun instead")
         launch_processes(_run, (config, out), config.trainer)
         return out
-    return _run(config, out, callbacks, accelerator)
+    return _run(config, out, observers, accelerator)
 
 
-def _run(
-    config: PretrainConfig, out: Path, callbacks: Sequence[pl.Callback] = (), accelerator: str | None = None
-) -> Path:
+def _run(config: PretrainConfig, out: Path, observers: Sequence[Observer] = (), accelerator: str | None = None) -> Path:
     accelerator = accelerator or choose_accelerator(config.trainer.accelerator)
     checkpoint = _existing_checkpoint(config, out)
-    with _threads(config.trainer.threads), _quiet_lightning():
+    with _threads(config.trainer.threads):
         seed_everything(config.seed)
         method = build_method(config.method)
         dataset = open_dataset(config, method.views, method.data)
@@ -123,7 +131,7 @@ def _run(
             _start_from(config.init, method, out)
         elif isinstance(dataset, LabelledFrames) and method.frozen:
             _settle_statistics(method, dataset)
-        _fit(config, out, method, dataset, views, last_step, accelerator, callbacks, resume=bool(checkpoint))
+        _fit(config, out, method, dataset, views, last_step, accelerator, observers, checkpoint)
     return out
 
 
@@ -135,57 +143,49 @@ def _fit(
     views: Any,
     last_step: int,
     accelerator: str,
-    callbacks: Sequence[pl.Callback],
-    resume: bool,
+    observers: Sequence[Observer],
+    checkpoint: dict[str, Any] | None,
 ) -> None:
     settings = config.trainer
+    if checkpoint:
+        load_weights(method, method_weights(checkpoint), origin=str(out / LAST))
+    method = _arrange(method, settings)
+    log = MetricLog(
+        create_loggers(settings.loggers, out, config.to_dict()) if process_rank() == 0 else [],
+        settings.log_every,
+        config.data.batch_size * settings.accumulate * dataset.views,
+        last_step,
+        unit="sweeps" if method.data in ("scenes", "frames") else "views",
+    )
+    random = checkpoint[OURS]["random"] if checkpoint else None
+    saver = CheckpointSaver(out, config.to_dict(), settings, log, versions(), random)
+    strategy = create_strategy(process_device(accelerator), settings)
+    try:
+        precision = choose_precision(settings.precision, accelerator)
+        found = [*_observers(config, log, method, dataset), *observers, saver]
+        loop = Loop(method, config.optim, strategy, last_step, precision, settings.accumulate, found)
+        loop.fit(views, checkpoint)
+        strategy.barrier()  # the first process to end ends the others
+    finally:
+        strategy.close()
+    if saver.interrupted:
+        logger.info("%s: stopped and saved at step %d; the same command continues", out, loop.step)
+        raise KeyboardInterrupt
+
+
+def _arrange(method: Any, settings: TrainerConfig) -> Any:
+    """The method as it trains: batch norms over all processes, memory format, compiled encoder."""
     if world_size(settings) > 1:
         method = convert_sync_batchnorm(method)
     if settings.channels_last and method.data == "views":  # of images
         method = method.to(memory_format=torch.channels_last)
     if settings.compile:
         method.encoder.compile()
-    log = MetricLog(
-        RunLog(out if process_rank() == 0 else None, settings.tensorboard),
-        settings.log_every,
-        config.data.batch_size * settings.accumulate * dataset.views,
-        last_step,
-        unit="sweeps" if method.data in ("scenes", "frames") else "views",
-    )
-    saver = CheckpointSaver(out, config.to_dict(), settings, log, versions(), last_step)
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        strategy=_strategy(config, accelerator),
-        precision=LIGHTNING_PRECISION[choose_precision(settings.precision, accelerator)],  # type: ignore[arg-type]
-        accumulate_grad_batches=settings.accumulate,
-        gradient_clip_val=config.optim.clip,
-        max_epochs=-1,
-        max_steps=last_step,
-        callbacks=[*_observers(config, log, method, dataset, last_step), *callbacks, saver],
-        default_root_dir=str(out),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        barebones=False,
-    )
-    module = PretrainModule(method, config.optim, settings.accumulate, last_step)
-    try:
-        trainer.fit(module, train_dataloaders=views, ckpt_path=str(out / LAST) if resume else None)
-    except SystemExit as error:  # Lightning turns an interrupt into an exit
-        raise KeyboardInterrupt from error
-    if saver.interrupted is not None:
-        logger.info("%s: stopped and saved at step %d; the same command continues", out, trainer.global_step)
-        raise KeyboardInterrupt
+    return method
 
 
-def _observers(
-    config: PretrainConfig, log: MetricLog, method: Any, dataset: PairsOrViews, last_step: int
-) -> list[pl.Callback]:
-    found: list[pl.Callback] = []
+def _observers(config: PretrainConfig, log: MetricLog, method: Any, dataset: PairsOrViews) -> list[Observer]:
+    found: list[Observer] = []
     if config.probes.enabled and isinstance(
         dataset, ViewDataset | LiveViews | ImageSequences
     ):  # scenes have no labels to probe for
@@ -196,7 +196,7 @@ def _observers(
         found.append(CollapseMonitor(config.collapse, log))
     found.append(log)
     if process_rank() == 0:
-        found.append(Progress(log, last_step, type(method).__name__))
+        found.append(Progress(log, type(method).__name__))
     return found
 
 
@@ -238,13 +238,6 @@ def _last_step(config: PretrainConfig, batches: int) -> int:
     return min(ends)
 
 
-def _strategy(config: PretrainConfig, accelerator: str) -> Any:
-    if world_size(config.trainer) == 1:
-        return "auto"
-    backend = "nccl" if accelerator == "gpu" else "gloo"
-    return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
-
-
 def _existing_checkpoint(config: PretrainConfig, out: Path) -> dict[str, Any] | None:
     """The checkpoint to continue from, after making sure that it is of the same run."""
     if out.is_file():
@@ -268,9 +261,7 @@ def _existing_checkpoint(config: PretrainConfig, out: Path) -> dict[str, Any] | 
 def _save_config(config: PretrainConfig, out: Path) -> None:
     if process_rank() != 0:
         return
-    temporary = out / f"{CONFIG_FILE}.tmp"
-    temporary.write_text(dump_config(config), encoding="utf-8")
-    replace_file(temporary, out / CONFIG_FILE)
+    write_text(out / CONFIG_FILE, dump_config(config))
 
 
 @contextlib.contextmanager
@@ -282,21 +273,3 @@ def _threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's tips and its advice on workers; its errors stay."""
-    names = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [found.level for found in loggers]
-    for found in loggers:
-        found.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning.*")
-            warnings.filterwarnings("ignore", module="lightning_fabric.*")
-            yield
-    finally:
-        for found, level in zip(loggers, levels, strict=True):
-            found.setLevel(level)
