@@ -20,6 +20,7 @@ import torch.multiprocessing as mp
 from equissl.runs.config import ConfigError, TrainerConfig
 from equissl.training.signals import SIGNALS
 from equissl.util.processes import end_with_parent
+from equissl.util.ranks import process_rank
 
 INTERRUPTED = 130  # exit code of a process that was asked to stop, and has saved
 GRACE = 30.0  # seconds from an error in one process to the end of the others
