@@ -2,13 +2,13 @@
 
 from equissl.datasets.images.sequences.augmentations import AugmentationSequences, Recipe
 from equissl.datasets.images.sequences.base import ImageSequences
-from equissl.datasets.images.sequences.create import KINDS, open_sequences, write_sequences
+from equissl.datasets.images.sequences.create import IMAGE_SEQUENCES, open_sequences, write_sequences
 from equissl.datasets.images.sequences.saccades import SaccadeSequences
 from equissl.datasets.images.sequences.saliency import CentreBias, Precomputed, Saliency, SpectralResidual, Uniform
 from equissl.datasets.images.sources import ImagesError, ImageSource, read_images
 
 __all__ = [
-    "KINDS",
+    "IMAGE_SEQUENCES",
     "AugmentationSequences",
     "CentreBias",
     "ImageSequences",

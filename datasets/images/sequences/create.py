@@ -13,8 +13,14 @@ from equissl.datasets.images.sequences.saccades import SaccadeSequences
 from equissl.datasets.images.sources import ImagesError
 from equissl.datasets.views.store.format import SPLITS
 from equissl.datasets.views.store.writer import write_store
+from equissl.util.registry import Registry
 
-KINDS: dict[str, type[ImageSequences]] = {"augmentations": AugmentationSequences, "saccades": SaccadeSequences}
+IMAGE_SEQUENCES: Registry[type[ImageSequences]] = Registry(
+    "kind of sequences",
+    {"augmentations": AugmentationSequences, "saccades": SaccadeSequences},
+    group="equissl.image_sequences",
+    base=ImageSequences,
+)
 _BATCH = 64
 
 
@@ -24,7 +30,7 @@ def open_sequences(
     """Sequences of ``views`` views of the images of a split.
 
     Args:
-        kind: ``augmentations`` or ``saccades``.
+        kind: ``augmentations``, ``saccades``, or the import path of a subclass of `ImageSequences`.
         root: images, see :func:`equissl.datasets.images.sequences.read_images`.
         split: ``train``, ``val`` or ``unlabeled``; None means ``train``.
         views: V.
@@ -34,11 +40,10 @@ def open_sequences(
     Raises:
         ValueError: for another kind or option.
     """
-    if kind not in KINDS:
-        raise ValueError(f"expected sequences of kind {' or '.join(KINDS)}, got {kind!r}")
+    sequences = IMAGE_SEQUENCES[kind]
     recipes = {key: Recipe(**value) for key, value in options.items() if isinstance(value, dict)}
     try:
-        return KINDS[kind](root, split, views, seed, **{**options, **recipes})
+        return sequences(root, split, views, seed, **{**options, **recipes})
     except TypeError as error:
         raise ValueError(f"options of {kind}: {error}") from error
 

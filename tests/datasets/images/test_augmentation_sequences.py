@@ -159,7 +159,7 @@ def test_loads_like_stored_views() -> None:
 
 
 def test_wrong_kinds_and_options_are_named() -> None:
-    with pytest.raises(ValueError, match="got 'saccade'"):
+    with pytest.raises(ValueError, match=r"unknown kind of sequences 'saccade' \(did you mean 'saccades'"):
         open_sequences("saccade", "nowhere", "train", 2)
     with pytest.raises(ValueError, match=r"options of augmentations: .*patch"):
         open_sequences("augmentations", "nowhere", "train", 2, patch=3)
