@@ -24,7 +24,7 @@ Maps = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
 def load_maps(run: Run) -> Maps | None:
-    """What the evaluation left for pictures, or None."""
+    """Maps that the evaluation kept for pictures, or None."""
     path = run.file("maps.npz")
     return None if path is None else read_maps(path)
 
