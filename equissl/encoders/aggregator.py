@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ def _first_output(layer: nn.TransformerEncoderLayer, x: Tensor) -> Tensor:
 
 #: Modules from tokens (B, M, dim) to aggregates (B, dim); ``layers``, ``heads`` and ``dropout`` go to those that have
 #: them.
-AGGREGATORS: Registry[Callable[..., nn.Module]] = Registry(
+AGGREGATORS: Registry[Callable[..., Any]] = Registry(
     "aggregator",
     {
         "transformer": "equissl.encoders.aggregator:Aggregator",

@@ -115,7 +115,7 @@ def test_more_than_two_views_predict_from_each_to_the_next(build_batch: Any) -> 
         ({"split": True, "equi_dim": 32}, "between 1 and 31, got 32"),
         ({"views": 1}, "got 1"),
         ({"target": "oracle"}, "'online' or 'teacher', got 'oracle'"),
-        ({"predictor": "oracle"}, "'hypernetwork' or 'mlp', got 'oracle'"),
+        ({"predictor": "oracle"}, "unknown predictor 'oracle'"),
         ({"action": "quaternion+colour"}, "'quaternion\\+colour' \\('colour'\\)"),
     ],
 )

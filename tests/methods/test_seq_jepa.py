@@ -203,7 +203,7 @@ def test_wrong_choices_are_named() -> None:
         ({"target": "ema"}, "got 'ema'"),
         ({"condition": "aggregator", "views": 2}, "with views=2 there is none"),
         ({"action_dim": 7}, "heads that divide 39"),
-        ({"aggregator": "lstm"}, "got 'lstm'"),
+        ({"aggregator": "lstm"}, "unknown aggregator 'lstm'"),
         ({"aggregator": "flow", "action_dim": 7}, "multiple of the 8 orientations, got 39"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +88,8 @@ class SeqJEPA(ViewMethod):
             )
         token = self.feature_dim + self.token_size
         make = AGGREGATORS[aggregator]
-        self.aggregator: Any = make(token, **accepted(make, {"layers": layers, "heads": heads, "dropout": dropout}))
-        self.aggregate_dim = self.aggregator.dim
+        self.aggregator = make(token, **accepted(make, {"layers": layers, "heads": heads, "dropout": dropout}))
+        self.aggregate_dim: int = self.aggregator.dim
         self.predictor = nn.Sequential(
             nn.Linear(self.aggregate_dim + self.told_size, hidden, bias=False),
             nn.BatchNorm1d(hidden),
