@@ -27,7 +27,7 @@ def simulate_drives(
     seed: int = 0,
     options: DriveOptions = DEFAULT_OPTIONS,
     workers: int = 0,
-    progress: bool = False,
+    progress: bool = True,
 ) -> Path:
     """Simulate drives with exact poses, boxes and scene flow, and write them as a scene store.
 
