@@ -162,7 +162,7 @@ def _pretrain_job(name: str, seed: int, out: Path, store: Path, task: DetectionT
     flags = {
         "--config": RECIPES[name], "--out": run, "--seed": seed, "--data.store": store,
         "--data.batch_size": task.pretrain_batch, "--optim.lr": task.pretrain_lr,
-        "--trainer.max_steps": task.pretrain_steps, "--trainer.threads": 1, "--trainer.tensorboard": "false",
+        "--trainer.max_steps": task.pretrain_steps, "--trainer.threads": 1, "--trainer.loggers": "[csv]",
         "--data.scenes.max_points": json.dumps(points),
         **{f"--method.init_args.encoder.{key}": json.dumps(encoder[key]) for key in
            ("backbone", "point_range", "voxel_size", "max_points", "in_channels", "coordinates", "norm_momentum")},
@@ -177,7 +177,7 @@ def _finetune_job(name: str, share: float, seed: int, out: Path, store: Path, ta
     flags: dict[str, Any] = {
         "--config": task.config, "--out": run, "--seed": seed, "--data.store": store, "--labels": share,
         "--label_seed": seed, "--trainer.max_steps": task.steps, "--trainer.threads": 1,
-        "--trainer.tensorboard": "false",
+        "--trainer.loggers": "[csv]",
     }  # fmt: skip
     if name != SCRATCH:
         start = seed if task.pretrain_seeds is None else seed % task.pretrain_seeds
