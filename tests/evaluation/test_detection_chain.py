@@ -26,7 +26,7 @@ ENCODER = [
     "--method.encoder.voxel_size=[0.4,0.4,0.16]",
     "--method.encoder.backend=torch",
 ]
-QUICK = ["--trainer.threads=1", "--trainer.tensorboard=false", "--data.batch_size=2", "--trainer.accelerator=cpu"]
+QUICK = ["--trainer.threads=1", "--trainer.loggers=[csv]", "--data.batch_size=2", "--trainer.accelerator=cpu"]
 SMALL = [*ENCODER, "--method.neck.layers=[0,0]", "--method.neck.widths=[8,8]", "--method.neck.up_widths=[8,8]", *QUICK]
 
 

@@ -110,7 +110,7 @@ def test_a_centerpoint_with_velocities_by_the_program(tmp_path, capsys) -> None:
         "--method.encoder.voxel_size=[0.4,0.4,0.16]", "--method.encoder.backend=torch",
         "--method.neck.layers=[0,0]", "--method.neck.widths=[8,8]", "--method.neck.up_widths=[8,8]",
         "--method.classes=[{name: car}, {name: pedestrian}]", "--method.choose.score=0.0", "--method.velocity=true",
-        "--trainer.threads=1", "--trainer.tensorboard=false", "--data.batch_size=2", "--trainer.accelerator=cpu",
+        "--trainer.threads=1", "--trainer.loggers=[csv]", "--data.batch_size=2", "--trainer.accelerator=cpu",
         "--trainer.max_steps=1",
     ]  # fmt: skip
     words = ["finetune", "--config", "detection/centerpoint_small", *small]

@@ -39,7 +39,7 @@ def run_config(store: Path, **data) -> dict:
     return {
         "method": {"class_path": "SeqJEPA", "init_args": {"views": 3, **SMALL}},
         "data": {"store": str(store), "batch_size": 8, **data},
-        "trainer": {"max_steps": 3, "log_every": 1, "tensorboard": False, "threads": 1, "precision": "32"},
+        "trainer": {"max_steps": 3, "log_every": 1, "loggers": ["csv"], "threads": 1, "precision": "32"},
     }
 
 

@@ -32,7 +32,7 @@ def make_config(tiny_store: Path) -> Callable[..., PretrainConfig]:
             "accelerator": "cpu",
             "log_every": 4,
             "checkpoint_every": 5,
-            "tensorboard": False,
+            "loggers": ["csv"],
         }
         return PretrainConfig(
             MethodConfig(method, dict(TINY) if init_args is None else init_args),

@@ -21,7 +21,7 @@ def test_two_processes_train_as_one(make_config, tmp_path) -> None:
     assert [p.name for p in (two / "checkpoints").iterdir()] == ["last.ckpt"]
     assert load_method(one)[0].state_dict().keys() == load_method(two)[0].state_dict().keys()
     # after one step Adam's first moment is a tenth of the gradient; the weights themselves hide its size
-    a, b = (read_checkpoint(run / LAST)["optimizer_states"][0]["state"] for run in (one, two))
+    a, b = (read_checkpoint(run / LAST)["optimizer"]["state"] for run in (one, two))
     for state_one, state_two in zip(a.values(), b.values(), strict=True):
         scale = float(state_one["exp_avg"].abs().max())
         if scale > 1e-5:  # below, the gradient is zero but for rounding

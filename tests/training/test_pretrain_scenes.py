@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from equissl.datasets.drives.config import DrivesData
@@ -33,6 +32,8 @@ from equissl.runs.checkpoint import LAST
 from equissl.training import pretrain
 from equissl.training.data import make_batches, open_dataset
 from equissl.training.launch import ProcessError
+from equissl.training.loop import Loop
+from equissl.training.observers import Observer
 from equissl.training.schedule import first_beta, learning_rate
 
 TINY = DriveOptions(beams=10, columns=30, max_range=20.0, dropout=0.0)
@@ -61,7 +62,7 @@ def make_scenes(scenes: Path) -> Callable[..., PretrainConfig]:
             "accelerator": "cpu",
             "log_every": 2,
             "checkpoint_every": 2,
-            "tensorboard": False,
+            "loggers": ["csv"],
         }
         return PretrainConfig(
             MethodConfig(method, {"encoder": dict(GRID), **ARGS[method]}),
@@ -77,23 +78,23 @@ class Killed(BaseException):
     pass
 
 
-class KillAt(pl.Callback):
+class KillAt(Observer):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == self.step:
+    def after_batch(self, loop: Loop, batch: Any) -> None:
+        if loop.step == self.step:
             raise Killed
 
 
-class Recorder(pl.Callback):
+class Recorder(Observer):
     """Learning rate and first beta that each step was taken with."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[float, float]] = []
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        group = trainer.optimizers[0].param_groups[0]
+    def after_batch(self, loop: Loop, batch: Any) -> None:
+        group = loop.optimizer.param_groups[0]
         self.taken.append((group["lr"], group["betas"][0]))
 
 
@@ -208,7 +209,7 @@ def test_two_processes_train_scenes_as_one(make_scenes, tmp_path) -> None:
     expected, found = read_metrics(one), read_metrics(two)
     for name in (name for name in expected if name.startswith("train/")):
         assert found[name][0][1] == pytest.approx(expected[name][0][1], rel=1e-4, abs=1e-6), name
-    a, b = (read_checkpoint(run / LAST)["optimizer_states"][0]["state"] for run in (one, two))
+    a, b = (read_checkpoint(run / LAST)["optimizer"]["state"] for run in (one, two))
     largest = max(float(state["exp_avg"].abs().max()) for state in a.values())
     for state_one, state_two in zip(a.values(), b.values(), strict=True):
         difference = float((state_one["exp_avg"] - state_two["exp_avg"]).abs().max())

@@ -37,7 +37,7 @@ def config(store: Path, method: str = "FERNN", steps: int = 4, **init_args: Any)
         MethodConfig(method, {"sequences": SEQUENCES, "radius": 1, **init_args}),
         VideosData(store=str(store), batch_size=4),
         trainer=TrainerConfig(
-            max_steps=steps, precision="32", accelerator="cpu", log_every=2, checkpoint_every=2, tensorboard=False
+            max_steps=steps, precision="32", accelerator="cpu", log_every=2, checkpoint_every=2, loggers=["csv"]
         ),
         probes=ProbeConfig(enabled=False),
     )
