@@ -33,6 +33,12 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of golden values; its README says how they were made."""
+    return ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
 def fill_by_rule() -> Callable[[nn.Module], None]:
     """Gives every parameter a value by its place in the state dict and its name, as the golden outputs were made."""
 
