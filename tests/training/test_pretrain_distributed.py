@@ -24,7 +24,9 @@ def test_two_processes_train_as_one(make_config, tmp_path) -> None:
     for state_one, state_two in zip(a.values(), b.values(), strict=True):
         scale = float(state_one["exp_avg"].abs().max())
         if scale > 1e-5:  # below, the gradient is zero but for rounding
-            assert float((state_one["exp_avg"] - state_two["exp_avg"]).abs().max()) < 1e-4 * scale
+            # Twenty batch norms, each over as few as 8 numbers, divide by spreads and subtract means: of the 7 digits
+            # of float32, 3 to 4 are left. A halved gradient or norms over half of the batch change the first.
+            assert float((state_one["exp_avg"] - state_two["exp_avg"]).abs().max()) < 1e-2 * scale
     # and they continue
     pretrain(make_config(max_steps=3, log_every=1, devices=2, threads=1), two)
     assert [step for step, _ in read_metrics(two)["train/loss"]] == [1, 2, 3]
