@@ -82,8 +82,9 @@ def examine() -> list[Check]:
 
 
 def check_python() -> Check:
+    """The versions that ``requires-python`` of pyproject.toml admits."""
     version = platform.python_version()
-    return Check("python", sys.version_info >= (3, 10), f"{version} ({sys.executable})", "install Python 3.10 or newer")
+    return Check("python", sys.version_info >= (3, 11), f"{version} ({sys.executable})", "install Python 3.11 or newer")
 
 
 def check_package(module: str, mend: str, distribution: str | None = None, required: bool = True) -> Check:

@@ -30,8 +30,24 @@ def _conv3x3(in_channels: int, channels: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, channels, 3, stride, padding=1 if stride == 1 else 0, bias=False)
 
 
+class _Conv1x1(nn.Conv2d):
+    """1x1 convolution without bias; a narrow one skips pixels itself and then has no stride.
+
+    oneDNN's kernel for AVX2 processors writes outside of its buffer in the backward pass of a strided 1x1 convolution
+    of fewer than 8 channels in channels-last layout (https://github.com/uxlfoundation/oneDNN/issues/6035).
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__(in_channels, channels, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.in_channels >= 8:
+            return super().forward(x)
+        return F.conv2d(x[..., :: self.stride[0], :: self.stride[1]], self.weight)
+
+
 def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+    return nn.Sequential(_Conv1x1(in_channels, channels, stride), nn.BatchNorm2d(channels))
 
 
 class BasicBlock(nn.Module):

@@ -1,4 +1,4 @@
-"""Cells, predictors and classifiers: published sizes, exact equivariance, and controls that must fail."""
+"""Cells, predictors and classifiers: published sizes, equivariance, and controls that must fail."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ from equissl.encoders.recurrent import (
 from equissl.geometry.planar import rotate_plane
 
 COORDINATES = ["image", "comoving"]
+# float32 sums of some hundred products of order 1: a kernel may take them in another order at the edge of an image.
+# Controls that must fail are off by 0.01 or more.
+ROUNDING = 1e-5
 
 
 @pytest.fixture(autouse=True)
@@ -94,14 +97,15 @@ def test_state_after_one_frame_does_not_depend_on_velocity(coordinates: str) -> 
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
 @pytest.mark.parametrize("velocity", [(1, 0), (-2, 1), (2, 2)])
-def test_translation_states_are_exactly_equivariant(coordinates: str, velocity: tuple[int, int]) -> None:
+def test_translation_states_are_equivariant(coordinates: str, velocity: tuple[int, int]) -> None:
     cell = flow_cell(TranslationFlow(2), 1, 8, coordinates)  # type: ignore[arg-type]
-    assert equivariance_error(cell, frames(10, 28), velocity) == 0.0
+    assert equivariance_error(cell, frames(10, 28), velocity) < ROUNDING
 
 
-def test_static_shift_is_exactly_equivariant() -> None:
+def test_static_shift_is_equivariant() -> None:
     cell, x = flow_cell(TranslationFlow(1), 1, 4), frames(5, 12)
-    assert torch.equal(cell.states(x.roll((3, 5), (-2, -1))), cell.states(x).roll((3, 5), (-2, -1)))
+    expected = cell.states(x).roll((3, 5), (-2, -1))
+    torch.testing.assert_close(cell.states(x.roll((3, 5), (-2, -1))), expected, rtol=0, atol=ROUNDING)
 
 
 def test_without_velocities_the_second_state_mixes_two_frames_of_reference() -> None:
@@ -110,7 +114,7 @@ def test_without_velocities_the_second_state_mixes_two_frames_of_reference() -> 
     flow = TranslationFlow(0)
     plain, moved = cell.states(x)[:, :, 0], cell.states(flow.move_sequence(x, (1, 0)))[:, :, 0]
     errors = (moved - flow.move_sequence(plain, (1, 0))).abs().amax(dim=(0, 2, 3, 4))
-    assert errors[0] == 0
+    assert errors[0] < ROUNDING
     assert errors[1] > 0.1
 
 
@@ -122,15 +126,15 @@ def test_pooled_states_of_a_truncated_set_are_not_equivariant() -> None:
 
     error = equivariance_error(pooled, frames(4, 12), (1, 1), cell.flow, "frames", first=0)
     assert error > 0.01
-    assert equivariance_error(pooled, frames(4, 3), (1, 1), cell.flow, "frames", first=0) == 0.0
+    assert equivariance_error(pooled, frames(4, 3), (1, 1), cell.flow, "frames", first=0) < ROUNDING
 
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
 @pytest.mark.parametrize("velocity", [(1, 0), (-2, 1), (2, 2)])
-def test_rollouts_are_exactly_equivariant(coordinates: str, velocity: tuple[int, int]) -> None:
+def test_rollouts_are_equivariant(coordinates: str, velocity: tuple[int, int]) -> None:
     model = flow_predictor(TranslationFlow(2), 6, 2, coordinates=coordinates)  # type: ignore[arg-type]
     x = frames(4, 5)
-    assert equivariance_error(model, x, velocity) == 0.0
+    assert equivariance_error(model, x, velocity) < ROUNDING
     assert model(x).abs().max() > 1e-3
 
 
