@@ -22,7 +22,7 @@ PRIOR = 0.01  # probability of every class at initialisation
 
 @dataclass(frozen=True)
 class AnchorOutputs:
-    """Of B scenes and A anchors, in the order (y, x, class, rotation).
+    """Of B sweeps and A anchors, in the order (y, x, class, rotation).
 
     Attributes:
         classes: (B, A, C) logits.
@@ -37,7 +37,7 @@ class AnchorOutputs:
 
 @dataclass(frozen=True)
 class AnchorTargets:
-    """What the anchors of one scene should answer.
+    """What the anchors of one sweep should answer.
 
     Attributes:
         labels: (A,) int64 class, `BACKGROUND` or `IGNORED`.
@@ -121,7 +121,7 @@ class AnchorHead(DetectionHead):
 
     @torch.no_grad()
     def targets(self, boxes: Tensor, labels: Tensor) -> AnchorTargets:
-        """What the anchors should answer for the objects (M, 7) of one scene, whose classes are ``labels`` (M,).
+        """What the anchors should answer for the objects (M, 7) of one sweep, whose classes are ``labels`` (M,).
 
         Every class' anchors are matched with that class' objects alone.
         """

@@ -8,24 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
+from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
 from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.detection.detections import Detections
 from equissl.detection.head import DetectionHead
 from equissl.detection.neck import BEVNeck, NeckConfig
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoderConfig
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoderConfig
 from equissl.encoders.voxel.bev import compress_height
 from equissl.methods.base import StepOutput, stack_features
-from equissl.methods.drives.base import SceneMethod
+from equissl.methods.drives.base import DriveMethod
 
 DEFAULT_NECK = NeckConfig()
 
 
-class Detector(SceneMethod):
+class Detector(DriveMethod):
     """Boxes of objects from single sweeps.
 
     A method like the pretraining ones, whose training, checkpoints and curves it shares; it learns from labelled
-    sweeps (`FrameBatch`).
+    sweeps (`SweepBatch`).
 
     Args:
         encoder: of the clouds; its ``backbone`` is what pretraining hands over.
@@ -40,7 +40,7 @@ class Detector(SceneMethod):
     """
 
     kind = "sweeps"
-    batch = FrameBatch  # type: ignore[assignment]
+    batch = SweepBatch  # type: ignore[assignment]
     views = 1
     dense_head: DetectionHead
 
@@ -70,10 +70,10 @@ class Detector(SceneMethod):
             self.encoder.eval()
         return self
 
-    def step(self, batch: FrameBatch) -> StepOutput:  # type: ignore[override]
-        scene, outputs = self._answer(batch.clouds)
+    def step(self, batch: SweepBatch) -> StepOutput:  # type: ignore[override]
+        encoded, outputs = self._answer(batch.clouds)
         loss, terms = self.dense_head.loss(outputs, batch.boxes, batch.labels, batch.velocities)
-        return StepOutput(loss, terms, stack_features([self.pooled(scene)]))
+        return StepOutput(loss, terms, stack_features([self.pooled(encoded)]))
 
     @torch.no_grad()
     def detect(self, clouds: Sequence[Tensor]) -> list[Detections]:
@@ -84,11 +84,11 @@ class Detector(SceneMethod):
         """Return the keys ``MODEL.ROI_HEAD`` of OpenPCDet's configs; none of a detector with one stage."""
         return {}
 
-    def _answer(self, clouds: Sequence[Tensor]) -> tuple[SceneFeatures, Any]:
+    def _answer(self, clouds: Sequence[Tensor]) -> tuple[SweepFeatures, Any]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            scene = self.encode(clouds)
-            bev = compress_height(scene.out)
-        return scene, self.dense_head(self.backbone_2d(bev))
+            encoded = self.encode(clouds)
+            bev = compress_height(encoded.out)
+        return encoded, self.dense_head(self.backbone_2d(bev))
 
     def _finish(self, head: DetectionHead) -> None:
         """Takes the head, and settles what concerns all layers."""

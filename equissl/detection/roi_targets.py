@@ -16,7 +16,7 @@ class SampleConfig:
     """How proposals are drawn and judged, by their overlap with an object. The defaults are those of Voxel R-CNN.
 
     Attributes:
-        count: proposals drawn of each scene, at least 2; with repetition where there are too few.
+        count: proposals drawn of each sweep, at least 2; with repetition where there are too few.
         foreground: share of foreground ones at most.
         matched: of at least this overlap is foreground, whose boxes are refined.
         hard: background of at least this overlap is hard.
@@ -43,7 +43,7 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class RoITargets:
-    """R proposals of one scene and what is to be answered for them.
+    """R proposals of one sweep and what is to be answered for them.
 
     Attributes:
         rois: (R, 7) boxes.
@@ -58,7 +58,7 @@ class RoITargets:
 
 @torch.no_grad()
 def match_proposals(proposals: Detections, boxes: Tensor, labels: Tensor) -> RoITargets:
-    """All proposals of a scene with the objects (M, 7) of classes (M,) that they overlap most in 3D."""
+    """All proposals of a sweep with the objects (M, 7) of classes (M,) that they overlap most in 3D."""
     if len(boxes) == 0:
         return RoITargets(proposals.boxes, torch.zeros_like(proposals.scores), torch.zeros_like(proposals.boxes))
     boxes = boxes.to(proposals.boxes)
@@ -102,7 +102,7 @@ def confidence_target(overlaps: Tensor, config: SampleConfig) -> Tensor:
 def sample_proposals(
     proposals: Detections, boxes: Tensor, labels: Tensor, config: SampleConfig, seed: int
 ) -> RoITargets:
-    """The proposals of a scene to learn from, see `match_proposals` and `draw_proposals`."""
+    """The proposals of a sweep to learn from, see `match_proposals` and `draw_proposals`."""
     found = match_proposals(proposals, boxes, labels)
     rows = draw_proposals(found.overlaps, config, seed)
     return RoITargets(found.rois[rows], found.overlaps[rows], found.objects[rows])

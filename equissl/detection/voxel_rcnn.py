@@ -21,7 +21,7 @@ from equissl.methods.base import StepOutput, stack_features
 from equissl.methods.drives.base import DEFAULT_VOXELS
 
 if TYPE_CHECKING:
-    from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
+    from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
 
 DEFAULT_NECK = NeckConfig(widths=(64, 128), up_widths=(128, 128))
 DEFAULT_WEIGHTS = AnchorWeights()
@@ -73,14 +73,14 @@ class VoxelRCNN(Detector):
     def openpcdet_refinement(self) -> dict[str, Any]:
         return self.roi_head.openpcdet()
 
-    def step(self, batch: FrameBatch) -> StepOutput:  # type: ignore[override]
-        scene, outputs = self._answer(batch.clouds)
+    def step(self, batch: SweepBatch) -> StepOutput:  # type: ignore[override]
+        encoded, outputs = self._answer(batch.clouds)
         first, terms = self.dense_head.loss(outputs, batch.boxes, batch.labels)
         proposals = self.dense_head.detect(outputs, self.train_proposals)
-        second, more = self.roi_head.loss(scene, proposals, batch.boxes, batch.labels, batch.seeds.tolist())
-        return StepOutput(first + second, {**terms, **more}, stack_features([self.pooled(scene)]))
+        second, more = self.roi_head.loss(encoded, proposals, batch.boxes, batch.labels, batch.seeds.tolist())
+        return StepOutput(first + second, {**terms, **more}, stack_features([self.pooled(encoded)]))
 
     @torch.no_grad()
     def detect(self, clouds: Sequence[Tensor]) -> list[Detections]:
-        scene, outputs = self._answer(clouds)
-        return self.roi_head.detect(scene, self.dense_head.detect(outputs))
+        encoded, outputs = self._answer(clouds)
+        return self.roi_head.detect(encoded, self.dense_head.detect(outputs))

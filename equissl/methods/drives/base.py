@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from equissl.datasets.drives.scene_pair import ScenePair
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoder, VoxelEncoderConfig
+from equissl.datasets.drives.pairs.batch import ScenePair
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoder, VoxelEncoderConfig
 from equissl.losses import all_reduce_mean
 from equissl.methods.base import Method, StepOutput, widen
 from equissl.sparse import SparseTensor
@@ -17,11 +17,11 @@ from equissl.sparse import SparseTensor
 DEFAULT_VOXELS = VoxelEncoderConfig()
 
 
-class SceneMethod(Method):
+class DriveMethod(Method):
     """A sparse voxel encoder, what is trained on top of it, and the loss.
 
-    Random choices about a scene come from its seed in the batch. Clouds are (P, 4): x, y, z, intensity. The
-    representation of a scene is the mean and the maximum over the columns of its bird's-eye view.
+    Random choices about a pair come from its seed in the batch. Clouds are (P, 4): x, y, z, intensity. The
+    representation of a sweep is the mean and the maximum over the columns of its bird's-eye view.
     """
 
     kind = "drives"
@@ -36,7 +36,7 @@ class SceneMethod(Method):
     def step(self, batch: ScenePair) -> StepOutput:
         """Loss, diagnostics and representation of one batch of pairs of sweeps."""
 
-    def encode(self, clouds: Sequence[Tensor]) -> SceneFeatures:
+    def encode(self, clouds: Sequence[Tensor]) -> SweepFeatures:
         """Features of all stages."""
         return self.encoder(clouds)
 
@@ -48,9 +48,9 @@ class SceneMethod(Method):
         """Columns of the bird's-eye view: features (M, D / 2) on (1, Y, X)."""
         return self.encode(clouds).bev
 
-    def pooled(self, scene: SceneFeatures) -> Tensor:
+    def pooled(self, encoded: SweepFeatures) -> Tensor:
         """(B, D) in full precision."""
-        return widen(self.encoder.pool(scene.bev))
+        return widen(self.encoder.pool(encoded.bev))
 
 
 def pooled_mean(total: Tensor, count: int) -> Tensor:

@@ -40,7 +40,7 @@ class SeqJEPA(ViewMethod):
         sign: which of the two quaternions of a rotation. The published models took ``legacy``.
         condition: who is told: ``both``, or only the ``aggregator`` or the ``predictor`` (the paper's ablations).
         action_dim: size of embedded actions.
-        aggregator: ``transformer``, or ``flow``: a flow equivariant recurrent cell that follows yaw velocities and
+        aggregator: ``transformer``, or ``recurrent``: a flow equivariant recurrent cell that follows yaw velocities and
             minds the order of the views (Keller 2025, arXiv 2507.14793); or an import path.
         layers, heads, dropout: of the transformer.
         hidden: width of the predictor.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from equissl.datasets.videos.moving_digits import DigitSource, FlowingDigits, FlowingSpec
+from equissl.datasets.videos.moving_digits import DigitSource, MovingDigits, MovingSpec
 from equissl.evaluation.videos.evaluate import ROLLOUTS
 from equissl.reporting.blocks import Picture, data_uri
 from equissl.reporting.runs import Run
@@ -72,7 +72,7 @@ def rollout_pictures(runs: Sequence[Run]) -> list[Picture]:
     return [Picture(data_uri(picture), "", f"predicted frames beside the truth: {', '.join(same)}")]
 
 
-def sequence_pictures(digits: DigitSource, spec: FlowingSpec, count: int = 4) -> list[Picture]:
+def sequence_pictures(digits: DigitSource, spec: MovingSpec, count: int = 4) -> list[Picture]:
     """Strips of frames of moving digits.
 
     Args:
@@ -80,7 +80,7 @@ def sequence_pictures(digits: DigitSource, spec: FlowingSpec, count: int = 4) ->
         spec: of the sequences.
         count: strips.
     """
-    dataset = FlowingDigits(digits, "val", spec, count)
+    dataset = MovingDigits(digits, "val", spec, count)
     batch = dataset.__getitems__([(0, index) for index in range(count)])
     frames = batch.frames.clamp(0, 1).mul(255).round().byte().numpy()
     return [

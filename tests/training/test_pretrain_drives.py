@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from equissl.datasets.drives.config import DrivesData
-from equissl.datasets.drives.pair_dataset import ScenePairDataset, ScenePairError
-from equissl.datasets.drives.simulated import DriveOptions, simulated_sequence
-from equissl.datasets.drives.store_writer import write_scenes
+from equissl.datasets.drives.pairs.dataset import SweepPairs, SweepPairsError
+from equissl.datasets.drives.simulated import DriveOptions, simulated_drive
+from equissl.datasets.drives.store.writer import write_drives
 from equissl.runs import (
     ConfigError,
     MethodConfig,
@@ -40,15 +40,15 @@ TINY = DriveOptions(beams=10, columns=30, max_range=20.0, dropout=0.0)
 GRID = {"point_range": [-12.8, -12.8, -3.0, 12.8, 12.8, 1.0], "voxel_size": [0.8, 0.8, 0.16], "backend": "torch"}
 ARGS: dict[str, dict[str, Any]] = {
     "ESSL3D": {"points": {"pairs": 64, "fewest_pairs": 2}},
-    "SceneInvariant": {"objective": {"name": "byol", "options": {"hidden": 8}}, "projector": [16, 8]},
+    "SweepInvariant": {"objective": {"name": "byol", "options": {"hidden": 8}}, "projector": [16, 8]},
 }
 
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two drives of 7 sweeps of at most 300 points; one is held out, so an epoch is 3 batches of 2 pairs."""
-    sequences = [simulated_sequence(7, 0, number, TINY) for number in (0, 1)]
-    path = write_scenes(tmp_path_factory.mktemp("scenes") / "scenes.h5", sequences)
+    sequences = [simulated_drive(7, 0, number, TINY) for number in (0, 1)]
+    path = write_drives(tmp_path_factory.mktemp("scenes") / "scenes.h5", sequences)
     assert max(len(sweep) for sequence in sequences for sweep in sequence) <= 300
     return path
 
@@ -157,16 +157,16 @@ def test_config_round_trips(make_scenes, tmp_path) -> None:
 
 def test_options_reach_the_dataset(make_scenes) -> None:
     config = resolve_config(make_scenes().to_dict())
-    held_out = [ScenePairDataset(config.data.store).pairs[0][0]]
-    config.data = replace(config.data, gap=2, flow="ego", max_points=50, val_sequences=held_out)
+    held_out = [SweepPairs(config.data.store).pairs[0][0]]
+    config.data = replace(config.data, gap=2, flow="ego", max_points=50, val_drives=held_out)
     method = build_method(config.method)
     dataset = open_dataset(config, method)
-    assert isinstance(dataset, ScenePairDataset)
+    assert isinstance(dataset, SweepPairs)
     assert (dataset.gap, dataset.flow, dataset.max_points, dataset.seed) == (2, "ego", 50, config.seed)
-    assert {name for name, _, _ in dataset.pairs}.isdisjoint(config.data.val_sequences)
+    assert {name for name, _, _ in dataset.pairs}.isdisjoint(config.data.val_drives)
     batch = next(iter(make_batches(config, dataset, 0, 1)))
     assert len(batch) == 2 and batch.flow_provider == "ego"
-    assert {name for name, _, _ in open_dataset(config, method, "val").pairs} == set(config.data.val_sequences)
+    assert {name for name, _, _ in open_dataset(config, method, "val").pairs} == set(config.data.val_drives)
 
 
 def test_the_other_kind_of_store_is_named(make_scenes, make_config, tiny_store, tmp_path) -> None:
@@ -186,7 +186,7 @@ def test_the_other_kind_of_store_is_named(make_scenes, make_config, tiny_store, 
         load_config("demo_vicreg", ["--data.kind", "drive"])
     config = make_scenes()
     config.data.sequences = ["nowhere"]
-    with pytest.raises(ScenePairError, match="nowhere"):
+    with pytest.raises(SweepPairsError, match="nowhere"):
         pretrain(config, tmp_path / "d")
 
 
