@@ -21,17 +21,17 @@ from equissl.datasets.images.idx import read_idx_folder
 from equissl.geometry.planar import rotate_planes
 
 Address = tuple[int, int]  # (epoch, index)
-FlowName = Literal["translation", "rotation"]
+MotionName = Literal["translation", "rotation"]
 SPLITS = ("train", "val")
 SPLIT_SEED = 0  # of which digits are held out; not the run's seed, so that no run trains on another's validation digits
 
 
 @dataclass(frozen=True)
-class FlowingSpec:
+class MovingSpec:
     """What the sequences are like.
 
     Attributes:
-        flow: ``translation``: whole pixels per frame on the torus, or ``rotation``: degrees per frame about the centre,
+        motion: ``translation``: whole pixels per frame on the torus, or ``rotation``: degrees per frame about the centre,
             counter-clockwise on screen.
         radius: speeds. Both parts of a translation are uniform in −radius..radius, a rotation in as many ``step``s.
         step: degrees between neighbouring angular velocities.
@@ -42,7 +42,7 @@ class FlowingSpec:
         held_out: velocities that no sequence has, so that they are new to a model that trained on these.
     """
 
-    flow: FlowName = "translation"
+    motion: MotionName = "translation"
     radius: int = 2
     step: float = 10.0
     frames: int = 20
@@ -52,8 +52,8 @@ class FlowingSpec:
     held_out: list[list[float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.flow not in ("translation", "rotation"):
-            raise ValueError(f"expected flow 'translation' or 'rotation', got {self.flow!r}")
+        if self.motion not in ("translation", "rotation"):
+            raise ValueError(f"expected motion 'translation' or 'rotation', got {self.motion!r}")
         for name, least in (("radius", 0), ("frames", 1), ("size", 1), ("digits", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"expected {name} of at least {least}, got {getattr(self, name)}")
@@ -67,13 +67,13 @@ class FlowingSpec:
         """Those drawn from: (right, down) in pixels, or (degrees,), ascending, the first part in the outer loop."""
         span = range(-self.radius, self.radius + 1)
         found: list[tuple[float, ...]] = [(right, down) for right in span for down in span]
-        if self.flow == "rotation":
+        if self.motion == "rotation":
             found = [(self.step * k,) for k in span]
         return [v for v in found if list(v) not in self.held_out]
 
 
 @dataclass(frozen=True)
-class FlowBatch:
+class VideoBatch:
     """B sequences of T frames.
 
     Attributes:
@@ -95,14 +95,14 @@ class FlowBatch:
     def __len__(self) -> int:
         return self.frames.shape[0]
 
-    def _map(self, fn: Any) -> FlowBatch:
+    def _map(self, fn: Any) -> VideoBatch:
         return replace(self, **{f.name: fn(getattr(self, f.name)) for f in fields(self)})
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> FlowBatch:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> VideoBatch:
         """The same batch on ``device``."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> FlowBatch:
+    def pin_memory(self) -> VideoBatch:
         return self._map(lambda tensor: tensor.pin_memory())
 
 
@@ -154,7 +154,7 @@ def load_digits(folder: str | Path, split: str, val_fraction: float = 0.1) -> Di
     return DigitSource(Path(folder), images[indices], labels[indices].astype(np.int64), indices, classes)
 
 
-class FlowingDigits(Dataset):
+class MovingDigits(Dataset):
     """Sequences of flowing digits, addressed by (epoch, index); every epoch brings new ones.
 
     Args:
@@ -166,19 +166,19 @@ class FlowingDigits(Dataset):
         velocities: draw from these instead of the spec's, in the same units; digits and places stay the same.
     """
 
-    items = "sequences"
+    items = "videos"
 
     def __init__(
         self,
         source: DigitSource | str | Path,
         split: str = "train",
-        spec: FlowingSpec | None = None,
+        spec: MovingSpec | None = None,
         length: int | None = None,
         seed: int = 0,
         velocities: Sequence[Sequence[float]] | None = None,
     ) -> None:
         self.store = source if isinstance(source, DigitSource) else load_digits(source, split)
-        self.spec = spec or FlowingSpec()
+        self.spec = spec or MovingSpec()
         if split not in SPLITS:
             raise ValueError(f"expected split 'train' or 'val', got {split!r}")
         self.split: str | None = split
@@ -186,28 +186,30 @@ class FlowingDigits(Dataset):
         self.seed, self.views = seed, self.spec.frames
         self.length = len(self.store.labels) if length is None else length
         self.velocities = torch.tensor([list(v) for v in velocities or self.spec.velocities], dtype=torch.float32)
-        parts = 1 if self.spec.flow == "rotation" else 2
+        parts = 1 if self.spec.motion == "rotation" else 2
         if self.velocities.ndim != 2 or self.velocities.shape[1] != parts:
-            raise ValueError(f"expected velocities of {parts} parts for {self.spec.flow}, got {list(velocities or [])}")
+            raise ValueError(
+                f"expected velocities of {parts} parts for {self.spec.motion}, got {list(velocities or [])}"
+            )
         self.canvases = _on_canvas(self.store.images, self.spec)
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, address: Address) -> FlowBatch:
+    def __getitem__(self, address: Address) -> VideoBatch:
         """One sequence, as a batch of one."""
         return self.__getitems__([address])
 
-    def __getitems__(self, addresses: Sequence[Address]) -> FlowBatch:
+    def __getitems__(self, addresses: Sequence[Address]) -> VideoBatch:
         """The batch of sequences at ``addresses``, a list of (epoch, index)."""
         drawn = [self._draw(epoch * self.length + index) for epoch, index in addresses]
         chosen, which, places = (torch.from_numpy(np.stack(column)) for column in zip(*drawn, strict=True))
         velocities = self.velocities[which]
         digits = self.canvases[chosen]
-        move = _rotated if self.spec.flow == "rotation" else _translated
+        move = _rotated if self.spec.motion == "rotation" else _translated
         frames = move(digits, places, velocities, self.spec.frames).sum(dim=1).clamp_(max=1.0)
         labels, indices = (torch.from_numpy(a)[chosen] for a in (self.store.labels, self.store.indices))
-        return FlowBatch(frames.unsqueeze(2), velocities, labels, indices)
+        return VideoBatch(frames.unsqueeze(2), velocities, labels, indices)
 
     def _draw(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Digits (D,), velocities (D,) and places (D, 2) in [0, 1) of one sequence."""
@@ -218,7 +220,7 @@ class FlowingDigits(Dataset):
         return chosen, rng.integers(len(self.velocities), size=count), places
 
 
-def _on_canvas(images: np.ndarray, spec: FlowingSpec) -> Tensor:
+def _on_canvas(images: np.ndarray, spec: MovingSpec) -> Tensor:
     """(N, S, S) float32 in [0, 1]: digits resized (area average) and centred on the frame."""
     digits = torch.from_numpy(np.array(images)).float().unsqueeze(1) / 255
     side = spec.digit_size or images.shape[-1]

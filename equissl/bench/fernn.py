@@ -25,7 +25,7 @@ def bench_fernn(
     radii: Sequence[int] = (1, BASELINE),
     seeds: int = 1,
     steps: int = 1200,
-    sequences: int = 256,
+    videos: int = 256,
     parallel: int | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, float | str]:
@@ -41,7 +41,7 @@ def bench_fernn(
         radii: N of the velocity sets V_N to compare; 0 is the baseline G-RNN.
         seeds: runs of each.
         steps: optimiser steps of each run.
-        sequences: to score on.
+        videos: to score on.
         parallel: runs at a time, one thread each; None takes one for each CPU.
         say: receives progress.
 
@@ -52,8 +52,8 @@ def bench_fernn(
     Raises:
         ValueError: no radii or no seeds.
     """
-    from equissl.reporting.videos.page import write_flow_report
-    from equissl.reporting.videos.table import format_flow_table
+    from equissl.reporting.videos.page import write_video_report
+    from equissl.reporting.videos.table import format_video_table
 
     if not radii or seeds < 1:
         raise ValueError(f"expected at least one radius and one seed, got {list(radii)} and {seeds}")
@@ -62,12 +62,12 @@ def bench_fernn(
     pairs = [(radius, seed) for seed in range(seeds) for radius in radii]
     runs = {pair: out / f"radius{pair[0]}" / f"seed{pair[1]}" for pair in pairs}
     flags = {"--config": config, "--data.store": store, "--trainer.max_steps": steps, "--trainer.threads": 1}
-    scored = {"--flows.velocity_radius": max(radii), "--flows.sequences": sequences}
+    scored = {"--flows.velocity_radius": max(radii), "--flows.videos": videos}
     jobs = [_job(*pair, run, flags, scored) for pair, run in runs.items()]
     run_jobs([job for job in jobs if not job.finished], parallel or cpu_count(), say)
     results = {pair: json.loads((run / "results.json").read_text()) for pair, run in runs.items()}
-    say("\n" + format_flow_table(list(results.values())) + "\n")
-    page = write_flow_report(list(runs.values()), out / "report.html")
+    say("\n" + format_video_table(list(results.values())) + "\n")
+    page = write_video_report(list(runs.values()), out / "report.html")
     return {**_summary(results, radii, seeds), "report": str(page)}
 
 

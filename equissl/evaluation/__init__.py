@@ -3,7 +3,7 @@
 from equissl.evaluation.drives.config import SceneEvaluateConfig
 from equissl.evaluation.evaluate import evaluate
 from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
-from equissl.evaluation.videos.evaluate import FlowEvaluateConfig
+from equissl.evaluation.videos.evaluate import VideoEvaluateConfig
 from equissl.evaluation.views.config import (
     EvaluateConfig,
     HueProbeConfig,
@@ -18,13 +18,13 @@ __all__ = [
     "PROTOCOLS",
     "DetectionEvaluateConfig",
     "EvaluateConfig",
-    "FlowEvaluateConfig",
     "HueProbeConfig",
     "LinearProbeConfig",
     "RetrievalConfig",
     "RotationProbeConfig",
     "SceneEvaluateConfig",
     "SequenceConfig",
+    "VideoEvaluateConfig",
     "evaluate",
     "probe_all",
 ]

@@ -38,7 +38,7 @@ from equissl.geometry import QuaternionSign
 if TYPE_CHECKING:
     from equissl.evaluation.drives.config import SceneEvaluateConfig
     from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
-    from equissl.evaluation.videos.evaluate import FlowEvaluateConfig
+    from equissl.evaluation.videos.evaluate import VideoEvaluateConfig
     from equissl.methods import Method
     from equissl.training import PretrainConfig
 
@@ -51,12 +51,12 @@ def evaluate(
     store: str | Path | None = None,
     log: Log = lambda message: None,
     scenes: SceneEvaluateConfig | None = None,
-    flows: FlowEvaluateConfig | None = None,
+    flows: VideoEvaluateConfig | None = None,
     detection: DetectionEvaluateConfig | None = None,
 ) -> dict[str, Any]:
     """Probes the frozen backbone of a run on objects it has never seen and writes ``RUN/results.json``.
 
-    A run of a method on pairs of sweeps is measured by `evaluate_scenes` instead, one on videos by `evaluate_flows`,
+    A run of a method on pairs of sweeps is measured by `evaluate_scenes` instead, one on videos by `evaluate_videos`,
     and a detector by `evaluate_detection`.
 
     Also writes ``RUN/eval.npz``: the geodesic error of every validation pair, per part and for the constant predictor.
@@ -90,9 +90,9 @@ def evaluate(
 
         return evaluate_detection(run_dir, method, training, detection, store, log)
     if method.data == "flows":
-        from equissl.evaluation.videos.evaluate import evaluate_flows
+        from equissl.evaluation.videos.evaluate import evaluate_videos
 
-        return evaluate_flows(run_dir, method, training, flows, store, log)
+        return evaluate_videos(run_dir, method, training, flows, store, log)
     device = choose_device(config.device)
     config = _settle_precision(config, device)
     views = ViewStore(_store(store, training))

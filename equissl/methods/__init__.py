@@ -2,7 +2,7 @@
 
 from equissl.methods.base import EncoderConfig, Method, StepOutput, normalize_images
 from equissl.methods.drives import ESSL3D, CellContrast, Occupancy, SceneInvariant, SceneMethod
-from equissl.methods.videos.fernn import FERNN, FlowClassification
+from equissl.methods.videos.fernn import FERNN, VideoClassification
 from equissl.methods.views.aug_self import AugSelf
 from equissl.methods.views.capsie import CapsIE
 from equissl.methods.views.composed import Composed
@@ -32,7 +32,7 @@ METHODS: dict[str, type[Method]] = {
         SeqJEPA,
         Supervised,
         FERNN,
-        FlowClassification,
+        VideoClassification,
         ESSL3D,
         CellContrast,
         SceneInvariant,
@@ -52,7 +52,6 @@ __all__ = [
     "ConvJEPA",
     "EncoderConfig",
     "EquiCaps",
-    "FlowClassification",
     "GroupEquivariant",
     "Invariant",
     "Method",
@@ -64,5 +63,6 @@ __all__ = [
     "StepOutput",
     "Supervised",
     "VICReg",
+    "VideoClassification",
     "normalize_images",
 ]

@@ -21,7 +21,7 @@ from equissl.reporting.gallery import gallery
 from equissl.reporting.runs import PARTS, Run, load_runs
 from equissl.reporting.style import PAGE, STYLE
 from equissl.reporting.sweeps.table import of_detection
-from equissl.reporting.videos.table import of_flows
+from equissl.reporting.videos.table import of_videos
 
 
 def write_report(
@@ -44,10 +44,10 @@ def write_report(
         FileNotFoundError: naming the run that has no results.json, and the command that makes it.
     """
     runs = load_runs(run_dirs)
-    if of_flows([run.results for run in runs]):
-        from equissl.reporting.videos.page import write_flow_report
+    if of_videos([run.results for run in runs]):
+        from equissl.reporting.videos.page import write_video_report
 
-        return write_flow_report(run_dirs, out)
+        return write_video_report(run_dirs, out)
     if of_detection([run.results for run in runs]):
         from equissl.reporting.sweeps.page import detection_page
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from equissl.reporting.seeds import SPREAD, Results
 from equissl.reporting.sweeps.table import detection_keys, of_detection
-from equissl.reporting.videos.table import format_flow_table, of_flows
+from equissl.reporting.videos.table import format_video_table, of_videos
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,8 @@ def format_table(results: Sequence[Results]) -> str:
     ``inv`` and ``equi`` columns stay empty for methods that do not split their features; the constant predictor's top-1
     is that of always naming the most frequent training class. Rows of several seeds show mean ± standard deviation.
     """
-    if of_flows(results):
-        return format_flow_table(results)
+    if of_videos(results):
+        return format_video_table(results)
     table, shown = rows(results), columns(results)
     lines = [["method", *(column.heading for column in shown)]]
     several = any("seeds" in result for result in results)

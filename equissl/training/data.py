@@ -19,7 +19,7 @@ from equissl.datasets.images.sequences import ImageSequences, open_sequences
 from equissl.datasets.loader import ViewDataset, ViewLoader, start_method
 from equissl.datasets.sweeps.labelled_sweeps import FrameBatch, LabelledFrames
 from equissl.datasets.sweeps.object_classes import ObjectClass
-from equissl.datasets.videos.moving_digits import FlowBatch, FlowingDigits, FlowingSpec
+from equissl.datasets.videos.moving_digits import MovingDigits, MovingSpec, VideoBatch
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.live.views import LiveViews
 from equissl.datasets.views.store.format import FORMAT as VIEWS
@@ -27,7 +27,7 @@ from equissl.runs.config import ConfigError, FrameConfig, PretrainConfig, SceneC
 from equissl.training.launch import local_rank, process_rank
 from equissl.util.processes import one_thread_environment
 
-PairsOrViews = ViewDataset | LiveViews | ImageSequences | ScenePairDataset | FlowingDigits | LabelledFrames
+PairsOrViews = ViewDataset | LiveViews | ImageSequences | ScenePairDataset | MovingDigits | LabelledFrames
 
 
 class EndlessViews:
@@ -59,7 +59,7 @@ class EndlessViews:
         """The next iteration starts after that many batches of the run."""
         self.first = batches
 
-    def __iter__(self) -> Iterator[ViewBatch | ScenePair | FrameBatch | FlowBatch]:
+    def __iter__(self) -> Iterator[ViewBatch | ScenePair | FrameBatch | VideoBatch]:
         # starting a DataLoader draws from torch's generator: it must not change what the method draws
         with torch.random.fork_rng(devices=[]), one_thread_environment():
             return iter(self._batches)
@@ -121,8 +121,8 @@ def open_dataset(config: PretrainConfig, views: int, data: str = "views", split:
         return _open_live(config, views, data, split, seed)
     _check_kind(config, data)
     if data == "flows":
-        sequences = FlowingSpec(**config.method.init_args["sequences"])  # the resolved config holds every default
-        return FlowingDigits(config.data.store, split or "train", sequences, seed=seed)
+        sequences = MovingSpec(**config.method.init_args["videos"])  # the resolved config holds every default
+        return MovingDigits(config.data.store, split or "train", sequences, seed=seed)
     for kind, given, default in (
         ("scenes", config.data.scenes, SceneConfig()),
         ("frames", config.data.frames, FrameConfig()),

@@ -9,7 +9,7 @@ from equissl.verbs.words import arguments, parser_of, say
 
 def evaluate(argv: list[str]) -> int:
     """Probes the frozen backbone of a run on unseen objects, or drives, and writes RUN/results.json."""
-    from equissl.evaluation import DetectionEvaluateConfig, EvaluateConfig, FlowEvaluateConfig, SceneEvaluateConfig
+    from equissl.evaluation import DetectionEvaluateConfig, EvaluateConfig, SceneEvaluateConfig, VideoEvaluateConfig
     from equissl.evaluation import evaluate as run
     from equissl.reporting import format_table
 
@@ -20,7 +20,7 @@ def evaluate(argv: list[str]) -> int:
     # of methods on LiDAR scenes
     parser.add_class_arguments(SceneEvaluateConfig, "scenes")
     # of methods on flowing digits
-    parser.add_class_arguments(FlowEvaluateConfig, "flows")
+    parser.add_class_arguments(VideoEvaluateConfig, "flows")
     # of detectors
     parser.add_class_arguments(DetectionEvaluateConfig, "detection")
     values = arguments(parser, argv)

@@ -149,7 +149,7 @@ def test_conditioning(condition: str, sequence: ViewBatch) -> None:
 
 @pytest.mark.parametrize("action", ["quaternion", None])
 def test_a_flow_equivariant_cell_aggregates(action: str | None, sequence: ViewBatch) -> None:
-    method = tiny(aggregator="flow", action=action).double()
+    method = tiny(aggregator="recurrent", action=action).double()
     out = method.step(sequence)
     out.loss.backward()
     for name, parameter in method.named_parameters():
@@ -203,7 +203,7 @@ def test_wrong_choices_are_named() -> None:
         ({"condition": "aggregator", "views": 2}, "with views=2 there is none"),
         ({"action_dim": 7}, "heads that divide 39"),
         ({"aggregator": "lstm"}, "got 'lstm'"),
-        ({"aggregator": "flow", "action_dim": 7}, "multiple of the 8 orientations, got 39"),
+        ({"aggregator": "recurrent", "action_dim": 7}, "multiple of the 8 orientations, got 39"),
     ):
         with pytest.raises(ValueError, match=message):
             tiny(**changes)

@@ -6,12 +6,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from equissl.encoders.recurrent.cell import FlowCell, Pool, pool_velocities, torus_conv
+from equissl.encoders.recurrent.cell import Pool, RecurrentCell, pool_velocities, torus_conv
 from equissl.encoders.recurrent.planar_conv import CyclicConv
-from equissl.encoders.recurrent.velocities import CyclicFlow, TranslationFlow
+from equissl.encoders.recurrent.velocities import CyclicVelocities, TranslationVelocities
 
 
-class FlowAggregator(nn.Module):
+class RecurrentAggregator(nn.Module):
     """Feature maps of T views (B, T, C, h, w) to one vector (B, ``feature_dim``).
 
     A 1 × 1 convolution gives the maps orientation channels, whose cyclic shifts stand for a yaw of the object (which a
@@ -23,7 +23,7 @@ class FlowAggregator(nn.Module):
         channels: fields of the hidden state, each with ``orientations`` channels.
         orientations: order of the yaw group.
         radius: yaw velocities −radius..radius, in group steps from view to view; half of ``orientations`` takes all.
-        flow: ``yaw``, or ``translation`` of the maps themselves on the torus.
+        motion: ``yaw``, or ``translation`` of the maps themselves on the torus.
         pool: over velocities.
         invariant: also take the maximum over orientations.
     """
@@ -34,21 +34,21 @@ class FlowAggregator(nn.Module):
         channels: int = 64,
         orientations: int = 8,
         radius: int = 1,
-        flow: Literal["yaw", "translation"] = "yaw",
+        motion: Literal["yaw", "translation"] = "yaw",
         pool: Pool = "max",
         invariant: bool = False,
     ) -> None:
         super().__init__()
-        if flow not in ("yaw", "translation"):
-            raise ValueError(f"expected flow 'yaw' or 'translation', got {flow!r}")
-        self.orientations = orientations if flow == "yaw" else 1
+        if motion not in ("yaw", "translation"):
+            raise ValueError(f"expected motion 'yaw' or 'translation', got {motion!r}")
+        self.orientations = orientations if motion == "yaw" else 1
         self.embed = nn.Conv2d(in_channels, channels * self.orientations, 1, bias=False)
-        if flow == "yaw":
+        if motion == "yaw":
             lift, recurrent = (CyclicConv(channels, channels, orientations) for _ in range(2))
-            self.cell = FlowCell(CyclicFlow(radius, orientations), lift, recurrent)
+            self.cell = RecurrentCell(CyclicVelocities(radius, orientations), lift, recurrent)
         else:
-            self.cell = FlowCell(
-                TranslationFlow(radius), torus_conv(channels, channels), torus_conv(channels, channels)
+            self.cell = RecurrentCell(
+                TranslationVelocities(radius), torus_conv(channels, channels), torus_conv(channels, channels)
             )
         self.pool, self.invariant = pool, invariant
         self.feature_dim = channels * (1 if invariant else self.orientations)
@@ -61,7 +61,7 @@ class FlowAggregator(nn.Module):
         return pooled.unflatten(-1, (-1, self.orientations)).amax(dim=-1) if self.invariant else pooled
 
 
-class FlowTokenAggregator(nn.Module):
+class RecurrentTokenAggregator(nn.Module):
     """Takes the place of seq-JEPA's transformer: tokens (B, M, dim) to aggregates (B, dim), in the order they came.
 
     A token is a feature map of one pixel. All yaw velocities of the group are followed; what is pooled over them is
@@ -80,7 +80,7 @@ class FlowTokenAggregator(nn.Module):
         if dim % orientations:
             raise ValueError(f"expected tokens of a multiple of the {orientations} orientations, got {dim}")
         self.dim = dim
-        self.maps = FlowAggregator(dim, dim // orientations, orientations, radius=orientations // 2)
+        self.maps = RecurrentAggregator(dim, dim // orientations, orientations, radius=orientations // 2)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from equissl.encoders.recurrent.planar_conv import CyclicConv, LiftConv, RegularConv
-from equissl.encoders.recurrent.velocities import CyclicFlow, Flow, RotationFlow
+from equissl.encoders.recurrent.velocities import CyclicVelocities, RotationVelocities, VelocitySet
 
 Pool = Literal["max", "mean", "sum"]
 Coordinates = Literal["comoving", "image"]
 
 
 @dataclass(frozen=True)
-class FlowState:
+class RecurrentState:
     """A hidden state.
 
     Attributes:
-        slices: (B, V, C, H, W), in the cell's coordinates; read it through :meth:`FlowCell.look`.
+        slices: (B, V, C, H, W), in the cell's coordinates; read it through :meth:`RecurrentCell.look`.
         steps: frames consumed.
     """
 
@@ -54,7 +54,7 @@ class LearnedTransport(nn.Module):
         return x.view(batch, channels, velocities, height, width).transpose(1, 2)
 
 
-class FlowCell(nn.Module):
+class RecurrentCell(nn.Module):
     """h_{t+1}(ν) = σ(W ∗ ψ_1(ν) h_t(ν) + U ∗ f_t) with h_0 = 0, for every velocity ν of a set V.
 
     One set of weights serves all velocities: with V = {0} this is the group-convolutional recurrent network, and any V
@@ -62,7 +62,7 @@ class FlowCell(nn.Module):
     the unmoved sequence.
 
     Args:
-        flow: V and how it acts.
+        velocity_set: V and how it acts.
         lift: U, from frames (B, C_in, H, W) to (B, C · orientations, H, W), equivariant to single motions.
         recurrent: W, on (N, C · orientations, H, W), equivariant alike and without a bias in space.
         activation: σ, pointwise.
@@ -72,7 +72,7 @@ class FlowCell(nn.Module):
             state again at every step.
         lift_moved: in comoving coordinates, move frames and lift each, which suits a lift of one layer, or lift once
             and move the features, which suits a deep one.
-        learned_transport: moves the slices in place of the flow; needs image coordinates.
+        learned_transport: moves the slices in place of the velocity set; needs image coordinates.
 
     Raises:
         ValueError: unknown coordinates, or learned transport in comoving ones.
@@ -80,7 +80,7 @@ class FlowCell(nn.Module):
 
     def __init__(
         self,
-        flow: Flow,
+        velocity_set: VelocitySet,
         lift: nn.Module,
         recurrent: nn.Module,
         activation: nn.Module | None = None,
@@ -93,12 +93,12 @@ class FlowCell(nn.Module):
             raise ValueError(f"expected coordinates 'comoving' or 'image', got {coordinates!r}")
         if learned_transport is not None and coordinates != "image":
             raise ValueError(f"expected image coordinates for learned transport, got {coordinates!r}")
-        self.flow, self.lift, self.recurrent = flow, lift, recurrent
+        self.velocity_set, self.lift, self.recurrent = velocity_set, lift, recurrent
         self.learned_transport = learned_transport
         self.activation = activation or nn.ReLU()
         self.coordinates, self.lift_moved = coordinates, lift_moved
 
-    def forward(self, frame: Tensor, state: FlowState | None = None) -> FlowState:
+    def forward(self, frame: Tensor, state: RecurrentState | None = None) -> RecurrentState:
         """The state after one more frame (B, C_in, H, W)."""
         steps = 0 if state is None else state.steps
         total = self._input(frame, steps)
@@ -108,10 +108,10 @@ class FlowCell(nn.Module):
                 slices = self._transport(slices, 1)
             total = total + _on_slices(self.recurrent, slices)
         else:
-            total = total.expand(-1, len(self.flow), -1, -1, -1)
-        return FlowState(self.activation(total), steps + 1)
+            total = total.expand(-1, len(self.velocity_set), -1, -1, -1)
+        return RecurrentState(self.activation(total), steps + 1)
 
-    def encode(self, frames: Tensor, state: FlowState | None = None) -> FlowState:
+    def encode(self, frames: Tensor, state: RecurrentState | None = None) -> RecurrentState:
         """The state after the frames (B, T, C_in, H, W)."""
         _check_frames(frames)
         for t in range(frames.shape[1]):
@@ -119,7 +119,7 @@ class FlowCell(nn.Module):
         assert state is not None
         return state
 
-    def look(self, state: FlowState, ahead: int = 0) -> Tensor:
+    def look(self, state: RecurrentState, ahead: int = 0) -> Tensor:
         """Hidden state (B, V, C, H, W) in image coordinates, ``ahead`` frames after the last one consumed.
 
         Each slice is moved along its own velocity. With ``ahead`` 0 it is h_t, which moves with the frame just seen;
@@ -139,7 +139,7 @@ class FlowCell(nn.Module):
 
     def _transport(self, slices: Tensor, steps: int) -> Tensor:
         if self.learned_transport is None:
-            return self.flow.transport(slices, steps)
+            return self.velocity_set.transport(slices, steps)
         for _ in range(steps):
             slices = self.learned_transport(slices)
         return slices
@@ -149,8 +149,8 @@ class FlowCell(nn.Module):
         if self.coordinates == "image" or steps == 0:
             return self.lift(frame).unsqueeze(1)
         if self.lift_moved:
-            return _on_slices(self.lift, self.flow.spread_frames(frame, -steps))
-        return self.flow.spread(self.lift(frame), -steps)
+            return _on_slices(self.lift, self.velocity_set.spread_frames(frame, -steps))
+        return self.velocity_set.spread(self.lift(frame), -steps)
 
 
 def pool_velocities(hidden: Tensor, pool: Pool = "max") -> Tensor:
@@ -170,20 +170,28 @@ def torus_conv(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, padding_mode="circular", bias=False)
 
 
-def flow_cell(flow: Flow, in_channels: int, channels: int, coordinates: Coordinates = "comoving") -> FlowCell:
+def recurrent_cell(
+    velocity_set: VelocitySet, in_channels: int, channels: int, coordinates: Coordinates = "comoving"
+) -> RecurrentCell:
     """The cell of one convolution each for input and state, of the kind that commutes with the flow's motions."""
-    if isinstance(flow, RotationFlow):
-        order = flow.orientations
-        return FlowCell(
-            flow, LiftConv(in_channels, channels, order), RegularConv(channels, channels, order), None, coordinates
+    if isinstance(velocity_set, RotationVelocities):
+        order = velocity_set.orientations
+        return RecurrentCell(
+            velocity_set,
+            LiftConv(in_channels, channels, order),
+            RegularConv(channels, channels, order),
+            None,
+            coordinates,
         )
-    if isinstance(flow, CyclicFlow):
-        order = flow.orientations
+    if isinstance(velocity_set, CyclicVelocities):
+        order = velocity_set.orientations
         if in_channels % order:
             raise ValueError(f"expected channels in multiples of the {order} orientations, got {in_channels}")
         lift = CyclicConv(in_channels // order, channels, order)
-        return FlowCell(flow, lift, CyclicConv(channels, channels, order), None, coordinates)
-    return FlowCell(flow, torus_conv(in_channels, channels), torus_conv(channels, channels), None, coordinates)
+        return RecurrentCell(velocity_set, lift, CyclicConv(channels, channels, order), None, coordinates)
+    return RecurrentCell(
+        velocity_set, torus_conv(in_channels, channels), torus_conv(channels, channels), None, coordinates
+    )
 
 
 def _on_slices(layer: nn.Module, slices: Tensor) -> Tensor:

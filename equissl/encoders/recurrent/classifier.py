@@ -6,8 +6,15 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from equissl.encoders.recurrent.cell import Coordinates, FlowCell, LearnedTransport, Pool, pool_velocities, torus_conv
-from equissl.encoders.recurrent.velocities import Flow, TranslationFlow
+from equissl.encoders.recurrent.cell import (
+    Coordinates,
+    LearnedTransport,
+    Pool,
+    RecurrentCell,
+    pool_velocities,
+    torus_conv,
+)
+from equissl.encoders.recurrent.velocities import TranslationVelocities, VelocitySet
 
 
 def torus_stem(channels: Sequence[int] = (32, 64, 128), in_channels: int = 1) -> nn.Sequential:
@@ -21,27 +28,27 @@ def torus_stem(channels: Sequence[int] = (32, 64, 128), in_channels: int = 1) ->
     return nn.Sequential(*layers)
 
 
-class FlowClassifier(nn.Module):
+class VideoClassifier(nn.Module):
     """Logits = Linear(mean over space of max over ν of h_T(ν)): invariant to a flow of V where V is a group.
 
     At the defaults 241,638 parameters, whatever V; with the learned transport of G-RNN+ and 25 velocities 242,263.
 
     Args:
-        flow: translations.
+        velocity_set: translations.
         classes: number of classes.
         channels: of the stem's layers; the last is the hidden state's.
         in_channels: of frames.
         pool: over velocities.
-        learned_transport: one learned 5 × 5 kernel per velocity instead of the flow (the baseline G-RNN+).
-        coordinates: see :class:`FlowCell`.
+        learned_transport: one learned 5 × 5 kernel per velocity instead of the given transport (the baseline G-RNN+).
+        coordinates: see :class:`RecurrentCell`.
 
     Raises:
-        ValueError: for another flow.
+        ValueError: for other velocities.
     """
 
     def __init__(
         self,
-        flow: Flow,
+        velocity_set: VelocitySet,
         classes: int = 6,
         channels: Sequence[int] = (32, 64, 128),
         in_channels: int = 1,
@@ -50,11 +57,13 @@ class FlowClassifier(nn.Module):
         coordinates: Coordinates = "image",
     ) -> None:
         super().__init__()
-        if not isinstance(flow, TranslationFlow):
-            raise ValueError(f"expected a flow of translations, got {flow.name}")
+        if not isinstance(velocity_set, TranslationVelocities):
+            raise ValueError(f"expected translations, got {velocity_set.name}")
         stem, width = torus_stem(channels, in_channels), channels[-1]
-        transport = LearnedTransport(len(flow)) if learned_transport else None
-        self.cell = FlowCell(flow, stem, torus_conv(width, width), nn.Tanh(), coordinates, False, transport)
+        transport = LearnedTransport(len(velocity_set)) if learned_transport else None
+        self.cell = RecurrentCell(
+            velocity_set, stem, torus_conv(width, width), nn.Tanh(), coordinates, False, transport
+        )
         self.head = nn.Linear(width, classes)
         self.pool = pool
 

@@ -19,7 +19,7 @@ from equissl.geometry.planar import roll_plane, rotate_plane
 Velocity = tuple[float, ...]
 
 
-class Flow(ABC):
+class VelocitySet(ABC):
     """A set of velocities V and their action.
 
     Attributes:
@@ -61,7 +61,7 @@ class Flow(ABC):
         """The same of images, which have no orientation channels."""
         return torch.stack([self.move(frames, v, steps) for v in self.velocities], dim=1)
 
-    def move_sequence(self, frames: Tensor, velocity: Velocity, first: int = 0) -> Tensor:
+    def move_video(self, frames: Tensor, velocity: Velocity, first: int = 0) -> Tensor:
         """(ψ(velocity) f)_t = ψ_t(velocity) f_t of a sequence (B, T, ..., H, W) that starts at time ``first``."""
         return torch.stack([self.move(frames[:, t], velocity, first + t) for t in range(frames.shape[1])], dim=1)
 
@@ -95,7 +95,7 @@ class Flow(ABC):
             raise ValueError(f"expected states of shape (B, {len(self)}, C, H, W), got {tuple(hidden.shape)}")
 
 
-class TranslationFlow(Flow):
+class TranslationVelocities(VelocitySet):
     """Whole pixels per frame on the torus: velocities (right, down) with both parts in −radius..radius.
 
     The outer loop of V is the horizontal part, both ascending. Exact. V is a group where frames have sides of
@@ -123,7 +123,7 @@ class TranslationFlow(Flow):
         return (a[0] - b[0]) % width, (a[1] - b[1]) % height
 
 
-class RotationFlow(Flow):
+class RotationVelocities(VelocitySet):
     """Degrees per frame about the centre, counter-clockwise on screen; features carry orientation channels.
 
     A rotation by an angle turns the plane and shifts the orientation channels. Multiples of 90° are exact, other angles
@@ -171,7 +171,7 @@ class RotationFlow(Flow):
         return round(shift)
 
 
-class CyclicFlow(Flow):
+class CyclicVelocities(VelocitySet):
     """Steps of a cyclic group that acts on channels alone, such as the yaw of an object seen by a fixed camera.
 
     How feature maps carry the group is left to what computes them; V is the whole group when radius ≥ orientations / 2.
@@ -200,6 +200,6 @@ class CyclicFlow(Flow):
         return ((a[0] - b[0]) % self.orientations,)
 
 
-def velocity_set(velocities: Sequence[Sequence[float]]) -> tuple[Velocity, ...]:
+def velocity_tuples(velocities: Sequence[Sequence[float]]) -> tuple[Velocity, ...]:
     """Velocities as hashable tuples."""
     return tuple(tuple(v) for v in velocities)

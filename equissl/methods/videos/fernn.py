@@ -12,40 +12,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from equissl.datasets.videos.moving_digits import FlowBatch, FlowingSpec
+from equissl.datasets.videos.moving_digits import MovingSpec, VideoBatch
 from equissl.encoders.recurrent import (
-    FlowClassifier,
-    FlowPredictor,
-    RotationFlow,
-    TranslationFlow,
+    RotationVelocities,
+    TranslationVelocities,
+    VideoClassifier,
     VideoCNN,
-    flow_predictor,
+    VideoPredictor,
+    video_predictor,
 )
 from equissl.encoders.recurrent.cell import Coordinates, Pool
 from equissl.encoders.recurrent.predictor import DecoderKind, Timing
-from equissl.encoders.recurrent.velocities import Flow
+from equissl.encoders.recurrent.velocities import VelocitySet
 from equissl.methods.base import Method, StepOutput, detach_terms, widen
 
-DEFAULT_SEQUENCES = FlowingSpec()
+DEFAULT_VIDEOS = MovingSpec()
 
 
-class FlowMethod(Method):
+class VideoMethod(Method):
     """What the two methods below share: they train on sequences of flowing digits.
 
     Attributes:
         data: kind of batches they take.
-        sequences: what the sequences are like; training opens them from ``data.store``, a folder of IDX files.
+        videos: what the sequences are like; training opens them from ``data.store``, a folder of IDX files.
         views: frames of a sequence.
     """
 
     data = "flows"
-    sequences: FlowingSpec
+    videos: MovingSpec
 
-    def __init__(self, sequences: FlowingSpec, network: nn.Module, feature_dim: int) -> None:
+    def __init__(self, videos: MovingSpec, network: nn.Module, feature_dim: int) -> None:
         nn.Module.__init__(self)
         self.encoder: Any = network
         self.feature_dim, self.objective = feature_dim, None
-        self.sequences, self.views = sequences, sequences.frames
+        self.videos, self.views = videos, videos.frames
 
     @property
     def label(self) -> str:
@@ -54,18 +54,18 @@ class FlowMethod(Method):
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """The representation of sequences of frames (N, T, C, H, W)."""
-        return {"all": widen(self.sequence_features(images))}
+        return {"all": widen(self.video_features(images))}
 
-    def sequence_features(self, frames: Tensor) -> Tensor:
+    def video_features(self, frames: Tensor) -> Tensor:
         """(N, D) of frames (N, T, C, H, W)."""
         raise TypeError(f"{type(self).__name__} has no features")
 
 
-class FERNN(FlowMethod):
+class FERNN(VideoMethod):
     """Predicts the frames to come from the frames observed, each prediction fed back as the next input.
 
     Args:
-        sequences: training sequences; their first ``observed`` frames are given.
+        videos: training sequences; their first ``observed`` frames are given.
         observed: frames given; the others are predicted.
         radius: N of the velocity set V_N; 0 is the baseline G-RNN. Its kind and step are those of the sequences.
         channels: of the hidden state (for each orientation).
@@ -74,7 +74,7 @@ class FERNN(FlowMethod):
         pool: over velocities.
         timing: ``ahead`` is exactly equivariant, ``published`` reads the state one frame late.
         decoder: ``equivariant``, or the published ``plain`` one (rotation flows).
-        coordinates: see :class:`equissl.encoders.recurrent.FlowCell`.
+        coordinates: see :class:`equissl.encoders.recurrent.RecurrentCell`.
         teacher_forcing: probability of feeding the true frame in training.
         detach: no gradient through predictions that are fed back, as published.
 
@@ -82,11 +82,11 @@ class FERNN(FlowMethod):
         ValueError: no frames left to predict.
     """
 
-    encoder: FlowPredictor
+    encoder: VideoPredictor
 
     def __init__(
         self,
-        sequences: FlowingSpec = DEFAULT_SEQUENCES,
+        videos: MovingSpec = DEFAULT_VIDEOS,
         observed: int = 10,
         radius: int = 2,
         channels: int = 128,
@@ -99,14 +99,14 @@ class FERNN(FlowMethod):
         teacher_forcing: float = 0.0,
         detach: bool = True,
     ) -> None:
-        if not 1 <= observed < sequences.frames:
-            raise ValueError(f"expected observed in 1..{sequences.frames - 1} (sequences.frames), got {observed}")
-        flow = flow_of(sequences, radius, orientations)
-        network = flow_predictor(flow, channels, decoder_layers, 1, pool, timing, decoder, coordinates)
-        super().__init__(sequences, network, channels * flow.orientations)
+        if not 1 <= observed < videos.frames:
+            raise ValueError(f"expected observed in 1..{videos.frames - 1} (videos.frames), got {observed}")
+        velocity_set = velocity_set_of(videos, radius, orientations)
+        network = video_predictor(velocity_set, channels, decoder_layers, 1, pool, timing, decoder, coordinates)
+        super().__init__(videos, network, channels * velocity_set.orientations)
         self.observed, self.teacher_forcing, self.detach = observed, teacher_forcing, detach
 
-    def step(self, batch: FlowBatch) -> StepOutput:
+    def step(self, batch: VideoBatch) -> StepOutput:
         """Mean squared error of the roll-out over all frames to predict, at once for the whole sequence."""
         seen, truth = batch.frames[:, : self.observed], batch.frames[:, self.observed :]
         state = self.encoder.encode(seen)
@@ -123,16 +123,16 @@ class FERNN(FlowMethod):
         """(B, horizon, 1, H, W) after the frames (B, T, 1, H, W)."""
         return self.encoder(frames, horizon)
 
-    def sequence_features(self, frames: Tensor) -> Tensor:
+    def video_features(self, frames: Tensor) -> Tensor:
         """Mean over space of the hidden state after the last frame, pooled over velocities."""
         return self.encoder.pooled(self.encoder.encode(frames)).mean(dim=(-2, -1))
 
 
-class FlowClassification(FlowMethod):
+class VideoClassification(VideoMethod):
     """Names the digit of a flowing sequence, from all of its frames.
 
     Args:
-        sequences: training sequences, of one digit each; translations, but for ``cnn``.
+        videos: training sequences, of one digit each; translations, but for ``cnn``.
         network: ``fernn``; ``learned``, the baseline whose transport is learned (G-RNN+); or ``cnn``, 3-D convolutions.
         radius: N of the velocity set; 0 with ``fernn`` is the baseline G-RNN.
         classes: number of classes.
@@ -145,7 +145,7 @@ class FlowClassification(FlowMethod):
 
     def __init__(
         self,
-        sequences: FlowingSpec = DEFAULT_SEQUENCES,
+        videos: MovingSpec = DEFAULT_VIDEOS,
         network: Literal["fernn", "learned", "cnn"] = "fernn",
         radius: int = 2,
         classes: int = 10,
@@ -154,25 +154,27 @@ class FlowClassification(FlowMethod):
     ) -> None:
         if network not in ("fernn", "learned", "cnn"):
             raise ValueError(f"expected network 'fernn', 'learned' or 'cnn', got {network!r}")
-        if sequences.digits != 1:
-            raise ValueError(f"expected sequences of one digit to classify, got sequences.digits={sequences.digits}")
+        if videos.digits != 1:
+            raise ValueError(f"expected sequences of one digit to classify, got videos.digits={videos.digits}")
         model: nn.Module
         if network == "cnn":
             first, second, third = channels
             model = VideoCNN(classes, 1, (first, second, third))
         else:
-            model = FlowClassifier(flow_of(sequences, radius, 1), classes, channels, 1, pool, network == "learned")
-        super().__init__(sequences, model, channels[-1])
+            model = VideoClassifier(
+                velocity_set_of(videos, radius, 1), classes, channels, 1, pool, network == "learned"
+            )
+        super().__init__(videos, model, channels[-1])
 
-    def step(self, batch: FlowBatch) -> StepOutput:
+    def step(self, batch: VideoBatch) -> StepOutput:
         """Cross-entropy."""
-        features = self.sequence_features(batch.frames)
+        features = self.video_features(batch.frames)
         logits, labels = self.encoder.head(features), batch.labels[:, 0]
         loss = F.cross_entropy(widen(logits), labels)
         top1 = (logits.argmax(dim=1) == labels).float().mean()
         return StepOutput(loss, detach_terms(cross_entropy=loss, top1=top1), widen(features.detach()).unsqueeze(1))
 
-    def sequence_features(self, frames: Tensor) -> Tensor:
+    def video_features(self, frames: Tensor) -> Tensor:
         return self.encoder.features(frames)
 
 
@@ -182,12 +184,12 @@ def name_of(network: nn.Module) -> str:
     if cell is None:
         return "3-D CNN"
     if cell.learned_transport is not None:
-        return f"G-RNN+ V_{cell.flow.radius}"
-    return f"FERNN V_{cell.flow.radius}" if cell.flow.radius else "G-RNN"
+        return f"G-RNN+ V_{cell.velocity_set.radius}"
+    return f"FERNN V_{cell.velocity_set.radius}" if cell.velocity_set.radius else "G-RNN"
 
 
-def flow_of(sequences: FlowingSpec, radius: int, orientations: int) -> Flow:
+def velocity_set_of(videos: MovingSpec, radius: int, orientations: int) -> VelocitySet:
     """The velocity set V_radius of the sequences' kind of flow."""
-    if sequences.flow == "rotation":
-        return RotationFlow(sequences.step, radius, orientations)
-    return TranslationFlow(radius)
+    if videos.motion == "rotation":
+        return RotationVelocities(videos.step, radius, orientations)
+    return TranslationVelocities(radius)

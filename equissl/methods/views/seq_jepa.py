@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders.aggregator import Aggregator
-from equissl.encoders.recurrent import FlowTokenAggregator
+from equissl.encoders.recurrent import RecurrentTokenAggregator
 from equissl.geometry import QuaternionSign
 from equissl.losses.precision import full_precision, unit_norm
 from equissl.methods.base import EncoderConfig, Method, StepOutput, gather_together, widen
@@ -38,7 +38,7 @@ class SeqJEPA(Method):
         sign: which of the two quaternions of a rotation. The published models took ``legacy``.
         condition: who is told: ``both``, or only the ``aggregator`` or the ``predictor`` (the paper's ablations).
         action_dim: size of embedded actions.
-        aggregator: ``transformer``, or ``flow``: a flow equivariant recurrent cell that follows yaw velocities and
+        aggregator: ``transformer``, or ``recurrent``: a flow equivariant recurrent cell that follows yaw velocities and
             minds the order of the views (Keller 2025, arXiv 2507.14793).
         layers, heads, dropout: of the transformer.
         hidden: width of the predictor.
@@ -58,7 +58,7 @@ class SeqJEPA(Method):
         sign: QuaternionSign = "canonical",
         condition: Literal["both", "aggregator", "predictor"] = "both",
         action_dim: int = 128,
-        aggregator: Literal["transformer", "flow"] = "transformer",
+        aggregator: Literal["transformer", "recurrent"] = "transformer",
         layers: int = 3,
         heads: int = 4,
         dropout: float = 0.1,
@@ -71,8 +71,8 @@ class SeqJEPA(Method):
             raise ValueError(f"expected at least 2 views, one to observe and one to predict, got {views}")
         if condition not in ("both", "aggregator", "predictor"):
             raise ValueError(f"expected condition to be 'both', 'aggregator' or 'predictor', got {condition!r}")
-        if aggregator not in ("transformer", "flow"):
-            raise ValueError(f"expected aggregator to be 'transformer' or 'flow', got {aggregator!r}")
+        if aggregator not in ("transformer", "recurrent"):
+            raise ValueError(f"expected aggregator to be 'transformer' or 'recurrent', got {aggregator!r}")
         if target not in ("teacher", "online"):
             raise ValueError(f"expected target to be 'teacher' or 'online', got {target!r}")
         if action is not None and condition == "aggregator" and views == 2:
@@ -87,8 +87,10 @@ class SeqJEPA(Method):
                 nn.Linear(self.action.dim, size, bias=False), nn.BatchNorm1d(size, affine=False)
             )
         token = self.feature_dim + self.token_size
-        self.aggregator: Aggregator | FlowTokenAggregator = (
-            FlowTokenAggregator(token) if aggregator == "flow" else Aggregator(token, layers, heads, dropout=dropout)
+        self.aggregator: Aggregator | RecurrentTokenAggregator = (
+            RecurrentTokenAggregator(token)
+            if aggregator == "recurrent"
+            else Aggregator(token, layers, heads, dropout=dropout)
         )
         self.aggregate_dim = self.aggregator.dim
         self.predictor = nn.Sequential(

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from equissl.datasets.videos.moving_digits import FlowingSpec
+from equissl.datasets.videos.moving_digits import MovingSpec
 from equissl.reporting.charts import Series, line_chart
 from equissl.reporting.gallery import data_uri
 from equissl.reporting.style import STYLE, assign_colours
 from equissl.reporting.videos.rollouts import runs_figure
-from equissl.reporting.videos.table import flow_rows
+from equissl.reporting.videos.table import video_rows
 
 Results = dict[str, Any]
 
 
-def write_flow_report(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
+def write_video_report(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
     """One self-contained page about evaluated runs on flowing digits: table, curves and roll-outs.
 
     Runs of one label (say, seeds) are averaged in the curves; roll-outs are those of the first run of each label.
@@ -66,7 +66,7 @@ def write_flow_report(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
 
 
 def _table(groups: Mapping[str, Sequence[tuple[Path, Results]]]) -> str:
-    rows = flow_rows([results for group in groups.values() for _, results in group])
+    rows = video_rows([results for group in groups.values() for _, results in group])
     head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
@@ -108,8 +108,8 @@ def _velocity_tables(groups: Mapping[str, Sequence[tuple[Path, Results]]]) -> st
 
 def _trained(results: Results) -> set[tuple[float, ...]]:
     """Velocities of the training sequences."""
-    prefix = "sequences/"
-    spec = FlowingSpec(**{key.removeprefix(prefix): v for key, v in results.items() if key.startswith(prefix)})
+    prefix = "videos/"
+    spec = MovingSpec(**{key.removeprefix(prefix): v for key, v in results.items() if key.startswith(prefix)})
     return set(spec.velocities)
 
 

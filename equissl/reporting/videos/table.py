@@ -8,12 +8,12 @@ from typing import Any
 Results = dict[str, Any]
 
 
-def of_flows(results: Sequence[Results]) -> bool:
+def of_videos(results: Sequence[Results]) -> bool:
     """Whether all of these are results of runs on flowing digits."""
     return bool(results) and all(result.get("data") == "flows" for result in results)
 
 
-def flow_rows(results: Sequence[Results]) -> list[list[str]]:
+def video_rows(results: Sequence[Results]) -> list[list[str]]:
     """Heading and one row per run: the numbers that matter, for a table."""
     columns = {
         "run": "run", "model": "label", "parameters": "parameters", "steps": "steps", "next MSE": "prediction/next_mse",
@@ -26,9 +26,9 @@ def flow_rows(results: Sequence[Results]) -> list[list[str]]:
     return [list(kept), *[[_text(r.get(key)) for key in kept.values()] for r in results]]
 
 
-def format_flow_table(results: Sequence[Results]) -> str:
+def format_video_table(results: Sequence[Results]) -> str:
     """The rows as plain text."""
-    rows = flow_rows(results)
+    rows = video_rows(results)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
 
