@@ -130,7 +130,7 @@ class SceneStore:
         except (OSError, KeyError) as error:
             raise SceneStoreError(f"expected sweep {timestamp} of {name} in {self.path}: {error}") from error
 
-    def frame_names(self, name: str) -> tuple[str, ...]:
+    def sweep_names(self, name: str) -> tuple[str, ...]:
         """What the data set calls the sweeps of a sequence; their timestamps where it has no names for them."""
         file = self._open()
         group = file[name] if INDEX in file else file

@@ -28,12 +28,12 @@ from equissl.geometry.scene_transforms import TransformRanges, draw_transforms, 
 QUARTER = 0.7853981633974483
 
 
-class LabelledFramesError(IngestError):
+class LabelledSweepsError(IngestError):
     """A store without labelled frames to give, or not those asked for; the message says why."""
 
 
 @dataclass(frozen=True)
-class FrameBatch(CloudBatch):
+class SweepBatch(CloudBatch):
     """B sweeps with objects. Every detector takes this type and nothing else.
 
     Attributes:
@@ -59,7 +59,7 @@ class FrameBatch(CloudBatch):
 
 
 @dataclass(frozen=True)
-class Frame:
+class LabelledSweep:
     """One sweep as it was recorded.
 
     Attributes:
@@ -78,7 +78,7 @@ class Frame:
     vehicle_lidar: np.ndarray | None = None
 
 
-class LabelledFrames(Dataset):
+class LabelledSweeps(Dataset):
     """Sweeps with labels of one split.
 
     Items are addressed by (epoch, index) and augmented by it alone: the same address gives the same points and boxes
@@ -107,12 +107,12 @@ class LabelledFrames(Dataset):
         labelled: False also takes sweeps without labels, to run a detector on.
 
     Raises:
-        LabelledFramesError: without a frame in the split.
+        LabelledSweepsError: without a frame in the split.
         SceneStoreError: see `SceneStore`.
         ValueError: for impossible options.
     """
 
-    items = "frames"
+    items = "sweeps"
     views = 1
 
     def __init__(
@@ -160,11 +160,11 @@ class LabelledFrames(Dataset):
     def __len__(self) -> int:
         return max(len(self.frames), self.at_least)
 
-    def __getitem__(self, address: Address) -> FrameBatch:
+    def __getitem__(self, address: Address) -> SweepBatch:
         """One item, as a batch of one."""
         return self.__getitems__([address])
 
-    def __getitems__(self, addresses: Sequence[Address]) -> FrameBatch:
+    def __getitems__(self, addresses: Sequence[Address]) -> SweepBatch:
         """The batch of items at ``addresses``, a list of (epoch, index)."""
         epochs, indices = np.asarray(addresses, dtype=np.int64).T
         seeds = item_seeds(self.seed, epochs, indices)
@@ -172,14 +172,14 @@ class LabelledFrames(Dataset):
         items = [self._item(place, seed) for place, seed in zip(places, seeds.tolist(), strict=True)]
         clouds, boxes, labels, velocities = zip(*items, strict=True)
         ids = tuple(self.ids[place] for place in places)
-        return FrameBatch(clouds, boxes, labels, torch.from_numpy(seeds), ids, velocities)
+        return SweepBatch(clouds, boxes, labels, torch.from_numpy(seeds), ids, velocities)
 
-    def read(self, place: int) -> Frame:
+    def read(self, place: int) -> LabelledSweep:
         """A frame by its position in ``frames``, not augmented."""
         name, position = self.frames[place]
         points, sweep = self._points(name, position, item_seeds(self.seed, 0, place).item())
         objects = clean_boxes(sweep.boxes, points, self.classes, self.point_range, self.min_points)
-        return Frame(self.ids[place], points, sweep.boxes, objects, sweep.pose, sweep.vehicle_lidar)
+        return LabelledSweep(self.ids[place], points, sweep.boxes, objects, sweep.pose, sweep.vehicle_lidar)
 
     @cached_property
     def bank(self) -> ObjectBank:
@@ -194,9 +194,9 @@ class LabelledFrames(Dataset):
             self.store.close()
 
     def require_velocities(self) -> None:
-        """Raises a `LabelledFramesError` where no frame's labels have velocities."""
+        """Raises a `LabelledSweepsError` where no frame's labels have velocities."""
         if not any(self.store.has_velocities(name, position) for name, position in self.frames):
-            raise LabelledFramesError(
+            raise LabelledSweepsError(
                 f"expected labels with velocities in {self.store.path}, got none: its data set has none, or it was "
                 f"written before stores held them (ingest or simulate it again)"
             )
@@ -253,7 +253,7 @@ class LabelledFrames(Dataset):
         index = self.store.index
         names = list(index) if sequences is None else list(sequences)
         if unknown := sorted(set(names) - set(index)):
-            raise LabelledFramesError(f"expected drives of {self.store.path}, which has {list(index)}, got {unknown}")
+            raise LabelledSweepsError(f"expected drives of {self.store.path}, which has {list(index)}, got {unknown}")
         usable = [
             (name, position)
             for name in names
@@ -270,7 +270,7 @@ class LabelledFrames(Dataset):
         if not frames:
             total = sum(len(index[name].timestamps) for name in names)
             held = f"{total} sweeps of {len(names)} drive(s), {len(usable)} of them {'labelled' * labelled or 'usable'}"
-            raise LabelledFramesError(
+            raise LabelledSweepsError(
                 f"expected labelled frames in split {self.split!r} of {self.store.path}, got none: it has {held}"
             )
         return frames
@@ -282,13 +282,13 @@ class LabelledFrames(Dataset):
             lists = self.store.index[name].attributes.get("splits") or {}
             if not (lists.get("train") and lists.get("val")):
                 return None
-            place = {frame: position for position, frame in enumerate(self.store.frame_names(name))}
+            place = {frame: position for position, frame in enumerate(self.store.sweep_names(name))}
             for split, members in found.items():
                 members |= {(name, place[frame]) for frame in lists[split] if frame in place}
         return found
 
     def _ids(self, frames: Sequence[tuple[str, int]]) -> list[str]:
-        names = {name: self.store.frame_names(name) for name in dict.fromkeys(name for name, _ in frames)}
+        names = {name: self.store.sweep_names(name) for name in dict.fromkeys(name for name, _ in frames)}
         return [f"{name}/{names[name][position]}" for name, position in frames]
 
 

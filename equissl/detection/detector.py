@@ -18,7 +18,7 @@ from equissl.methods.base import StepOutput, stack_features
 from equissl.methods.drives.base import SceneMethod
 
 if TYPE_CHECKING:
-    from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
+    from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
 
 DEFAULT_NECK = NeckConfig()
 
@@ -27,7 +27,7 @@ class Detector(SceneMethod):
     """Boxes of objects from single sweeps.
 
     A method like the pretraining ones, whose training, checkpoints and curves it shares; it learns from labelled
-    ``frames`` (`FrameBatch`).
+    ``frames`` (`SweepBatch`).
 
     Args:
         encoder: of the clouds; its ``backbone`` is what pretraining hands over.
@@ -71,7 +71,7 @@ class Detector(SceneMethod):
             self.encoder.eval()
         return self
 
-    def step(self, batch: FrameBatch) -> StepOutput:  # type: ignore[override]
+    def step(self, batch: SweepBatch) -> StepOutput:  # type: ignore[override]
         scene, outputs = self._answer(batch.clouds)
         loss, terms = self.dense_head.loss(outputs, batch.boxes, batch.labels, batch.velocities)
         return StepOutput(loss, terms, stack_features([self.pooled(scene)]))

@@ -21,7 +21,7 @@ from equissl.methods.base import StepOutput, stack_features
 from equissl.methods.drives.base import DEFAULT_VOXELS
 
 if TYPE_CHECKING:
-    from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
+    from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
 
 DEFAULT_NECK = NeckConfig(widths=(64, 128), up_widths=(128, 128))
 DEFAULT_WEIGHTS = AnchorWeights()
@@ -70,7 +70,7 @@ class VoxelRCNN(Detector):
         point_range, channels = self.encoder.config.point_range, self.backbone_2d.out_channels
         self._finish(AnchorHead(channels, classes, point_range, self.cells, test_proposals, weights))
 
-    def step(self, batch: FrameBatch) -> StepOutput:  # type: ignore[override]
+    def step(self, batch: SweepBatch) -> StepOutput:  # type: ignore[override]
         scene, outputs = self._answer(batch.clouds)
         first, terms = self.dense_head.loss(outputs, batch.boxes, batch.labels)
         proposals = self.dense_head.detect(outputs, self.train_proposals)

@@ -72,7 +72,7 @@ PERCENT = {"online/top1": 100.0, "train/rotation_accuracy": 100.0, "train/contra
 def _points(run: Run, key: str) -> list[tuple[float, float]]:
     """A curve over views seen; the loss as a share of its first value, since methods' losses have no common unit."""
     curve = run.curves.get(key, ())
-    seen = next((run.results[k] for k in ("views_seen", "pairs_seen", "frames_seen") if run.results.get(k)), 0)
+    seen = next((run.results[k] for k in ("views_seen", "pairs_seen", "sweeps_seen") if run.results.get(k)), 0)
     views_per_step = seen / (run.results.get("steps") or 1) or 1.0
     scale = 1 / abs(curve[0][1]) if key == "train/loss" and curve and curve[0][1] else PERCENT.get(key, 1.0)
     return [(step * views_per_step, scale * value) for step, value in curve]

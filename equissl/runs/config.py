@@ -54,7 +54,7 @@ class SceneConfig:
 
 @dataclass
 class FrameConfig:
-    """Which labelled sweeps a scene store gives, see :class:`equissl.datasets.sweeps.labelled_sweeps.LabelledFrames`.
+    """Which labelled sweeps a scene store gives, see :class:`equissl.datasets.sweeps.labelled_sweeps.LabelledSweeps`.
 
     Attributes:
         labels: share of the training frames whose labels are used, or a file of their ids, one a line.

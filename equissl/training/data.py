@@ -17,7 +17,7 @@ from equissl.datasets.drives.store import is_openscene_log
 from equissl.datasets.drives.store_format import FORMAT as SCENES
 from equissl.datasets.images.sequences import ImageSequences, open_sequences
 from equissl.datasets.loader import ViewDataset, ViewLoader, start_method
-from equissl.datasets.sweeps.labelled_sweeps import FrameBatch, LabelledFrames
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweeps, SweepBatch
 from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.datasets.videos.moving_digits import MovingDigits, MovingSpec, VideoBatch
 from equissl.datasets.views.batch import ViewBatch
@@ -27,7 +27,7 @@ from equissl.runs.config import ConfigError, FrameConfig, PretrainConfig, SceneC
 from equissl.training.launch import local_rank, process_rank
 from equissl.util.processes import one_thread_environment
 
-PairsOrViews = ViewDataset | LiveViews | ImageSequences | ScenePairDataset | MovingDigits | LabelledFrames
+PairsOrViews = ViewDataset | LiveViews | ImageSequences | ScenePairDataset | MovingDigits | LabelledSweeps
 
 
 class EndlessViews:
@@ -59,7 +59,7 @@ class EndlessViews:
         """The next iteration starts after that many batches of the run."""
         self.first = batches
 
-    def __iter__(self) -> Iterator[ViewBatch | ScenePair | FrameBatch | VideoBatch]:
+    def __iter__(self) -> Iterator[ViewBatch | ScenePair | SweepBatch | VideoBatch]:
         # starting a DataLoader draws from torch's generator: it must not change what the method draws
         with torch.random.fork_rng(devices=[]), one_thread_environment():
             return iter(self._batches)
@@ -114,7 +114,7 @@ def open_dataset(config: PretrainConfig, views: int, data: str = "views", split:
         MeshSourceError, RendererError: ``data.live`` without usable meshes, or with an unknown renderer.
         ConfigError: a store of the other kind, or ``data.scenes`` or ``data.frames`` given where they do not apply.
         ScenePairError: scenes without pairs, or without the flow asked for.
-        LabelledFramesError: scenes without labelled sweeps.
+        LabelledSweepsError: scenes without labelled sweeps.
     """
     seed = config.seed if config.data.seed is None else config.data.seed
     if config.data.live is not None:
@@ -132,7 +132,7 @@ def open_dataset(config: PretrainConfig, views: int, data: str = "views", split:
     if data == "scenes":
         return ScenePairDataset(config.data.store, split, seed=seed, **asdict(config.data.scenes))
     if data == "frames":
-        frames = open_frames(config, split, seed=seed)
+        frames = open_labelled_sweeps(config, split, seed=seed)
         if config.method.init_args.get("velocity"):
             frames.require_velocities()
         return frames
@@ -156,13 +156,13 @@ def _open_live(config: PretrainConfig, views: int, data: str, split: str | None,
     return LiveViews(config.data.live, split, views, seed, config.data.workers, progress=process_rank() == 0)
 
 
-def open_frames(config: PretrainConfig, split: str | None, **options: Any) -> LabelledFrames:
+def open_labelled_sweeps(config: PretrainConfig, split: str | None, **options: Any) -> LabelledSweeps:
     """The labelled sweeps that a detector of this config learns from, or those it is scored on.
 
     Args:
         config: resolved, of a detector.
         split: ``train``, ``val``, or None for all.
-        options: other arguments of `LabelledFrames`, in place of the config's.
+        options: other arguments of `LabelledSweeps`, in place of the config's.
     """
     arguments = config.method.init_args  # the resolved config holds every default
     names = [entry.name for entry in fields(ObjectClass)]
@@ -173,7 +173,7 @@ def open_frames(config: PretrainConfig, split: str | None, **options: Any) -> La
         raise ConfigError(f"expected an encoder of at most {columns} columns, got {got}")
     settings = {**asdict(config.data.frames), "at_least": config.data.batch_size, **options}
     settings.setdefault("store", config.data.store)
-    return LabelledFrames(split=split, classes=classes, point_range=arguments["encoder"]["point_range"], **settings)
+    return LabelledSweeps(split=split, classes=classes, point_range=arguments["encoder"]["point_range"], **settings)
 
 
 def _check_kind(config: PretrainConfig, data: str) -> None:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from equissl.datasets.drives.scene_pair import ScenePair
-from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
+from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
 from equissl.datasets.views.batch import ViewBatch
 from equissl.methods.base import Method, StepOutput
 from equissl.runs.config import OptimConfig
 from equissl.training.schedule import first_beta, learning_rate
 
-Batch = ViewBatch | ScenePair | FrameBatch
+Batch = ViewBatch | ScenePair | SweepBatch
 
 
 class PretrainModule(pl.LightningModule):

@@ -17,7 +17,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from equissl.datasets.images.sequences import ImageSequences
 from equissl.datasets.loader import ViewDataset
-from equissl.datasets.sweeps.labelled_sweeps import LabelledFrames
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweeps
 from equissl.datasets.views.live.views import LiveViews
 from equissl.encoders.sync_batchnorm import convert_sync_batchnorm
 from equissl.runs.checkpoint import LAST, LENGTH, OURS, changed_keys, read_checkpoint, replace_file
@@ -71,7 +71,7 @@ def pretrain(config: PretrainConfig, out: str | Path, callbacks: Sequence[pl.Cal
         TrainingDivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
         StoreError, SceneStoreError: the store is not one.
         ScenePairError: a scene store without pairs, or without the flow asked for.
-        LabelledFramesError: a scene store without labels.
+        LabelledSweepsError: a scene store without labels.
         WeightsError: ``init`` holds no voxel backbone, or one that does not fit.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; a checkpoint has been saved.
     """
@@ -115,13 +115,13 @@ def _run(
             (out / LAST).parent.mkdir(parents=True, exist_ok=True)
             _save_config(config, out)
         views.seek(done * config.trainer.accumulate)
-        if isinstance(dataset, LabelledFrames):
+        if isinstance(dataset, LabelledSweeps):
             _prepare_frames(dataset, out)
         if checkpoint:
             logger.info("%s: continuing after step %d of %d", out, done, last_step)
         elif config.init is not None:
             _start_from(config.init, method, out)
-        elif isinstance(dataset, LabelledFrames) and method.frozen:
+        elif isinstance(dataset, LabelledSweeps) and method.frozen:
             _settle_statistics(method, dataset)
         _fit(config, out, method, dataset, views, last_step, accelerator, callbacks, resume=bool(checkpoint))
     return out
@@ -200,7 +200,7 @@ def _observers(
     return found
 
 
-def _prepare_frames(frames: LabelledFrames, out: Path) -> None:
+def _prepare_frames(frames: LabelledSweeps, out: Path) -> None:
     """Publishes whose labels are used; and every process cuts out what is pasted into frames, before its workers."""
     logger.info("%s: labels of %d of %d frames", out, len(frames.ids), frames.of)
     if process_rank() == 0:
@@ -208,7 +208,7 @@ def _prepare_frames(frames: LabelledFrames, out: Path) -> None:
     frames.prepare()
 
 
-def _settle_statistics(method: Any, frames: LabelledFrames) -> None:
+def _settle_statistics(method: Any, frames: LabelledSweeps) -> None:
     """A frozen backbone that nothing was handed to takes these frames' statistics instead of those of initialisation.
 
     Without, its features fade from layer to layer, and a comparison with it says nothing of what was learnt.

@@ -219,11 +219,11 @@ def simulated_sequence(
     timestamps = np.array([drive.timestamp(start + k) for k in range(frames)], dtype=np.int64)
     attributes = {"seed": seed, "sequence": sequence, "simulator": _VERSION, "options": asdict(drive.options)}
     poses = np.stack([drive.pose(start + k) for k in range(frames)])
-    reader = _Frames(drive, start)
+    reader = _Sweeps(drive, start)
     return Sequence(f"drive_{sequence:04d}", timestamps, reader, drive.options.rate, "simulated", attributes, poses)
 
 
-class _Frames:
+class _Sweeps:
     """Reads frames from ``start`` on; unlike a closure it can be sent to workers."""
 
     def __init__(self, drive: SimulatedDrive, start: int) -> None:

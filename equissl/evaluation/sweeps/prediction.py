@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from equissl.datasets.drives.kitti_labels import write_kitti_results
-from equissl.datasets.sweeps.labelled_sweeps import Frame
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep
 from equissl.detection import Detections, Detector
 from equissl.evaluation.drives.encoding import spread
-from equissl.evaluation.sweeps.detecting import detect_frames
+from equissl.evaluation.sweeps.detecting import detect_sweeps
 
 RESULTS, PICTURES = "results", "pictures"
 
@@ -69,7 +69,7 @@ def predict(
     """
     from equissl.evaluation.evaluate import choose_device
     from equissl.training import load_method
-    from equissl.training.data import open_frames
+    from equissl.training.data import open_labelled_sweeps
 
     started, out = time.perf_counter(), Path(out)
     if split not in ("train", "val", "all"):
@@ -80,12 +80,12 @@ def predict(
     same = store is None or str(Path(store).resolve()) == training.data.store
     drives = {} if same else {"sequences": None, "val_sequences": None}
     every = {"store": training.data.store if store is None else store, "labels": 1.0, "augment": False, "at_least": 1}
-    data = open_frames(training, None if split == "all" else split, labelled=False, **every, **drives)
+    data = open_labelled_sweeps(training, None if split == "all" else split, labelled=False, **every, **drives)
     places = spread(len(data), frames or len(data))
     drawn = {places[index] for index in spread(len(places), pictures)}
     log(f"detecting in {len(places)} of {len(data)} sweeps")
     where, total = choose_device(device), 0
-    found = detect_frames(detector.to(where).eval(), data, places, batch_size, where)
+    found = detect_sweeps(detector.to(where).eval(), data, places, batch_size, where)
     for place, (frame, detections) in zip(places, found, strict=True):
         if score is not None:
             detections = detections.select(detections.scores >= score)
@@ -96,7 +96,7 @@ def predict(
     return PredictReport(out, len(places), total, len(drawn), format, time.perf_counter() - started)
 
 
-def _write(folder: Path, frame: Frame, found: Detections, detector: Detector, calib: str | None) -> int:
+def _write(folder: Path, frame: LabelledSweep, found: Detections, detector: Detector, calib: str | None) -> int:
     names = [detector.classes[label].name for label in found.labels.tolist()]
     path = folder / frame.id
     if calib is not None:
@@ -113,7 +113,7 @@ def _write(folder: Path, frame: Frame, found: Detections, detector: Detector, ca
     return len(found)
 
 
-def _draw(folder: Path, frame: Frame, found: Detections, detector: Detector) -> None:
+def _draw(folder: Path, frame: LabelledSweep, found: Detections, detector: Detector) -> None:
     from equissl.reporting.sweeps.pictures import draw_detections
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,8 +17,8 @@ def turns(place: Tensor, frame: Tensor) -> Tensor:
         (P,) from 0 on in every frame.
     """
     rows, inverse = place.unique(return_inverse=True)
-    frames = frame.new_zeros(len(rows)).scatter(0, inverse, frame)
-    return (torch.arange(len(rows)) - torch.searchsorted(frames, frames))[inverse]
+    tables = frame.new_zeros(len(rows)).scatter(0, inverse, frame)
+    return (torch.arange(len(rows)) - torch.searchsorted(tables, tables))[inverse]
 
 
 def by_score(scores: Tensor, frame: Tensor, last_first: bool = False) -> tuple[Tensor, Tensor]:

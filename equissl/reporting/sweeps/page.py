@@ -18,7 +18,7 @@ from equissl.reporting.style import STYLE, assign_colours
 from equissl.reporting.sweeps.pictures import SURE, draw_detections
 
 if TYPE_CHECKING:
-    from equissl.datasets.sweeps.labelled_sweeps import Frame
+    from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep
 
 SHOWN = 3  # frames with pictures
 CURVES = (
@@ -85,7 +85,7 @@ def _setup(runs: list[Run]) -> str:
     first = runs[0].results
     counts = {name: int(first.get(f"detection/{name.lower()}/labels") or 0) for name in first["classes"]}
     objects = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    return f"{len(runs)} detectors, scored on {first['val_frames']:,} held-out sweeps of {first['store']} ({objects})."
+    return f"{len(runs)} detectors, scored on {first['val_sweeps']:,} held-out sweeps of {first['store']} ({objects})."
 
 
 def _tiles(runs: list[Run]) -> list[tuple[str, str, str]]:
@@ -107,7 +107,7 @@ def _over_labels(runs: list[Run]) -> str:
     """A line for each starting point, where detectors with different numbers of labels are among the runs."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for run in runs:
-        value, labels = run.results.get("detection/mean/3d_ap"), run.results.get("labelled_frames")
+        value, labels = run.results.get("detection/mean/3d_ap"), run.results.get("labelled_sweeps")
         if value is not None and labels is not None:
             lines.setdefault(str(run.results.get("start", run.name)), []).append((float(labels), value))
     if len({x for line in lines.values() for x, _ in line}) < 2:
@@ -136,16 +136,16 @@ def _pictures(run: Run, store: str | Path | None) -> str:
     return f'<div class="maps">{"".join(figures)}</div>'
 
 
-def _frames(run: Run, store: str | Path | None, ids: Sequence[str]) -> list[tuple[Frame, Sequence[float]]]:
+def _frames(run: Run, store: str | Path | None, ids: Sequence[str]) -> list[tuple[LabelledSweep, Sequence[float]]]:
     import yaml
 
     from equissl.runs.configfile import resolve_config
-    from equissl.training.data import open_frames
+    from equissl.training.data import open_labelled_sweeps
 
     training = resolve_config(yaml.safe_load(run.config))
     source = store if store is not None else run.results["store"]
     every = {"labels": 1.0, "augment": False, "at_least": 1, "store": source}
-    frames = open_frames(training, "val", **every)
+    frames = open_labelled_sweeps(training, "val", **every)
     place = {name: index for index, name in enumerate(frames.ids)}
     point_range = training.method.init_args["encoder"]["point_range"]
     return [(frames.read(place[name]), point_range) for name in ids if name in place]

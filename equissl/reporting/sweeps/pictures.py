@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from equissl.datasets.sweeps.labelled_sweeps import Frame
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep
 from equissl.detection import Detections
 from equissl.reporting.bev import Window, draw_scene
 
@@ -14,7 +14,7 @@ SURE = 0.3  # detections below this score are left out of pictures
 
 
 def draw_detections(
-    frame: Frame, found: Detections, point_range: Sequence[float], pixels: int = 560, score: float = SURE
+    frame: LabelledSweep, found: Detections, point_range: Sequence[float], pixels: int = 560, score: float = SURE
 ) -> Image.Image:
     """A sweep with its objects, and what was found.
 

@@ -24,4 +24,4 @@ def detection_keys(results: Sequence[Results]) -> list[tuple[str, str]]:
     kitti += [("mean R40 mod.", "kitti/mean/3d_r40_moderate")]
     nuscenes = [("nuScenes mAP", "nuscenes/mean/ap")]
     found = plain + [column for column in kitti + nuscenes if any(column[1] in result for result in results)]
-    return [("labels", "labelled_frames"), *found]
+    return [("labels", "labelled_sweeps"), *found]

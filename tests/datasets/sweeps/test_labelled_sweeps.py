@@ -17,7 +17,7 @@ from equissl.datasets.loader import ViewLoader
 from equissl.datasets.sweeps.clean_boxes import LabelCounts, clean_boxes
 from equissl.datasets.sweeps.ground_truth_sampling import ObjectBank
 from equissl.datasets.sweeps.label_subset import choose_labelled, write_label_list
-from equissl.datasets.sweeps.labelled_sweeps import LabelledFrames, LabelledFramesError
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweeps, LabelledSweepsError
 from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.geometry.boxes import bev_iou
 
@@ -53,8 +53,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("frames") / "frames.h5")
 
 
-def frames(store: Path, split: str | None = "train", **options) -> LabelledFrames:
-    return LabelledFrames(store, split, CLASSES, RANGE, **options)
+def frames(store: Path, split: str | None = "train", **options) -> LabelledSweeps:
+    return LabelledSweeps(store, split, CLASSES, RANGE, **options)
 
 
 def same(a, b) -> bool:
@@ -86,7 +86,7 @@ def test_sweeps_without_labels_are_left_out_unless_asked_for(tmp_path) -> None:
     path = write(tmp_path / "part.h5", drives=1, sweeps=6, unlabelled=4)
     assert len(frames(path, None)) == 2
     assert len(frames(path, None, labelled=False)) == 6
-    with pytest.raises(LabelledFramesError, match=r"expected labelled frames .* got none: it has 3 sweeps"):
+    with pytest.raises(LabelledSweepsError, match=r"expected labelled frames .* got none: it has 3 sweeps"):
         frames(write(tmp_path / "none.h5", drives=1, sweeps=3, unlabelled=3), None)
 
 
@@ -186,9 +186,9 @@ def test_without_augmentation_items_are_what_was_recorded(store) -> None:
 
 def test_objects_that_leave_the_range_are_no_targets(store) -> None:
     narrow = (-20.0, -20.0, -3.0, 14.0, 20.0, 1.0)  # pedestrians stand at x = 15
-    data = LabelledFrames(store, "train", CLASSES, narrow, rotation=(0.0, 0.0), scale=(1.0, 1.0), flip=0.0, paste=False)
+    data = LabelledSweeps(store, "train", CLASSES, narrow, rotation=(0.0, 0.0), scale=(1.0, 1.0), flip=0.0, paste=False)
     assert all(data[0, k].labels[0].tolist() == [0] for k in range(5))
-    turned = LabelledFrames(store, "train", CLASSES, narrow, rotation=(np.pi, np.pi), scale=(1.0, 1.0), paste=False)
+    turned = LabelledSweeps(store, "train", CLASSES, narrow, rotation=(np.pi, np.pi), scale=(1.0, 1.0), paste=False)
     assert all(sorted(turned[0, k].labels[0].tolist()) == [0, 1] for k in range(5))
 
 
@@ -211,7 +211,7 @@ def test_crop_keeps_what_is_ahead(store) -> None:
 def test_impossible_options_are_refused(store, wrong) -> None:
     with pytest.raises(ValueError, match="expected"):
         frames(store, **wrong)
-    with pytest.raises(LabelledFramesError, match="expected drives of"):
+    with pytest.raises(LabelledSweepsError, match="expected drives of"):
         frames(store, sequences=["nowhere"])
 
 
@@ -266,7 +266,7 @@ def test_the_bank_is_made_of_the_labelled_frames_alone(store) -> None:
     assert {tuple(item.box) for item in data.bank.objects[0]} == own and len(own) == 3
     assert data.bank.objects[1] == []  # pedestrians are not pasted
     # and so no item of any epoch holds a car of another frame
-    plain = LabelledFrames(
+    plain = LabelledSweeps(
         store, "train", CLASSES, RANGE, labels=0.1, label_seed=2, rotation=(0, 0), scale=(1, 1), flip=0.0
     )
     seen = {tuple(box) for epoch in range(4) for k in range(3) for box in plain[epoch, k].boxes[0].tolist()
@@ -325,7 +325,7 @@ def test_velocities_move_with_their_boxes(tmp_path) -> None:
     """A car that drives along its heading still does so after mirror, turn and scale, at the scaled speed."""
     path = moving_frames(tmp_path / "moving.h5")
     options = {"flip_x": 0.5, "scale": (0.5, 2.0), "paste": False}
-    data = LabelledFrames(path, None, CLASSES, None, rotation=(-3.0, 3.0), **options)
+    data = LabelledSweeps(path, None, CLASSES, None, rotation=(-3.0, 3.0), **options)
     speeds = set()
     for epoch in range(6):
         batch = data[epoch, 0]
@@ -335,13 +335,13 @@ def test_velocities_move_with_their_boxes(tmp_path) -> None:
         assert velocity.dtype == torch.float32 and bool(batch.velocities[0][1].isnan().all())
         speeds.add(round(float(velocity.norm()), 3))
     assert len(speeds) > 3
-    plain = LabelledFrames(path, None, CLASSES, RANGE, augment=False)
+    plain = LabelledSweeps(path, None, CLASSES, RANGE, augment=False)
     np.testing.assert_allclose(plain[0, 0].velocities[0][0], [5 * np.cos(0.4), 5 * np.sin(0.4)], rtol=1e-6)
     assert plain[0, 0].to("cpu").velocities is not None
 
 
 def test_pasted_objects_keep_their_velocities(tmp_path) -> None:
-    data = LabelledFrames(moving_frames(tmp_path / "m.h5"), None, CLASSES, RANGE, rotation=(0, 0), scale=(1, 1), flip=0)
+    data = LabelledSweeps(moving_frames(tmp_path / "m.h5"), None, CLASSES, RANGE, rotation=(0, 0), scale=(1, 1), flip=0)
     own = {tuple(item.box): item.velocity for item in data.bank.objects[0]}
     pasted = 0
     for index in range(4):
@@ -355,8 +355,8 @@ def test_pasted_objects_keep_their_velocities(tmp_path) -> None:
 
 
 def test_velocities_can_be_required(store, tmp_path) -> None:
-    LabelledFrames(moving_frames(tmp_path / "m.h5"), None, CLASSES).require_velocities()
-    with pytest.raises(LabelledFramesError, match=r"expected labels with velocities in .*frames\.h5, got none"):
+    LabelledSweeps(moving_frames(tmp_path / "m.h5"), None, CLASSES).require_velocities()
+    with pytest.raises(LabelledSweepsError, match=r"expected labels with velocities in .*frames\.h5, got none"):
         frames(store).require_velocities()
     batch = frames(store, augment=False)[0, 0]  # and unknown ones do no harm
     assert all(bool(v.isnan().all()) and len(v) == len(b) for v, b in zip(batch.velocities, batch.boxes, strict=True))

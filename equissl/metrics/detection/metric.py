@@ -19,14 +19,14 @@ Table = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Frames:
-    """Every box of all frames, in the order of the frames: columns by name, ``frame`` among them."""
+class BoxTables:
+    """Every box of all frames, in the order of the frames: columns by name, ``sweep`` among them."""
 
     preds: Table
     target: Table
 
 
-class FrameStore:
+class BoxCollector:
     """Takes frame after frame, in float64 on the CPU: a few dozen bytes for each box.
 
     Predictions and labels with numbers that are not finite, and labels without volume, are left out and counted in
@@ -75,9 +75,9 @@ class FrameStore:
                 values = f"{labels.dtype} {labels.unique().tolist()}"
                 raise ValueError(f"expected integer classes of {name} in -1..{self.classes - 1}, got {values}")
 
-    def joined(self) -> Frames:
+    def joined(self) -> BoxTables:
         """All frames."""
-        return Frames(_table(self._preds, self._pred_names), _table(self._target, self._target_names))
+        return BoxTables(_table(self._preds, self._pred_names), _table(self._target, self._target_names))
 
 
 def _table(parts: list[Tensor], names: Sequence[str]) -> Table:
@@ -86,17 +86,17 @@ def _table(parts: list[Tensor], names: Sequence[str]) -> Table:
     columns = zip(names, rows.split(widths, dim=1), strict=True)
     table = {name: column if name in WIDTH else column[:, 0] for name, column in columns}
     counts = torch.tensor([len(part) for part in parts], dtype=torch.long)
-    return {**table, "labels": table["labels"].long(), "frame": torch.arange(len(parts)).repeat_interleave(counts)}
+    return {**table, "labels": table["labels"].long(), "sweep": torch.arange(len(parts)).repeat_interleave(counts)}
 
 
-class FrameMetric(ABC):
+class DetectionMetric(ABC):
     """A metric over frames: ``update`` with each one, ``compute`` the results by name, ``reset`` to begin again."""
 
-    def __init__(self, store: FrameStore, prefix: str) -> None:
+    def __init__(self, store: BoxCollector, prefix: str) -> None:
         self._store, self.prefix = store, prefix
 
     def update(self, preds: DetectedBoxes, target: LabelledBoxes) -> None:
-        """Adds one frame; what is no box is left out and counted (see :class:`FrameStore`).
+        """Adds one frame; what is no box is left out and counted (see :class:`BoxCollector`).
 
         Raises:
             ValueError: for class indices out of range.
@@ -108,14 +108,14 @@ class FrameMetric(ABC):
         self._store.reset()
 
     def compute(self) -> dict[str, float]:
-        """Flat results as the class says, with ``frames``, ``unusable_preds`` and ``unusable_labels``."""
+        """Flat results as the class says, with ``sweeps``, ``unusable_preds`` and ``unusable_labels``."""
         with _one_thread():
             return self._results()
 
     def _results(self) -> dict[str, float]:
         store = self._store
         counts = {
-            "frames": len(store),
+            "sweeps": len(store),
             "unusable_preds": store.unusable_preds,
             "unusable_labels": store.unusable_labels,
         }
@@ -123,7 +123,7 @@ class FrameMetric(ABC):
         return {f"{self.prefix}/{name}": float(value) for name, value in scores.items()}
 
     @abstractmethod
-    def _scores(self, frames: Frames) -> dict[str, float]:
+    def _scores(self, tables: BoxTables) -> dict[str, float]:
         """Results by name, without the prefix."""
 
 
@@ -161,41 +161,41 @@ class Pairs:
         return Pairs(self.pred[chosen], self.target[chosen], values)
 
 
-def overlapping_pairs(frames: Frames) -> Pairs:
+def overlapping_pairs(tables: BoxTables) -> Pairs:
     """Pairs that overlap from above, with their ``bev`` and ``3d`` overlap: intersection over union."""
-    pairs = _near(frames, lambda boxes: boxes[:, 3:5].clamp(min=0).norm(dim=1) / 2)
+    pairs = _near(tables, lambda boxes: boxes[:, 3:5].clamp(min=0).norm(dim=1) / 2)
     parts = list(zip(pairs.pred.split(CANDIDATES), pairs.target.split(CANDIDATES), strict=True))
-    a, b = frames.preds["boxes"], frames.target["boxes"]
+    a, b = tables.preds["boxes"], tables.target["boxes"]
     bev = torch.cat([paired_bev_iou(a[i], b[j]) for i, j in parts])
     return Pairs(
         pairs.pred, pairs.target, {"bev": bev, "3d": torch.cat([paired_iou_3d(a[i], b[j]) for i, j in parts])}
     ).select(bev > 0)
 
 
-def nearby_pairs(frames: Frames, reach: float) -> Pairs:
+def nearby_pairs(tables: BoxTables, reach: float) -> Pairs:
     """Pairs whose centres are closer than ``reach`` metres seen from above, with their ``distance``."""
-    pairs = _near(frames, lambda boxes: boxes.new_full((len(boxes),), reach / 2))
-    offset = frames.preds["boxes"][pairs.pred, :2] - frames.target["boxes"][pairs.target, :2]
+    pairs = _near(tables, lambda boxes: boxes.new_full((len(boxes),), reach / 2))
+    offset = tables.preds["boxes"][pairs.pred, :2] - tables.target["boxes"][pairs.target, :2]
     return Pairs(pairs.pred, pairs.target, {"distance": offset.norm(dim=1)})
 
 
-def _near(frames: Frames, radius: Callable[[Tensor], Tensor]) -> Pairs:
+def _near(tables: BoxTables, radius: Callable[[Tensor], Tensor]) -> Pairs:
     """Pairs whose circles of that radius meet."""
-    a, b = frames.preds["boxes"], frames.target["boxes"]
+    a, b = tables.preds["boxes"], tables.target["boxes"]
     (ax, ay), (bx, by) = a[:, :2].unbind(1), b[:, :2].unbind(1)
     reach_a, reach_b = radius(a), radius(b)
     found = []
-    for i, j in _same_frame(frames):
+    for i, j in _same_sweep(tables):
         near = (ax[i] - bx[j]).square() + (ay[i] - by[j]).square() < (reach_a[i] + reach_b[j]).square()
         found.append((i[near], j[near]))
     pred, target = (torch.cat([torch.zeros(0, dtype=torch.long), *parts]) for parts in zip(*found, strict=True))
     return Pairs(pred, target, {})
 
 
-def _same_frame(frames: Frames) -> Iterator[tuple[Tensor, Tensor]]:
+def _same_sweep(tables: BoxTables) -> Iterator[tuple[Tensor, Tensor]]:
     """Every pair of one frame, a bounded number at a time."""
-    frame = frames.target["frame"]
-    first, past = (torch.searchsorted(frame, frames.preds["frame"], right=right) for right in (False, True))
+    frame = tables.target["sweep"]
+    first, past = (torch.searchsorted(frame, tables.preds["sweep"], right=right) for right in (False, True))
     partners, start = past - first, 0
     ends = partners.cumsum(0)
     while start < len(ends) or start == 0:
