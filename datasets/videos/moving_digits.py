@@ -31,8 +31,8 @@ class MovingSpec:
     """What the sequences are like.
 
     Attributes:
-        motion: ``translation``: whole pixels per frame on the torus, or ``rotation``: degrees per frame about the centre,
-            counter-clockwise on screen.
+        motion: ``translation``: whole pixels per frame on the torus, or ``rotation``: degrees per frame about the
+            centre, counter-clockwise on screen.
         radius: speeds. Both parts of a translation are uniform in −radius..radius, a rotation in as many ``step``s.
         step: degrees between neighbouring angular velocities.
         frames: T.

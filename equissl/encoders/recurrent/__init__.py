@@ -23,7 +23,6 @@ from equissl.encoders.recurrent.velocities import (
 __all__ = [
     "CyclicConv",
     "CyclicVelocities",
-    "Flow",
     "LearnedTransport",
     "LiftConv",
     "ProjectConv",
@@ -35,6 +34,7 @@ __all__ = [
     "RotationVelocities",
     "TranslationVelocities",
     "Velocity",
+    "VelocitySet",
     "VideoCNN",
     "VideoClassifier",
     "VideoPredictor",

@@ -28,8 +28,8 @@ def equivariance_error(
     """Largest absolute difference between the outputs of moved frames and the moved outputs.
 
     Args:
-        model: from frames (B, T, C, H, W) to its outputs. Of a :class:`RecurrentCell` the hidden states after each frame are
-            compared at matched velocities, of a :class:`VideoPredictor` a roll-out as long as the input, of a
+        model: from frames (B, T, C, H, W) to its outputs. Of a :class:`RecurrentCell` the hidden states after each
+            frame are compared at matched velocities, of a :class:`VideoPredictor` a roll-out as long as the input, of a
             :class:`VideoClassifier` the logits; any other callable needs the next two arguments. Put modules into
             evaluation mode first.
         frames: (B, T, C, H, W) of an unmoved sequence.
