@@ -154,7 +154,7 @@ class ViewLoader:
     would see, and all see equally many.
 
     Args:
-        dataset: what to load; `ScenePairDataset` gives batches of pairs of sweeps in the same way.
+        dataset: what to load; `SweepPairs` gives batches of pairs of sweeps in the same way.
         batch_size: objects (or pairs) a rank takes per batch.
         workers: processes that read ahead; 0 reads in this process.
         shuffle: a new order each epoch, from (dataset seed, epoch).

@@ -1,4 +1,4 @@
-"""The LiDAR chain on one machine: simulated drives, a scene store, pretraining, diagnostics, a table and a page."""
+"""The LiDAR chain on one machine: simulated drives, a drive store, pretraining, diagnostics, a table and a page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LidarTask:
         flow: what E-SSL3D learns from: ``icp_cluster``, estimated without labels, or ``simulated``, exact. Evaluation
             takes the exact one either way.
         steps, batch_size: budget of every method.
-        pairs, probe_sweeps, rotations: of the evaluation, see :class:`equissl.evaluation.SceneEvaluateConfig`.
+        pairs, probe_sweeps, rotations: of the evaluation, see :class:`equissl.evaluation.DriveEvaluateConfig`.
     """
 
     drives: int = 48
@@ -97,13 +97,13 @@ READING = """Errors: 0 is exact, 1 is as far as unrelated cells of the same scen
 
 
 def simulate(store: Path, task: LidarTask, seed: int, say: Callable[[str], None] = print) -> None:
-    """The drives as a scene store; one that is there is kept."""
+    """The drives as a drive store; one that is there is kept."""
     from equissl.datasets.drives.simulated import DriveOptions
     from equissl.datasets.drives.simulated.store import simulate_drives
-    from equissl.datasets.drives.store import SceneStore
+    from equissl.datasets.drives.store.store import DriveStore
 
     if store.is_file():
-        say(f"{SceneStore(store).num_sweeps} sweeps were there already.")
+        say(f"{DriveStore(store).num_sweeps} sweeps were there already.")
         return
     started = time.perf_counter()
     options = DriveOptions(beams=task.beams, columns=task.columns, max_range=task.max_range, rate=task.rate)

@@ -35,17 +35,17 @@ class Problem:
     """Something that was left out or looks wrong, for the report and the store.
 
     Attributes:
-        sequence, frame, file: where; empty where it does not apply.
+        drive, frame, file: where; empty where it does not apply.
         reason: what was expected and what came.
     """
 
-    sequence: str
+    drive: str
     frame: str
     file: str
     reason: str
 
     def __str__(self) -> str:
-        place = ", ".join(part for part in (self.sequence, self.frame and f"frame {self.frame}", self.file) if part)
+        place = ", ".join(part for part in (self.drive, self.frame and f"frame {self.frame}", self.file) if part)
         return f"{place}: {self.reason}" if place else self.reason
 
 

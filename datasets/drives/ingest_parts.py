@@ -1,4 +1,4 @@
-"""A scene store is written in parts, side by side; a part is whole or not there."""
+"""A drive store is written in parts, side by side; a part is whole or not there."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from equissl.datasets.drives.deskew import deskew
 from equissl.datasets.drives.errors import IngestError, Problem, SweepError
 from equissl.datasets.drives.ground import estimate_ground
 from equissl.datasets.drives.readers import Reader, open_reader
-from equissl.datasets.drives.store_format import strings, write_sweep
-from equissl.datasets.drives.store_writer import NextPoses, new_file
-from equissl.datasets.drives.sweep import Sequence, Sweep
+from equissl.datasets.drives.store.format import strings, write_sweep
+from equissl.datasets.drives.store.writer import NextPoses, new_file
+from equissl.datasets.drives.sweep import Drive, Sweep
 from equissl.datasets.views.store.writer import write_strings
 from equissl.util.progress import Progress
 
@@ -41,12 +41,12 @@ class IngestSpec:
         """Plain JSON values, without the folder."""
         return {name: value for name, value in asdict(self).items() if name != "root"}
 
-    def cut(self, sequence: Sequence) -> Sequence:
+    def cut(self, drive: Drive) -> Drive:
         """The first ``limit`` sweeps."""
-        if self.limit is None or len(sequence) <= self.limit:
-            return sequence
-        poses = None if sequence.poses is None else sequence.poses[: self.limit]
-        return replace(sequence, timestamps=sequence.timestamps[: self.limit], poses=poses)
+        if self.limit is None or len(drive) <= self.limit:
+            return drive
+        poses = None if drive.poses is None else drive.poses[: self.limit]
+        return replace(drive, timestamps=drive.timestamps[: self.limit], poses=poses)
 
     def open(self) -> Reader:
         """The reader of the folder."""
@@ -60,7 +60,7 @@ class Part:
     """Sweeps ``start`` to ``stop`` of a sequence, in a file of their own."""
 
     path: Path
-    sequence: str
+    drive: str
     start: int
     stop: int
 
@@ -76,9 +76,7 @@ class PartContent:
     problems: list[Problem]
 
 
-def write_parts(
-    spec: IngestSpec, sequences: list[Sequence], parts: list[Part], workers: int | None, bar: Progress
-) -> None:
+def write_parts(spec: IngestSpec, drives: list[Drive], parts: list[Part], workers: int | None, bar: Progress) -> None:
     """Writes the parts that are not there yet.
 
     Raises:
@@ -91,9 +89,9 @@ def write_parts(
         bar.skip(done)
     workers = min(len(os.sched_getaffinity(0)) if workers is None else workers, len(missing))
     if workers <= 1:
-        opened = {sequence.name: sequence for sequence in sequences}
+        opened = {drive.name: drive for drive in drives}
         for part in missing:
-            write_part(spec, opened[part.sequence], part)
+            write_part(spec, opened[part.drive], part)
             bar.update(part.stop - part.start)
         return
     # spawned: this process may hold threads and open files
@@ -118,12 +116,12 @@ class _Worker:
 
     def __init__(self, spec: IngestSpec) -> None:
         self.spec, self.reader = spec, spec.open()
-        self.sequence: Sequence | None = None
+        self.drive: Drive | None = None
 
     def write(self, part: Part) -> None:
-        if self.sequence is None or self.sequence.name != part.sequence:
-            self.sequence = self.spec.cut(self.reader.open(part.sequence))
-        write_part(self.spec, self.sequence, part)
+        if self.drive is None or self.drive.name != part.drive:
+            self.drive = self.spec.cut(self.reader.open(part.drive))
+        write_part(self.spec, self.drive, part)
 
 
 _worker: _Worker | None = None
@@ -139,19 +137,19 @@ def _work(part: Part) -> None:
     _worker.write(part)
 
 
-def write_part(spec: IngestSpec, sequence: Sequence, part: Part) -> None:
+def write_part(spec: IngestSpec, drive: Drive, part: Part) -> None:
     """Reads the sweeps of one part into its file; damaged ones are left out and noted."""
-    following = NextPoses(sequence)
+    following = NextPoses(drive)
     kept, frames, points, boxes, problems = [], [], [], [], []
     with new_file(part.path) as file:
         group = file.create_group(SWEEPS)
         for index in range(part.start, part.stop):
             try:
-                sweep = sequence[index]
+                sweep = drive[index]
             except SweepError as error:
-                problems.append([part.sequence, error.frame, error.file, error.reason])
+                problems.append([part.drive, error.frame, error.file, error.reason])
                 continue
-            sweep = _finish(sweep, spec, sequence, index)
+            sweep = _finish(sweep, spec, drive, index)
             write_sweep(group, sweep, following.origin, following.after(index))
             kept.append(index)
             frames.append(sweep.frame or str(sweep.timestamp))
@@ -160,9 +158,9 @@ def write_part(spec: IngestSpec, sequence: Sequence, part: Part) -> None:
         write_strings(file, TABLE, [json.dumps([kept, frames, points, boxes, problems])])
 
 
-def _finish(sweep: Sweep, spec: IngestSpec, sequence: Sequence, index: int) -> Sweep:
-    if spec.deskew and sequence.poses is not None:
-        sweep = deskew(sweep, sequence.poses, sequence.timestamps, index, sequence.rate or 10.0)
+def _finish(sweep: Sweep, spec: IngestSpec, drive: Drive, index: int) -> Sweep:
+    if spec.deskew and drive.poses is not None:
+        sweep = deskew(sweep, drive.poses, drive.timestamps, index, drive.rate or 10.0)
     if spec.ground and sweep.ground is None and len(sweep):
         sweep.ground = estimate_ground(sweep.points)
     return sweep

@@ -19,7 +19,7 @@ import numpy as np
 
 __all__ = [
     "Boxes",
-    "Sequence",
+    "Drive",
     "Sweep",
     "ego_motion",
     "flow_from_own_motion",
@@ -142,7 +142,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Drive:
     """Sweeps of one drive in the order of time, read when asked for.
 
     Attributes:
@@ -164,7 +164,7 @@ class Sequence:
     poses: np.ndarray | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, name: str, sweeps: list[Sweep], rate: float | None = None, dataset: str = "", **attributes) -> Sequence:
+    def of(cls, name: str, sweeps: list[Sweep], rate: float | None = None, dataset: str = "", **attributes) -> Drive:
         """A sequence in memory."""
         timestamps = np.array([sweep.timestamp for sweep in sweeps], dtype=np.int64)
         poses = stack_poses([sweep.pose for sweep in sweeps])

@@ -1,4 +1,4 @@
-"""From a scene store to single sweeps with labelled boxes."""
+"""From a drive store to single sweeps with labelled boxes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch.utils.data import Dataset
 
 from equissl.datasets.drives.cloud_batch import CloudBatch, Clouds
 from equissl.datasets.drives.errors import IngestError
-from equissl.datasets.drives.pair_dataset import Address, choose_points
-from equissl.datasets.drives.split import split_pairs
-from equissl.datasets.drives.store import SceneStore
+from equissl.datasets.drives.pairs.dataset import Address, choose_points
+from equissl.datasets.drives.pairs.split import split_pairs
+from equissl.datasets.drives.store.store import DriveStore
 from equissl.datasets.drives.sweep import Boxes, Sweep, ego_motion, move
 from equissl.datasets.sampling import item_seeds
 from equissl.datasets.sweeps.clean_boxes import Objects, clean_boxes, in_range
 from equissl.datasets.sweeps.ground_truth_sampling import ObjectBank
 from equissl.datasets.sweeps.label_subset import choose_labelled, write_label_list
 from equissl.datasets.sweeps.object_classes import ObjectClass
-from equissl.geometry.scene_transforms import TransformRanges, draw_transforms, transform_boxes, transform_velocities
+from equissl.geometry.sweep_transforms import TransformRanges, draw_transforms, transform_boxes, transform_velocities
 
 QUARTER = 0.7853981633974483
 
@@ -108,7 +108,7 @@ class LabelledSweeps(Dataset):
 
     Raises:
         LabelledSweepsError: without a frame in the split.
-        SceneStoreError: see `SceneStore`.
+        DriveStoreError: see `DriveStore`.
         ValueError: for impossible options.
     """
 
@@ -117,7 +117,7 @@ class LabelledSweeps(Dataset):
 
     def __init__(
         self,
-        store: SceneStore | Path | str,
+        store: DriveStore | Path | str,
         split: str | None,
         classes: Sequence[ObjectClass],
         point_range: Sequence[float] | None = None,
@@ -140,7 +140,7 @@ class LabelledSweeps(Dataset):
         at_least: int = 1,
         labelled: bool = True,
     ) -> None:
-        self.store = store if isinstance(store, SceneStore) else SceneStore(store)
+        self.store = store if isinstance(store, DriveStore) else DriveStore(store)
         if min(seed, label_seed, min_points) < 0 or sweeps < 1 or (max_points is not None and max_points < 1):
             got = f"seed={seed}, label_seed={label_seed}, {min_points=}, {sweeps=}, {max_points=}"
             raise ValueError(f"expected seeds and min_points >= 0, sweeps and max_points >= 1, got {got}")

@@ -80,7 +80,7 @@ def bench_detection(
 
     Args:
         out: folder of everything, ``drives.h5`` and ``report.html`` included.
-        store: scene store to learn from and to be scored on; None simulates drives.
+        store: drive store to learn from and to be scored on; None simulates drives.
         labels: shares, separated by commas.
         seeds: runs of each combination.
         methods: starting points, separated by commas: ``scratch``, or names of pretraining methods.

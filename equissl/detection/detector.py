@@ -12,10 +12,10 @@ from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.detection.detections import Detections
 from equissl.detection.head import DetectionHead
 from equissl.detection.neck import BEVNeck, NeckConfig
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoderConfig
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoderConfig
 from equissl.encoders.voxel.bev import compress_height
 from equissl.methods.base import StepOutput, stack_features
-from equissl.methods.drives.base import SceneMethod
+from equissl.methods.drives.base import DriveMethod
 
 if TYPE_CHECKING:
     from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_NECK = NeckConfig()
 
 
-class Detector(SceneMethod):
+class Detector(DriveMethod):
     """Boxes of objects from single sweeps.
 
     A method like the pretraining ones, whose training, checkpoints and curves it shares; it learns from labelled
@@ -81,7 +81,7 @@ class Detector(SceneMethod):
         """Detections of each cloud (P, columns); in eval mode."""
         return self.dense_head.detect(self._answer(clouds)[1])
 
-    def _answer(self, clouds: Sequence[Tensor]) -> tuple[SceneFeatures, Any]:
+    def _answer(self, clouds: Sequence[Tensor]) -> tuple[SweepFeatures, Any]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             scene = self.encode(clouds)
             bev = compress_height(scene.out)

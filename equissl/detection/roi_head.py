@@ -13,7 +13,7 @@ from equissl.detection.box_code import decode_refinement, encode_refinement
 from equissl.detection.detections import Detections, SelectConfig, select
 from equissl.detection.grid_pool import GridPool, PoolConfig
 from equissl.detection.roi_targets import SampleConfig, confidence_target, sample_proposals
-from equissl.encoders.voxel import SceneFeatures
+from equissl.encoders.voxel import SweepFeatures
 from equissl.geometry.box_frames import box_grid
 from equissl.losses.detection import corner_loss, smooth_l1
 from equissl.sparse import VoxelGrid
@@ -82,7 +82,7 @@ class RoIHead(nn.Module):
         self.reg_fc_layers = _connected(layers.shared[-1], layers.boxes, layers.dropout)
         self.reg_pred_layer = _last(layers.boxes[-1], 7, std=0.001)
 
-    def forward(self, scene: SceneFeatures, rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, scene: SweepFeatures, rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (R,) of confidence and codes (R, 7) of refinement of the joined regions (R_b, 7) of each scene."""
         joined = torch.cat(list(rois))
         if len(joined) == 0:
@@ -91,7 +91,7 @@ class RoIHead(nn.Module):
         logits = self.cls_pred_layer(self.cls_fc_layers(shared)).squeeze(1)
         return logits.float(), self.reg_pred_layer(self.reg_fc_layers(shared)).float()
 
-    def pooled(self, scene: SceneFeatures, rois: Sequence[Tensor]) -> Tensor:
+    def pooled(self, scene: SweepFeatures, rois: Sequence[Tensor]) -> Tensor:
         """(R, points³, stages · width) features at the grid points of regions, at least one."""
         points = box_grid(torch.cat(list(rois)), self.pool.points)
         counts = torch.tensor([len(boxes) for boxes in rois], device=points.device)
@@ -104,7 +104,7 @@ class RoIHead(nn.Module):
 
     def loss(
         self,
-        scene: SceneFeatures,
+        scene: SweepFeatures,
         proposals: Sequence[Detections],
         boxes: Sequence[Tensor],
         labels: Sequence[Tensor],
@@ -139,7 +139,7 @@ class RoIHead(nn.Module):
         return loss, {name: term.detach() for name, term in terms.items()}
 
     @torch.no_grad()
-    def detect(self, scene: SceneFeatures, proposals: Sequence[Detections]) -> list[Detections]:
+    def detect(self, scene: SweepFeatures, proposals: Sequence[Detections]) -> list[Detections]:
         """Refined proposals of each scene by their confidence, then the choice among those that overlap."""
         rois = [found.boxes for found in proposals]
         logits, codes = self(scene, rois)

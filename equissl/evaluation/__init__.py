@@ -1,6 +1,6 @@
 """Frozen features, probes, look-up of predictions, and the scores of trivial predictors beside them."""
 
-from equissl.evaluation.drives.config import SceneEvaluateConfig
+from equissl.evaluation.drives.config import DriveEvaluateConfig
 from equissl.evaluation.evaluate import evaluate
 from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
 from equissl.evaluation.videos.evaluate import VideoEvaluateConfig
@@ -17,12 +17,12 @@ from equissl.evaluation.views.probing import PROTOCOLS, probe_all
 __all__ = [
     "PROTOCOLS",
     "DetectionEvaluateConfig",
+    "DriveEvaluateConfig",
     "EvaluateConfig",
     "HueProbeConfig",
     "LinearProbeConfig",
     "RetrievalConfig",
     "RotationProbeConfig",
-    "SceneEvaluateConfig",
     "SequenceConfig",
     "VideoEvaluateConfig",
     "evaluate",

@@ -36,7 +36,7 @@ from equissl.evaluation.views.world_model import choose_sequence_protocols, worl
 from equissl.geometry import QuaternionSign
 
 if TYPE_CHECKING:
-    from equissl.evaluation.drives.config import SceneEvaluateConfig
+    from equissl.evaluation.drives.config import DriveEvaluateConfig
     from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
     from equissl.evaluation.videos.evaluate import VideoEvaluateConfig
     from equissl.methods import Method
@@ -50,13 +50,13 @@ def evaluate(
     config: EvaluateConfig | None = None,
     store: str | Path | None = None,
     log: Log = lambda message: None,
-    scenes: SceneEvaluateConfig | None = None,
+    scenes: DriveEvaluateConfig | None = None,
     flows: VideoEvaluateConfig | None = None,
     detection: DetectionEvaluateConfig | None = None,
 ) -> dict[str, Any]:
     """Probes the frozen backbone of a run on objects it has never seen and writes ``RUN/results.json``.
 
-    A run of a method on pairs of sweeps is measured by `evaluate_scenes` instead, one on videos by `evaluate_videos`,
+    A run of a method on pairs of sweeps is measured by `evaluate_drives` instead, one on videos by `evaluate_videos`,
     and a detector by `evaluate_detection`.
 
     Also writes ``RUN/eval.npz``: the geodesic error of every validation pair, per part and for the constant predictor.
@@ -82,9 +82,9 @@ def evaluate(
     run_dir, config, started = Path(run_dir), config or EvaluateConfig(), time.perf_counter()
     method, training = load_method(run_dir)
     if method.data == "scenes":
-        from equissl.evaluation.drives.evaluate import evaluate_scenes
+        from equissl.evaluation.drives.evaluate import evaluate_drives
 
-        return evaluate_scenes(run_dir, method, training, scenes, store, log)
+        return evaluate_drives(run_dir, method, training, scenes, store, log)
     if method.data == "frames":
         from equissl.evaluation.sweeps.evaluate import evaluate_detection
 

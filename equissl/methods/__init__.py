@@ -1,7 +1,7 @@
 """Self-supervised methods, one file each. A new one subclasses `Method` and is named in `METHODS`."""
 
 from equissl.methods.base import EncoderConfig, Method, StepOutput, normalize_images
-from equissl.methods.drives import ESSL3D, CellContrast, Occupancy, SceneInvariant, SceneMethod
+from equissl.methods.drives import ESSL3D, CellContrast, DriveMethod, Occupancy, SweepInvariant
 from equissl.methods.videos.fernn import FERNN, VideoClassification
 from equissl.methods.views.aug_self import AugSelf
 from equissl.methods.views.capsie import CapsIE
@@ -35,7 +35,7 @@ METHODS: dict[str, type[Method]] = {
         VideoClassification,
         ESSL3D,
         CellContrast,
-        SceneInvariant,
+        SweepInvariant,
         Occupancy,
     )
 }
@@ -50,18 +50,18 @@ __all__ = [
     "CellContrast",
     "Composed",
     "ConvJEPA",
+    "DriveMethod",
     "EncoderConfig",
     "EquiCaps",
     "GroupEquivariant",
     "Invariant",
     "Method",
     "Occupancy",
-    "SceneInvariant",
-    "SceneMethod",
     "SeqJEPA",
     "SimCLR",
     "StepOutput",
     "Supervised",
+    "SweepInvariant",
     "VICReg",
     "VideoClassification",
     "normalize_images",

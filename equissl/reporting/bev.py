@@ -59,7 +59,7 @@ class Window:
         return np.stack([(self.y[1] - xy[:, 1]) * self.scale, (self.x[1] - xy[:, 0]) * self.scale], axis=1)
 
 
-def draw_scene(
+def draw_sweep(
     points: np.ndarray,
     boxes: np.ndarray | None = None,
     flow: np.ndarray | None = None,

@@ -52,7 +52,7 @@ def write_report(
         from equissl.reporting.sweeps.page import detection_page
 
         return write_page(detection_page(runs, store, title), out)
-    if table.of_scenes([run.results for run in runs]):
+    if table.of_drives([run.results for run in runs]):
         from equissl.reporting.drives.page import scene_page
 
         return write_page(scene_page(runs, store, title), out)

@@ -63,7 +63,7 @@ def names(results: Sequence[Results]) -> list[str]:
     ]
 
 
-def of_scenes(results: Sequence[Results]) -> bool:
+def of_drives(results: Sequence[Results]) -> bool:
     """Whether these are results of runs on driving scenes, and not on views of objects.
 
     Raises:
@@ -86,7 +86,7 @@ def columns(results: Sequence[Results]) -> tuple[Column, ...]:
             Column(*keys[0], digits=0),
             *(Column(heading, key, 100 if key.startswith("nuscenes/") else 1, 1, "max") for heading, key in keys[1:]),
         )
-    return SCENE_COLUMNS if of_scenes(results) else COLUMNS
+    return SCENE_COLUMNS if of_drives(results) else COLUMNS
 
 
 def rows(results: Sequence[Results]) -> list[Row]:

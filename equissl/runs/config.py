@@ -28,12 +28,12 @@ class MethodConfig:
 
 @dataclass
 class SceneConfig:
-    """Which pairs of sweeps a scene store gives, see :class:`equissl.datasets.drives.pair_dataset.ScenePairDataset`.
+    """Which pairs of sweeps a drive store gives, see :class:`equissl.datasets.drives.pairs.dataset.SweepPairs`.
 
     Attributes:
         gap: turns of the sensor between the two sweeps.
         flow: ``stored``, ``none``, or a provider that computes it while loading: ego, icp_cluster, nsfp, file, boxes.
-        flow_options: of the provider; ``{sequence}`` in a text becomes the name of the drive.
+        flow_options: of the provider; ``{drive}`` in a text becomes the name of the drive.
         max_points: of a cloud, a random choice of a larger one; None takes all.
         crop: only points within this many degrees in front of the sensor; None takes the whole turn. A wedge shows the
             angle it is turned by, which spoils learning from rotations.
@@ -54,7 +54,7 @@ class SceneConfig:
 
 @dataclass
 class FrameConfig:
-    """Which labelled sweeps a scene store gives, see :class:`equissl.datasets.sweeps.labelled_sweeps.LabelledSweeps`.
+    """Which labelled sweeps a drive store gives, see :class:`equissl.datasets.sweeps.labelled_sweeps.LabelledSweeps`.
 
     Attributes:
         labels: share of the training frames whose labels are used, or a file of their ids, one a line.
@@ -64,7 +64,7 @@ class FrameConfig:
             does; None takes the whole turn.
         min_points: boxes with fewer points inside are left aside.
         sweeps: join so many sweeps by their poses; the encoder's fifth column is then the points' age.
-        rotation, scale, flip, flip_x: augmentation, see :class:`equissl.geometry.scene_transforms.TransformRanges`.
+        rotation, scale, flip, flip_x: augmentation, see :class:`equissl.geometry.sweep_transforms.TransformRanges`.
         paste: ground-truth sampling, from the labelled frames alone; how many objects is said by each class.
         augment: False leaves out all of it.
         sequences: only these drives; None takes all.
@@ -94,12 +94,12 @@ class DataConfig:
     """Where the views come from, or the pairs of sweeps.
 
     Attributes:
-        store: view store (.h5), or scene store for methods on LiDAR scenes; with ``sequences`` a folder of images.
+        store: view store (.h5), or drive store for methods on LiDAR scenes; with ``sequences`` a folder of images.
         batch_size: objects (of scenes: pairs of sweeps) in one batch, over all processes together.
         workers: loader processes of each training process; 0 loads in the training process.
         seed: seed of the order and of the choice of views; None takes the seed of the run.
-        scenes: which pairs of a scene store, for methods on scenes.
-        frames: which labelled sweeps of a scene store, for detectors.
+        scenes: which pairs of a drive store, for methods on scenes.
+        frames: which labelled sweeps of a drive store, for detectors.
         sequences: make the views from images as they are asked for: ``augmentations`` or ``saccades``, see
             :func:`equissl.datasets.images.sequences.open_sequences`.
         sequence_options: its further arguments; ``split`` among them takes other images than the training ones.

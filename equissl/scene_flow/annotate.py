@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from equissl.datasets.drives.pairs import find_pairs
-from equissl.datasets.drives.store import SceneStore
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Sequence, Sweep
+from equissl.datasets.drives.pairs.finding import find_pairs
+from equissl.datasets.drives.store.store import DriveStore
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Drive, Sweep
 from equissl.scene_flow.base import FlowError, FlowProvider, add_flow
 from equissl.scene_flow.registry import get_flow_provider
 
@@ -41,19 +41,19 @@ class FlowReport:
 def write_flow_store(
     store: str | Path, out: str | Path, provider: str = "icp_cluster", options: dict[str, Any] | None = None
 ) -> FlowReport:
-    """Copies a scene store with the flow of a provider, from each sweep to its next, in place of any flow it had.
+    """Copies a drive store with the flow of a provider, from each sweep to its next, in place of any flow it had.
 
     Args:
-        store: scene store, or an OpenSceneFlow log.
+        store: drive store, or an OpenSceneFlow log.
         out: the store to write; whole or not at all.
         provider: name, see :mod:`equissl.scene_flow`.
-        options: of the provider; ``{sequence}`` in a text becomes the name of the drive.
+        options: of the provider; ``{drive}`` in a text becomes the name of the drive.
 
     Raises:
         FlowError: for an unknown provider, when ``out`` is the store itself, or when no pair at all got flow.
-        SceneStoreError: see :class:`SceneStore`.
+        DriveStoreError: see :class:`DriveStore`.
     """
-    source, out = SceneStore(store), Path(out)
+    source, out = DriveStore(store), Path(out)
     if out.exists() and out.samefile(source.path):
         raise FlowError(f"expected another file than the store to write to, got {out} for both")
     writer = _Annotator(source, provider, options or {})
@@ -61,7 +61,7 @@ def write_flow_store(
         writer.provider(name)  # an unknown name or option shows before anything is written
     attributes = {**source.attributes, "flow_provider": provider, "flow_options": options or {}}
     start = time.monotonic()
-    write_scenes(out, writer.sequences(), attributes, source.problems)
+    write_drives(out, writer.drives(), attributes, source.problems)
     if not writer.pairs:
         out.unlink()
         why = f", the first because: {writer.failed[0][2]}" if writer.failed else ": there are none"
@@ -72,34 +72,34 @@ def write_flow_store(
 class _Annotator:
     """Sequences whose sweeps get flow as they are read, each once and in order."""
 
-    def __init__(self, store: SceneStore, provider: str, options: dict[str, Any]) -> None:
+    def __init__(self, store: DriveStore, provider: str, options: dict[str, Any]) -> None:
         self.store, self.name, self.options = store, provider, options
         self.pairs = 0
         self.failed: list[tuple[str, str, str]] = []
         self._said = time.monotonic()
 
-    def provider(self, sequence: str) -> FlowProvider:
-        filled = {k: v.replace("{sequence}", sequence) if isinstance(v, str) else v for k, v in self.options.items()}
+    def provider(self, drive: str) -> FlowProvider:
+        filled = {k: v.replace("{drive}", drive) if isinstance(v, str) else v for k, v in self.options.items()}
         return get_flow_provider(self.name, **filled)
 
-    def sequences(self) -> Iterator[Sequence]:
+    def drives(self) -> Iterator[Drive]:
         for name in self.store.names:
-            sequence, entry = self.store.sequence(name), self.store.index[name]
+            drive, entry = self.store.drive(name), self.store.index[name]
             following = dict(find_pairs(entry.timestamps, entry.rate, entry.poses)[0].tolist())
             provider = self.provider(name)
-            yield replace(sequence, read=partial(self._read, sequence, provider, following))
+            yield replace(drive, read=partial(self._read, drive, provider, following))
 
-    def _read(self, sequence: Sequence, provider: FlowProvider, following: dict[int, int], index: int) -> Sweep:
-        sweep = replace(sequence.read(index), flow=None, flow_valid=None, flow_provider=None, flow_classes=None)
+    def _read(self, drive: Drive, provider: FlowProvider, following: dict[int, int], index: int) -> Sweep:
+        sweep = replace(drive.read(index), flow=None, flow_valid=None, flow_provider=None, flow_classes=None)
         if index not in following:
             return sweep
         try:
-            found = add_flow(sweep, sequence.read(following[index]), provider)
+            found = add_flow(sweep, drive.read(following[index]), provider)
         except FlowError as error:
-            self.failed.append((sequence.name, sweep.frame, str(error)))
+            self.failed.append((drive.name, sweep.frame, str(error)))
             return sweep
         self.pairs += 1
         if time.monotonic() - self._said > SAY_EVERY:
             self._said = time.monotonic()
-            logger.info("%s: sweep %d of %d", sequence.name, index + 1, len(sequence))
+            logger.info("%s: sweep %d of %d", drive.name, index + 1, len(drive))
         return found

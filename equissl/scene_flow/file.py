@@ -22,7 +22,7 @@ class FileFlow:
             file ``<timestamp>.npz`` per sweep.
         key: name of the flow, float (N, 3), in a group or ``.npz``; estimators add their own beside the labels.
         valid_key: name of its validity, bool (N,); where it is absent, all finite flow is valid.
-        drive: name of the group that holds the timestamps, in a file of several drives such as a scene store.
+        drive: name of the group that holds the timestamps, in a file of several drives such as a drive store.
 
     Raises:
         FlowError: when there is nothing at ``path``.

@@ -11,10 +11,10 @@ import h5py
 import torch
 from torch.utils.data import DataLoader
 
-from equissl.datasets.drives.pair_dataset import ScenePairDataset
-from equissl.datasets.drives.scene_pair import ScenePair
-from equissl.datasets.drives.store import is_openscene_log
-from equissl.datasets.drives.store_format import FORMAT as SCENES
+from equissl.datasets.drives.pairs.batch import ScenePair
+from equissl.datasets.drives.pairs.dataset import SweepPairs
+from equissl.datasets.drives.store.format import FORMAT as SCENES
+from equissl.datasets.drives.store.store import is_openscene_log
 from equissl.datasets.images.sequences import ImageSequences, open_sequences
 from equissl.datasets.loader import ViewDataset, ViewLoader, start_method
 from equissl.datasets.sweeps.labelled_sweeps import LabelledSweeps, SweepBatch
@@ -27,7 +27,7 @@ from equissl.runs.config import ConfigError, FrameConfig, PretrainConfig, SceneC
 from equissl.training.launch import local_rank, process_rank
 from equissl.util.processes import one_thread_environment
 
-PairsOrViews = ViewDataset | LiveViews | ImageSequences | ScenePairDataset | MovingDigits | LabelledSweeps
+PairsOrViews = ViewDataset | LiveViews | ImageSequences | SweepPairs | MovingDigits | LabelledSweeps
 
 
 class EndlessViews:
@@ -113,7 +113,7 @@ def open_dataset(config: PretrainConfig, views: int, data: str = "views", split:
     Raises:
         MeshSourceError, RendererError: ``data.live`` without usable meshes, or with an unknown renderer.
         ConfigError: a store of the other kind, or ``data.scenes`` or ``data.frames`` given where they do not apply.
-        ScenePairError: scenes without pairs, or without the flow asked for.
+        SweepPairsError: scenes without pairs, or without the flow asked for.
         LabelledSweepsError: scenes without labelled sweeps.
     """
     seed = config.seed if config.data.seed is None else config.data.seed
@@ -130,7 +130,7 @@ def open_dataset(config: PretrainConfig, views: int, data: str = "views", split:
         if data != kind and given != default:
             raise ConfigError(f"{config.method.class_path} learns from {data}: expected no data.{kind}, got {given}")
     if data == "scenes":
-        return ScenePairDataset(config.data.store, split, seed=seed, **asdict(config.data.scenes))
+        return SweepPairs(config.data.store, split, seed=seed, **asdict(config.data.scenes))
     if data == "frames":
         frames = open_labelled_sweeps(config, split, seed=seed)
         if config.method.init_args.get("velocity"):
@@ -184,8 +184,8 @@ def _check_kind(config: PretrainConfig, data: str) -> None:
     made = {
         "flows": "a folder of IDX files, such as MNIST's",
         "views": "a view store, which `equissl render` writes",
-        "scenes": "a scene store, which `equissl ingest` writes",
-        "frames": "a scene store, which `equissl ingest` writes",
+        "scenes": "a drive store, which `equissl ingest` writes",
+        "frames": "a drive store, which `equissl ingest` writes",
     }
     raise ConfigError(
         f"{config.method.class_path} learns from {data}: expected data.store to be {made[data]}; "

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.drives.scene_pair import ScenePair
+from equissl.datasets.drives.pairs.batch import ScenePair
 from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
 from equissl.datasets.views.batch import ViewBatch
 from equissl.methods.base import Method, StepOutput

@@ -6,7 +6,7 @@ from equissl.verbs.words import arguments, parser_of, say
 
 
 def ingest(argv: list[str]) -> int:
-    """Reads recorded LiDAR drives (KITTI, KITTI-360, nuScenes, Argoverse 2, Waymo, a folder) into a scene store (.h5).
+    """Reads recorded LiDAR drives (KITTI, KITTI-360, nuScenes, Argoverse 2, Waymo, a folder) into a drive store (.h5).
 
     Damaged frames are left out and named. Started again, it goes on where it stopped.
     """
@@ -19,7 +19,7 @@ def ingest(argv: list[str]) -> int:
     parser.add_argument("--out", required=True, help="the file to write")
     parser.add_function_arguments(run, skip={"format", "root", "out"})
     report = run(**arguments(parser, argv))
-    counts = f"{report.sequences} sequences, {report.sweeps} sweeps, {report.pairs} pairs, {report.boxes} boxes"
+    counts = f"{report.drives} drives, {report.sweeps} sweeps, {report.pairs} pairs, {report.boxes} boxes"
     print(f"{report.path}: {counts}, {len(report.problems)} problems, {report.seconds:.0f} s")
     for line in report.checks.lines() if report.checks else []:
         print(line)
@@ -27,7 +27,7 @@ def ingest(argv: list[str]) -> int:
 
 
 def simulate(argv: list[str]) -> int:
-    """Simulates LiDAR drives with exact poses, boxes and scene flow into a scene store (.h5)."""
+    """Simulates LiDAR drives with exact poses, boxes and scene flow into a drive store (.h5)."""
     from equissl.datasets.drives.simulated.options import DriveOptions
     from equissl.datasets.drives.simulated.store import simulate_drives
 
@@ -40,15 +40,15 @@ def simulate(argv: list[str]) -> int:
 
 
 def flow(argv: list[str]) -> int:
-    """Copies a scene store (.h5) with the scene flow of a provider, such as icp_cluster, ego or nsfp."""
+    """Copies a drive store (.h5) with the scene flow of a provider, such as icp_cluster, ego or nsfp."""
     from equissl.scene_flow.annotate import write_flow_store
 
     parser = parser_of("flow", flow)
-    parser.add_argument("store", help="scene store that `equissl ingest` wrote, or an OpenSceneFlow log")
+    parser.add_argument("store", help="drive store that `equissl ingest` wrote, or an OpenSceneFlow log")
     parser.add_argument("--out", required=True, help="the file to write")
     parser.add_function_arguments(write_flow_store, skip={"store", "out"})
     report = write_flow_store(**arguments(parser, argv))
-    for sequence, frame, reason in report.failed[:10]:
-        say(f"{sequence}, frame {frame}: {reason}")
+    for drive, frame, reason in report.failed[:10]:
+        say(f"{drive}, frame {frame}: {reason}")
     print(f"{report.path}: flow of {report.pairs} pairs, {len(report.failed)} failed, {report.seconds:.0f} s")
     return 0

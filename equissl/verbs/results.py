@@ -9,7 +9,7 @@ from equissl.verbs.words import arguments, parser_of, say
 
 def evaluate(argv: list[str]) -> int:
     """Probes the frozen backbone of a run on unseen objects, or drives, and writes RUN/results.json."""
-    from equissl.evaluation import DetectionEvaluateConfig, EvaluateConfig, SceneEvaluateConfig, VideoEvaluateConfig
+    from equissl.evaluation import DetectionEvaluateConfig, DriveEvaluateConfig, EvaluateConfig, VideoEvaluateConfig
     from equissl.evaluation import evaluate as run
     from equissl.reporting import format_table
 
@@ -18,7 +18,7 @@ def evaluate(argv: list[str]) -> int:
     parser.add_argument("--store", help="store to evaluate on; default: the one of the run")
     parser.add_class_arguments(EvaluateConfig)
     # of methods on LiDAR scenes
-    parser.add_class_arguments(SceneEvaluateConfig, "scenes")
+    parser.add_class_arguments(DriveEvaluateConfig, "scenes")
     # of methods on flowing digits
     parser.add_class_arguments(VideoEvaluateConfig, "flows")
     # of detectors

@@ -14,13 +14,13 @@ from torch import Tensor
 from equissl.encoders import Encoder
 from equissl.encoders.library import TimmEncoder, TorchvisionEncoder
 from equissl.methods.base import EncoderConfig, Method
-from equissl.methods.drives import SceneMethod
+from equissl.methods.drives import DriveMethod
 from equissl.runs.checkpoint import OURS, checkpoint_file, load_method, load_weights, read_checkpoint
 from equissl.runs.config import MethodConfig, PretrainConfig
 from equissl.runs.configfile import build_method
 from equissl.runs.versions import versions
 from equissl.weights.reading import WeightsError
-from equissl.weights.scenes import LOAD, export_scene_backbone, scene_card
+from equissl.weights.scenes import LOAD, drive_card, export_drive_backbone
 
 CARD, METHOD, BACKBONE = "card.json", "method.safetensors", "backbone.safetensors"
 FORMAT, FORMAT_VERSION = "equissl-method", 1
@@ -89,7 +89,7 @@ def export_run(
     if format not in ("equissl", "openpcdet"):
         raise WeightsError(f"expected format 'equissl' or 'openpcdet', got {format!r}")
     if format == "openpcdet":
-        return ExportReport(out, export_scene_backbone(load_method(run)[0], out), LOAD)
+        return ExportReport(out, export_drive_backbone(load_method(run)[0], out), LOAD)
     if out.is_file() or (out / CARD).exists():
         raise WeightsError(f"{out} is not free: expected a folder without {CARD}")
     method, config = load_method(run)
@@ -182,7 +182,7 @@ def _same_output(encoder: TorchvisionEncoder | TimmEncoder, config: EncoderConfi
 
 def _backbone(method: Method, config: PretrainConfig) -> tuple[LibraryBackbone | None, str]:
     """The backbone for other libraries, or why there is none."""
-    if isinstance(method, SceneMethod):
+    if isinstance(method, DriveMethod):
         return None, "its backbone is a sparse one of voxels: export it once more with --format openpcdet"
     encoder = _encoder_config(config)
     if encoder is None:
@@ -206,7 +206,7 @@ def _card(method: Method, config: PretrainConfig, saved: dict[str, Any]) -> dict
         "format_version": FORMAT_VERSION,
         "method": {"class_path": config.method.class_path, "init_args": arguments},
         "views": method.views,
-        **(scene_card(method) if isinstance(method, SceneMethod) else _image_card(method, config)),
+        **(drive_card(method) if isinstance(method, DriveMethod) else _image_card(method, config)),
         "training": {
             "config": _shareable(config),
             "steps": saved.get("step"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from equissl.detection import Detector
 from equissl.methods.base import Method
-from equissl.methods.drives import SceneMethod
+from equissl.methods.drives import DriveMethod
 from equissl.weights.detectors import detector_data, detector_state
 from equissl.weights.openpcdet import to_openpcdet, write_openpcdet
 from equissl.weights.reading import WeightsError
@@ -18,7 +18,7 @@ CHECKPOINT, DESCRIPTION = "openpcdet.pth", "openpcdet.json"
 LOAD = f"python train.py --cfg_file CONFIG --pretrained_model {CHECKPOINT} (its data as in {DESCRIPTION})"
 
 
-def export_scene_backbone(method: Method, out: Path) -> tuple[str, ...]:
+def export_drive_backbone(method: Method, out: Path) -> tuple[str, ...]:
     """Writes the backbone, or a whole detector, under OpenPCDet's names, and what its data must be like to fit.
 
     Args:
@@ -31,7 +31,7 @@ def export_scene_backbone(method: Method, out: Path) -> tuple[str, ...]:
     Raises:
         WeightsError: for a method of images, or a folder that is not free.
     """
-    if not isinstance(method, SceneMethod):
+    if not isinstance(method, DriveMethod):
         raise WeightsError(f"OpenPCDet takes voxel backbones: expected a run on scenes, got {type(method).__name__}")
     if out.is_file() or (out / CHECKPOINT).exists():
         raise WeightsError(f"{out} is not free: expected a folder without {CHECKPOINT}")
@@ -42,7 +42,7 @@ def export_scene_backbone(method: Method, out: Path) -> tuple[str, ...]:
     return CHECKPOINT, DESCRIPTION
 
 
-def openpcdet_data(method: SceneMethod) -> dict[str, Any]:
+def openpcdet_data(method: DriveMethod) -> dict[str, Any]:
     """Keys of OpenPCDet's configs that the weights were trained with."""
     config = method.encoder.config
     columns = ["x", "y", "z", "intensity"][: config.in_channels]
@@ -57,7 +57,7 @@ def openpcdet_data(method: SceneMethod) -> dict[str, Any]:
     }
 
 
-def scene_card(method: SceneMethod) -> dict[str, Any]:
+def drive_card(method: DriveMethod) -> dict[str, Any]:
     """What the card of an exported scene method says of its input."""
     encoder = {
         key: list(value) if isinstance(value, tuple) else value for key, value in asdict(method.encoder.config).items()

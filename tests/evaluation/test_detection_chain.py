@@ -13,8 +13,8 @@ from equissl import cli
 from equissl.bench.detection import DetectionTask, bench_detection
 from equissl.datasets.drives.simulated import DriveOptions
 from equissl.datasets.drives.simulated.store import simulate_drives
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Sequence, Sweep
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Drive, Sweep
 from equissl.detection import Detections
 from equissl.evaluation.sweeps.detecting import read_detections, write_detections
 from equissl.runs.checkpoint import LAST
@@ -153,8 +153,8 @@ def test_wrong_data_are_refused(runs, store, tmp_path, capsys) -> None:
     assert "learns from scenes: expected no data.frames" in capsys.readouterr().err
     assert finetune(tmp_path / "c", store, "--method.encoder.in_channels=5") == 2
     assert "at most 4 columns" in capsys.readouterr().err
-    unlabelled = Sequence.of("d", [Sweep(np.zeros((9, 3), np.float32), k) for k in range(3)], None, "test")
-    assert finetune(tmp_path / "d", write_scenes(tmp_path / "none.h5", [unlabelled])) == 2
+    unlabelled = Drive.of("d", [Sweep(np.zeros((9, 3), np.float32), k) for k in range(3)], None, "test")
+    assert finetune(tmp_path / "d", write_drives(tmp_path / "none.h5", [unlabelled])) == 2
     assert "expected labelled frames in split 'train'" in capsys.readouterr().err
 
 

@@ -15,8 +15,8 @@ import torch
 from equissl import cli
 from equissl.datasets.drives.simulated import DriveOptions
 from equissl.datasets.drives.simulated.store import simulate_drives
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep
 from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep, LabelledSweeps
 from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.detection import Detections
@@ -48,7 +48,7 @@ def labelled(distances: list[float], vehicle: np.ndarray | None, tilt: float = 0
 
 def frame_of(sweep: Sweep, path: Path) -> LabelledSweep:
     """Through a store, as an evaluation reads it."""
-    return LabelledSweeps(write_scenes(path, [Sequence.of("d", [sweep], None, "test")]), None, CLASSES).read(0)
+    return LabelledSweeps(write_drives(path, [Drive.of("d", [sweep], None, "test")]), None, CLASSES).read(0)
 
 
 def as_found(frame: LabelledSweep, velocity: float | None) -> Detections:
@@ -125,9 +125,7 @@ def test_a_centerpoint_with_velocities_by_the_program(tmp_path, capsys) -> None:
     assert content.keys() == {"boxes", "scores", "labels", "velocities"}
     assert len(content["velocities"]) == len(content["boxes"]) > 0 and len(content["velocities"][0]) == 2
     # a store of before velocities: nothing to learn them from
-    old = Sequence.of(
-        "d", [Sweep(np.zeros((9, 3), np.float32), k, boxes=Boxes.empty()) for k in range(9)], None, "test"
-    )
-    write_scenes(tmp_path / "old.h5", [old])
+    old = Drive.of("d", [Sweep(np.zeros((9, 3), np.float32), k, boxes=Boxes.empty()) for k in range(9)], None, "test")
+    write_drives(tmp_path / "old.h5", [old])
     assert cli.main([*words, "--out", str(tmp_path / "no"), f"--data.store={tmp_path / 'old.h5'}"]) == 2
     assert "expected labels with velocities in" in capsys.readouterr().err

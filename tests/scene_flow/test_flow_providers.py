@@ -34,7 +34,7 @@ def argoverse(shared: Path) -> tuple[Sweep, Sweep]:
 @lru_cache
 def simulated(sequence: int) -> tuple[Sweep, Sweep]:
     # not the drives that the settings of icp_cluster were chosen on
-    drive = SimulatedDrive(seed=7, sequence=sequence, options=DriveOptions(columns=1200))
+    drive = SimulatedDrive(seed=7, number=sequence, options=DriveOptions(columns=1200))
     return drive.sweep(20), drive.sweep(21)
 
 

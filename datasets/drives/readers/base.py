@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from equissl.datasets.drives.errors import IngestError, Problem, SweepError, wrong_folder
-from equissl.datasets.drives.sweep import Sequence
+from equissl.datasets.drives.sweep import Drive
 
 SMALLEST = 0.5  # of the usual size of a sweep's file in its sequence; smaller ones were cut off between two points
 
@@ -47,16 +47,16 @@ class Reader(ABC):
         """
 
     @abstractmethod
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         """One sequence: its timestamps and poses; its sweeps are read when asked for.
 
         Raises:
             IngestError: where something that all its sweeps need is missing or damaged.
         """
 
-    def note(self, sequence: str, frame: object, file: Path | str, reason: str) -> None:
+    def note(self, drive: str, frame: object, file: Path | str, reason: str) -> None:
         """Keeps a problem that stops nothing."""
-        self.problems.append(Problem(sequence, str(frame), str(file), reason))
+        self.problems.append(Problem(drive, str(frame), str(file), reason))
 
     def wrong_folder(self, detail: str) -> IngestError:
         return wrong_folder(self.root, self.format, self.tree, detail)

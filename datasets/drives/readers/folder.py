@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.drives.errors import IngestError, SweepError
-from equissl.datasets.drives.kitti_files import read_number_lines, read_pose_lines
+from equissl.datasets.drives.kitti.files import read_number_lines, read_pose_lines
 from equissl.datasets.drives.point_files import check_points, read_points
 from equissl.datasets.drives.readers.base import (
     Reader,
@@ -19,7 +19,7 @@ from equissl.datasets.drives.readers.base import (
     rigid_rows,
     usual_size,
 )
-from equissl.datasets.drives.sweep import Sequence, Sweep
+from equissl.datasets.drives.sweep import Drive, Sweep
 
 SUFFIXES = (".bin", ".npy", ".ply", ".pcd")
 POINT_FOLDERS = ("", "velodyne", "lidar", "points", "sweeps")
@@ -56,7 +56,7 @@ class Folder(Reader):
             raise self.wrong_folder(f"no {', '.join(SUFFIXES)} files in it or in its folders")
         return sorted(path.resolve().name for path in folders)
 
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         folder = self.root / name if _sweep_files(self.root / name) else self.root
         files = _sweep_files(folder)
         if len(kinds := {path.suffix for path in files}) > 1:
@@ -79,7 +79,7 @@ class Folder(Reader):
             check_points(points, path, frame, intensity)
             return Sweep(points, int(timestamps[index]), pose_or_none(poses, index), intensity, frame=frame)
 
-        return Sequence(name, timestamps, read, self.rate, self.format, {}, poses)
+        return Drive(name, timestamps, read, self.rate, self.format, {}, poses)
 
     def _poses_and_times(self, name: str, folder: Path, files: list[Path]) -> tuple[np.ndarray | None, np.ndarray]:
         times = np.arange(len(files), dtype=np.int64) * PERIOD

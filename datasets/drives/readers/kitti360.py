@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.drives.errors import IngestError
-from equissl.datasets.drives.kitti360_boxes import WorldBox, boxes_at, read_world_boxes
-from equissl.datasets.drives.kitti_files import (
+from equissl.datasets.drives.kitti.boxes360 import WorldBox, boxes_at, read_world_boxes
+from equissl.datasets.drives.kitti.files import (
     NO_TIME,
     matrix_from,
     read_calibration,
@@ -24,7 +24,7 @@ from equissl.datasets.drives.readers.base import (
     sorted_numbers,
     usual_size,
 )
-from equissl.datasets.drives.sweep import Sequence, Sweep, invert_pose
+from equissl.datasets.drives.sweep import Drive, Sweep, invert_pose
 
 PERIOD = 100_000_000
 
@@ -49,7 +49,7 @@ data_3d_bboxes/train/2013_05_28_drive_0000_sync.xml                          opt
             raise self.wrong_folder(f"no sweeps at data_3d_raw/<drive>/{data}/*.bin")
         return found
 
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         folder = self.root / "data_3d_raw" / name / "velodyne_points"
         frames = sorted_numbers(folder / "data", ".bin")
         frames, timestamps = self._times(name, folder / "timestamps.txt", frames)
@@ -65,7 +65,7 @@ data_3d_bboxes/train/2013_05_28_drive_0000_sync.xml                          opt
                 sweep.boxes = boxes_at(world_boxes, frames[index], sweep.pose)
             return sweep
 
-        return Sequence(name, timestamps, read, self.rate, self.format, {}, poses)
+        return Drive(name, timestamps, read, self.rate, self.format, {}, poses)
 
     def _times(self, name: str, path: Path, frames: list[int]) -> tuple[list[int], np.ndarray]:
         if not path.is_file():

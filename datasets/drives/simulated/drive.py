@@ -28,7 +28,7 @@ from equissl.datasets.drives.simulated.sensor import Raycaster, measure, ray_dir
 from equissl.datasets.drives.simulated.shapes import join
 from equissl.datasets.drives.simulated.street import BLOCK, Block, block_origin, build_block
 from equissl.datasets.drives.simulated.traffic import Actor, Traffic
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, ego_motion, invert_pose, rigid_flow
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, ego_motion, invert_pose, rigid_flow
 
 # numbers of Argoverse 2 for the categories of labelled flow (0: background)
 FLOW_CLASSES = {CAR: 19, TRUCK: 6, CYCLIST: 4, PEDESTRIAN: 17}
@@ -39,23 +39,23 @@ _CACHED_BLOCKS = 64
 class SimulatedDrive:
     """A drive along an endless street.
 
-    The world of a drive follows from (seed, sequence), a sweep from (seed, sequence, frame) and the options: frames can
+    The world of a drive follows from (seed, number), a sweep from (seed, number, frame) and the options: frames can
     be made in any order, on any worker, and a longer drive begins like a shorter one. A sweep is taken at one instant:
     nothing has moved between its first and its last ray.
 
     Args:
         seed: of the data set.
-        sequence: number of the drive.
+        number: of the drive.
         options: what is simulated; the defaults when None.
 
     Raises:
-        SimulationError: for a negative seed or sequence.
+        SimulationError: for a negative seed or number.
     """
 
-    def __init__(self, seed: int = 0, sequence: int = 0, options: DriveOptions | None = None) -> None:
-        if seed < 0 or sequence < 0:
-            raise SimulationError(f"expected seed and sequence >= 0, got {seed} and {sequence}")
-        self.seed, self.options = DriveSeed(int(seed), int(sequence)), options or DriveOptions()
+    def __init__(self, seed: int = 0, number: int = 0, options: DriveOptions | None = None) -> None:
+        if seed < 0 or number < 0:
+            raise SimulationError(f"expected seed and number >= 0, got {seed} and {number}")
+        self.seed, self.options = DriveSeed(int(seed), int(number)), options or DriveOptions()
         self.road = Road.draw(self.seed)
         self.traffic = Traffic(self.road, self.seed, self.options)
         self._directions = ray_directions(self.options)
@@ -64,7 +64,7 @@ class SimulatedDrive:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Embree scenes cannot be pickled; a worker builds its own
-        return type(self), (self.seed.seed, self.seed.sequence, self.options)
+        return type(self), (self.seed.seed, self.seed.number, self.options)
 
     def time(self, frame: int) -> float:
         """Seconds since frame 0."""
@@ -210,17 +210,17 @@ class SimulatedDrive:
 
 
 def simulated_sequence(
-    frames: int, seed: int = 0, sequence: int = 0, options: DriveOptions | None = None, start: int = 0
-) -> Sequence:
+    frames: int, seed: int = 0, number: int = 0, options: DriveOptions | None = None, start: int = 0
+) -> Drive:
     """Frames ``start`` .. ``start + frames - 1`` of a simulated drive; sweeps are made when they are read."""
     if frames < 1 or start < 0:
         raise SimulationError(f"expected frames >= 1 from start >= 0, got {frames} from {start}")
-    drive = SimulatedDrive(seed, sequence, options)
+    drive = SimulatedDrive(seed, number, options)
     timestamps = np.array([drive.timestamp(start + k) for k in range(frames)], dtype=np.int64)
-    attributes = {"seed": seed, "sequence": sequence, "simulator": _VERSION, "options": asdict(drive.options)}
+    attributes = {"seed": seed, "number": number, "simulator": _VERSION, "options": asdict(drive.options)}
     poses = np.stack([drive.pose(start + k) for k in range(frames)])
     reader = _Sweeps(drive, start)
-    return Sequence(f"drive_{sequence:04d}", timestamps, reader, drive.options.rate, "simulated", attributes, poses)
+    return Drive(f"drive_{number:04d}", timestamps, reader, drive.options.rate, "simulated", attributes, poses)
 
 
 class _Sweeps:

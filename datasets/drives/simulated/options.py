@@ -82,10 +82,10 @@ class DriveSeed:
     """Names one drive: dataset seed and number of the sequence."""
 
     seed: int
-    sequence: int
+    number: int
 
     def generator(self, stream: Stream, *place: int) -> np.random.Generator:
         """The random numbers of one thing, whatever was made before it; places may be negative."""
         # SeedSequence takes no negative numbers: 0, -1, 1, -2 ... become 0, 1, 2, 3 ...
         folded = [2 * k if k >= 0 else -2 * k - 1 for k in place]
-        return np.random.default_rng(np.random.SeedSequence([self.seed, self.sequence, int(stream), *folded]))
+        return np.random.default_rng(np.random.SeedSequence([self.seed, self.number, int(stream), *folded]))

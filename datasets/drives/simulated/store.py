@@ -1,4 +1,4 @@
-"""Simulated drives as a scene store."""
+"""Simulated drives as a drive store."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from equissl.datasets.drives.simulated.drive import simulated_sequence
 from equissl.datasets.drives.simulated.options import DriveOptions, SimulationError
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Sequence
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Drive
 
 DEFAULT_OPTIONS = DriveOptions()
 
@@ -24,7 +24,7 @@ def simulate_drives(
     options: DriveOptions = DEFAULT_OPTIONS,
     workers: int = 0,
 ) -> Path:
-    """Simulates drives with exact poses, boxes and scene flow, and writes them as a scene store.
+    """Simulates drives with exact poses, boxes and scene flow, and writes them as a drive store.
 
     The file does not depend on ``workers``; it appears when it is complete.
 
@@ -47,13 +47,13 @@ def simulate_drives(
         raise SimulationError(f"expected at least 1 drive of at least 2 sweeps, got {drives} and {sweeps}")
     if Path(out).exists():
         raise FileExistsError(f"{out} is there already; delete it or choose another --out")
-    return write_scenes(
+    return write_drives(
         out, _drives([(number, sweeps, seed, options) for number in range(drives)], workers),
         {"simulated": {"seed": seed, **asdict(options)}},
     )  # fmt: skip
 
 
-def _drives(jobs: list[tuple[int, int, int, DriveOptions]], workers: int) -> Iterator[Sequence]:
+def _drives(jobs: list[tuple[int, int, int, DriveOptions]], workers: int) -> Iterator[Drive]:
     if not workers:
         yield from map(_drive, jobs)
         return
@@ -62,8 +62,8 @@ def _drives(jobs: list[tuple[int, int, int, DriveOptions]], workers: int) -> Ite
         yield from pool.map(_drive, jobs)
 
 
-def _drive(job: tuple[int, int, int, DriveOptions]) -> Sequence:
+def _drive(job: tuple[int, int, int, DriveOptions]) -> Drive:
     """One drive, its sweeps made here: a worker's time, not the writer's."""
     number, sweeps, seed, options = job
     drive = simulated_sequence(sweeps, seed, number, options)
-    return Sequence.of(drive.name, list(drive), drive.rate, drive.dataset, **drive.attributes)
+    return Drive.of(drive.name, list(drive), drive.rate, drive.dataset, **drive.attributes)

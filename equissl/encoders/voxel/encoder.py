@@ -17,7 +17,7 @@ Coordinates = Literal["absolute", "offset"]
 
 
 @dataclass(frozen=True)
-class SceneFeatures:
+class SweepFeatures:
     """What a voxel encoder computes of a batch of clouds.
 
     Attributes:
@@ -77,7 +77,7 @@ class VoxelEncoder(nn.Module):
         grid: of voxels.
         backbone: what detectors can take over.
         feature_dim: size D of a column of the bird's-eye view: channels times heights.
-        channels: of each stage by its name, see `SceneFeatures.stage`.
+        channels: of each stage by its name, see `SweepFeatures.stage`.
         bev_shape: cells of the bird's-eye view along y, x.
         cell_voxels: voxels along one side of such a cell.
 
@@ -107,7 +107,7 @@ class VoxelEncoder(nn.Module):
         widths = {f"conv{number}": width for number, width in enumerate(self.backbone.widths, start=1)}
         self.channels = {**widths, "conv_out": self.backbone.out_channels, "bev": self.feature_dim}
 
-    def forward(self, clouds: Sequence[Tensor]) -> SceneFeatures:
+    def forward(self, clouds: Sequence[Tensor]) -> SweepFeatures:
         """Features of clouds (P, in_channels or more), of which one may be empty.
 
         Voxels are made in the clouds' own precision; further columns of the clouds are left aside.
@@ -118,7 +118,7 @@ class VoxelEncoder(nn.Module):
         voxels = self.voxelize(clouds)
         x = voxels.tensor.with_features(self._inputs(voxels.tensor))
         features = self.backbone(x)
-        return SceneFeatures(voxels, features.stages, features.out, bev_columns(features.out))
+        return SweepFeatures(voxels, features.stages, features.out, bev_columns(features.out))
 
     def voxelize(self, clouds: Sequence[Tensor]) -> Voxels:
         """The encoder's voxels of clouds.
@@ -139,7 +139,7 @@ class VoxelEncoder(nn.Module):
         return torch.stack([_mean_and_max(columns) for columns in bev.features[order].split(counts)])
 
     def freeze_after(self, stage: str) -> None:
-        """Layers behind a stage (see `SceneFeatures.stage`) take no gradient: nothing would train them."""
+        """Layers behind a stage (see `SweepFeatures.stage`) take no gradient: nothing would train them."""
         order = ["conv1", "conv2", "conv3", "conv4", "conv_out"]
         for name in order[order.index("conv_out" if stage == "bev" else stage) + 1 :]:
             getattr(self.backbone, name).requires_grad_(False)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.drives.box_points import count_points_in_boxes
-from equissl.datasets.drives.kitti_labels import KittiCamera, read_kitti_labels
+from equissl.datasets.drives.kitti.labels import KittiCamera, read_kitti_labels
 from equissl.datasets.drives.sweep import Boxes, level_vehicle
 from equissl.datasets.sweeps.clean_boxes import LabelCounts
 from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep
@@ -59,7 +59,7 @@ def evaluate_detection(
         run_dir: folder written by ``finetune``.
         detector, training: as `equissl.training.load_method` gives them.
         config: what to measure.
-        store: scene store to evaluate on; the one of the run where None.
+        store: drive store to evaluate on; the one of the run where None.
         log: called with one line per stage.
 
     Returns:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from equissl.datasets.drives.kitti_labels import write_kitti_results
+from equissl.datasets.drives.kitti.labels import write_kitti_results
 from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep
 from equissl.detection import Detections, Detector
 from equissl.evaluation.drives.encoding import spread
@@ -53,7 +53,7 @@ def predict(
     Args:
         run: folder written by ``finetune``, or a checkpoint of one.
         out: folder to write.
-        store: scene store; the one of the run where None.
+        store: drive store; the one of the run where None.
         split: of the store.
         calib: folder of KITTI calibrations, named by frame or by drive.
         frames: at most so many, evenly spread; None takes all.

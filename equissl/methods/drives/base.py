@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoder, VoxelEncoderConfig
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoder, VoxelEncoderConfig
 from equissl.losses import all_reduce_mean
 from equissl.methods.base import Method, StepOutput, widen
 from equissl.sparse import SparseTensor
 
 if TYPE_CHECKING:
-    from equissl.datasets.drives.scene_pair import ScenePair
+    from equissl.datasets.drives.pairs.batch import ScenePair
 
 DEFAULT_VOXELS = VoxelEncoderConfig()
 
 
-class SceneMethod(Method):
+class DriveMethod(Method):
     """A sparse voxel encoder, what is trained on top of it, and the loss.
 
     Random choices about a scene come from its seed in the batch. Clouds are (P, 4): x, y, z, intensity. The
@@ -38,7 +38,7 @@ class SceneMethod(Method):
     def step(self, batch: ScenePair) -> StepOutput:
         """Loss, diagnostics and representation of one batch of pairs of sweeps."""
 
-    def encode(self, clouds: Sequence[Tensor]) -> SceneFeatures:
+    def encode(self, clouds: Sequence[Tensor]) -> SweepFeatures:
         """Features of all stages."""
         return self.encoder(clouds)
 
@@ -50,7 +50,7 @@ class SceneMethod(Method):
         """Columns of the bird's-eye view: features (M, D / 2) on (1, Y, X)."""
         return self.encode(clouds).bev
 
-    def pooled(self, scene: SceneFeatures) -> Tensor:
+    def pooled(self, scene: SweepFeatures) -> Tensor:
         """(B, D) in full precision."""
         return widen(self.encoder.pool(scene.bev))
 

@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoderConfig
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoderConfig
 from equissl.geometry import transform_points
-from equissl.geometry.scene_transforms import SceneTransform, TransformRanges, draw_transforms, transform_cloud
+from equissl.geometry.sweep_transforms import SweepTransform, TransformRanges, draw_transforms, transform_cloud
 from equissl.methods.base import StepOutput, stack_features
-from equissl.methods.drives.base import DEFAULT_VOXELS, SceneMethod, item_seeds
+from equissl.methods.drives.base import DEFAULT_VOXELS, DriveMethod, item_seeds
 from equissl.methods.drives.contrast import ContrastConfig, site_contrast
 from equissl.methods.drives.heads import SiteHead
 from equissl.methods.drives.matching import point_sites, sites_at
 
 if TYPE_CHECKING:
-    from equissl.datasets.drives.scene_pair import ScenePair
+    from equissl.datasets.drives.pairs.batch import ScenePair
 
 DEFAULT_RANGES = TransformRanges()
 DEFAULT_POINTS = ContrastConfig(pairs=4096, reduction="mean", symmetric=True)
 
 
-class CellContrast(SceneMethod):
+class CellContrast(DriveMethod):
     """The same place has the same feature in two views, unlike the other places of its scene.
 
     Args:
@@ -59,7 +59,7 @@ class CellContrast(SceneMethod):
         loss, terms = site_contrast(self.projector, self.points, (a, b), sites, item_seeds(batch, 0))
         return StepOutput(loss, terms, stack_features([self.pooled(a), self.pooled(b)]))
 
-    def _partners(self, b: SceneFeatures, batch: ScenePair, transform: SceneTransform) -> tuple[Tensor, ...]:
+    def _partners(self, b: SweepFeatures, batch: ScenePair, transform: SweepTransform) -> tuple[Tensor, ...]:
         """Where the points of the first view are in the second one."""
         if self.frames == "same":
             return point_sites(b, self.points.stage)

@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from equissl.encoders.voxel import SceneFeatures
+from equissl.encoders.voxel import SweepFeatures
 from equissl.losses import one_way_info_nce
 from equissl.methods.base import widen
 from equissl.methods.drives.base import pooled_mean
 from equissl.methods.drives.heads import SiteHead
-from equissl.methods.drives.matching import match_scenes
+from equissl.methods.drives.matching import match_pairs
 
 Stage = Literal["bev", "conv_out", "conv4", "conv3", "conv2", "conv1"]
 STAGES = ("bev", "conv_out", "conv4", "conv3", "conv2", "conv1")
@@ -57,7 +57,7 @@ class ContrastConfig:
 def site_contrast(
     projector: SiteHead,
     config: ContrastConfig,
-    views: tuple[SceneFeatures, SceneFeatures],
+    views: tuple[SweepFeatures, SweepFeatures],
     sites: tuple[Sequence[Tensor], Sequence[Tensor]],
     seeds: Sequence[int],
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -75,7 +75,7 @@ def site_contrast(
         the loss, and the terms ``contrast``, ``contrast_top1`` (share of pairs that find each other; 1 / K by chance),
         ``pairs`` (of a scene with a contrast) and ``skipped`` (share of scenes without).
     """
-    drawn = match_scenes(*sites, config.pairs, seeds, config.deduplicate)
+    drawn = match_pairs(*sites, config.pairs, seeds, config.deduplicate)
     scenes = [pair for pair in drawn if len(pair[0]) >= config.fewest_pairs]
     sizes = [len(a) for a, _ in scenes]
     x, y = (
@@ -84,7 +84,7 @@ def site_contrast(
     )
     total, found = x.sum() + y.sum(), x.new_zeros(())  # without a scene: 0, and every parameter in the graph
     if scenes:
-        losses = [scene_contrast(a, b, config) for a, b in zip(x.split(sizes), y.split(sizes), strict=True)]
+        losses = [pair_contrast(a, b, config) for a, b in zip(x.split(sizes), y.split(sizes), strict=True)]
         total = torch.stack(losses).sum()
         found = torch.stack([_top1(a, b) for a, b in zip(x.split(sizes), y.split(sizes), strict=True)]).sum()
     loss = pooled_mean(widen(total), len(scenes))
@@ -97,7 +97,7 @@ def site_contrast(
     }
 
 
-def scene_contrast(x: Tensor, y: Tensor, config: ContrastConfig) -> Tensor:
+def pair_contrast(x: Tensor, y: Tensor, config: ContrastConfig) -> Tensor:
     """InfoNCE of the pairs (K, D) of one scene."""
     loss = one_way_info_nce(x, y, config.temperature)
     if config.symmetric:
@@ -105,7 +105,7 @@ def scene_contrast(x: Tensor, y: Tensor, config: ContrastConfig) -> Tensor:
     return loss * len(x) if config.reduction == "sum" else loss
 
 
-def _joined(rows: Sequence[Tensor], view: SceneFeatures) -> Tensor:
+def _joined(rows: Sequence[Tensor], view: SweepFeatures) -> Tensor:
     return torch.cat([view.bev.indices.new_zeros(0, dtype=torch.long), *rows])
 
 

@@ -42,7 +42,7 @@ class SiteHead(nn.Sequential):
             self.train()
 
 
-class SceneHead(nn.Sequential):
+class PooledHead(nn.Sequential):
     """Linear, layer norm and ReLU for each hidden size, then one linear layer; on one vector (B, C) of each scene.
 
     Args:

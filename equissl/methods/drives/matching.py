@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoder, locate, locate_points
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoder, locate, locate_points
 from equissl.sparse import SparseTensor
 
 
-def point_sites(scene: SceneFeatures, stage: str) -> tuple[Tensor, ...]:
+def point_sites(scene: SweepFeatures, stage: str) -> tuple[Tensor, ...]:
     """Row (P,) of a stage's features that each point of each cloud belongs to; -1 for points without a voxel."""
     return locate_points(scene.stage(stage), scene.voxels).split(list(scene.voxels.sizes))
 
@@ -59,7 +59,7 @@ def match_sites(first: Tensor, second: Tensor, most: int, seed: int, deduplicate
     return first[:most], second[:most]
 
 
-def match_scenes(
+def match_pairs(
     first: Sequence[Tensor], second: Sequence[Tensor], most: int, seeds: Iterable[int], deduplicate: bool = True
 ) -> list[tuple[Tensor, Tensor]]:
     """`match_sites` of each scene of a batch."""

@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoderConfig
-from equissl.geometry.scene_transforms import TransformRanges, draw_transforms
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoderConfig
+from equissl.geometry.sweep_transforms import TransformRanges, draw_transforms
 from equissl.losses import full_precision
 from equissl.methods.base import StepOutput, detach_terms, stack_features
-from equissl.methods.drives.base import DEFAULT_VOXELS, SceneMethod, item_seeds, pooled_mean
+from equissl.methods.drives.base import DEFAULT_VOXELS, DriveMethod, item_seeds, pooled_mean
 from equissl.methods.drives.heads import SiteHead
 from equissl.methods.drives.matching import sites_at
 
 if TYPE_CHECKING:
-    from equissl.datasets.drives.scene_pair import ScenePair
+    from equissl.datasets.drives.pairs.batch import ScenePair
 
 ANY_ANGLE = TransformRanges(rotation=(-torch.pi, torch.pi), scale=(1.0, 1.0), translation=(0.0, 0.0))
 OFFSETS = 6  # of a query from the middle of its cell, and its direction to the sensor
@@ -64,7 +64,7 @@ def ray_queries(cloud: Tensor, sensor: Tensor, number: int, depth: float, seed: 
     return Queries(torch.cat([points + step, points - step]), towards.repeat(2, 1), occupied, intensity.repeat(2))
 
 
-class Occupancy(SceneMethod):
+class Occupancy(DriveMethod):
     """From a column of the bird's-eye view, whether places in it are empty or occupied, and what returns there reflect.
 
     Places lie on rays, up to ``depth`` before a return (empty) or behind it (occupied). The original asks every feature
@@ -118,7 +118,7 @@ class Occupancy(SceneMethod):
         draws = zip(kept, sensors, item_seeds(batch, 0), strict=True)
         return [ray_queries(cloud, sensor, self.queries, self.depth, seed) for cloud, sensor, seed in draws]
 
-    def _loss(self, scene: SceneFeatures, queries: list[Queries]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, scene: SweepFeatures, queries: list[Queries]) -> tuple[Tensor, dict[str, Tensor]]:
         positions, towards, occupied, intensity = (
             torch.cat([getattr(query, name) for query in queries])
             for name in ("positions", "towards", "occupied", "intensity")

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equissl.geometry.scene_transforms import (
-    SceneTransform,
+from equissl.geometry.sweep_transforms import (
+    SweepTransform,
     TransformRanges,
     flip_class,
     rotation_class,
@@ -19,7 +19,7 @@ from equissl.geometry.scene_transforms import (
     translation_class,
 )
 from equissl.losses import full_precision
-from equissl.methods.drives.heads import SceneHead
+from equissl.methods.drives.heads import PooledHead
 
 Transformation = Literal["rotation", "translation", "scale", "flip"]
 TRANSFORMATIONS: tuple[Transformation, ...] = ("rotation", "translation", "scale", "flip")
@@ -76,13 +76,13 @@ class TransformationClassifier(nn.Module):
         self.classes = {"rotation": ranges.rotation_bins, "flip": 4 if self.both_axes else 2}.get(name, bins)
         self.axes = 3 if name == "translation" else 1
         self._check_range()
-        self.layers = SceneHead(dim * (2 if target == "relative" else 1), hidden, self.axes * self.classes)
+        self.layers = PooledHead(dim * (2 if target == "relative" else 1), hidden, self.axes * self.classes)
 
     def forward(self, *pooled: Tensor) -> Tensor:
         """Logits (B, axes, classes) from (B, D) of one view, or of two for relative targets."""
         return self.layers(torch.cat(pooled, dim=1)).unflatten(1, (self.axes, self.classes))
 
-    def labels(self, transform: SceneTransform, first: SceneTransform | None = None) -> Tensor:
+    def labels(self, transform: SweepTransform, first: SweepTransform | None = None) -> Tensor:
         """Classes (B, axes) of the transforms; ``first`` are those of the first views, for relative targets.
 
         Raises:
@@ -101,7 +101,7 @@ class TransformationClassifier(nn.Module):
         classify = rotation_class if self.name == "rotation" else scale_class
         return classify(value, self.classes, low, high)[:, None]
 
-    def _value(self, transform: SceneTransform) -> Tensor:
+    def _value(self, transform: SweepTransform) -> Tensor:
         return {
             "rotation": transform.angle,
             "flip": transform.flip,
@@ -109,7 +109,7 @@ class TransformationClassifier(nn.Module):
             "translation": transform.shift,
         }[self.name]
 
-    def _difference(self, transform: SceneTransform, first: SceneTransform) -> Tensor:
+    def _difference(self, transform: SweepTransform, first: SweepTransform) -> Tensor:
         value, start = self._value(transform), self._value(first)
         return {"flip": lambda: value ^ start, "scale": lambda: value / start}.get(self.name, lambda: value - start)()
 

@@ -7,9 +7,9 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from equissl.datasets.drives.store import SceneStore
+from equissl.datasets.drives.store.store import DriveStore
 from equissl.reporting.charts import Bar, bar_chart
-from equissl.reporting.drives.pictures import map_figures, scene_figures
+from equissl.reporting.drives.pictures import map_figures, sweep_figures
 from equissl.reporting.figures import card, training_curves
 from equissl.reporting.report import configs, legend, results_table, table_card, tile_row
 from equissl.reporting.runs import Run
@@ -75,9 +75,9 @@ def scene_page(runs: list[Run], store: str | Path | None = None, title: str | No
         store: where the pictures' sweeps come from; the first run's evaluation store where None.
         title: heading.
     """
-    scenes = SceneStore(store if store is not None else runs[0].results["store"])
+    scenes = DriveStore(store if store is not None else runs[0].results["store"])
     maps, angle = map_figures(runs)
-    pictures, arrows = scene_figures(runs, scenes)
+    pictures, arrows = sweep_figures(runs, scenes)
     page = Template(PAGE).substitute(
         title=escape(title or "Equivariant LiDAR pretraining: what the features hold"),
         style=STYLE,
@@ -98,7 +98,7 @@ def scene_page(runs: list[Run], store: str | Path | None = None, title: str | No
     return page
 
 
-def _setup(runs: list[Run], scenes: SceneStore) -> str:
+def _setup(runs: list[Run], scenes: DriveStore) -> str:
     first = runs[0].results
     seen = {run.results["pairs_seen"] for run in runs}
     budget = f", {next(iter(seen)):,} pairs seen by each" if len(seen) == 1 else ""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from equissl.datasets.drives.store import SceneStore
+from equissl.datasets.drives.store.store import DriveStore
 from equissl.datasets.drives.sweep import Sweep, ego_motion, own_motion
-from equissl.reporting.bev import Window, component_colours, draw_cells, draw_scene
+from equissl.reporting.bev import Window, component_colours, draw_cells, draw_sweep
 from equissl.reporting.gallery import data_uri
 from equissl.reporting.runs import Run
 
@@ -29,7 +29,7 @@ def load_maps(run: Run) -> Maps | None:
     return read_maps(path) if path is not None and path.is_file() else None
 
 
-def scene_figures(runs: list[Run], store: SceneStore) -> tuple[str, str]:
+def sweep_figures(runs: list[Run], store: DriveStore) -> tuple[str, str]:
     """The scenes whose features are shown, as recorded; and what their arrows are, for the caption."""
     maps = next((found for run in runs if (found := load_maps(run)) is not None), None)
     if maps is None:
@@ -43,7 +43,7 @@ def scene_figures(runs: list[Run], store: SceneStore) -> tuple[str, str]:
         any_flow |= flow is not None
         boxes = None if sweep.boxes is None else _near(sweep.boxes.boxes)
         ahead = HALF_SECOND * (store.index[scene["drive"]].rate or USUAL_RATE)
-        picture = draw_scene(sweep.points, boxes, flow, _window(description, SCENE_PIXELS), ahead)
+        picture = draw_sweep(sweep.points, boxes, flow, _window(description, SCENE_PIXELS), ahead)
         caption = f"{scene['drive']}, sweep {scene['sweeps'][0]}: {len(sweep):,} points"
         caption += "" if boxes is None else f", {len(boxes)} boxes"
         figures.append(_figure(data_uri(picture), caption, escape(caption)))
@@ -93,7 +93,7 @@ def _map_pair(maps: Maps, name: str, number: int, label: str, colour: str) -> st
     return _figure(data_uri(joined), f"feature maps, {label}", f"{dot}<b>{escape(label)}</b>")
 
 
-def _sweep_with_motion(store: SceneStore, drive: str, first: int, second: int) -> tuple[Sweep, np.ndarray | None]:
+def _sweep_with_motion(store: DriveStore, drive: str, first: int, second: int) -> tuple[Sweep, np.ndarray | None]:
     """The earlier sweep of a pair; and its points' motion over ground until the later one, where that is known."""
     sweep, poses = store.read(drive, first), store.index[drive].poses
     if sweep.flow is None or sweep.pose is None or poses is None or not np.isfinite(poses[second]).all():

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from equissl.datasets.drives.store import SceneStore
+from equissl.datasets.drives.store.store import DriveStore
 from equissl.reporting.charts import Series, line_chart
 from equissl.reporting.figures import card, training_curves
 from equissl.reporting.gallery import data_uri
@@ -60,7 +60,7 @@ def detection_page(runs: list[Run], store: str | Path | None = None, title: str 
         store: where the pictures' sweeps come from; each run's evaluation store where None.
         title: heading.
     """
-    scenes = SceneStore(store if store is not None else runs[0].results["store"])
+    scenes = DriveStore(store if store is not None else runs[0].results["store"])
     several = any("seeds" in run.results for run in runs)
     page = Template(PAGE).substitute(
         title=escape(title or "3D detection from pretrained LiDAR backbones"),

@@ -132,7 +132,7 @@ def test_kitti360_lidar_pose_goes_through_both_calibrations(kitti360: Path) -> N
 
 
 def test_kitti360_moving_boxes_are_there_at_their_time_only(tmp_path: Path) -> None:
-    from equissl.datasets.drives.kitti360_boxes import boxes_at, read_world_boxes
+    from equissl.datasets.drives.kitti.boxes360 import boxes_at, read_world_boxes
 
     transform = np.eye(4)
     transform[:3, :3] = [[0, -4, 0], [2, 0, 0], [0, 0, 1.5]]  # the cube's y side is the long one

@@ -12,7 +12,7 @@ from equissl.datasets.drives.box_points import assign_points, count_points_in_bo
 from equissl.datasets.drives.deskew import azimuth_times, deskew, rotation_vector
 from equissl.datasets.drives.errors import SweepError
 from equissl.datasets.drives.ground import estimate_ground
-from equissl.datasets.drives.pairs import find_pairs
+from equissl.datasets.drives.pairs.finding import find_pairs
 from equissl.datasets.drives.point_files import check_points, read_floats, read_points
 from equissl.datasets.drives.sweep import Sweep, invert_pose, move
 

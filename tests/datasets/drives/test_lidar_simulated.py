@@ -23,8 +23,8 @@ from equissl.datasets.drives.simulated.options import CAR, CYCLIST, PEDESTRIAN, 
 from equissl.datasets.drives.simulated.sensor import Raycaster, beam_elevations, measure, ray_directions
 from equissl.datasets.drives.simulated.shapes import block, join
 from equissl.datasets.drives.simulated.store import simulate_drives
-from equissl.datasets.drives.store import SceneStore
-from equissl.datasets.drives.store_writer import write_scenes
+from equissl.datasets.drives.store.store import DriveStore
+from equissl.datasets.drives.store.writer import write_drives
 from equissl.datasets.drives.sweep import Sweep, ego_motion, invert_pose, move, residual_flow
 from equissl.scene_flow import FileFlow
 
@@ -34,7 +34,7 @@ MOVING = (CAR, TRUCK, CYCLIST, PEDESTRIAN)
 
 @pytest.fixture(scope="module")
 def drive() -> SimulatedDrive:
-    return SimulatedDrive(seed=3, sequence=1, options=SMALL)
+    return SimulatedDrive(seed=3, number=1, options=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -290,8 +290,8 @@ def test_traffic_can_be_left_out() -> None:
 
 def test_drives_go_into_scene_stores(tmp_path: Path, sweep: Sweep) -> None:
     sequence = simulated_sequence(2, 3, 1, SMALL, start=30)
-    store = SceneStore(write_scenes(tmp_path / "drives.h5", [sequence]))
-    back = store.sequence(sequence.name)[0]
+    store = DriveStore(write_drives(tmp_path / "drives.h5", [sequence]))
+    back = store.drive(sequence.name)[0]
     np.testing.assert_array_equal(back.points, sweep.points)
     np.testing.assert_array_equal(back.flow, sweep.flow)
     np.testing.assert_allclose(back.boxes.boxes, sweep.boxes.boxes)
@@ -307,12 +307,12 @@ def test_simulated_drives_as_a_store_by_the_command_line(tmp_path: Path) -> None
     for name, workers in (("a.h5", 0), ("b.h5", 2)):
         assert main(["simulate", "--out", str(tmp_path / name), f"--workers={workers}", *words]) == 0
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
-    store = SceneStore(tmp_path / "a.h5")
+    store = DriveStore(tmp_path / "a.h5")
     options = DriveOptions(beams=4, columns=60)
     for number, name in enumerate(store.names):
         expected = SimulatedDrive(3, number, options).sweep(1)
-        np.testing.assert_array_equal(store.sequence(name)[1].points, expected.points)
-        np.testing.assert_array_equal(store.sequence(name)[1].flow, expected.flow)
+        np.testing.assert_array_equal(store.drive(name)[1].points, expected.points)
+        np.testing.assert_array_equal(store.drive(name)[1].flow, expected.flow)
     assert main(["simulate", "--out", str(tmp_path / "a.h5"), *words]) == 2
     with pytest.raises(SimulationError, match="at least 2 sweeps, got 1 and 1"):
         simulate_drives(tmp_path / "c.h5", 1, 1)

@@ -11,7 +11,7 @@ import pytest
 from equissl.datasets.drives.errors import IngestError, SweepError
 from equissl.datasets.drives.ground import plane_height
 from equissl.datasets.drives.ingest import ingest
-from equissl.datasets.drives.kitti_files import camera_from_lidar, read_plane
+from equissl.datasets.drives.kitti.files import camera_from_lidar, read_plane
 from equissl.datasets.drives.readers import open_reader
 from equissl.datasets.sweeps.labelled_sweeps import LabelledSweeps
 from equissl.datasets.sweeps.object_classes import ObjectClass

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from equissl.datasets.drives.box_points import count_points_in_boxes
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep
 from equissl.datasets.loader import ViewLoader
 from equissl.datasets.sweeps.clean_boxes import LabelCounts, clean_boxes
 from equissl.datasets.sweeps.ground_truth_sampling import ObjectBank
@@ -42,10 +42,10 @@ def sweep(number: int, drive: int = 0, labelled: bool = True) -> Sweep:
 
 def write(path: Path, drives: int = 5, sweeps: int = 8, unlabelled: int = 0, **attributes) -> Path:
     made = [
-        Sequence.of(f"d{d}", [sweep(k, d, k >= unlabelled) for k in range(sweeps)], 10.0, "test", **attributes)
+        Drive.of(f"d{d}", [sweep(k, d, k >= unlabelled) for k in range(sweeps)], 10.0, "test", **attributes)
         for d in range(drives)
     ]
-    return write_scenes(path, made)
+    return write_drives(path, made)
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_headings_in_range_stay_bit_by_bit(heading) -> None:
 
 def test_frames_without_objects_are_learnt_from_too(tmp_path) -> None:
     empty = Sweep(np.zeros((5, 3), np.float32), 10**9, boxes=Boxes.empty(), frame="0")
-    path = write_scenes(tmp_path / "empty.h5", [Sequence.of("d", [empty], None, "test")])
+    path = write_drives(tmp_path / "empty.h5", [Drive.of("d", [empty], None, "test")])
     item = frames(path, None)[0, 0]
     assert item.boxes[0].shape == (0, 7) and item.labels[0].shape == (0,)
     assert item.clouds[0].shape == (5, 4)  # intensity 0 where the data set has none
@@ -372,4 +372,4 @@ def moving_frames(path: Path) -> Path:
         speed = [[5 * np.cos(boxes[0, 6]), 5 * np.sin(boxes[0, 6])], [np.nan, np.nan]]
         labels = Boxes(boxes, recorded.boxes.names, recorded.boxes.tracks, velocities=np.array(speed))
         made.append(replace(recorded, boxes=labels))
-    return write_scenes(path, [Sequence.of("m", made, 10.0, "test")])
+    return write_drives(path, [Drive.of("m", made, 10.0, "test")])

@@ -1,4 +1,4 @@
-"""From a scene store to pairs of sweeps."""
+"""From a drive store to pairs of sweeps."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from equissl.datasets.drives.errors import IngestError
-from equissl.datasets.drives.pairs import find_pairs
-from equissl.datasets.drives.scene_pair import ScenePair
-from equissl.datasets.drives.split import Pair, split_pairs
-from equissl.datasets.drives.store import SceneStore
+from equissl.datasets.drives.pairs.batch import ScenePair
+from equissl.datasets.drives.pairs.finding import find_pairs
+from equissl.datasets.drives.pairs.split import Pair, split_pairs
+from equissl.datasets.drives.store.store import DriveStore
 from equissl.datasets.drives.sweep import Sweep, ego_motion
 from equissl.datasets.sampling import item_seeds
 from equissl.scene_flow import FlowProvider, add_flow, get_flow_provider
@@ -25,11 +25,11 @@ Address = tuple[int, int]  # (epoch, index)
 STORED, NONE = "stored", "none"
 
 
-class ScenePairError(IngestError):
+class SweepPairsError(IngestError):
     """A store that has no pairs to give, or pairs without what was asked for; the message says why."""
 
 
-class ScenePairDataset(Dataset):
+class SweepPairs(Dataset):
     """Pairs of sweeps of one split.
 
     Items are addressed by (epoch, index), like those of :class:`equissl.datasets.loader.ViewDataset`: the same address
@@ -41,7 +41,7 @@ class ScenePairDataset(Dataset):
         gap: turns of the sensor between the two sweeps.
         flow: ``stored`` takes the flow in the store, ``none`` gives none, and the name of a provider of
             :mod:`equissl.scene_flow` computes it whenever a pair is read.
-        flow_options: of the provider; ``{sequence}`` in a text becomes the name of the drive.
+        flow_options: of the provider; ``{drive}`` in a text becomes the name of the drive.
         seed: of the choice of points and of the seeds that items carry.
         max_points: of a cloud; a random choice of a larger one. None takes all.
         sequences: only these drives; None takes all.
@@ -51,8 +51,8 @@ class ScenePairDataset(Dataset):
         val_fraction, val_sequences: see :func:`split_pairs`.
 
     Raises:
-        ScenePairError: without a pair in the split, or without the flow asked for.
-        SceneStoreError: see :class:`SceneStore`.
+        SweepPairsError: without a pair in the split, or without the flow asked for.
+        DriveStoreError: see :class:`DriveStore`.
         FlowError: for an unknown provider.
         ValueError: for impossible options.
     """
@@ -62,7 +62,7 @@ class ScenePairDataset(Dataset):
 
     def __init__(
         self,
-        store: SceneStore | Path | str,
+        store: DriveStore | Path | str,
         split: str | None = "train",
         gap: int = 1,
         flow: str = STORED,
@@ -74,7 +74,7 @@ class ScenePairDataset(Dataset):
         val_fraction: float = 0.2,
         val_sequences: Sequence[str] | None = None,
     ) -> None:
-        self.store = store if isinstance(store, SceneStore) else SceneStore(store)
+        self.store = store if isinstance(store, DriveStore) else DriveStore(store)
         self.split, self.gap, self.flow, self.seed = split, gap, flow, seed
         self.max_points, self.crop = max_points, crop
         self.flow_options = dict(flow_options or {})
@@ -83,7 +83,7 @@ class ScenePairDataset(Dataset):
         self.pairs = split_pairs(found, split, val_fraction, val_sequences)
         if not self.pairs:
             held = f"{len(found)} pairs of {len({name for name, _, _ in found})} drive(s)"
-            raise ScenePairError(f"expected pairs in split {split!r} of {self.store.path}, got none of its {held}")
+            raise SweepPairsError(f"expected pairs in split {split!r} of {self.store.path}, got none of its {held}")
         self._check_flow()
         self.store.close()  # workers open it for themselves
 
@@ -106,9 +106,9 @@ class ScenePairDataset(Dataset):
         """(B,) int64 seeds of the items at (``epochs``, ``indices``), at least 0."""
         return torch.from_numpy(item_seeds(self.seed, epochs, indices))
 
-    def flow_provider(self, sequence: str) -> FlowProvider:
+    def flow_provider(self, drive: str) -> FlowProvider:
         """The provider asked for, for one drive."""
-        filled = {k: v.replace(_NAME, sequence) if isinstance(v, str) else v for k, v in self.flow_options.items()}
+        filled = {k: v.replace(_NAME, drive) if isinstance(v, str) else v for k, v in self.flow_options.items()}
         return get_flow_provider(self.flow, **filled)
 
     def _read(self, pair: Pair, seed: int) -> tuple[Sweep, Sweep]:
@@ -123,7 +123,7 @@ class ScenePairDataset(Dataset):
             return _without_flow(previous)
         if self.flow == STORED:
             if previous.flow is None:
-                raise ScenePairError(self._no_flow(f"frame {previous.frame} of {name}"))
+                raise SweepPairsError(self._no_flow(f"frame {previous.frame} of {name}"))
             return previous
         return add_flow(previous, current, self.flow_provider(name))
 
@@ -146,12 +146,12 @@ class ScenePairDataset(Dataset):
         """All pairs of the drives asked for.
 
         Raises:
-            ScenePairError: when there is none, with what stood in the way.
+            SweepPairsError: when there is none, with what stood in the way.
         """
         index = self.store.index
         names = list(index) if sequences is None else list(sequences)
         if unknown := sorted(set(names) - set(index)):
-            raise ScenePairError(f"expected drives of {self.store.path}, which has {list(index)}, got {unknown}")
+            raise SweepPairsError(f"expected drives of {self.store.path}, which has {list(index)}, got {unknown}")
         pairs: list[Pair] = []
         reasons: list[str] = []
         for name in names:
@@ -163,7 +163,7 @@ class ScenePairDataset(Dataset):
         if not pairs:
             listed = "\n  ".join(reasons[:_SHOWN] + [f"and {len(reasons) - _SHOWN} more"] * (len(reasons) > _SHOWN))
             turns = f"{self.gap} turn{'s' * (self.gap > 1)} of the sensor"
-            raise ScenePairError(
+            raise SweepPairsError(
                 f"expected pairs of sweeps {turns} apart in {self.store.path}, got none:\n  {listed or 'no drives'}"
             )
         return pairs
@@ -177,7 +177,7 @@ class ScenePairDataset(Dataset):
         if self.flow != STORED:
             return
         if lacking := [name for name, pair in firsts.items() if self.store.read(*pair[:2]).flow is None]:
-            raise ScenePairError(self._no_flow(f"{', '.join(sorted(lacking)[:_SHOWN])}"))
+            raise SweepPairsError(self._no_flow(f"{', '.join(sorted(lacking)[:_SHOWN])}"))
 
     def _no_flow(self, where: str) -> str:
         path = self.store.path
@@ -191,7 +191,7 @@ class ScenePairDataset(Dataset):
 
 _POINTS = 0x9017  # keeps this stream apart from those of transforms
 _SHOWN = 5
-_NAME = "{sequence}"  # in an option of a flow provider
+_NAME = "{drive}"  # in an option of a flow provider
 
 
 def choose_points(sweep: Sweep, crop: float | None, max_points: int | None, seed: int, number: int) -> Sweep:
@@ -229,7 +229,7 @@ def make_pairs(sweeps: Sequence[tuple[Sweep, Sweep]], seeds: Tensor, pairs: Sequ
         previous=tuple(_cloud(sweep) for sweep in previous),
         current=tuple(_cloud(sweep) for _, sweep in sweeps),
         seeds=seeds,
-        sequences=tuple(name for name, _, _ in pairs),
+        drives=tuple(name for name, _, _ in pairs),
         sweeps=torch.tensor([pair[1:] for pair in pairs], dtype=torch.int64).reshape(-1, 2),
         motion=_motion(sweeps),
         flow=flow,

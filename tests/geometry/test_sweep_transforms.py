@@ -14,15 +14,15 @@ from scipy.spatial.transform import Rotation
 from torch.testing import assert_close
 
 from equissl.datasets.drives.box_points import points_in_box
-from equissl.geometry.scene_transforms import (
-    SceneTransform,
+from equissl.geometry.sweep_transforms import (
+    SweepTransform,
     TransformRanges,
     draw_transforms,
     flip_class,
     identity_transform,
     rotation_class,
     scale_class,
-    scene_transform,
+    sweep_transform,
     transform_boxes,
     transform_cloud,
     transform_flow_pair,
@@ -35,9 +35,9 @@ WIDE = TransformRanges(scale=(0.5, 2.0), translation=(-3.0, 3.0), flip_x=0.5)
 SEEDS = st.integers(0, 2**62)
 
 
-def one(angle: float = 0.0, scale: float = 1.0, shift: tuple = (0.0, 0.0, 0.0), flip: int = 0) -> SceneTransform:
+def one(angle: float = 0.0, scale: float = 1.0, shift: tuple = (0.0, 0.0, 0.0), flip: int = 0) -> SweepTransform:
     parts = torch.tensor([angle]), torch.tensor([scale]), torch.tensor([shift]), torch.tensor([flip])
-    return scene_transform(*parts)
+    return sweep_transform(*parts)
 
 
 def cloud(seed: int = 0, points: int = 50) -> torch.Tensor:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from equissl import cli
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, ego_motion, rigid_flow
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, ego_motion, rigid_flow
 from equissl.evaluation.drives.evaluate import choose_flow, method_label
 from equissl.reporting import format_table, write_report
 from equissl.training import load_config, pretrain
@@ -29,7 +29,7 @@ def pose(step: int) -> np.ndarray:
     return matrix
 
 
-def drive(number: int, sweeps: int = 3, points: int = 250, flow: bool = True) -> Sequence:
+def drive(number: int, sweeps: int = 3, points: int = 250, flow: bool = True) -> Drive:
     """A static world of random points, seen from a car that drives 0.8 m a sweep."""
     world = np.random.default_rng(number).uniform([-6, -6, -1, 0], [8, 6, 1, 1], (points, 4)).astype(np.float32)
     made = []
@@ -47,13 +47,13 @@ def drive(number: int, sweeps: int = 3, points: int = 250, flow: bool = True) ->
                 flow_provider="test" if flow else None,
             )
         )
-    return Sequence.of(f"drive_{number}", made, 10.0, "test")
+    return Drive.of(f"drive_{number}", made, 10.0, "test")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
-    store = write_scenes(folder / "drives.h5", [drive(number) for number in range(4)])
+    store = write_drives(folder / "drives.h5", [drive(number) for number in range(4)])
     words = [f"--data.store={store}", "--data.batch_size=2", "--trainer.max_steps=1", *VOXELS]
     return pretrain(load_config("demo_strl", words), folder / "strl")
 
@@ -105,12 +105,12 @@ def test_the_page_has_pictures_of_scenes_and_features(run: Path, results: dict, 
 
 
 def test_flow_comes_from_the_store_from_boxes_or_from_poses(tmp_path: Path) -> None:
-    stored = write_scenes(tmp_path / "flow.h5", [drive(0)])
-    boxes = write_scenes(tmp_path / "boxes.h5", [drive(0, flow=False)])
+    stored = write_drives(tmp_path / "flow.h5", [drive(0)])
+    boxes = write_drives(tmp_path / "boxes.h5", [drive(0, flow=False)])
     bare = [replace(sweep, boxes=None) for sweep in drive(0, flow=False)]
-    poses = write_scenes(tmp_path / "poses.h5", [Sequence.of("a", bare, 10.0)])
+    poses = write_drives(tmp_path / "poses.h5", [Drive.of("a", bare, 10.0)])
     assert [choose_flow(path) for path in (stored, boxes, poses)] == ["stored", "boxes", "ego"]
-    single = write_scenes(tmp_path / "single.h5", [drive(0, sweeps=1)])
+    single = write_drives(tmp_path / "single.h5", [drive(0, sweeps=1)])
     with pytest.raises(ValueError, match="expected pairs of sweeps"):
         choose_flow(single)
 

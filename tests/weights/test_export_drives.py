@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from equissl import cli
-from equissl.methods import SceneMethod
+from equissl.methods import DriveMethod
 from equissl.runs.checkpoint import LAST, METHOD_PREFIX, OURS
 from equissl.runs.configfile import build_method, resolve_config
 from equissl.training import load_method
@@ -20,7 +20,7 @@ ENCODER = {"point_range": [-8, -8, -2, 8, 8, 4], "voxel_size": [0.5, 0.5, 0.25],
 METHODS = {
     "ESSL3D": {"encoder": ENCODER, "points": {"projector": [12, 8]}, "classifier": [16]},
     "CellContrast": {"encoder": {**ENCODER, "backbone": "VoxelResBackBone8x"}, "points": {"projector": [12, 8]}},
-    "SceneInvariant": {"encoder": ENCODER, "projector": [16, 8]},
+    "SweepInvariant": {"encoder": ENCODER, "projector": [16, 8]},
     "Occupancy": {"encoder": ENCODER, "hidden": [16]},
 }
 
@@ -51,7 +51,7 @@ def test_the_backbone_comes_back_from_openpcdets_names(name: str, tmp_path: Path
     assert cli.main(["export", str(run), "--out", str(out), "--format", "openpcdet"]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["openpcdet.json", "openpcdet.pth"]
     method, config = load_method(run)
-    assert isinstance(method, SceneMethod)
+    assert isinstance(method, DriveMethod)
     # what OpenPCDet's loader does: the tensors under `model_state`, by name
     state = torch.load(out / "openpcdet.pth", weights_only=True)["model_state"]
     assert all(key.startswith("backbone_3d.") for key in state)

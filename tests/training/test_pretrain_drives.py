@@ -11,9 +11,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from equissl.datasets.drives.pair_dataset import ScenePairDataset, ScenePairError
+from equissl.datasets.drives.pairs.dataset import SweepPairs, SweepPairsError
 from equissl.datasets.drives.simulated import DriveOptions, simulated_sequence
-from equissl.datasets.drives.store_writer import write_scenes
+from equissl.datasets.drives.store.writer import write_drives
 from equissl.runs.checkpoint import LAST
 from equissl.training import (
     ConfigError,
@@ -38,7 +38,7 @@ TINY = DriveOptions(beams=10, columns=30, max_range=20.0, dropout=0.0)
 GRID = {"point_range": [-12.8, -12.8, -3.0, 12.8, 12.8, 1.0], "voxel_size": [0.8, 0.8, 0.16], "backend": "torch"}
 ARGS: dict[str, dict[str, Any]] = {
     "ESSL3D": {"points": {"pairs": 64, "fewest_pairs": 2}},
-    "SceneInvariant": {"objective": {"name": "byol", "options": {"hidden": 8}}, "projector": [16, 8]},
+    "SweepInvariant": {"objective": {"name": "byol", "options": {"hidden": 8}}, "projector": [16, 8]},
 }
 
 
@@ -46,7 +46,7 @@ ARGS: dict[str, dict[str, Any]] = {
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two drives of 7 sweeps of at most 300 points; one is held out, so an epoch is 3 batches of 2 pairs."""
     sequences = [simulated_sequence(7, 0, number, TINY) for number in (0, 1)]
-    path = write_scenes(tmp_path_factory.mktemp("scenes") / "scenes.h5", sequences)
+    path = write_drives(tmp_path_factory.mktemp("scenes") / "scenes.h5", sequences)
     assert max(len(sweep) for sequence in sequences for sweep in sequence) <= 300
     return path
 
@@ -156,9 +156,9 @@ def test_config_round_trips(make_scenes, tmp_path) -> None:
 def test_options_reach_the_dataset(make_scenes) -> None:
     config = make_scenes()
     config.data.scenes = SceneConfig(gap=2, flow="ego", max_points=50, val_sequences=["sim-0000007-0000"])
-    config.data.scenes.val_sequences = [ScenePairDataset(config.data.store).pairs[0][0]]
+    config.data.scenes.val_sequences = [SweepPairs(config.data.store).pairs[0][0]]
     dataset = open_dataset(config, 2, "scenes")
-    assert isinstance(dataset, ScenePairDataset)
+    assert isinstance(dataset, SweepPairs)
     assert (dataset.gap, dataset.flow, dataset.max_points, dataset.seed) == (2, "ego", 50, config.seed)
     assert {name for name, _, _ in dataset.pairs}.isdisjoint(config.data.scenes.val_sequences)
     batch = next(iter(make_views(config, dataset, 0, 1)))
@@ -171,11 +171,11 @@ def test_options_reach_the_dataset(make_scenes) -> None:
 def test_the_other_kind_of_store_is_named(make_scenes, make_config, tiny_store, tmp_path) -> None:
     config = make_scenes()
     config.data.store = str(tiny_store)
-    with pytest.raises(ConfigError, match=r"ESSL3D learns from scenes: expected data.store to be a scene store"):
+    with pytest.raises(ConfigError, match=r"ESSL3D learns from scenes: expected data.store to be a drive store"):
         pretrain(config, tmp_path / "a")
     config = make_config("VICReg")
     config.data.store = make_scenes().data.store
-    with pytest.raises(ConfigError, match=r"VICReg learns from views: expected .* a view store.* is a scene store"):
+    with pytest.raises(ConfigError, match=r"VICReg learns from views: expected .* a view store.* is a drive store"):
         pretrain(config, tmp_path / "b")
     config = make_config("VICReg")
     config.data.scenes.gap = 2
@@ -183,7 +183,7 @@ def test_the_other_kind_of_store_is_named(make_scenes, make_config, tiny_store, 
         pretrain(config, tmp_path / "c")
     config = make_scenes()
     config.data.scenes.sequences = ["nowhere"]
-    with pytest.raises(ScenePairError, match="nowhere"):
+    with pytest.raises(SweepPairsError, match="nowhere"):
         pretrain(config, tmp_path / "d")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scene_cases import VOXELS, make_cloud, make_pair
+from drive_cases import VOXELS, make_cloud, make_pair
 
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoder, VoxelEncoderConfig
-from equissl.geometry.scene_transforms import TransformRanges, draw_transforms
-from equissl.methods.drives.matching import match_scenes, match_sites, point_sites, sites_at
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoder, VoxelEncoderConfig
+from equissl.geometry.sweep_transforms import TransformRanges, draw_transforms
+from equissl.methods.drives.matching import match_pairs, match_sites, point_sites, sites_at
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv_out", "bev")
 
@@ -27,7 +27,7 @@ def clouds() -> tuple[torch.Tensor, ...]:
 
 
 @pytest.fixture(scope="module")
-def scene(encoder: VoxelEncoder, clouds: tuple[torch.Tensor, ...]) -> SceneFeatures:
+def scene(encoder: VoxelEncoder, clouds: tuple[torch.Tensor, ...]) -> SweepFeatures:
     return encoder(clouds)
 
 
@@ -47,7 +47,7 @@ def rule(index: torch.Tensor, stage: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_point_in_range_has_the_site_of_the_rule(
-    stage: str, encoder: VoxelEncoder, clouds: tuple[torch.Tensor, ...], scene: SceneFeatures
+    stage: str, encoder: VoxelEncoder, clouds: tuple[torch.Tensor, ...], scene: SweepFeatures
 ) -> None:
     for number, (cloud, rows) in enumerate(zip(clouds, point_sites(scene, stage), strict=True)):
         index, inside = encoder.grid.locate(cloud)
@@ -60,7 +60,7 @@ def test_every_point_in_range_has_the_site_of_the_rule(
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_positions_without_a_cloud_are_looked_up_by_the_same_rule(
-    stage: str, encoder: VoxelEncoder, clouds: tuple[torch.Tensor, ...], scene: SceneFeatures
+    stage: str, encoder: VoxelEncoder, clouds: tuple[torch.Tensor, ...], scene: SweepFeatures
 ) -> None:
     for ours, theirs in zip(sites_at(encoder, scene.stage(stage), clouds), point_sites(scene, stage), strict=True):
         assert torch.equal(ours, theirs)
@@ -110,7 +110,7 @@ def test_points_dropped_from_either_view_are_in_no_pair() -> None:
     clouds = [transform.apply(batch.current) for transform in transforms]
     scenes = [encoder(view) for view in clouds]
     sites = [point_sites(view, "bev") for view in scenes]
-    drawn = match_scenes(*sites, 1000, range(4), deduplicate=False)
+    drawn = match_pairs(*sites, 1000, range(4), deduplicate=False)
     for scene, (a, b) in enumerate(drawn):
         kept = [encoder.grid.locate(view[scene])[1] for view in clouds]
         both = kept[0] & kept[1]

@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, rigid_flow
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, rigid_flow
 
 RATE = 10.0
 
 
-def drive(
-    name: str, sweeps: int = 8, points: int = 40, seed: int = 0, flow: bool = True, poses: bool = True
-) -> Sequence:
+def drive(name: str, sweeps: int = 8, points: int = 40, seed: int = 0, flow: bool = True, poses: bool = True) -> Drive:
     """A car that goes 0.5 m further ahead each sweep through random points."""
     step = np.eye(4)
     step[0, 3] = -0.5
@@ -38,8 +36,8 @@ def drive(
                 frame=f"{k:06d}",
             )
         )
-    return Sequence.of(name, made, RATE, "test")
+    return Drive.of(name, made, RATE, "test")
 
 
-def write_drives(path: Path, count: int = 1, **options) -> Path:
-    return write_scenes(path, [drive(f"drive{k}", seed=k, **options) for k in range(count)])
+def write_worlds(path: Path, count: int = 1, **options) -> Path:
+    return write_drives(path, [drive(f"drive{k}", seed=k, **options) for k in range(count)])

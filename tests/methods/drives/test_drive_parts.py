@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from scene_cases import make_cloud, make_pair, tiny_scene_method
+from drive_cases import make_cloud, make_pair, tiny_drive_method
 from torch import nn
 
-from equissl.geometry.scene_transforms import TransformRanges, draw_transforms, scene_transform
+from equissl.geometry.sweep_transforms import TransformRanges, draw_transforms, sweep_transform
 from equissl.methods.drives.cropping import drop_points, random_cuboid
 from equissl.methods.drives.heads import SiteHead
 from equissl.methods.drives.occupancy import ray_queries
@@ -24,7 +24,7 @@ from equissl.methods.drives.transformations import (
 def transform(degrees: list[float], scale: float = 1.0, shift: float = 0.0, flip: int = 0):
     angle = torch.deg2rad(torch.tensor(degrees, dtype=torch.float64))
     ones = torch.ones(len(degrees))
-    return scene_transform(angle, scale * ones, shift * torch.ones(len(degrees), 3), (flip * ones).long())
+    return sweep_transform(angle, scale * ones, shift * torch.ones(len(degrees), 3), (flip * ones).long())
 
 
 def test_absolute_labels() -> None:
@@ -117,7 +117,7 @@ def test_places_on_rays() -> None:
 
 
 def test_the_sensor_turns_with_the_scene() -> None:
-    method = tiny_scene_method("Occupancy", sensor=(1.0, 0.0, 0.0))
+    method = tiny_drive_method("Occupancy", sensor=(1.0, 0.0, 0.0))
     matrix = transform([90.0], shift=0.5).matrix
     torch.testing.assert_close(method._sensors(matrix), torch.tensor([[0.5, 1.5, 0.5]]))
     offsets = method._offsets(torch.tensor([[-7.9, 0.1, 3.0], [-2.0, 7.9, 1.0]]))
@@ -125,7 +125,7 @@ def test_the_sensor_turns_with_the_scene() -> None:
 
 
 def test_occupancy_is_learned_from_one_batch() -> None:
-    method, batch = tiny_scene_method("Occupancy", depth=3.0), make_pair()
+    method, batch = tiny_drive_method("Occupancy", depth=3.0), make_pair()
     optimiser = torch.optim.Adam(method.parameters(), 3e-3)
     accuracy = []
     for _ in range(40):

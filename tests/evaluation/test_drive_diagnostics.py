@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.drives.scene_pair import ScenePair
+from equissl.datasets.drives.pairs.batch import ScenePair
 from equissl.encoders.voxel.encoder import VoxelEncoderConfig
-from equissl.evaluation.drives.config import SceneEvaluateConfig
-from equissl.evaluation.drives.encoding import SceneEncoder, calibrate, crop_wedge, frozen, rotate_cloud, spread
+from equissl.evaluation.drives.config import DriveEvaluateConfig
+from equissl.evaluation.drives.encoding import SweepEncoder, calibrate, crop_wedge, frozen, rotate_cloud, spread
 from equissl.evaluation.drives.equivariance import equivariance_scores, own_motions
 from equissl.evaluation.drives.maps import principal_components
 from equissl.evaluation.drives.rotation import Turned, outline, probe_accuracy
@@ -24,7 +24,7 @@ CONFIG = VoxelEncoderConfig(
 )
 CELL = 1.6
 CPU = torch.device("cpu")
-SETTINGS = SceneEvaluateConfig(angles=(90.0,), batch_size=2)
+SETTINGS = DriveEvaluateConfig(angles=(90.0,), batch_size=2)
 
 
 class Toy(nn.Module):
@@ -81,7 +81,7 @@ def pair(batch: int = 2, flow: tuple[float, float] = (CELL, -CELL)) -> ScenePair
         previous=previous,
         current=current,
         seeds=torch.arange(batch),
-        sequences=("a",) * batch,
+        drives=("a",) * batch,
         sweeps=torch.zeros(batch, 2, dtype=torch.int64),
         motion=torch.eye(4).repeat(batch, 1, 1),
         flow=tuple(step.expand(len(c), 3) for c in previous),
@@ -91,14 +91,14 @@ def pair(batch: int = 2, flow: tuple[float, float] = (CELL, -CELL)) -> ScenePair
 
 
 def test_an_equivariant_encoder_has_no_error_and_the_control_without_motion_does() -> None:
-    scores = equivariance_scores(SceneEncoder(Toy(), CPU), [pair(), pair(1)], SETTINGS)
+    scores = equivariance_scores(SweepEncoder(Toy(), CPU), [pair(), pair(1)], SETTINGS)
     for name in ("rotation", "rotation_90", "translation", "flow", "flow_moving"):
         assert scores[name] == pytest.approx(0, abs=1e-10), name
     assert scores["flow_no_motion"] == pytest.approx(1, abs=0.25)
 
 
 def test_random_features_are_as_far_as_unrelated_cells() -> None:
-    scores = equivariance_scores(SceneEncoder(Toy(noise=True), CPU), [pair(8)], SETTINGS)
+    scores = equivariance_scores(SweepEncoder(Toy(noise=True), CPU), [pair(8)], SETTINGS)
     for name in ("rotation", "translation", "flow", "flow_no_motion", "flow_moving"):
         assert scores[name] == pytest.approx(1, abs=0.15), name
 
@@ -108,15 +108,15 @@ def test_flow_of_invalid_points_is_not_used() -> None:
     wrong = torch.arange(len(batch.previous[0])) % 2 == 0
     flow = torch.where(wrong[:, None], torch.tensor([4.8, 4.8, 0.0]), batch.flow[0])
     batch = replace(batch, flow=(flow,), flow_valid=(~wrong,))
-    assert equivariance_scores(SceneEncoder(Toy(), CPU), [batch], SETTINGS)["flow"] == pytest.approx(0, abs=1e-10)
+    assert equivariance_scores(SweepEncoder(Toy(), CPU), [batch], SETTINGS)["flow"] == pytest.approx(0, abs=1e-10)
     every = replace(batch, flow_valid=(torch.ones_like(wrong),))
-    assert equivariance_scores(SceneEncoder(Toy(), CPU), [every], SETTINGS)["flow"] > 0.1
+    assert equivariance_scores(SweepEncoder(Toy(), CPU), [every], SETTINGS)["flow"] > 0.1
 
 
 def test_without_flow_or_poses_there_is_nothing_to_measure() -> None:
-    scores = equivariance_scores(SceneEncoder(Toy(), CPU), [replace(pair(), flow=None, flow_valid=None)], SETTINGS)
+    scores = equivariance_scores(SweepEncoder(Toy(), CPU), [replace(pair(), flow=None, flow_valid=None)], SETTINGS)
     assert scores["flow"] is None and scores["flow_moving"] is None and scores["rotation"] is not None
-    scores = equivariance_scores(SceneEncoder(Toy(), CPU), [replace(pair(), motion=None)], SETTINGS)
+    scores = equivariance_scores(SweepEncoder(Toy(), CPU), [replace(pair(), motion=None)], SETTINGS)
     assert scores["flow_moving"] is None and scores["flow"] is not None
 
 
@@ -188,7 +188,7 @@ def scenes(count: int, seed: int) -> list[Tensor]:
 
 
 def test_the_outline_of_a_scene_tells_its_turn_and_noise_does_not() -> None:
-    config = SceneEvaluateConfig(rotations=6, bins=5)
+    config = DriveEvaluateConfig(rotations=6, bins=5)
     train = Turned.draw(scenes(24, 0), [f"d{i % 4}" for i in range(24)], config, 0)
     val = Turned.draw(scenes(12, 1), ["v"] * 12, config, 1)
     grid = CONFIG.build().grid
@@ -203,7 +203,7 @@ def test_the_outline_of_a_scene_tells_its_turn_and_noise_does_not() -> None:
 def test_a_scene_without_features_of_its_own_shows_its_turn_once_it_is_cropped_to_a_wedge() -> None:
     random = torch.Generator().manual_seed(0)
     round_scenes = [torch.randn(400, 4, generator=random) * torch.tensor([5.0, 5.0, 0.3, 1.0]) for _ in range(36)]
-    config = SceneEvaluateConfig(rotations=6, bins=5)
+    config = DriveEvaluateConfig(rotations=6, bins=5)
     train = Turned.draw(round_scenes[:24], ["a", "b"] * 12, config, 0)
     val = Turned.draw(round_scenes[24:], ["v"] * 12, config, 1)
     grid = CONFIG.build().grid
@@ -215,7 +215,7 @@ def test_a_scene_without_features_of_its_own_shows_its_turn_once_it_is_cropped_t
 
 
 def test_turns_follow_from_the_seed_and_labels_from_the_turns() -> None:
-    config = SceneEvaluateConfig(rotations=3)
+    config = DriveEvaluateConfig(rotations=3)
     one, other = (Turned.draw(scenes(4, 0), ["a"] * 4, config, 0) for _ in range(2))
     np.testing.assert_array_equal(one.angles, other.angles)
     assert not np.array_equal(one.angles, Turned.draw(scenes(4, 0), ["a"] * 4, config, 1).angles)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoder
-from equissl.geometry.scene_transforms import TransformRanges, draw_transforms, transform_flow_pair
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoder
+from equissl.geometry.sweep_transforms import TransformRanges, draw_transforms, transform_flow_pair
 from equissl.losses import flow_distance, full_precision, unit_norm, warp_features
 from equissl.methods.base import widen
 from equissl.methods.drives.base import pooled_mean
@@ -20,7 +20,7 @@ from equissl.methods.drives.matching import point_sites, sites_at
 from equissl.methods.views.teacher import Teacher
 
 if TYPE_CHECKING:
-    from equissl.datasets.drives.scene_pair import ScenePair
+    from equissl.datasets.drives.pairs.batch import ScenePair
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def flow_views(batch: ScenePair, ranges: TransformRanges, views: str, first_view
     return FlowViews(previous, current, reached, batch.flow_valid)
 
 
-class FlowEquivariance(nn.Module):
+class SceneFlowEquivariance(nn.Module):
     """Target networks f', m' and the predictor q, and their loss.
 
     Args:
@@ -117,7 +117,7 @@ class FlowEquivariance(nn.Module):
 
     def forward(
         self, encoder: VoxelEncoder, projector: SiteHead, views: FlowViews
-    ) -> tuple[Tensor, SceneFeatures, dict[str, Tensor]]:
+    ) -> tuple[Tensor, SweepFeatures, dict[str, Tensor]]:
         """Loss of the global batch, the online features of the later sweep, and terms for the log.
 
         Args:
@@ -141,7 +141,7 @@ class FlowEquivariance(nn.Module):
         self,
         encoder: VoxelEncoder,
         projector: SiteHead,
-        online: SceneFeatures,
+        online: SweepFeatures,
         clouds: Sequence[Tensor],
         views: FlowViews,
         backwards: bool,

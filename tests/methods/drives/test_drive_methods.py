@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
-from scene_cases import ALL, CASES, VOXELS, make_pair, tiny_scene_method
+from drive_cases import ALL, CASES, VOXELS, make_pair, tiny_drive_method
 
-from equissl.datasets.drives.scene_pair import ScenePair
-from equissl.geometry.scene_transforms import TransformRanges
+from equissl.datasets.drives.pairs.batch import ScenePair
+from equissl.geometry.sweep_transforms import TransformRanges
 from equissl.methods import METHODS
-from equissl.methods.drives import ESSL3D, CellContrast, Occupancy, SceneInvariant, SceneMethod
+from equissl.methods.drives import ESSL3D, CellContrast, DriveMethod, Occupancy, SweepInvariant
 from equissl.objectives import ObjectiveConfig
 from equissl.runs.configfile import build_method, dump_config, resolve_config
 
@@ -29,19 +29,19 @@ def pair() -> ScenePair:
 
 def test_none_is_left_out() -> None:
     assert {case.split()[0] for case in CASES} == set(SCENE_METHODS)
-    assert all(issubclass(METHODS[name], SceneMethod) for name in SCENE_METHODS)
+    assert all(issubclass(METHODS[name], DriveMethod) for name in SCENE_METHODS)
 
 
-def test_forward_backward_save_load(scene_case: str, pair: ScenePair) -> None:
-    method = tiny_scene_method(scene_case)
+def test_forward_backward_save_load(drive_case: str, pair: ScenePair) -> None:
+    method = tiny_drive_method(drive_case)
     out = method.step(pair)
     assert out.loss.shape == () and torch.isfinite(out.loss)
     assert all(t.shape == () and not t.requires_grad and torch.isfinite(t) for t in out.terms.values())
-    assert out.features.shape == (4, VIEWS.get(scene_case, 2), method.feature_dim) and not out.features.requires_grad
+    assert out.features.shape == (4, VIEWS.get(drive_case, 2), method.feature_dim) and not out.features.requires_grad
     out.loss.backward()
     for key, parameter in method.named_parameters():
         if not parameter.requires_grad:
-            behind = scene_case == "CellContrast flow" and key.startswith(BEHIND_CONV3)
+            behind = drive_case == "CellContrast flow" and key.startswith(BEHIND_CONV3)
             assert (behind or key.startswith(("teacher.", "flow.teacher."))) and parameter.grad is None, key
             continue
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), key
@@ -54,14 +54,14 @@ def test_forward_backward_save_load(scene_case: str, pair: ScenePair) -> None:
     file = io.BytesIO()
     torch.save(method.state_dict(), file)
     file.seek(0)
-    other = tiny_scene_method(scene_case, seed=1).eval()
+    other = tiny_drive_method(drive_case, seed=1).eval()
     assert not torch.equal(other.features(pair.current)["all"], expected)
     other.load_state_dict(torch.load(file), strict=True)
     assert torch.equal(other.features(pair.current)["all"], expected)
 
 
-def test_a_step_of_gradient_descent_lowers_the_loss(scene_case: str, pair: ScenePair) -> None:
-    method = tiny_scene_method(scene_case).double()
+def test_a_step_of_gradient_descent_lowers_the_loss(drive_case: str, pair: ScenePair) -> None:
+    method = tiny_drive_method(drive_case).double()
     state = {key: value.clone() for key, value in method.state_dict().items()}
     loss = method.step(pair).loss
     loss.backward()
@@ -76,17 +76,17 @@ def test_a_step_of_gradient_descent_lowers_the_loss(scene_case: str, pair: Scene
     assert fall == pytest.approx(rate * squared, rel=0.05)  # the finite difference along the gradient
 
 
-def test_the_same_batch_gives_the_same_loss_and_another_seed_another(scene_case: str, pair: ScenePair) -> None:
+def test_the_same_batch_gives_the_same_loss_and_another_seed_another(drive_case: str, pair: ScenePair) -> None:
     first, second, third = (
-        tiny_scene_method(scene_case).step(batch).loss for batch in (pair, pair, replace(pair, seeds=pair.seeds + 50))
+        tiny_drive_method(drive_case).step(batch).loss for batch in (pair, pair, replace(pair, seeds=pair.seeds + 50))
     )
     assert torch.equal(first, second)
-    assert torch.equal(first, third) == (scene_case == "ESSL3D time")  # it draws nothing
+    assert torch.equal(first, third) == (drive_case == "ESSL3D time")  # it draws nothing
 
 
-def test_bfloat16_autocast_gives_a_float32_loss_near_the_exact_one(scene_case: str, pair: ScenePair) -> None:
-    exact = tiny_scene_method(scene_case).step(pair).loss
-    method = tiny_scene_method(scene_case)
+def test_bfloat16_autocast_gives_a_float32_loss_near_the_exact_one(drive_case: str, pair: ScenePair) -> None:
+    exact = tiny_drive_method(drive_case).step(pair).loss
+    method = tiny_drive_method(drive_case)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = method.step(pair)
         features = method.features(pair.current)["all"]
@@ -97,7 +97,7 @@ def test_bfloat16_autocast_gives_a_float32_loss_near_the_exact_one(scene_case: s
     assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.requires_grad)
 
 
-def test_an_empty_cloud_beside_others_is_no_accident(scene_case: str, pair: ScenePair) -> None:
+def test_an_empty_cloud_beside_others_is_no_accident(drive_case: str, pair: ScenePair) -> None:
     none = torch.zeros(0, 4)
     batch = replace(
         pair,
@@ -106,7 +106,7 @@ def test_an_empty_cloud_beside_others_is_no_accident(scene_case: str, pair: Scen
         flow=(none[:, :3], *pair.flow[1:]),
         flow_valid=(none[:, 0].bool(), *pair.flow_valid[1:]),
     )
-    method = tiny_scene_method(scene_case)
+    method = tiny_drive_method(drive_case)
     out = method.step(batch)
     assert torch.isfinite(out.loss) and all(torch.isfinite(term) for term in out.terms.values())
     out.loss.backward()
@@ -156,34 +156,34 @@ def test_what_cannot_be_is_named(pair: ScenePair) -> None:
     with pytest.raises(ValueError, match="expected poses"):
         CellContrast(VOXELS, frames="ego").step(replace(pair, motion=None))
     with pytest.raises(ValueError, match="'supcon' needs labels"):
-        SceneInvariant(VOXELS, ObjectiveConfig("supcon"))
+        SweepInvariant(VOXELS, ObjectiveConfig("supcon"))
     with pytest.raises(ValueError, match="'cosine_prediction' needs a predictor"):
-        SceneInvariant(VOXELS, ObjectiveConfig("cosine_prediction"))
+        SweepInvariant(VOXELS, ObjectiveConfig("cosine_prediction"))
     with pytest.raises(ValueError, match="expected positive queries and depth, got 0"):
         Occupancy(VOXELS, queries=0)
 
 
 def test_only_the_wanted_transformations_are_drawn(pair: ScenePair) -> None:
-    method = tiny_scene_method("ESSL3D separate", contrast=("flip",), classify=("rotation",))
+    method = tiny_drive_method("ESSL3D separate", contrast=("flip",), classify=("rotation",))
     _, (a, b, c) = method._spatial_views(pair)
     for view in (a, b):
         assert (view.angle == 0).all() and (view.scale == 1).all() and (view.shift == 0).all()
     assert (c.angle != 0).all() and (c.flip == 0).all()
-    _, (a, _) = tiny_scene_method("ESSL3D all")._spatial_views(pair)
+    _, (a, _) = tiny_drive_method("ESSL3D all")._spatial_views(pair)
     assert (a.angle != 0).all() and (a.scale != 1).all() and (a.shift != 0).all()
 
 
 def test_every_transformation_can_be_contrasted_or_classified(pair: ScenePair) -> None:
     for name in ALL:
         alone = {"flow_weight": 0.0, "flow": METHODS["ESSL3D"](VOXELS).flow.config}
-        classified = tiny_scene_method("ESSL3D", contrast=(), classify=(name,), **alone).step(pair).terms
+        classified = tiny_drive_method("ESSL3D", contrast=(), classify=(name,), **alone).step(pair).terms
         assert set(classified) == {name, f"{name}_accuracy"}
-        contrasted = tiny_scene_method("ESSL3D", contrast=(name,), classify=(), **alone).step(pair).terms
+        contrasted = tiny_drive_method("ESSL3D", contrast=(name,), classify=(), **alone).step(pair).terms
         assert set(contrasted) == {"contrast", "contrast_top1", "pairs", "skipped"}
 
 
 def test_a_wedge_alone_enters_the_spatial_views(pair: ScenePair) -> None:
-    method = tiny_scene_method("ESSL3D space", field_of_view=90.0)
+    method = tiny_drive_method("ESSL3D space", field_of_view=90.0)
     views, _ = method._spatial_views(pair)
     inside = [int((cloud[:, 0] >= cloud[:, 1].abs()).sum()) for cloud in pair.current]
     assert list(views[0].voxels.sizes) == inside and max(inside) < 120

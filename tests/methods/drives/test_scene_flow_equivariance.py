@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from scene_cases import POINTS, make_cloud, make_pair
+from drive_cases import POINTS, make_cloud, make_pair
 from torch import Tensor, nn
 
-from equissl.datasets.drives.scene_pair import ScenePair
+from equissl.datasets.drives.pairs.batch import ScenePair
 from equissl.encoders.voxel import VoxelEncoderConfig
-from equissl.geometry.scene_transforms import TransformRanges
+from equissl.geometry.sweep_transforms import TransformRanges
 from equissl.losses import flow_distance, warp_features
 from equissl.methods.drives import ESSL3D, FlowConfig
-from equissl.methods.drives.flow_equivariance import flow_views
+from equissl.methods.drives.scene_flow_equivariance import flow_views
 
 # 64 x 64 x 24 voxels: 8 x 8 columns of 4 m. Offsets, so that nothing but the shape of the scene enters.
 FAR = VoxelEncoderConfig(

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equissl.datasets.drives.scene_pair import ScenePair
+from equissl.datasets.drives.pairs.batch import ScenePair
 from equissl.encoders.voxel import VoxelEncoderConfig
 from equissl.methods import METHODS
-from equissl.methods.drives import ContrastConfig, FlowConfig, SceneMethod
+from equissl.methods.drives import ContrastConfig, DriveMethod, FlowConfig
 from equissl.objectives import ObjectiveConfig
 
 # 32 x 32 x 24 voxels: 4 x 4 columns
@@ -40,15 +40,15 @@ CASES: dict[str, dict[str, Any]] = {
     "CellContrast": {"points": POINTS},
     "CellContrast ego": {"points": POINTS, "frames": "ego"},
     "CellContrast flow": {"points": HALF, "frames": "flow"},
-    "SceneInvariant": {"projector": (16, 8), "objective": ObjectiveConfig("byol", {"hidden": 12})},
-    "SceneInvariant moco": {
+    "SweepInvariant": {"projector": (16, 8), "objective": ObjectiveConfig("byol", {"hidden": 12})},
+    "SweepInvariant moco": {
         "projector": (16, 8),
         "objective": ObjectiveConfig("moco", {"queue": 32}),
         "frames": "same",
         "cuboid": 0.6,
         "drop": 0.2,
     },
-    "SceneInvariant vicreg": {"projector": (16, 8), "objective": ObjectiveConfig("vicreg")},
+    "SweepInvariant vicreg": {"projector": (16, 8), "objective": ObjectiveConfig("vicreg")},
     "Occupancy": {"queries": 60, "hidden": (16,), "depth": 0.5},
 }
 
@@ -75,7 +75,7 @@ def make_pair(scenes: int = 4, points: int = 200, seed: int = 0) -> ScenePair:
         previous,
         current,
         seeds=100 * seed + torch.arange(scenes),
-        sequences=("drive",) * scenes,
+        drives=("drive",) * scenes,
         sweeps=torch.stack([torch.arange(scenes), torch.arange(scenes) + 1], dim=1),
         motion=motion,
         flow=flow,
@@ -92,7 +92,7 @@ def take(batch: ScenePair, rank: int, world: int) -> ScenePair:
     return ScenePair(**{name: getattr(batch, name)[rows] for name in names}, flow_provider=batch.flow_provider)
 
 
-def tiny_scene_method(name: str, seed: int = 0, **changes: Any) -> SceneMethod:
+def tiny_drive_method(name: str, seed: int = 0, **changes: Any) -> DriveMethod:
     torch.manual_seed(seed)
     method = METHODS[name.split()[0]](**{"encoder": VOXELS, **CASES[name], **changes})
     with torch.no_grad():

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from scene_cases import VOXELS, make_pair, tiny_scene_method
+from drive_cases import VOXELS, make_pair, tiny_drive_method
 
 from equissl.methods.drives import CellContrast, ContrastConfig
-from equissl.methods.drives.contrast import scene_contrast, site_contrast
+from equissl.methods.drives.contrast import pair_contrast, site_contrast
 from equissl.methods.drives.matching import point_sites
 
 K = 2048
@@ -17,8 +17,8 @@ K = 2048
 
 def test_equal_features_cost_log_k_each() -> None:
     ones = torch.ones(K, 8)
-    assert scene_contrast(ones, ones, ContrastConfig(reduction="mean")).item() == pytest.approx(7.62462, abs=1e-5)
-    total = scene_contrast(ones, ones, ContrastConfig()).item()
+    assert pair_contrast(ones, ones, ContrastConfig(reduction="mean")).item() == pytest.approx(7.62462, abs=1e-5)
+    total = pair_contrast(ones, ones, ContrastConfig()).item()
     assert total == pytest.approx(K * math.log(K), rel=1e-6) and 0.01 * total == pytest.approx(156.2, abs=0.05)
 
 
@@ -26,7 +26,7 @@ def test_perfect_features_cost_little() -> None:
     x = torch.eye(K)
     for symmetric in (False, True):
         config = ContrastConfig(reduction="mean", symmetric=symmetric)
-        assert scene_contrast(x, 3 * x, config).item() == pytest.approx(0.00127830, rel=1e-4)
+        assert pair_contrast(x, 3 * x, config).item() == pytest.approx(0.00127830, rel=1e-4)
 
 
 def test_the_loss_is_that_of_the_paper() -> None:
@@ -35,7 +35,7 @@ def test_the_loss_is_that_of_the_paper() -> None:
     unit_x, unit_y = x / x.norm(dim=1, keepdim=True), y / y.norm(dim=1, keepdim=True)
     table = (unit_x @ unit_y.T / 0.07).exp()
     expected = -(table.diagonal() / table.sum(1)).log().sum()
-    torch.testing.assert_close(scene_contrast(x, y, ContrastConfig()), expected)
+    torch.testing.assert_close(pair_contrast(x, y, ContrastConfig()), expected)
 
 
 def test_scenes_with_few_pairs_have_no_contrast() -> None:
@@ -51,7 +51,7 @@ def test_scenes_with_few_pairs_have_no_contrast() -> None:
 
 
 def test_the_mean_is_over_scenes_with_a_contrast() -> None:
-    batch, method = make_pair(), tiny_scene_method("CellContrast").eval()
+    batch, method = make_pair(), tiny_drive_method("CellContrast").eval()
     a, b = method.encode(batch.current), method.encode(batch.current)
     sites = point_sites(a, "bev"), point_sites(b, "bev")
     whole, terms = site_contrast(method.projector, method.points, (a, b), sites, [0, 1, 2, 3])

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.drives.errors import IngestError
-from equissl.datasets.drives.kitti_files import camera_from_lidar, matrix_from, parse_labels, read_calibration, to_boxes
+from equissl.datasets.drives.kitti.files import camera_from_lidar, matrix_from, parse_labels, read_calibration, to_boxes
 
 NEAR = 0.1  # metres ahead of the camera from which on things have a place in the picture
 # x, y, z of the corners in halves of (length, width, height), z up; and which corners an edge of the box joins

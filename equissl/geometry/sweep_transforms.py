@@ -58,7 +58,7 @@ class TransformRanges:
 
 
 @dataclass(frozen=True)
-class SceneTransform:
+class SweepTransform:
     """A transform of each of B scenes; of one scene without the batch dimension, see ``item``.
 
     Attributes:
@@ -78,12 +78,12 @@ class SceneTransform:
     def __len__(self) -> int:
         return len(self.matrix)
 
-    def item(self, index: int) -> SceneTransform:
+    def item(self, index: int) -> SweepTransform:
         """The transform of one scene: matrix (4, 4), angle (), scale (), shift (3,), flip ()."""
-        return SceneTransform(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+        return SweepTransform(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
-    def to(self, device: torch.device | str) -> SceneTransform:
-        return SceneTransform(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+    def to(self, device: torch.device | str) -> SweepTransform:
+        return SweepTransform(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def apply(self, clouds: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """B clouds (N_b, 3 or more), each by its own transform; further columns stay.
@@ -96,13 +96,13 @@ class SceneTransform:
         return tuple(transform_cloud(cloud, matrix) for cloud, matrix in zip(clouds, self.matrix, strict=True))
 
 
-def scene_transform(angle: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -> SceneTransform:
+def sweep_transform(angle: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -> SweepTransform:
     """The transform of given parts.
 
     Args:
         angle, scale: (B,).
         shift: (B, 3).
-        flip: (B,) int64, see :class:`SceneTransform`.
+        flip: (B,) int64, see :class:`SweepTransform`.
     """
     wide = angle.double()
     cos, sin = wide.cos() * scale, wide.sin() * scale
@@ -112,16 +112,16 @@ def scene_transform(angle: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -
     matrix[..., 1, 0], matrix[..., 1, 1] = sin * along, cos * across
     matrix[..., 2, 2], matrix[..., 3, 3] = scale.double(), 1
     matrix[..., :3, 3] = shift.double()
-    return SceneTransform(matrix.float(), angle.float(), scale.float(), shift.float(), flip)
+    return SweepTransform(matrix.float(), angle.float(), scale.float(), shift.float(), flip)
 
 
-def identity_transform(batch: int, device: torch.device | str = "cpu") -> SceneTransform:
+def identity_transform(batch: int, device: torch.device | str = "cpu") -> SweepTransform:
     """The transform that leaves B scenes as they are."""
     zeros = torch.zeros(batch, device=device)
-    return scene_transform(zeros, zeros + 1, torch.zeros(batch, 3, device=device), zeros.long())
+    return sweep_transform(zeros, zeros + 1, torch.zeros(batch, 3, device=device), zeros.long())
 
 
-def draw_transforms(ranges: TransformRanges, seeds: Tensor, view: int) -> SceneTransform:
+def draw_transforms(ranges: TransformRanges, seeds: Tensor, view: int) -> SweepTransform:
     """Transforms of one view of each scene: a function of (seed, view) alone, whatever else is in the batch.
 
     Args:
@@ -139,7 +139,7 @@ def draw_transforms(ranges: TransformRanges, seeds: Tensor, view: int) -> SceneT
         turn = ((turn * ranges.rotation_bins).floor() + 0.5) / ranges.rotation_bins
     flip = (u[:, 5] < ranges.flip).long() + 2 * (u[:, 6] < ranges.flip_x).long()
     shift = _between(u[:, 2:5], ranges.translation)
-    transform = scene_transform(_between(turn, ranges.rotation), _between(u[:, 1], ranges.scale), shift, flip)
+    transform = sweep_transform(_between(turn, ranges.rotation), _between(u[:, 1], ranges.scale), shift, flip)
     return transform.to(seeds.device)
 
 
@@ -183,12 +183,12 @@ def transform_flow_pair(points: Tensor, flow: Tensor, previous: Tensor, current:
     return transform_points(current, start + flow) - transform_points(previous, start)
 
 
-def transform_boxes(boxes: Tensor, transform: SceneTransform) -> Tensor:
+def transform_boxes(boxes: Tensor, transform: SweepTransform) -> Tensor:
     """Boxes (M, 7), see :mod:`equissl.datasets.drives.sweep`, by the transform of their scene.
 
     Args:
         boxes: (M, 7) centre, size, heading.
-        transform: of one scene, see ``SceneTransform.item``.
+        transform: of one scene, see ``SweepTransform.item``.
 
     Returns:
         (M, 7), headings in -π..π.

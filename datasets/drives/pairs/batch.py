@@ -29,14 +29,14 @@ class ScenePair(CloudBatch):
         boxes, previous_boxes: of ``current`` and of ``previous``, None for a sweep without labels. Always in host
             memory.
         seeds: (B,) int64 from (dataset seed, epoch, index): every random choice about an item derives from it.
-        sequences: B names of drives.
+        drives: B names of drives.
         sweeps: (B, 2) int64 positions of the two sweeps in their drive.
     """
 
     previous: Clouds
     current: Clouds
     seeds: Tensor
-    sequences: tuple[str, ...]
+    drives: tuple[str, ...]
     sweeps: Tensor
     motion: Tensor | None = None
     flow: Clouds | None = None
@@ -51,7 +51,7 @@ class ScenePair(CloudBatch):
         for name in ("boxes", "previous_boxes"):
             if getattr(self, name) == ():
                 object.__setattr__(self, name, (None,) * batch)
-        for name in ("current", "sequences", "boxes", "previous_boxes"):
+        for name in ("current", "drives", "boxes", "previous_boxes"):
             if len(getattr(self, name)) != batch:
                 raise ValueError(
                     f"expected {batch} {name}, as there are previous clouds, got {len(getattr(self, name))}"

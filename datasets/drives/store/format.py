@@ -1,4 +1,4 @@
-"""What a scene store holds, and how a sweep becomes arrays in it.
+"""What a drive store holds, and how a sweep becomes arrays in it.
 
 One HDF5 file. Every sequence is a group, every sweep a group in it named by its timestamp, with the arrays of an
 OpenSceneFlow log: ``lidar`` (N, 3 or 4), ``pose`` (relative to the sequence's first, so that float32 is enough),
@@ -19,7 +19,7 @@ from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.sweep import Boxes, Sweep, ego_motion, invert_pose
 from equissl.datasets.views.store.writer import fixed_strings
 
-FORMAT = "equissl-scene-store"
+FORMAT = "equissl-drive-store"
 FORMAT_VERSION = 1
 INDEX = "_index"
 # attribute of a sweep, its name in the file, type
@@ -36,8 +36,8 @@ SWEEP_ARRAYS = ("vehicle_lidar", "ground_plane")
 BOX_VELOCITIES = "box_velocities"
 
 
-class SceneStoreError(IngestError):
-    """A file that is not a whole scene store of a known version; the message says what was expected and what came."""
+class DriveStoreError(IngestError):
+    """A file that is not a whole drive store of a known version; the message says what was expected and what came."""
 
 
 def write_sweep(group: h5py.Group, sweep: Sweep, origin: np.ndarray | None, next_pose: np.ndarray | None) -> None:
@@ -89,10 +89,10 @@ def read_sweep(group: h5py.Group, timestamp: int, pose: np.ndarray | None) -> Sw
         pose: (4, 4), or None where unknown.
 
     Raises:
-        SceneStoreError: where ``lidar`` is missing or has another shape.
+        DriveStoreError: where ``lidar`` is missing or has another shape.
     """
     if "lidar" not in group or group["lidar"].ndim != 2 or group["lidar"].shape[1] < 3:
-        raise SceneStoreError(f"expected lidar of shape (N, 3 or more) in {group.file.filename}:{group.name}")
+        raise DriveStoreError(f"expected lidar of shape (N, 3 or more) in {group.file.filename}:{group.name}")
     lidar = group["lidar"][()].astype(np.float32, copy=False)
     arrays = {attribute: group[name][()].astype(kind) for attribute, name, kind in POINT_ARRAYS if name in group}
     arrays |= {name: group[name][()] for name in SWEEP_ARRAYS if name in group}

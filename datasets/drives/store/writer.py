@@ -1,4 +1,4 @@
-"""Writing scene stores: whole or not at all."""
+"""Writing drive stores: whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 
 from equissl.datasets.drives.errors import Problem
-from equissl.datasets.drives.pairs import find_pairs
-from equissl.datasets.drives.store import SequenceIndex
-from equissl.datasets.drives.store_format import FORMAT, FORMAT_VERSION, INDEX, write_sweep
-from equissl.datasets.drives.sweep import Sequence, Sweep
+from equissl.datasets.drives.pairs.finding import find_pairs
+from equissl.datasets.drives.store.format import FORMAT, FORMAT_VERSION, INDEX, write_sweep
+from equissl.datasets.drives.store.store import DriveIndex
+from equissl.datasets.drives.sweep import Drive, Sweep
 from equissl.datasets.views.store.writer import write_strings
 from equissl.util.disk import full_disk_message, sync_folder
 
@@ -36,17 +36,17 @@ def new_file(path: Path, needed: int = 0) -> Iterator[h5py.File]:
         temporary.unlink(missing_ok=True)
 
 
-def write_scenes(
+def write_drives(
     path: Path | str,
-    sequences: Iterable[Sequence],
+    drives: Iterable[Drive],
     attributes: dict | None = None,
     problems: Iterable[Problem] = (),
 ) -> Path:
-    """Writes sequences, such as simulated drives, as one scene store.
+    """Writes sequences, such as simulated drives, as one drive store.
 
     Args:
         path: the file to write; its folder is made.
-        sequences: with different names.
+        drives: with different names.
         attributes: provenance to keep, plain JSON values.
         problems: of the recording, to keep as well.
 
@@ -57,14 +57,14 @@ def write_scenes(
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as file:
         start_file(file)
-        for sequence in sequences:
-            group, points, boxes = file.create_group(sequence.name), [], []
-            pose_of = NextPoses(sequence)
-            for index, sweep in enumerate(sequence):
+        for drive in drives:
+            group, points, boxes = file.create_group(drive.name), [], []
+            pose_of = NextPoses(drive)
+            for index, sweep in enumerate(drive):
                 write_sweep(group, sweep, pose_of.origin, pose_of.after(index))
                 points.append(len(sweep))
                 boxes.append(-1 if sweep.boxes is None else len(sweep.boxes))
-            write_index(file, sequence, np.arange(len(sequence)), points, boxes)
+            write_index(file, drive, np.arange(len(drive)), points, boxes)
         finish_file(file, attributes or {}, list(problems))
     return path
 
@@ -72,9 +72,9 @@ def write_scenes(
 class NextPoses:
     """The pose of the sweep that follows each sweep, where the two make a pair; and the sequence's first pose."""
 
-    def __init__(self, sequence: Sequence) -> None:
-        self.poses = sequence.poses
-        pairs, self.problems = find_pairs(sequence.timestamps, sequence.rate, sequence.poses)
+    def __init__(self, drive: Drive) -> None:
+        self.poses = drive.poses
+        pairs, self.problems = find_pairs(drive.timestamps, drive.rate, drive.poses)
         self.next = dict(pairs.tolist())
         self.origin: np.ndarray | None = None
         if self.poses is not None and len(known := np.flatnonzero(np.isfinite(self.poses).all(axis=(1, 2)))):
@@ -90,19 +90,19 @@ def start_file(file: h5py.File) -> None:
 
 
 def write_index(
-    file: h5py.File, sequence: Sequence, kept: np.ndarray, num_points: list[int], num_boxes: list[int]
-) -> SequenceIndex:
+    file: h5py.File, drive: Drive, kept: np.ndarray, num_points: list[int], num_boxes: list[int]
+) -> DriveIndex:
     """Tables of a sequence whose sweeps ``kept`` were written."""
-    group = file[INDEX].create_group(sequence.name)
-    poses = None if sequence.poses is None else sequence.poses[kept]
-    entry = SequenceIndex(
-        timestamps=sequence.timestamps[kept],
+    group = file[INDEX].create_group(drive.name)
+    poses = None if drive.poses is None else drive.poses[kept]
+    entry = DriveIndex(
+        timestamps=drive.timestamps[kept],
         poses=poses,
         num_points=np.array(num_points, dtype=np.int64),
         num_boxes=np.array(num_boxes, dtype=np.int64),
-        rate=sequence.rate,
-        dataset=sequence.dataset,
-        attributes=sequence.attributes,
+        rate=drive.rate,
+        dataset=drive.dataset,
+        attributes=drive.attributes,
     )
     for name in ("timestamps", "num_points", "num_boxes"):
         group[name] = getattr(entry, name)
@@ -114,7 +114,7 @@ def write_index(
 
 
 def finish_file(file: h5py.File, attributes: dict, problems: list[Problem]) -> None:
-    listed = [[p.sequence, p.frame, p.file, p.reason] for p in problems]
+    listed = [[p.drive, p.frame, p.file, p.reason] for p in problems]
     write_strings(file, "provenance", [json.dumps({**attributes, "problems": listed}, sort_keys=True)])
 
 

@@ -1,4 +1,4 @@
-"""Reading scene stores."""
+"""Reading drive stores."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import h5py
 import numpy as np
 
 from equissl.datasets.drives.errors import Problem
-from equissl.datasets.drives.pairs import find_pairs
-from equissl.datasets.drives.store_format import (
+from equissl.datasets.drives.pairs.finding import find_pairs
+from equissl.datasets.drives.store.format import (
     BOX_VELOCITIES,
     FORMAT,
     FORMAT_VERSION,
     INDEX,
-    SceneStoreError,
+    DriveStoreError,
     read_sweep,
     strings,
     text,
 )
-from equissl.datasets.drives.sweep import Sequence, Sweep, stack_poses
+from equissl.datasets.drives.sweep import Drive, Sweep, stack_poses
 
-__all__ = ["SceneStore", "SceneStoreError"]
+__all__ = ["DriveStore", "DriveStoreError"]
 
 
 @dataclass(frozen=True)
-class SequenceIndex:
+class DriveIndex:
     """What is known of a sequence without reading its points.
 
     Attributes:
@@ -38,7 +38,7 @@ class SequenceIndex:
         num_points: (T,) int64.
         num_boxes: (T,) int64, -1 where the sweep is not labelled.
         rate: sweeps a second, or None.
-        dataset, attributes: as in ``Sequence``.
+        dataset, attributes: as in ``Drive``.
     """
 
     timestamps: np.ndarray
@@ -50,8 +50,8 @@ class SequenceIndex:
     attributes: dict
 
 
-class SceneStore:
-    """Drives in one file: a scene store, or one log of OpenSceneFlow.
+class DriveStore:
+    """Drives in one file: a drive store, or one log of OpenSceneFlow.
 
     Nothing is opened before it is first used, and not shared with forked processes: a store can be pickled and used
     before and after a fork.
@@ -60,14 +60,14 @@ class SceneStore:
         path: the ``.h5`` file.
 
     Raises:
-        SceneStoreError: on first use, when the file is missing, damaged, of another kind or version.
+        DriveStoreError: on first use, when the file is missing, damaged, of another kind or version.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._file: h5py.File | None = None
         self._process = 0
-        self._index: dict[str, SequenceIndex] = {}
+        self._index: dict[str, DriveIndex] = {}
         self._provenance: dict = {}
 
     def __getstate__(self) -> dict:
@@ -77,7 +77,7 @@ class SceneStore:
         self.__init__(state["path"])  # type: ignore[misc]
 
     def __repr__(self) -> str:
-        return f"SceneStore({str(self.path)!r})"
+        return f"DriveStore({str(self.path)!r})"
 
     def close(self) -> None:
         """Closes the file; the next read opens it again."""
@@ -86,7 +86,7 @@ class SceneStore:
         self._file = None
 
     @property
-    def index(self) -> dict[str, SequenceIndex]:
+    def index(self) -> dict[str, DriveIndex]:
         """Sequences by name, without their points."""
         if not self._index:
             self._load()
@@ -112,11 +112,11 @@ class SceneStore:
     def num_sweeps(self) -> int:
         return sum(len(entry.timestamps) for entry in self.index.values())
 
-    def sequence(self, name: str) -> Sequence:
+    def drive(self, name: str) -> Drive:
         """One drive, its sweeps read when asked for; picklable."""
         entry = self._entry(name)
         read = partial(self.read, name)
-        return Sequence(name, entry.timestamps, read, entry.rate, entry.dataset, entry.attributes, entry.poses)
+        return Drive(name, entry.timestamps, read, entry.rate, entry.dataset, entry.attributes, entry.poses)
 
     def read(self, name: str, index: int) -> Sweep:
         """One sweep by its position in its sequence."""
@@ -128,7 +128,7 @@ class SceneStore:
         try:
             return read_sweep(group[str(timestamp)], timestamp, pose)
         except (OSError, KeyError) as error:
-            raise SceneStoreError(f"expected sweep {timestamp} of {name} in {self.path}: {error}") from error
+            raise DriveStoreError(f"expected sweep {timestamp} of {name} in {self.path}: {error}") from error
 
     def sweep_names(self, name: str) -> tuple[str, ...]:
         """What the data set calls the sweeps of a sequence; their timestamps where it has no names for them."""
@@ -150,21 +150,21 @@ class SceneStore:
             found += [(name, i, j) for i, j in chosen.tolist()]
         return found
 
-    def _entry(self, name: str) -> SequenceIndex:
+    def _entry(self, name: str) -> DriveIndex:
         if name not in self.index:
-            raise KeyError(f"expected one of the sequences {', '.join(self.names)} of {self.path}, got {name!r}")
+            raise KeyError(f"expected one of the drives {', '.join(self.names)} of {self.path}, got {name!r}")
         return self.index[name]
 
     def _open(self) -> h5py.File:
         if self._file is None or self._process != os.getpid():
             if not self.path.is_file():
                 kind = "a folder" if self.path.is_dir() else "nothing"
-                raise SceneStoreError(f"expected a scene store at {self.path}, found {kind}")
+                raise DriveStoreError(f"expected a drive store at {self.path}, found {kind}")
             try:
                 self._file, self._process = h5py.File(self.path, "r"), os.getpid()
             except OSError as error:
-                raise SceneStoreError(
-                    f"expected a whole HDF5 scene store at {self.path}: damaged or another kind of file ({error})"
+                raise DriveStoreError(
+                    f"expected a whole HDF5 drive store at {self.path}: damaged or another kind of file ({error})"
                 ) from error
         return self._file
 
@@ -175,17 +175,17 @@ class SceneStore:
             return
         form = text(file.attrs.get("format", b""))
         if form != FORMAT or INDEX not in file:
-            raise SceneStoreError(
-                f"expected {self.path} to be a scene store (format {FORMAT!r}) or an OpenSceneFlow log (groups named "
+            raise DriveStoreError(
+                f"expected {self.path} to be a drive store (format {FORMAT!r}) or an OpenSceneFlow log (groups named "
                 f"by timestamps, each with lidar), found format {form!r} with {', '.join([*file][:5]) or 'nothing'}"
             )
         if (version := int(file.attrs["format_version"])) != FORMAT_VERSION:
-            raise SceneStoreError(f"expected scene store version {FORMAT_VERSION}, {self.path} has version {version}")
+            raise DriveStoreError(f"expected drive store version {FORMAT_VERSION}, {self.path} has version {version}")
         try:
             self._provenance = json.loads(strings(file, "provenance")[0])
             self._index = {name: _read_index(group) for name, group in file[INDEX].items()}
         except (OSError, KeyError, RuntimeError, ValueError) as error:
-            raise SceneStoreError(f"expected a whole scene store at {self.path}: it is damaged ({error})") from error
+            raise DriveStoreError(f"expected a whole drive store at {self.path}: it is damaged ({error})") from error
 
 
 def is_openscene_log(file: h5py.File) -> bool:
@@ -193,10 +193,10 @@ def is_openscene_log(file: h5py.File) -> bool:
     return len(file) > 0 and all(key.isdigit() for key in file) and "lidar" in file[next(iter(file))]
 
 
-def _index_openscene(file: h5py.File) -> SequenceIndex:
+def _index_openscene(file: h5py.File) -> DriveIndex:
     keys = sorted(file, key=int)
     poses = [file[key]["pose"][()].astype(np.float64) if "pose" in file[key] else None for key in keys]
-    return SequenceIndex(
+    return DriveIndex(
         timestamps=np.array([int(key) for key in keys], dtype=np.int64),
         poses=stack_poses(poses),
         num_points=np.array([len(file[key]["lidar"]) for key in keys], dtype=np.int64),
@@ -207,9 +207,9 @@ def _index_openscene(file: h5py.File) -> SequenceIndex:
     )
 
 
-def _read_index(group: h5py.Group) -> SequenceIndex:
+def _read_index(group: h5py.Group) -> DriveIndex:
     rate = float(group.attrs["rate"])
-    return SequenceIndex(
+    return DriveIndex(
         timestamps=group["timestamps"][()],
         poses=group["poses"][()] if "poses" in group else None,
         num_points=group["num_points"][()],

@@ -10,21 +10,21 @@ from torch import Tensor
 
 from equissl.encoders import Projector
 from equissl.encoders.voxel import VoxelEncoder, VoxelEncoderConfig
-from equissl.geometry.scene_transforms import TransformRanges, draw_transforms
+from equissl.geometry.sweep_transforms import TransformRanges, draw_transforms
 from equissl.methods.base import StepOutput, gather_together, stack_features, widen
-from equissl.methods.drives.base import DEFAULT_VOXELS, SceneMethod, item_seeds
+from equissl.methods.drives.base import DEFAULT_VOXELS, DriveMethod, item_seeds
 from equissl.methods.drives.cropping import drop_points, random_cuboid
 from equissl.methods.views.teacher import Teacher
 from equissl.objectives import Embedded, Objective, ObjectiveConfig
 
 if TYPE_CHECKING:
-    from equissl.datasets.drives.scene_pair import ScenePair
+    from equissl.datasets.drives.pairs.batch import ScenePair
 
 DEFAULT_RANGES = TransformRanges()
 BYOL = ObjectiveConfig("byol", {"hidden": 512})
 
 
-class SceneInvariant(SceneMethod):
+class SweepInvariant(DriveMethod):
     """One embedding of each view of a scene; the objective says how they should lie.
 
     Args:
