@@ -25,9 +25,9 @@ from PIL import Image
 from equissl.datasets.meshes.mesh import Mesh
 from equissl.renderers import scene
 from equissl.renderers.base import RendererError, check_option_names, register_renderer
-from equissl.renderers.bvh import check_mesh
 from equissl.renderers.image import VIEW_TRANSFORMS
 from equissl.renderers.scene import ViewArrays, ViewParameters, view_arrays
+from equissl.renderers.traced_mesh import check_mesh
 
 PYTHON_VARIABLE = "EQUISSL_BLENDER_PYTHON"
 INSTALL_BLENDER = (

@@ -55,7 +55,7 @@ class PixelGrid:
         return _near_sphere(self, tuple(float(c) for c in centre), float(radius))
 
     def spot_patch(self, light: np.ndarray, half_angle: float, step: int = 1) -> np.ndarray:
-        """Indices of the pixels in the rectangle around the floor patch inside the lamp's cone.
+        """Indices of the pixels in the rectangle around the floor patch inside the spot light's cone.
 
         With ``step`` 2 only those in even rows and columns.
         """

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.meshes.mesh import Mesh
-from equissl.renderers.bvh import check_mesh
+from equissl.renderers.traced_mesh import check_mesh
 
 # Columns of a face record: the face's normal, three corner normals, albedo, three texture coordinates.
 NORMAL, CORNER_NORMALS, ALBEDO, UV = slice(0, 3), slice(3, 12), slice(12, 15), slice(15, 21)

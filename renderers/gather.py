@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from equissl.renderers import scene
-from equissl.renderers.bvh import SURFACE_OFFSET, Hits, TracedMesh, pack_rays
 from equissl.renderers.lighting import Vector, dot, sky_irradiance, spot_irradiance
 from equissl.renderers.sampling import cosine_directions, frame, from_frame, sequence, tile_rank
 from equissl.renderers.specular import sample_lobe
 from equissl.renderers.surface import Surface
+from equissl.renderers.traced_mesh import SURFACE_OFFSET, Hits, TracedMesh, pack_rays
 from equissl.renderers.views import Views, columns, per_sample
 
 _SUN_EDGE = math.cos(scene.SUN_HALF_ANGLE)
@@ -57,7 +57,7 @@ class Gather:
     Attributes:
         mesh, views, floor: the scene.
         sun_strength: irradiance of open ground by the sun.
-        hit_light: share of the open sky's, floor's and lamp's light assumed where a ray meets the object again.
+        hit_light: share of the open sky's, floor's and spot light's light assumed where a ray meets the object again.
         bounces: how many times light is followed on from such hits instead.
         samples: lit points a pixel, which share a run of the sequence.
     """
@@ -71,7 +71,7 @@ class Gather:
     samples: int = 1
 
     def irradiance(self, surface: Surface, rays: int) -> np.ndarray:
-        """(3, n) irradiance by everything but the lamp, from ``rays`` cosine-distributed rays a point."""
+        """(3, n) irradiance by everything but the spot light, from ``rays`` cosine-distributed rays a point."""
         start, basis = _starts(surface.point, surface.face_normal), frame(surface.normal)
         first = self._part(surface) * rays
         table = cosine_directions(16 * self.samples * rays)
@@ -178,9 +178,9 @@ class Gather:
         return tile_rank(row, column) * self.samples + surface.sample % self.samples
 
     def _spot(self, point: Vector, normal: Vector, view: np.ndarray, shadows: bool) -> np.ndarray:
-        """Irradiance (n,) by the lamp's centre."""
-        lamp = columns(self.views.light_in_object, view)
-        offset = tuple(lamp[i] - point[i] for i in range(3))
+        """Irradiance (n,) by the spot light's centre."""
+        spot = columns(self.views.light_in_object, view)
+        offset = tuple(spot[i] - point[i] for i in range(3))
         cosine = np.maximum(dot(offset, normal), 0.0)
         light = spot_irradiance(offset, columns(self.views.axis_in_object, view), dot(offset, offset)) * cosine
         if shadows:

@@ -66,7 +66,7 @@ def spot_irradiance(offset: Vector, axis: Vector, distance2: np.ndarray) -> np.n
 
     Args:
         offset: vector from the surface point to the light.
-        axis: unit direction in which the lamp points.
+        axis: unit direction in which the spot light points.
         distance2: squared length of ``offset``.
 
     Returns:
@@ -88,7 +88,7 @@ def spot_irradiance(offset: Vector, axis: Vector, distance2: np.ndarray) -> np.n
 def disk_points(
     samples: int, turn: tuple[np.ndarray, np.ndarray], stretch: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Sample points on the lamp's disk, as two coordinates in scene units.
+    """Sample points on the spot light's disk, as two coordinates in scene units.
 
     The points lie on a Vogel spiral that each pixel turns and stretches by its own amount, so that the pattern
     becomes fine noise instead of bands.

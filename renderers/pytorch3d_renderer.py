@@ -1,7 +1,7 @@
 """GPU renderer of the 3DIEBench scene by rasterisation (PyTorch3D), torch shading and shadow maps.
 
-A second opinion on the ``warp`` renderer: it draws the same, with one lamp sample and with shadow edges as fine as the
-shadow map. It runs on the CPU too, far slower.
+A second opinion on the ``warp`` renderer: it draws the same, with one spot light sample and with shadow edges as fine
+as the shadow map. It runs on the CPU too, far slower.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Pytorch3dRenderer(TorchRenderer):
         if options.spot_samples != 1:
             raise RendererError(
                 f"the 'pytorch3d' renderer casts hard shadows only: expected spot_samples 1, got "
-                f"{options.spot_samples!r}; the 'warp' renderer samples the lamp's disk"
+                f"{options.spot_samples!r}; the 'warp' renderer samples the spot light's disk"
             )
 
     def _tracer(self, batch: MeshBatch) -> Tracer:

@@ -26,7 +26,7 @@ SUN_IRRADIANCE = 1.5
 SUN_HALF_ANGLE = math.pi / 4
 
 SPOT_DISTANCE = 4.0
-SPOT_INTENSITY = 500.0 / (4.0 * math.pi)  # W/sr of a 500 W lamp
+SPOT_INTENSITY = 500.0 / (4.0 * math.pi)  # W/sr of a 500 W spot light
 SPOT_HALF_ANGLE = math.pi / 16
 SPOT_BLEND = 0.15
 SPOT_RADIUS = 0.25

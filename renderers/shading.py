@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from equissl.renderers import specular
-from equissl.renderers.bvh import TracedMesh
 from equissl.renderers.filtering import lighting_points, smooth
 from equissl.renderers.floor import FloorLight, light_floor
 from equissl.renderers.gather import FloorRadiance, Gather
 from equissl.renderers.lighting import dot, floor_irradiance, sky_irradiance
 from equissl.renderers.spot import spot_on_object
 from equissl.renderers.surface import Surface, albedo, visible_surface
+from equissl.renderers.traced_mesh import TracedMesh
 from equissl.renderers.views import Views, per_sample, tile_noise, white_noise
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ def shade_object(mesh: TracedMesh, views: Views, floor: FloorRadiance | None, op
     arrays = views.arrays
     colours = []
     for channel, colour in enumerate(albedo(mesh, surface.hits)):
-        lamp = per_sample(arrays.light_colour[:, channel], surface.view)
-        radiance = light[channel] + light[3] * lamp
+        spot = per_sample(arrays.light_colour[:, channel], surface.view)
+        radiance = light[channel] + light[3] * spot
         radiance *= colour
         radiance *= 1.0 / math.pi
         if options.specular:
-            radiance += light[4] + light[5] * lamp
+            radiance += light[4] + light[5] * spot
         colours.append(radiance)
     return _collect(views, surface, colours)
 
@@ -63,8 +63,8 @@ def light_surface(
 ) -> np.ndarray:
     """Light on n points, without the colours of their surface: (6, n) float32.
 
-    Rows: irradiance by all but the lamp (red, green, blue), irradiance by the white lamp, and with ``specular`` the
-    radiance that the specular lobe makes of the sky and of the white lamp.
+    Rows: irradiance by all but the spot light (red, green, blue), irradiance by the white spot light, and with ``specular``
+    the radiance that the specular lobe makes of the sky and of the white spot light.
     """
     light = np.zeros((6, len(surface)), np.float32)
     gloss = _gloss(mesh, surface) if options.specular else None

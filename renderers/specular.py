@@ -1,4 +1,4 @@
-"""Dielectric reflection: the GGX lobe of Blender's Principled surface, for the lamp and for the sky.
+"""Dielectric reflection: the GGX lobe of Blender's Principled surface, for the spot light and for the sky.
 
 Walter et al., "Microfacet Models for Refraction through Rough Surfaces", EGSR 2007; Schlick's Fresnel term.
 """

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from equissl.renderers import scene
-from equissl.renderers.bvh import Hits, TracedMesh, pack_rays
 from equissl.renderers.lighting import Vector, dot
 from equissl.renderers.materials import lookup
+from equissl.renderers.traced_mesh import Hits, TracedMesh, pack_rays
 from equissl.renderers.views import Views, columns, per_sample, turn_to_object
 
 

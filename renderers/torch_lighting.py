@@ -48,7 +48,7 @@ def spot_irradiance(offset: Vector3, axis: Vector3, distance2: Tensor) -> Tensor
 
 
 def disk_point(number: int, samples: int, turn_cos: Tensor, turn_sin: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
-    """One of ``samples`` points on the lamp's disk as two coordinates, see
+    """One of ``samples`` points on the spot light's disk as two coordinates, see
     :func:`equissl.renderers.lighting.disk_points`."""
     radius = scene.SPOT_RADIUS * ((number + stretch) * (1.0 / samples)).sqrt()
     angle = number * math.pi * (3.0 - math.sqrt(5.0))

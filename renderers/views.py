@@ -1,4 +1,4 @@
-"""Views of one mesh with lamp and camera in object coordinates.
+"""Views of one mesh with spot light and camera in object coordinates.
 
 Samples of several views lie in one array (pixel number = view · P + pixel), because small images would otherwise spend
 their time in array-call overhead. Arrays of sub-samples are (K, pixels).
@@ -18,7 +18,7 @@ from equissl.renderers.scene import ViewArrays
 
 
 class Views:
-    """V views with lamp and camera also in object coordinates; attributes are (3, V) float32 unless noted."""
+    """V views with spot light and camera also in object coordinates; attributes are (3, V) float32 unless noted."""
 
     def __init__(self, arrays: ViewArrays, grid: PixelGrid) -> None:
         self.arrays, self.grid = arrays, grid
@@ -70,15 +70,15 @@ def turn_to_object(rotation: np.ndarray, vector: Vector) -> Vector:
     return x, y, z
 
 
-LampNoise = tuple[tuple[np.ndarray, np.ndarray], np.ndarray]  # cosine and sine of a turn, and a stretch in [0, 1)
+SpotNoise = tuple[tuple[np.ndarray, np.ndarray], np.ndarray]  # cosine and sine of a turn, and a stretch in [0, 1)
 
 
-def white_noise(grid: PixelGrid, grid_sample: np.ndarray) -> LampNoise:
+def white_noise(grid: PixelGrid, grid_sample: np.ndarray) -> SpotNoise:
     """Independent for every sub-sample of a pixel grid."""
     return (grid.turn[0].ravel()[grid_sample], grid.turn[1].ravel()[grid_sample]), grid.stretch.ravel()[grid_sample]
 
 
-def tile_noise(row: np.ndarray, column: np.ndarray) -> LampNoise:
+def tile_noise(row: np.ndarray, column: np.ndarray) -> SpotNoise:
     """Neighbours in an image complement each other."""
     rank = tile_rank(row, column)
     turn, stretch = sequence(16, 2).astype(np.float32)
@@ -86,15 +86,15 @@ def tile_noise(row: np.ndarray, column: np.ndarray) -> LampNoise:
     return (np.cos(turn)[rank], np.sin(turn)[rank]), stretch[rank]
 
 
-def fixed_noise() -> LampNoise:
+def fixed_noise() -> SpotNoise:
     """None: the same pattern everywhere."""
     return (np.ones(1, np.float32), np.zeros(1, np.float32)), np.full(1, 0.5, np.float32)
 
 
-def lamp_points(
-    centre: np.ndarray, disk: list[np.ndarray], view: np.ndarray, samples: int, noise: LampNoise
+def spot_points(
+    centre: np.ndarray, disk: list[np.ndarray], view: np.ndarray, samples: int, noise: SpotNoise
 ) -> list[Vector]:
-    """Points of the lamp as seen by each sample: its centre, or several of its disk."""
+    """Points of the spot light as seen by each sample: its centre, or several of its disk."""
     middle = columns(centre, view)
     if samples == 1:
         return [middle]
@@ -104,5 +104,5 @@ def lamp_points(
 
 
 def spot_reach(samples: int) -> float:
-    """Angle at the lamp beyond which nothing is lit, as seen from its centre."""
+    """Angle at the spot light beyond which nothing is lit, as seen from its centre."""
     return scene.SPOT_HALF_ANGLE + (math.atan(scene.SPOT_RADIUS / 3.0) if samples > 1 else 0.0)

@@ -96,7 +96,7 @@ def test_coincident_faces_are_found() -> None:
 
 def test_face_records_are_the_ray_casters(lopsided: Mesh, sphere) -> None:
     pytest.importorskip("open3d")
-    from equissl.renderers.bvh import TracedMesh
+    from equissl.renderers.traced_mesh import TracedMesh
 
     for mesh in (lopsided, sphere(0.4, 6)):
         kept = first_of_coincident(torch.from_numpy(mesh.vertices), torch.from_numpy(mesh.faces)).numpy()

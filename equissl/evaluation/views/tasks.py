@@ -109,7 +109,7 @@ def why_impossible(task: Task, train: FeatureSet, val: FeatureSet) -> str | None
 
 
 def light_directions(views: FeatureSet) -> Tensor:
-    """(N, V, 3) unit vectors towards the lamp, from its polar angle (from +z) and azimuth."""
+    """(N, V, 3) unit vectors towards the spot light, from its polar angle (from +z) and azimuth."""
     theta, phi = views.columns(*LIGHT).unbind(-1)
     return torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], -1)
 
