@@ -7,7 +7,7 @@ import pytest
 
 from equissl.datasets.drives.sweep import (
     Boxes,
-    Sequence,
+    Drive,
     Sweep,
     ego_motion,
     flow_from_own_motion,
@@ -96,7 +96,7 @@ def test_boxes_are_selected_by_mask() -> None:
 
 def test_a_sequence_in_memory_has_times_and_poses() -> None:
     sweeps = [Sweep(POINTS, 5, pose=np.eye(4)), Sweep(POINTS[:3], 9)]
-    sequence = Sequence.of("drive", sweeps, rate=10.0, seed=3)
+    sequence = Drive.of("drive", sweeps, rate=10.0, seed=3)
     assert sequence.timestamps.tolist() == [5, 9] and len(sequence[-1]) == 3 and sequence.attributes == {"seed": 3}
     assert np.array_equal(sequence.poses[0], np.eye(4)) and np.isnan(sequence.poses[1]).all()  # type: ignore[index]
     assert [len(sweep) for sweep in sequence] == [50, 3]
