@@ -63,8 +63,8 @@ def light_surface(
 ) -> np.ndarray:
     """Light on n points, without the colours of their surface: (6, n) float32.
 
-    Rows: irradiance by all but the spot light (red, green, blue), irradiance by the white spot light, and with ``specular``
-    the radiance that the specular lobe makes of the sky and of the white spot light.
+    Rows: irradiance by all but the spot light (red, green, blue), irradiance by the white spot light, and with
+    ``specular`` the radiance that the specular lobe makes of the sky and of the white spot light.
     """
     light = np.zeros((6, len(surface)), np.float32)
     gloss = _gloss(mesh, surface) if options.specular else None

@@ -36,7 +36,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "groco": losses.groco,
     "hard_contrastive": losses.hard_contrastive,
     "hard_simple": losses.hard_simple,
-    "info_nce": losses.clip,
+    "info_nce": losses.info_nce_of_views,
     "mv_dhel": losses.mv_dhel,
     "mv_info_nce": losses.mv_info_nce,
     "nt_xent": losses.nt_xent,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from equissl.encoders.voxel import SweepFeatures
-from equissl.losses import one_way_info_nce
+from equissl.losses import info_nce
 from equissl.methods.base import widen
 from equissl.methods.drives.base import pooled_mean
 from equissl.methods.drives.heads import SiteHead
@@ -99,9 +99,9 @@ def site_contrast(
 
 def pair_contrast(x: Tensor, y: Tensor, config: ContrastConfig) -> Tensor:
     """InfoNCE of the pairs (K, D) of one scene."""
-    loss = one_way_info_nce(x, y, config.temperature)
+    loss = info_nce(x, y, config.temperature)
     if config.symmetric:
-        loss = (loss + one_way_info_nce(y, x, config.temperature)) / 2
+        loss = (loss + info_nce(y, x, config.temperature)) / 2
     return loss * len(x) if config.reduction == "sum" else loss
 
 

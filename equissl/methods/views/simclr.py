@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Projector
-from equissl.losses import info_nce
+from equissl.losses import nt_xent
 from equissl.methods.base import (
     DEFAULT_ENCODER,
     EncoderConfig,
@@ -17,6 +18,7 @@ from equissl.methods.base import (
     detach_terms,
     gather_together,
     stack_features,
+    widen,
 )
 
 
@@ -41,9 +43,9 @@ class SimCLR(Method):
 
     def step(self, batch: ViewBatch) -> StepOutput:
         views = self.view_features(batch)
-        x, y = gather_together(*(self.projector(view) for view in views))
-        loss = info_nce(x, y, self.temperature)
-        return StepOutput(loss, detach_terms(info_nce=loss), stack_features(views))
+        pair = gather_together(*(self.projector(view) for view in views))
+        loss = nt_xent(torch.stack([widen(view) for view in pair], dim=1), self.temperature)
+        return StepOutput(loss, detach_terms(nt_xent=loss), stack_features(views))
 
     def embedding(self, parts: dict[str, Tensor]) -> Tensor:
         return self.projector(parts["all"])
