@@ -1,4 +1,4 @@
-"""What every rendering backend offers, and the registry that finds one by name."""
+"""Interface of the rendering backends, and the registry that finds one by name."""
 
 from __future__ import annotations
 

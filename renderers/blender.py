@@ -112,7 +112,7 @@ class BlenderRenderer:
         return self.render_timed(mesh, views, size)[0]
 
     def render_timed(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> tuple[np.ndarray, list[float]]:
-        """As :meth:`render`, with the seconds that each image took."""
+        """Render as :meth:`render` does, with the seconds that each image took."""
         if not isinstance(size, (int, np.integer)) or size < 8:
             raise RendererError(f"expected an image size of at least 8 pixels, got {size!r}")
         check_mesh(mesh)

@@ -20,7 +20,7 @@ _SUN_EDGE = math.cos(scene.SUN_HALF_ANGLE)
 
 @dataclass(frozen=True, eq=False)
 class FloorRadiance:
-    """What the floor sends upwards, on a grid of nodes per view.
+    """Upward radiance of the floor, on a grid of nodes per view.
 
     Attributes:
         origin: (2, V) float32 world x and y of the first node.
@@ -173,7 +173,7 @@ class Gather:
         return light * self.mesh.face_mean_albedo[hits.face].T * np.float32(1 / math.pi)
 
     def _part(self, surface: Surface) -> np.ndarray:
-        """Which run of the sequence each point uses."""
+        """Index of the run of the sequence that each point uses."""
         row, column = np.divmod(surface.pixel % self.views.grid.pixels, self.views.grid.size)
         return tile_rank(row, column) * self.samples + surface.sample % self.samples
 

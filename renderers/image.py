@@ -1,4 +1,4 @@
-"""From linear radiance to 8-bit display values."""
+"""Conversion of linear radiance to 8-bit display values."""
 
 from __future__ import annotations
 

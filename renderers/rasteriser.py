@@ -1,4 +1,4 @@
-"""What the camera and the spot light see of many meshes, by rasterisation (PyTorch3D).
+"""Visible surfaces of many meshes, seen from the camera and from the spot light, by rasterisation (PyTorch3D).
 
 This module needs PyTorch3D; :mod:`equissl.renderers.pytorch3d_renderer` imports it when it draws.
 """
@@ -68,7 +68,7 @@ class RasterTracer:
 
 
 class ShadowMaps:
-    """Which face the spot light sees in each direction, V maps in object coordinates."""
+    """Face seen from the spot light in each direction, V maps in object coordinates."""
 
     def __init__(self, batch: MeshBatch, views: DeviceViews) -> None:
         spot = views.light_in_object

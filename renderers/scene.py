@@ -42,7 +42,7 @@ CAMERA_FORWARD = (0.0, -math.sqrt(0.5), -math.sqrt(0.5))
 
 @dataclass(frozen=True, eq=False)
 class ViewParameters:
-    """What one view shows.
+    """Parameters of one view.
 
     Attributes:
         rotation: (3, 3) active rotation of the object.

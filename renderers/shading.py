@@ -1,4 +1,4 @@
-"""What a few views of one mesh look like: object and floor samples, shaded together."""
+"""Shading of object and floor samples of a few views of one mesh."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Surface:
 
 
 def visible_surface(mesh: TracedMesh, views: Views) -> Surface:
-    """What the camera sees of the object, transparent layers from front to back. The floor hides what is below it."""
+    """Trace the object's visible surface, transparent layers from front to back. The floor hides what is below it."""
     grid = views.grid
     pixel, view = _pixels_near(mesh, views)
     rays = _camera_rays(views, pixel, view)

@@ -1,4 +1,4 @@
-"""What the renderers on torch devices share: options, meshes kept on the device, and batches of many meshes."""
+"""Base of the renderers on torch devices: options, meshes kept on the device, and batches of many meshes."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ class TorchRenderer(ABC):
 
     @abstractmethod
     def _tracer(self, batch: MeshBatch) -> Tracer:
-        """Finds surfaces of the batch."""
+        """Return the tracer of the batch's surfaces."""
 
     def _on_stream(self) -> AbstractContextManager[Any]:
-        """Makes the tracer's library queue its work behind torch's."""
+        """Make the tracer's library queue its work behind torch's."""
         return nullcontext()
 
     def _check_options(self, options: ShadingOptions) -> None:
@@ -121,7 +121,7 @@ class TorchRenderer(ABC):
 
     @torch.no_grad()
     def render_arrays(self, meshes: Sequence[Mesh], mesh_of_view: np.ndarray, arrays: ViewArrays, size: int) -> Tensor:
-        """As :meth:`render_batch`, with V views as arrays and the (V,) index of each view's mesh."""
+        """Render as :meth:`render_batch` does, V views as arrays with the (V,) index of each view's mesh."""
         if not isinstance(size, (int, np.integer)) or size < 8:
             raise RendererError(f"expected an image size of at least 8 pixels, got {size!r}")
         grid = device_grid(int(size), self._shading.antialias, self.device)

@@ -1,4 +1,4 @@
-"""What views of many meshes look like, shaded together on a torch device.
+"""Shading of views of many meshes together, on a torch device.
 
 The physics is the ray caster's: sun and sky in closed form, the spot light with cast shadows, and on the object the
 light that the floor reflects. A tracer finds what the camera sees and what hides the spot light. Lists of samples are
@@ -43,7 +43,7 @@ class ShadingOptions:
 
 @dataclass(frozen=True, eq=False)
 class SurfaceHits:
-    """What the camera rays meet before the floor; (V, S).
+    """First hits of the camera rays before the floor; (V, S).
 
     Attributes:
         face: int32 triangle of the view's mesh, -1 where the floor is seen. The rest is defined only elsewhere.
@@ -58,14 +58,14 @@ class SurfaceHits:
 
 
 class Tracer(Protocol):
-    """Finds surfaces of one batch of meshes."""
+    """Tracer of the surfaces of one batch of meshes."""
 
     def first_hits(self, views: DeviceViews, grid: DeviceGrid) -> SurfaceHits:
-        """What the camera sees in each view."""
+        """Trace the camera rays of each view."""
         ...
 
     def blocked(self, views: DeviceViews, view: Tensor, start: Vector3, towards: Vector3) -> Tensor:
-        """Whether the view's mesh lies between ``start`` and the spot light at ``start + towards``, (n,) bool.
+        """True where the view's mesh lies between ``start`` and the spot light at ``start + towards``, (n,) bool.
 
         ``view`` is (n,) int64; the vectors are in object coordinates.
         """
@@ -205,7 +205,7 @@ def _spot_on_floor(
 def _near_object(
     batch: MeshBatch, views: DeviceViews, grid: DeviceGrid, offset: Vector3, distance2: Tensor, light: Tensor
 ) -> Tensor:
-    """Which lit floor samples (V, S) see the spot light through the object's bounding sphere."""
+    """Lit floor samples (V, S) that see the spot light through the object's bounding sphere."""
     centre = views.translation.T[..., None]
     to_centre = (centre[0] - grid.floor_x, centre[1] - grid.floor_y, centre[2] - scene.FLOOR_Z)
     radius = batch.radius[views.mesh.long()][:, None]
@@ -216,7 +216,7 @@ def _near_object(
 def _floor_blocked(
     views: DeviceViews, grid: DeviceGrid, view: Tensor, sample: Tensor, offset: Vector3, tracer: Tracer
 ) -> Tensor:
-    """Whether the object hides the spot light, at world ``offset``, from floor samples; (n,) bool."""
+    """True where the object hides the spot light, at world ``offset``, from floor samples; (n,) bool."""
     centre = views.translation[view].T
     start = (grid.floor_x[sample] - centre[0], grid.floor_y[sample] - centre[1], scene.FLOOR_Z - centre[2])
     rotation = views.rotation[view].permute(1, 2, 0)
@@ -232,7 +232,7 @@ def _spot_point(
     sample: Tensor,
     options: ShadingOptions,
 ) -> Vector3:
-    """Where sub-samples see the spot light: its centre, or one of several points of its disk."""
+    """Point of the spot light that sub-samples see: its centre, or one of several of its disk."""
     if options.spot_samples == 1:
         return centre
     a, b = disk_point(number, options.spot_samples, grid.turn_cos[sample], grid.turn_sin[sample], grid.stretch[sample])

@@ -1,4 +1,4 @@
-"""Which points lie in which box."""
+"""Points inside of boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast labelled objects move over ground, from where their tracks are at other times."""
+"""Velocities of labelled objects over ground, from the positions of their tracks at other times."""
 
 from __future__ import annotations
 

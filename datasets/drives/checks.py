@@ -1,4 +1,4 @@
-"""Whether boxes sit on points and poses bring sweeps together: what goes wrong silently when frames are mixed up."""
+"""Checks that boxes sit on points and that poses align sweeps, which fail silently when frames are mixed up."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class CheckReport:
     warnings: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Lines of the report, for people."""
         found = []
         if self.boxes:
             share = f"{self.boxes_20} of {self.boxes} ({self.boxes_20 / self.boxes:.1%})"
@@ -59,7 +59,7 @@ class CheckReport:
 
 
 def check_drives(drives: list[Drive], sweeps: int = 24, pairs: int = 6) -> CheckReport:
-    """Counts points in boxes and aligns sweeps, on a sample that is spread evenly.
+    """Count points in boxes and align sweeps, on a sample that is spread evenly.
 
     Args:
         drives: to look at.
@@ -88,7 +88,7 @@ def _spread(items: list, most: int) -> list:
 
 
 def count_boxes(sweep: Sweep, report: CheckReport) -> None:
-    """Adds the boxes of one sweep."""
+    """Add the boxes of one sweep to the report."""
     if sweep.boxes is None or not len(sweep.boxes):
         return
     counts = count_points_in_boxes(sweep.points, sweep.boxes.boxes)

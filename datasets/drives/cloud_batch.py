@@ -1,4 +1,4 @@
-"""What batches of clouds of different sizes share: how they travel between devices and processes."""
+"""Base of the batches of clouds of different sizes: their moves between devices and processes."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ def deskew(sweep: Sweep, poses: np.ndarray, timestamps: np.ndarray, index: int, 
 
     Args:
         sweep: with ``times``, or else of a sensor as in ``azimuth_times``.
-        poses: (T, 4, 4) of its sequence, NaN where unknown.
+        poses: (T, 4, 4) of its drive, NaN where unknown.
         timestamps: (T,) nanoseconds.
-        index: of the sweep in its sequence.
+        index: of the sweep in its drive.
         rate: turns a second.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What can be wrong with a recorded drive, always with the file and the frame."""
+"""Errors about a recorded drive, always with the file and the sweep."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _SHOWN = 12  # entries of a folder that a message lists
 
 
 class IngestError(ValueError):
-    """A folder, or a whole sequence, that cannot be read; the message says what was expected and what was found."""
+    """A folder, or a whole drive, that cannot be read; the message says what was expected and what was found."""
 
 
 class SweepError(ValueError):
-    """One damaged frame. The others of its sequence can still be used.
+    """One damaged sweep. The others of its drive can still be used.
 
     Args:
         file: the file at fault.

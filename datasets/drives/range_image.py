@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class RangeSensor:
-    """Where the pixels of one LiDAR look.
+    """Directions of the pixels of one LiDAR.
 
     Attributes:
         extrinsic: (4, 4) sensor -> vehicle.

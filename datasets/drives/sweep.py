@@ -1,7 +1,7 @@
-"""What one LiDAR sweep holds, whatever recorded it, and the one convention for scene flow.
+"""One LiDAR sweep, whatever recorded it, and the one convention for scene flow.
 
 **Frames.** Points and boxes are in the frame of their own sweep: x forward, y left, z up, metres. ``pose`` takes that
-frame to a world fixed over the sequence (column vectors).
+frame to a world fixed over the drive (column vectors).
 
 **Flow.** ``flow[i]`` is where point i of this sweep will be at the time of the *next* sweep, **expressed in the next
 sweep's frame**, minus where it is now in this sweep's frame. So ``points + flow`` lies on the next cloud as it is
@@ -41,7 +41,7 @@ class Boxes:
         boxes: (M, 7) float64: x, y, z of the centre, dx (length, along the heading), dy, dz, heading in radians about
             +z from +x.
         names: M class names, as the data set spells them.
-        tracks: M identities that hold over the sequence; empty strings where the data set has none.
+        tracks: M identities that hold over the drive; empty strings where the data set has none.
         num_points: (M,) points inside as the data set states them, or None.
         velocities: (M, 2) float64 metres a second over ground, along x and y of the boxes' frame; NaN where unknown.
             None where the data set tells of none.
@@ -165,7 +165,7 @@ class Drive:
 
     @classmethod
     def of(cls, name: str, sweeps: list[Sweep], rate: float | None = None, dataset: str = "", **attributes) -> Drive:
-        """A sequence in memory."""
+        """A drive in memory."""
         timestamps = np.array([sweep.timestamp for sweep in sweeps], dtype=np.int64)
         poses = stack_poses([sweep.pose for sweep in sweeps])
         return cls(name, timestamps, sweeps.__getitem__, rate, dataset, attributes, poses)
@@ -245,7 +245,7 @@ def residual_flow(points: np.ndarray, flow: np.ndarray, motion: np.ndarray) -> n
 
 
 def own_motion(points: np.ndarray, flow: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """How each point itself moves over ground, in the axes of *this* sweep: ``motion⁻¹(p + flow) - p``."""
+    """Compute each point's own motion over ground, in the axes of *this* sweep: ``motion⁻¹(p + flow) - p``."""
     wide = points.astype(np.float64)
     return (move(invert_pose(motion), wide + flow) - wide).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Where mesh bytes come from: a folder, a zip or a tar archive, with a fingerprint per file for the cache."""
+"""Sources of mesh bytes: a folder, a zip or a tar archive, with a fingerprint per file for the cache."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class TarFiles:
 
 
 def _read_tar(archive: Path) -> dict[str, bytes]:
-    """Raises OSError for damaged archives, whatever it is that is damaged."""
+    """Read a tar archive; any damage raises OSError."""
     try:
         with tarfile.open(archive, "r:xz") as tar:
             files = ((member, tar.extractfile(member)) for member in tar if member.isfile())

@@ -58,7 +58,7 @@ def read_mesh(files: Files, path: str, name: str) -> Mesh:
 
 @contextmanager
 def _unlogged(library: str) -> Iterator[None]:
-    """What a library logs about a damaged file, whole tracebacks, is in the error already."""
+    """Silence a library's log about a damaged file: its tracebacks are in the error already."""
     logger = logging.getLogger(library)
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)

@@ -1,4 +1,4 @@
-"""What all sources share that list the mesh files of a tree: entries, classes, decoding and messages."""
+"""Base of the sources that list the mesh files of a tree: entries, classes, decoding and messages."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class ListedSource(ABC):
     @classmethod
     @abstractmethod
     def matches(cls, root: Path) -> bool:
-        """Whether a folder looks like such a tree; a quick look only."""
+        """Return True if a folder looks like such a tree; a quick look only."""
 
     def restricted(self, classes: Sequence[str] | None) -> ListedSource:
         """The same source with only these classes; all for None. Their order stays.

@@ -47,7 +47,7 @@ class MeshMemory:
 
 
 def mesh_bytes(mesh: Mesh) -> int:
-    """Of its arrays, textures included."""
+    """Bytes of a mesh's arrays, textures included."""
     arrays = (mesh.vertices, mesh.faces, mesh.face_material, mesh.corner_uv, mesh.corner_normals)
     textures = {id(m.texture): m.texture for m in mesh.materials}
     return sum(array.nbytes for array in (*arrays, *textures.values()) if isinstance(array, np.ndarray))

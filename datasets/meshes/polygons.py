@@ -49,7 +49,7 @@ def _plane_normals(points: np.ndarray) -> np.ndarray:
 
 
 def _concave(points: np.ndarray) -> np.ndarray:
-    """Whether a polygon (P, n, 3) turns against its own orientation at some corner, (P,)."""
+    """True for polygons (P, n, 3) that turn against their own orientation at some corner, (P,)."""
     edges = np.roll(points, -1, axis=1) - points
     turn = np.cross(np.roll(edges, 1, axis=1), edges)
     normals = _plane_normals(points)

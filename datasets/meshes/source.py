@@ -1,4 +1,4 @@
-"""What a mesh source offers, and how sources are cut and joined."""
+"""Interface of mesh sources, and how sources are cut and joined."""
 
 from __future__ import annotations
 

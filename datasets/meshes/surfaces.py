@@ -14,7 +14,7 @@ from equissl.datasets.meshes.mtl import MAX_TEXTURE
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """What covers M faces.
+    """Material of M faces.
 
     Attributes:
         uv: (M, 3, 2) texture coordinates of the corners, or None.
@@ -99,7 +99,7 @@ def _mode(source: Any) -> str:
 
 
 def _cut_out(surface: Surface, source: Any) -> Surface:
-    """Applies the opacity of a texture, by faces: what is transparent at its corners and centre is cut out.
+    """Apply the opacity of a texture, by faces: those transparent at their corners and centre are cut out.
 
     Of ``BLEND``, the faces left share the mean opacity of their samples.
     """

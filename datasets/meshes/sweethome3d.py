@@ -45,7 +45,7 @@ def find_sweethome3d(root: Path | str | None = None) -> Path | None:
 
 
 def sweethome3d_available(root: Path | str | None = None) -> bool:
-    """Whether the archives are on this machine."""
+    """Return True if the archives are on this machine."""
     return find_sweethome3d(root) is not None
 
 

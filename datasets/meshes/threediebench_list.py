@@ -1,4 +1,4 @@
-"""Which ShapeNet objects 3DIEBench shows, and which of them it holds out.
+"""ShapeNet objects that 3DIEBench shows, and those of them that it holds out.
 
 Facts of the published data set (Garrido, Najman and LeCun, "Self-supervised learning of Split Invariant Equivariant
 representations", ICML 2023): ``all_objects.npy`` (n, 2) lists synset and object id; ``train_images.npy`` and

@@ -1,4 +1,4 @@
-"""From a sweep's labels to objects that a detector can learn, or be scored on."""
+"""Selection of a sweep's labels that a detector can learn, or be scored on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from equissl.datasets.sweeps.object_classes import ObjectClass, class_indices
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """What became of labels; each is counted once, by the first reason that applies, in this order.
+    """Counts of labels by outcome; each is counted once, by the first reason that applies, in this order.
 
     Attributes:
         broken: a number that is not finite, or a size that is not positive.

@@ -96,7 +96,7 @@ class ObjectBank:
         )
 
     def _draw(self, label: int, labels: np.ndarray, rng: np.random.Generator) -> list[StoredObject]:
-        """As many objects of a class as are missing, without repetition."""
+        """Draw as many objects of a class as are missing, without repetition."""
         bank = self.objects[label]
         missing = min(self.classes[label].paste - int((labels == label).sum()), len(bank))
         return [bank[i] for i in rng.choice(len(bank), missing, replace=False)] if missing > 0 else []

@@ -1,4 +1,4 @@
-"""Which frames' labels a detector may learn from: a share of them, or a published list."""
+"""Choice of the sweeps whose labels a detector may learn from: a share of them, or a published list."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def choose_labelled(ids: Sequence[str], labels: float | str, seed: int = 0) -> l
 
 
 def write_label_list(path: Path, ids: Sequence[str], remark: str) -> None:
-    """Writes ids as `choose_labelled` reads them."""
+    """Write ids as `choose_labelled` reads them."""
     path.write_text("".join(f"{line}\n" for line in (f"# {remark}", *ids)), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""From a drive store to single sweeps with labelled boxes."""
+"""Labelled sweeps from a drive store, as a dataset."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUARTER = 0.7853981633974483
 
 
 class LabelledSweepsError(IngestError):
-    """A store without labelled frames to give, or not those asked for; the message says why."""
+    """A store without labelled sweeps to give, or not those asked for; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +161,11 @@ class LabelledSweeps(Dataset):
         return max(len(self.frames), self.at_least)
 
     def __getitem__(self, address: Address) -> SweepBatch:
-        """One item, as a batch of one."""
+        """Return one item, as a batch of one."""
         return self.__getitems__([address])
 
     def __getitems__(self, addresses: Sequence[Address]) -> SweepBatch:
-        """The batch of items at ``addresses``, a list of (epoch, index)."""
+        """Return the batch of items at ``addresses``, a list of (epoch, index)."""
         epochs, indices = np.asarray(addresses, dtype=np.int64).T
         seeds = item_seeds(self.seed, epochs, indices)
         places = [index % len(self.frames) for index in indices.tolist()]
@@ -175,7 +175,7 @@ class LabelledSweeps(Dataset):
         return SweepBatch(clouds, boxes, labels, torch.from_numpy(seeds), ids, velocities)
 
     def read(self, place: int) -> LabelledSweep:
-        """A frame by its position in ``frames``, not augmented."""
+        """Read a sweep by its position in ``frames``, not augmented."""
         name, position = self.frames[place]
         points, sweep = self._points(name, position, item_seeds(self.seed, 0, place).item())
         objects = clean_boxes(sweep.boxes, points, self.classes, self.point_range, self.min_points)
@@ -183,18 +183,18 @@ class LabelledSweeps(Dataset):
 
     @cached_property
     def bank(self) -> ObjectBank:
-        """Objects for ground-truth sampling, of this data set's frames."""
+        """Objects for ground-truth sampling, of this data set's sweeps."""
         frames = (self.read(place) for place in range(len(self.frames)))
         return ObjectBank(self.classes, ((frame.points, frame.objects) for frame in frames))
 
     def prepare(self) -> None:
-        """Makes now what items need and workers would each make for themselves."""
+        """Make now what items need and workers would each make for themselves."""
         if self.paste and any(kind.paste for kind in self.classes):
             _ = self.bank
             self.store.close()
 
     def require_velocities(self) -> None:
-        """Raises a `LabelledSweepsError` where no frame's labels have velocities."""
+        """Raise a `LabelledSweepsError` if no sweep's labels have velocities."""
         if not any(self.store.has_velocities(name, position) for name, position in self.frames):
             raise LabelledSweepsError(
                 f"expected labels with velocities in {self.store.path}, got none: its data set has none, or it was "
@@ -203,7 +203,7 @@ class LabelledSweeps(Dataset):
         self.store.close()
 
     def write_ids(self, path: Path) -> None:
-        """Publishes which frames' labels were used, as a list that ``labels`` takes."""
+        """Write the ids of the sweeps whose labels were used, as a list that ``labels`` takes."""
         share = f"share {self.labels}, label seed {self.label_seed}" if not isinstance(self.labels, str) else "a list"
         remark = f"{len(self.ids)} of the {self.of} labelled frames of split {self.split} of {self.store.path.name}"
         write_label_list(path, self.ids, f"{remark}: {share}")
@@ -230,7 +230,7 @@ class LabelledSweeps(Dataset):
         return cloud, boxes.float(), labels, velocities.float()
 
     def _points(self, name: str, position: int, seed: int) -> tuple[np.ndarray, Sweep]:
-        """Points (N, 4 or 5) of a frame, those of earlier sweeps included, and its own sweep."""
+        """Read the points (N, 4 or 5) of a sweep, those of earlier sweeps included, and the sweep itself."""
         last = self.store.read(name, position)
         parts = []
         for age in range(self.sweeps):
@@ -249,7 +249,7 @@ class LabelledSweeps(Dataset):
     def _frames(
         self, sequences: Sequence[str] | None, labelled: bool, fraction: float, held_out: Sequence[str] | None
     ) -> list[tuple[str, int]]:
-        """Drive and position of the frames of the split."""
+        """Find drive and position of the sweeps of the split."""
         index = self.store.index
         names = list(index) if sequences is None else list(sequences)
         if unknown := sorted(set(names) - set(index)):
@@ -276,7 +276,7 @@ class LabelledSweeps(Dataset):
         return frames
 
     def _published(self, names: Sequence[str]) -> dict[str, set[tuple[str, int]]] | None:
-        """Frames of the published lists ``train`` and ``val``; None where a drive has no such lists."""
+        """Find the sweeps of the published lists ``train`` and ``val``; None where a drive has no such lists."""
         found: dict[str, set[tuple[str, int]]] = {"train": set(), "val": set()}
         for name in names:
             lists = self.store.index[name].attributes.get("splits") or {}

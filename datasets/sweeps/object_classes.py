@@ -1,4 +1,4 @@
-"""Which of a data set's labels count as which class of object."""
+"""Classes of objects, and the labels of a data set that count as each."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class ObjectClass:
             raise ValueError(f"expected a class with a name, an overlap in 0..1 and counts of at least 0, got {self}")
 
     def matches(self, label: str) -> bool:
-        """Whether a data set's label counts as this class."""
+        """Return True if a data set's label counts as this class."""
         return _any(label, (self.name, *self.aliases))
 
     def resembles(self, label: str) -> bool:
-        """Whether it is a neighbour's."""
+        """Return True if a data set's label is a neighbour's."""
         return _any(label, self.neighbours)
 
 

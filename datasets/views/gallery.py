@@ -22,7 +22,7 @@ def write_gallery(
     cell: int | None = None,
     axes: int | None = None,
 ) -> Path:
-    """Writes a PNG with one object a row and one view a column; the class stands at the left.
+    """Write a PNG with one object a row and one view a column; the class stands at the left.
 
     Args:
         store: what to show.

@@ -16,7 +16,7 @@ _OVERSAMPLING = 4
 
 
 def project_axes(latents: np.ndarray, names: Sequence[str], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the camera of the scene sees an object's origin and the tips of its axes.
+    """Project an object's origin and the tips of its axes into the image.
 
     Args:
         latents: (L,) of one view.

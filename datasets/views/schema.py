@@ -116,7 +116,7 @@ def threediebench_t_schema(rotation_range: Triple = (math.pi / 2,) * 3) -> Laten
 
 
 def augmentation_schema() -> LatentSchema:
-    """What an augmented view of an image was made with; an operation left out has its neutral values.
+    """Parameters of an augmented view of an image; an operation left out has its neutral values.
 
     Crops are in shares of the source image's sides, brightness, contrast and saturation are factors, hue is in turns,
     the blur's deviation in pixels.
@@ -134,5 +134,5 @@ def augmentation_schema() -> LatentSchema:
 
 
 def saccade_schema() -> LatentSchema:
-    """Where an image was fixated: row and column as shares of its sides."""
+    """Fixated point of an image: row and column as shares of its sides."""
     return LatentSchema(tuple(Latent(name, "side", 0.0, 1.0) for name in POSITION))

@@ -1,4 +1,4 @@
-"""Which objects are held out."""
+"""Split of objects into training and held-out ones."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def split_objects(
 
 
 def count_held_out(eligible: int, in_class: int, val_fraction: float) -> int:
-    """How many of a class's ``eligible`` objects are held out."""
+    """Count how many of a class's ``eligible`` objects are held out."""
     if val_fraction == 0 or eligible == 0 or in_class < 2:
         return 0
     return min(max(1, int(np.floor(val_fraction * eligible + 0.5))), eligible, in_class - 1)

@@ -21,7 +21,7 @@ def write_synthetic_store(
     encoding: str = "raw",
     val_fraction: float = 0.25,
 ) -> Path:
-    """Writes a store of striped discs: the stripes' number tells the class, their direction the rotation about z.
+    """Write a store of striped discs: the stripes' number tells the class, their direction the rotation about z.
 
     Objects take the classes in turn and the last ``val_fraction`` of them are the validation split.
     """

@@ -21,7 +21,7 @@ PRIOR = 0.01  # probability of every class at initialisation
 
 @dataclass(frozen=True)
 class AnchorOutputs:
-    """Of B scenes and A anchors, in the order (y, x, class, rotation).
+    """Outputs for B sweeps and A anchors, in the order (y, x, class, rotation).
 
     Attributes:
         classes: (B, A, C) logits.
@@ -36,7 +36,7 @@ class AnchorOutputs:
 
 @dataclass(frozen=True)
 class AnchorTargets:
-    """What the anchors of one scene should answer.
+    """Targets of the anchors of one sweep.
 
     Attributes:
         labels: (A,) int64 class, `BACKGROUND` or `IGNORED`.
@@ -92,7 +92,7 @@ class AnchorHead(DetectionHead):
         self.register_buffer("anchors", make_anchors(classes, point_range, cells), persistent=False)
 
     def forward(self, x: Tensor) -> AnchorOutputs:
-        """Answers of all anchors, in full precision."""
+        """Compute the outputs of all anchors, in full precision."""
         batch = len(x)
         classes, codes, directions = (
             layer(x).permute(0, 2, 3, 1).reshape(batch, -1, width).float()
@@ -104,7 +104,7 @@ class AnchorHead(DetectionHead):
 
     @torch.no_grad()
     def targets(self, boxes: Tensor, labels: Tensor) -> AnchorTargets:
-        """What the anchors should answer for the objects (M, 7) of one scene, whose classes are ``labels`` (M,).
+        """Compute the anchors' targets for the objects (M, 7) of one sweep, whose classes are ``labels`` (M,).
 
         Every class' anchors are matched with that class' objects alone.
         """

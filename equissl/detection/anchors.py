@@ -70,7 +70,7 @@ def make_anchors(classes: Sequence[AnchorClass], point_range: Sequence[float], c
 
 
 def assign_objects(anchors: Tensor, boxes: Tensor, matched: float, unmatched: float) -> Tensor:
-    """Which object each anchor of one class answers for.
+    """Assign objects to the anchors of one class.
 
     Overlaps are those of `aligned_bev_iou`. The best anchor of an object answers for it whatever their overlap, where
     there is any; ties all do. Every such anchor answers for the object that *it* overlaps most.

@@ -74,7 +74,7 @@ def limit_period(value: Tensor, offset: float, period: float) -> Tensor:
 
 
 def direction_bin(heading: Tensor) -> Tensor:
-    """Which of the two directions along its axis a heading has: int64, 0 or 1."""
+    """Compute which of the two directions along its axis a heading has: int64, 0 or 1."""
     turned = limit_period(heading - OFFSET, 0.0, 2 * math.pi)
     return (turned / math.pi).floor().long().clamp(0, DIRECTIONS - 1)
 

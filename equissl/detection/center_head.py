@@ -50,7 +50,7 @@ class CenterWeights:
 
 @dataclass(frozen=True)
 class CenterTargets:
-    """What one task should answer for one scene.
+    """Targets of one task for one sweep.
 
     Attributes:
         heatmaps: (C, Y, X) in 0..1.
@@ -89,7 +89,7 @@ class SeparateHead(nn.Module):
 
 
 class CenterHead(DetectionHead):
-    """On the map (B, channels, Y, X).
+    """Centre-based head on a map (B, channels, Y, X).
 
     Args:
         channels: of the map.
@@ -128,13 +128,13 @@ class CenterHead(DetectionHead):
         )
 
     def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
-        """Of each task: ``hm`` (B, classes, Y, X) logits, and the maps of `REGRESSION`, perhaps of `VELOCITY`."""
+        """Compute for each task ``hm`` (B, classes, Y, X) logits, and maps of `REGRESSION`, perhaps of `VELOCITY`."""
         x = self.shared_conv(x)
         return [head(x) for head in self.heads_list]
 
     @torch.no_grad()
     def targets(self, boxes: Tensor, labels: Tensor, task: int, velocities: Tensor | None = None) -> CenterTargets:
-        """What a task should answer for the objects (M, 7) of one scene; those centred out of range are left out."""
+        """Compute a task's targets for the objects (M, 7) of one sweep; those centred out of range are left out."""
         velocities = boxes.new_full((len(boxes), 2), math.nan) if velocities is None else velocities
         members = self.tasks[task]
         position = (boxes[:, :2] - boxes.new_tensor(self.low)) / boxes.new_tensor(self.size)  # x, y in cells

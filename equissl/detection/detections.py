@@ -1,4 +1,4 @@
-"""What a detector finds in a scene, and how it chooses among overlapping candidates."""
+"""Detections of a sweep, and the choice among overlapping candidates."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Detections:
 
 @dataclass(frozen=True)
 class SelectConfig:
-    """How detections are chosen. The defaults are those of SECOND on KITTI.
+    """Settings of the selection of detections. The defaults are those of SECOND on KITTI.
 
     Attributes:
         score: candidates of at least this score are looked at.

@@ -1,4 +1,4 @@
-"""What every detector shares: a voxel encoder that pretraining can fill, a neck over the ground, and a head."""
+"""Base of detectors: a voxel encoder that pretraining can fill, a neck over the ground, and a head."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Detector(DriveMethod):
         return scene, self.dense_head(self.backbone_2d(bev))
 
     def _finish(self, head: DetectionHead) -> None:
-        """Takes the head, and settles what concerns all layers."""
+        """Set the head, and settle what concerns all layers."""
         self.dense_head = head
         self.encoder.requires_grad_(not self.frozen)
         for module in self.modules():

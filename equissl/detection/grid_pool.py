@@ -18,7 +18,7 @@ STAGES = ("conv1", "conv2", "conv3", "conv4")
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """What is pooled, and which voxels each point sees. The defaults are those of Voxel R-CNN on KITTI.
+    """Settings of the pooling and of the voxels that each point sees. The defaults are those of Voxel R-CNN on KITTI.
 
     Attributes:
         stages: of the backbone whose voxels are looked at.

@@ -1,4 +1,4 @@
-"""What every detection head offers."""
+"""Interface of detection heads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from equissl.detection.detections import Detections
 
 
 class DetectionHead(nn.Module, ABC):
-    """From a dense bird's-eye map to boxes."""
+    """Head from a dense bird's-eye map to boxes."""
 
     @abstractmethod
     def loss(

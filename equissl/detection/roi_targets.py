@@ -1,4 +1,4 @@
-"""Which proposals a second stage learns from, and what it should answer."""
+"""Proposals that a second stage learns from, and their targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equissl.geometry.boxes import iou_3d
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """How proposals are drawn and judged, by their overlap with an object. The defaults are those of Voxel R-CNN.
+    """Settings of the sampling of proposals by overlap with an object. The defaults are those of Voxel R-CNN.
 
     Attributes:
         count: proposals drawn of each scene, at least 2; with repetition where there are too few.

@@ -1,4 +1,4 @@
-"""Which voxels lie about a place (voxel query of Voxel R-CNN, Deng et al., AAAI 2021)."""
+"""Search for the voxels about a place (voxel query of Voxel R-CNN, Deng et al., AAAI 2021)."""
 
 from __future__ import annotations
 

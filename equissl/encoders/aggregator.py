@@ -1,4 +1,4 @@
-"""From a sequence of tokens to one vector: the transformer of seq-JEPA (Ghaemi et al. 2025, arXiv 2505.03176)."""
+"""Aggregator of a sequence of tokens: the transformer of seq-JEPA (Ghaemi et al. 2025, arXiv 2505.03176)."""
 
 from __future__ import annotations
 

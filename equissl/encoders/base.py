@@ -1,4 +1,4 @@
-"""What every image encoder offers."""
+"""Interface of image encoders."""
 
 from __future__ import annotations
 

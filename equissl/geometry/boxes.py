@@ -59,7 +59,7 @@ def box_corners(boxes: Tensor) -> Tensor:
 
 
 def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
-    """Which points lie in which boxes, the surface included.
+    """True for points inside of boxes, the surface included.
 
     Args:
         points: (N, 3 or more), the first three x, y, z.

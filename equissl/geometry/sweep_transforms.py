@@ -23,7 +23,7 @@ _EDGE = 1e-6
 
 @dataclass(frozen=True)
 class TransformRanges:
-    """What transforms are drawn from. The defaults are those reported for E-SSL3D (Hegde et al., ECCV 2024).
+    """Ranges of random transforms. The defaults are those reported for E-SSL3D (Hegde et al., ECCV 2024).
 
     Attributes:
         rotation: lowest and highest angle about z, radians.

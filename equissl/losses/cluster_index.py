@@ -8,7 +8,7 @@ from torch.nn.functional import embedding_bag
 
 
 class ClusterIndex:
-    """Which rows belong to which cluster; rows of label -1 belong to none.
+    """Rows of each cluster; rows of label -1 belong to none.
 
     Sums run over the sorted list, so that the same labels give the same bits in every process, on GPUs as well, where
     scattered additions would not.

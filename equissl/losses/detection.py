@@ -1,4 +1,4 @@
-"""What detectors of boxes minimise, element by element; how elements are weighted and summed is the head's affair."""
+"""Losses of box detectors, element by element; the head weights and sums them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def sine_difference(preds: Tensor, target: Tensor) -> Tensor:
 
 
 def corner_loss(preds: Tensor, target: Tensor) -> Tensor:
-    """How far the corners of boxes lie from where they should be, whichever way the box looks.
+    """Distance of predicted from true corners of boxes, the heading's sign left open.
 
     Smooth L1 (β 1 m) of each corner's distance to its place in the box or in the same turned by π, whichever is nearer,
     in the mean over corners (Qi et al., Frustum PointNets, CVPR 2018, eq. 2).

@@ -40,7 +40,7 @@ class FeatureQueue(nn.Module):
 
     @property
     def full(self) -> bool:
-        """Whether every random start row has been replaced."""
+        """True once every random start row has been replaced."""
         return int(self.written) >= len(self.rows)
 
     def forward(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which rows SupReMix mixes, by their continuous labels (Wu et al., 2023; after the authors' released code)."""
+"""Rows that SupReMix mixes, chosen by continuous labels (Wu et al., 2023; after the authors' released code)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equissl.losses.mixing import label_matched_weights
 
 @dataclass(frozen=True)
 class Mixing:
-    """How many mixtures an anchor gets, and of what.
+    """Number and composition of an anchor's mixtures.
 
     Attributes:
         negatives: hard negatives: the anchor mixed with this many drawn rows; 0 for none.
@@ -46,7 +46,7 @@ class Mixing:
 
 @dataclass(frozen=True)
 class Mixtures:
-    """What each anchor's mixtures are made of; N rows, M mixtures of an anchor.
+    """Components of each anchor's mixtures; N rows, M mixtures of an anchor.
 
     Attributes:
         parts: (N, M, 2) positions of the two rows.

@@ -75,7 +75,7 @@ class MemoryBank(nn.Module):
 
     @property
     def clustered(self) -> bool:
-        """Whether there are clusters yet."""
+        """True once there are clusters."""
         return bool(self.updates > 0)
 
     def index(self) -> ClusterIndex:
@@ -148,7 +148,7 @@ class MemoryBank(nn.Module):
         self.check_samples(samples)
 
     def _remember(self, samples: Tensor, rows: Tensor) -> Tensor:
-        """Writes features; returns (B,) whether a finite one has come for the sample."""
+        """Write features; return (B,) True where a finite one has come for the sample."""
         places = torch.arange(1, len(samples) + 1, device=rows.device) * rows.isfinite().all(dim=1)
         last = ((samples[:, None] == samples) * places).amax(dim=1)  # 0 where there is none
         kept = last > 0

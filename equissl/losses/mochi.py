@@ -15,7 +15,7 @@ from equissl.losses.similarity import check_temperature
 
 
 class HardMixtures(NamedTuple):
-    """What each of B queries mixes, by rank among its hardest negatives (0 is the hardest).
+    """Components of each of B queries' mixtures, by rank among its hardest negatives (0 is the hardest).
 
     Attributes:
         pairs: (B, s, 2) ranks of two negatives.

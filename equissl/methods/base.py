@@ -1,4 +1,4 @@
-"""What every method offers, and what they share."""
+"""Interface of methods, and what they share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PIXEL_STD = (0.1030, 0.0999, 0.0969)
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Which image encoder, see :func:`equissl.encoders.create_encoder`.
+    """Settings of the image encoder, see :func:`equissl.encoders.create_encoder`.
 
     Attributes:
         name: ``resnet18`` (the papers' variant), ``resnet34``, ``resnet50``, ``torchvision/NAME`` or ``timm/NAME``.
@@ -135,14 +135,14 @@ class Method(nn.Module, ABC):
         return None
 
     def equi_embedding(self, parts: dict[str, Tensor]) -> Tensor | None:
-        """What the predictor moves, from ``features``: (N, E) in the form predictions are compared in.
+        """Compute the predictor's input from ``features``: (N, E) in the form predictions are compared in.
 
         None for a method that predicts nothing; a method that gives it also has :meth:`predict_embedding`.
         """
         return None
 
     def embedding(self, parts: dict[str, Tensor]) -> Tensor | None:
-        """What the loss works on, from ``features``: (N, E), or None for a method without an embedding.
+        """Compute the input of the loss from ``features``: (N, E), or None for a method without an embedding.
 
         Where there is a predictor, it is the embedding that the predictor moves.
         """
@@ -205,7 +205,7 @@ def normalize_images(
 def _pixel_statistics(
     mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """On the scale 0..255. Made once for each device, since making them makes a GPU wait."""
+    """Pixel statistics on the scale 0..255. Made once for each device, since making them makes a GPU wait."""
     found = (255 * torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (mean, std))
     shift, scale = (v.to(device, dtype) for v in found)
     return shift, scale

@@ -1,4 +1,4 @@
-"""How far features of a scene are from moving with it.
+"""Equivariance errors of the features of a sweep.
 
 All errors here are relative: the mean squared distance between a feature after the change and the one that should have
 moved there, over the mean squared distance between unrelated cells of the same scenes. 0 is exact, 1 is as far as
@@ -31,7 +31,7 @@ class RelativeDistance:
     rows: int = 0
 
     def update(self, preds: Tensor, target: Tensor, chosen: Tensor | None = None) -> None:
-        """Adds one scene.
+        """Add the rows of one sweep.
 
         Args:
             preds: (N, D) features.
@@ -83,7 +83,7 @@ def relative_distance(preds: Tensor, target: Tensor, groups: Tensor | None = Non
 
 
 def carry_features(features: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Moves features along points: each target cell gets the mean over its points of their source cells' features.
+    """Move features along points: each target cell gets the mean over its points of their source cells' features.
 
     This is the warp of flow-equivariant learning, and with a rotation instead of a flow the rotated map.
 

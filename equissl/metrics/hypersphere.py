@@ -1,4 +1,4 @@
-"""How unit vectors lie on the sphere: alignment and uniformity (Wang and Isola 2020), tolerance (Wang and Liu 2021)."""
+"""Unit vectors on the sphere: alignment and uniformity (Wang and Isola 2020), tolerance (Wang and Liu 2021)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the temperature of a contrastive loss does to its negatives (Wang and Liu, CVPR 2021)."""
+"""Effect of a contrastive loss's temperature on its negatives (Wang and Liu, CVPR 2021)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every scene flow provider takes and gives."""
+"""Interface of scene flow providers."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ FLOW, VALID = "flow", "flow_is_valid"
 
 
 class FileFlow:
-    """Reads flow by the timestamp of the sweep.
+    """Flow from files, by the timestamp of the sweep.
 
     Args:
         path: an ``.h5`` file of one drive with a group per timestamp (the layout of OpenSceneFlow), or a folder with a
@@ -78,7 +78,7 @@ class FileFlow:
 
 
 def write_flow_file(folder: Path | str, sweep: Sweep) -> Path:
-    """Writes the flow that a sweep carries as ``<timestamp>.npz``, to be read by :class:`FileFlow`.
+    """Write the flow that a sweep carries as ``<timestamp>.npz``, to be read by :class:`FileFlow`.
 
     Raises:
         FlowError: for a sweep without flow.

@@ -25,7 +25,7 @@ class Backend(Protocol):
     name: str
 
     def check(self, device: torch.device) -> None:
-        """Raises `BackendError` where it cannot run."""
+        """Raise `BackendError` if the backend cannot run."""
 
     def submanifold(self, x: SparseTensor, weight: Tensor, geometry: Geometry) -> SparseTensor:
         """Output on the input's sites."""

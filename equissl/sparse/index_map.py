@@ -15,7 +15,7 @@ from equissl.sparse.sites import Sites, Triple, key_sites, key_step, site_keys
 
 @dataclass(frozen=True)
 class Geometry:
-    """What an index map depends on beside the sites; all along z, y, x."""
+    """Geometry of a convolution, on which an index map depends beside the sites; all along z, y, x."""
 
     kernel: Triple
     stride: Triple = (1, 1, 1)
@@ -24,7 +24,7 @@ class Geometry:
 
     @property
     def reach(self) -> Triple:
-        """How far a kernel centred on a site sees."""
+        """Half width of a kernel centred on a site."""
         z, y, x = (d * (k // 2) for d, k in zip(self.dilation, self.kernel, strict=True))
         return z, y, x
 
@@ -48,7 +48,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Pairs:
-    """For each of the K elements of the kernel, the rows it joins; in each, every row occurs at most once.
+    """Input and output rows joined by each of the kernel's K elements; in each, every row occurs at most once.
 
     Attributes:
         rows: (input rows, output rows) for each element; None for the one that joins every row to itself.
@@ -64,7 +64,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Origin:
-    """How sites came about.
+    """Provenance of sites created by a strided convolution.
 
     Attributes:
         source: the sites before the strided convolution.

@@ -1,4 +1,4 @@
-"""Where a sparse tensor has values: the voxels of a batch of grids, and how to look them up."""
+"""Sites of a sparse tensor: the occupied voxels of a batch of grids, and their lookup."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def site_keys(indices: Tensor, spatial_shape: Triple, margin: Triple = (0, 0, 0)
 
 
 def key_step(offsets: Tensor, spatial_shape: Triple, margin: Triple) -> Tensor:
-    """What to add to a key to move by each of the offsets (K, 3) along z, y, x: int64 (K,)."""
+    """Offsets of keys for a move by each of the offsets (K, 3) along z, y, x: int64 (K,)."""
     _, y, x = (size + 2 * pad for size, pad in zip(spatial_shape, margin, strict=True))
     return (offsets[:, 0] * y + offsets[:, 1]) * x + offsets[:, 2]
 

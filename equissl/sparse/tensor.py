@@ -39,7 +39,7 @@ class SparseTensor:
 
     @classmethod
     def of(cls, features: Tensor, indices: Tensor, spatial_shape: Triple, batch_size: int) -> SparseTensor:
-        """From features (N, C) and voxels (N, 4) = batch, z, y, x, checked.
+        """Create a tensor from features (N, C) and voxels (N, 4) = batch, z, y, x, checked.
 
         Raises:
             ValueError: for indices outside the grids or repeated, and shapes that do not fit.
@@ -73,7 +73,7 @@ class SparseTensor:
         return SparseTensor(features, self.sites)
 
     def to(self, device: torch.device | str) -> SparseTensor:
-        """On another device, without index maps."""
+        """Return the tensor on another device, without index maps."""
         return SparseTensor(self.features.to(device), self.sites.to(device))
 
     def padded(self, spatial_shape: Triple) -> SparseTensor:

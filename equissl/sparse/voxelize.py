@@ -117,7 +117,7 @@ def _joined(clouds: Sequence[Tensor], max_points: int | None) -> Tensor:
 
 
 def _means(points: Tensor, voxel: Tensor, counts: Tensor, max_points: int | None) -> Tensor:
-    """By sorting rather than by atomic additions, so that the same points give the same bits on any device."""
+    """Mean by sorting rather than by atomic additions, so that the same points give the same bits on any device."""
     if len(points) == 0:
         return points
     order = torch.argsort(voxel, stable=True)

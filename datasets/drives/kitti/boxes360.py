@@ -36,7 +36,7 @@ class WorldBox:
     size: np.ndarray
 
     def at(self, frame: int) -> bool:
-        """Whether it can be seen in a frame."""
+        """Return True if the box can be seen in a sweep."""
         return self.start <= frame <= self.end and self.timestamp in (ANY_TIME, frame)
 
 

@@ -77,7 +77,7 @@ def read_velodyne(path: Path, frame: str, usual: int) -> tuple[np.ndarray, np.nd
     Args:
         path: the file.
         frame: for messages.
-        usual: median size in bytes of the files of its sequence.
+        usual: median size in bytes of the files of its drive.
 
     Raises:
         SweepError: for a file that is missing, cut short, with other columns, or with numbers that are no coordinates.

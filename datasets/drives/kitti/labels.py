@@ -68,7 +68,7 @@ class KittiCamera:
 
     @classmethod
     def read(cls, calib: Path | str, image_size: tuple[int, int] = (1242, 375)) -> KittiCamera:
-        """From a calibration file of the object or tracking benchmark.
+        """Read a calibration file of the object or tracking benchmark.
 
         Raises:
             IngestError: for a file that is missing or lacks a matrix.
@@ -116,7 +116,7 @@ class KittiCamera:
 
 
 def read_kitti_labels(path: Path | str, calib: Path | str) -> KittiLabels:
-    """Reads ``label_2/000000.txt``, or results in the same format with a score.
+    """Read ``label_2/000000.txt``, or results in the same format with a score.
 
     Args:
         path: of the labels.
@@ -149,7 +149,7 @@ def write_kitti_results(
     calib: Path | str,
     image_size: tuple[int, int] = (1242, 375),
 ) -> int:
-    """Writes predictions as the benchmark wants them; those that the picture does not show are left out.
+    """Write predictions in the benchmark's format; those that the picture does not show are left out.
 
     Args:
         path: of the file, whose folder is made.

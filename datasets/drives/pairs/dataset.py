@@ -1,4 +1,4 @@
-"""From a drive store to pairs of sweeps."""
+"""Pairs of sweeps from a drive store, as a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sweeps of a sequence make pairs."""
+"""Search for the pairs of sweeps of a drive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def find_pairs(
 
     Args:
         timestamps: (T,) int64 nanoseconds, increasing.
-        rate: sweeps a second; None takes the median of the sequence.
+        rate: sweeps a second; None takes the median of the drive.
         poses: (T, 4, 4), NaN where unknown; with any of them known, both sweeps of a pair need one.
         gap: turns between the two sweeps.
 

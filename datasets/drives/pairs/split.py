@@ -1,4 +1,4 @@
-"""Which pairs of sweeps are held out: whole drives, or the end of the only one."""
+"""Train and validation split of pairs of sweeps: by drives, or the end of the only one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def split_pairs(
     A function of the pairs alone: every run on a store holds out the same ones, whatever its seed.
 
     Args:
-        pairs: (sequence, earlier position, later position).
+        pairs: (drive, earlier position, later position).
         split: ``train``, ``val``, or None for all.
         val_fraction: of several drives, this share is held out, at least one and never all. Of a single drive, its
             last part is; the sweeps just before that part (a twentieth of the drive, at least one) are in neither

@@ -1,4 +1,4 @@
-"""What every recorded format offers."""
+"""Base of the readers of recorded formats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from equissl.datasets.drives.errors import IngestError, Problem, SweepError, wrong_folder
 from equissl.datasets.drives.sweep import Drive
 
-SMALLEST = 0.5  # of the usual size of a sweep's file in its sequence; smaller ones were cut off between two points
+SMALLEST = 0.5  # of the usual size of a sweep's file in its drive; smaller ones were cut off between two points
 
 
 class Reader(ABC):
@@ -20,7 +20,7 @@ class Reader(ABC):
     Attributes:
         format: name on the command line.
         tree: the folder expected, for messages.
-        rate: sweeps a second by the sensor's setting; None takes each sequence's median.
+        rate: sweeps a second by the sensor's setting; None takes each drive's median.
         isolated: frames do not follow one another, so that there are no pairs.
         skewed: sweeps as measured, while the car moved; ``deskew`` can mend that.
         camera_only: keep the points that the front camera sees, where the labels end there (KITTI object, tracking).
@@ -48,14 +48,14 @@ class Reader(ABC):
 
     @abstractmethod
     def open(self, name: str) -> Drive:
-        """One sequence: its timestamps and poses; its sweeps are read when asked for.
+        """One drive: its timestamps and poses; its sweeps are read when asked for.
 
         Raises:
             IngestError: where something that all its sweeps need is missing or damaged.
         """
 
     def note(self, drive: str, frame: object, file: Path | str, reason: str) -> None:
-        """Keeps a problem that stops nothing."""
+        """Record a problem that does not stop the reading."""
         self.problems.append(Problem(drive, str(frame), str(file), reason))
 
     def wrong_folder(self, detail: str) -> IngestError:
@@ -73,11 +73,11 @@ def usual_size(files: list[Path]) -> int:
 
 
 def check_size(path: Path, frame: str, usual: int) -> None:
-    """Refuses a file of less than half the usual size: one cut off between two points looks whole otherwise."""
+    """Refuse a file of less than half the usual size: one cut off between two points looks whole otherwise."""
     size = path.stat().st_size if path.exists() else usual
     if 0 < size < SMALLEST * usual:
         raise SweepError(
-            path, frame, f"expected about {usual} bytes as its sequence's other sweeps have, found {size}: cut short"
+            path, frame, f"expected about {usual} bytes as its drive's other sweeps have, found {size}: cut short"
         )
 
 
@@ -87,7 +87,7 @@ def sorted_numbers(folder: Path, suffix: str) -> list[int]:
 
 
 def check_pose(matrix: np.ndarray) -> str | None:
-    """What is wrong with a (4, 4) pose; None for a rigid transform."""
+    """Describe the fault of a (4, 4) pose; None for a rigid transform."""
     if not np.isfinite(matrix).all():
         return "expected finite numbers in the pose"
     error = float(np.abs(matrix[:3, :3] @ matrix[:3, :3].T - np.eye(3)).max())

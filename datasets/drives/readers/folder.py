@@ -38,7 +38,7 @@ class Folder(Reader):
 
     format = "folder"
     tree = """
-<sequence>/                      (any number; or ROOT itself is one)
+<drive>/                         (any number; or ROOT itself is one)
   *.bin, *.npy, *.ply or *.pcd   one file a sweep, in the order of their names
                                  (or in a folder velodyne/, lidar/, points/ or sweeps/ in it)
   poses.txt                      12 numbers a sweep, or time x y z qx qy qz qw; optional
@@ -149,7 +149,7 @@ def _intensity(columns: dict[str, np.ndarray]) -> np.ndarray | None:
 
 
 def _intensity_scale(files: list[Path], columns: int) -> float:
-    """1, 255 or 65535, by the largest value of three sweeps of the sequence."""
+    """1, 255 or 65535, by the largest value of three sweeps of the drive."""
     highest = 0.0
     for index in sorted({0, len(files) // 2, len(files) - 1}):
         try:

@@ -68,7 +68,7 @@ sweeps/LIDAR_TOP/*.pcd.bin"""
             raise self.wrong_folder(f"no {CHANNEL} sweeps in the tables of {', '.join(v.name for v in versions)}")
 
     def _read_version(self, version: Path) -> None:
-        """Adds its tables; rows that several versions share have the same token."""
+        """Add the tables of a version; rows that several versions share have the same token."""
         for name in (*TABLES, *LABEL_TABLES):
             rows = _read_table(version / f"{name}.json", optional=name in LABEL_TABLES)
             self._tables.setdefault(name, {}).update({row["token"]: row for row in rows})

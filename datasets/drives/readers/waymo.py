@@ -182,7 +182,7 @@ def _read_returns(
 
 
 def _read_boxes(path: Path) -> dict[int, Boxes]:
-    """By time in nanoseconds."""
+    """Read boxes by time in nanoseconds."""
     names = (TIME, TRACK, f"{BOX}.type", f"{BOX}.num_lidar_points_in_box", *BOX_COLUMNS)
     table = _read_parquet(path, names)
     times = np.array(table[TIME], dtype=np.int64)

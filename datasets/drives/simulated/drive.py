@@ -224,7 +224,7 @@ def simulated_sequence(
 
 
 class _Sweeps:
-    """Reads frames from ``start`` on; unlike a closure it can be sent to workers."""
+    """Reader of sweeps from ``start`` on; unlike a closure it can be sent to workers."""
 
     def __init__(self, drive: SimulatedDrive, start: int) -> None:
         self._drive, self._start = drive, start

@@ -19,7 +19,7 @@ class SimulationError(ValueError):
 
 @dataclass(frozen=True)
 class DriveOptions:
-    """What is simulated; the defaults resemble a Velodyne HDL-64E at 10 Hz on a car in a town.
+    """Settings of a simulated drive; the defaults resemble a Velodyne HDL-64E at 10 Hz on a car in a town.
 
     Attributes:
         beams: rows of the sensor, spread as the 64 beams of the HDL-64E are.
@@ -79,7 +79,7 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True)
 class DriveSeed:
-    """Names one drive: dataset seed and number of the sequence."""
+    """Names one drive: dataset seed and number of the drive."""
 
     seed: int
     number: int

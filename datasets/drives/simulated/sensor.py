@@ -74,7 +74,7 @@ class Raycaster:
 def measure(
     distance: np.ndarray, cosine: np.ndarray, albedo: np.ndarray, options: DriveOptions, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the sensor makes of first hits.
+    """Simulate the sensor's returns of first hits.
 
     The power of a Lambertian return falls with the square of the range; where it comes near the weakest that can be
     seen, returns get lost. Each ray has its own random numbers whatever it hits.

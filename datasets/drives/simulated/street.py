@@ -1,4 +1,4 @@
-"""What does not move: ground, buildings, poles, plants and parked cars, block by block along the road."""
+"""Static world: ground, buildings, poles, plants and parked cars, block by block along the road."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What moves: vehicles, cyclists and pedestrians on lanes, and the car that carries the sensor.
+"""Moving world: vehicles, cyclists and pedestrians on lanes, and the car that carries the sensor.
 
 Every position is a closed form of time, so that any frame of an endless drive can be made alone. The users of a lane
 share its mean speed and keep their slots; each swings about its slot, and so speeds up and slows down.

@@ -1,4 +1,4 @@
-"""Reading drive stores."""
+"""Reader of drive stores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["DriveStore", "DriveStoreError"]
 
 @dataclass(frozen=True)
 class DriveIndex:
-    """What is known of a sequence without reading its points.
+    """Index entry of a drive, known without reading its points.
 
     Attributes:
         timestamps: (T,) int64 nanoseconds, increasing.
@@ -80,7 +80,7 @@ class DriveStore:
         return f"DriveStore({str(self.path)!r})"
 
     def close(self) -> None:
-        """Closes the file; the next read opens it again."""
+        """Close the file; the next read opens it again."""
         if self._file is not None and self._process == os.getpid():
             self._file.close()
         self._file = None
@@ -105,7 +105,7 @@ class DriveStore:
 
     @property
     def problems(self) -> list[Problem]:
-        """What was left out or looked wrong when the store was written."""
+        """Problems found when the store was written."""
         return [Problem(*fields) for fields in self.attributes.get("problems", [])]
 
     @property
@@ -119,7 +119,7 @@ class DriveStore:
         return Drive(name, entry.timestamps, read, entry.rate, entry.dataset, entry.attributes, entry.poses)
 
     def read(self, name: str, index: int) -> Sweep:
-        """One sweep by its position in its sequence."""
+        """One sweep by its position in its drive."""
         entry = self._entry(name)
         timestamp = int(entry.timestamps[index])
         pose = None if entry.poses is None or not np.isfinite(entry.poses[index]).all() else entry.poses[index]
@@ -131,14 +131,14 @@ class DriveStore:
             raise DriveStoreError(f"expected sweep {timestamp} of {name} in {self.path}: {error}") from error
 
     def sweep_names(self, name: str) -> tuple[str, ...]:
-        """What the data set calls the sweeps of a sequence; their timestamps where it has no names for them."""
+        """Names of the sweeps of a drive in its data set; their timestamps where it has none."""
         file = self._open()
         group = file[name] if INDEX in file else file
         keys = [str(timestamp) for timestamp in self._entry(name).timestamps.tolist()]
         return tuple(text(group[key].attrs.get("frame", b"")) or key for key in keys)
 
     def has_velocities(self, name: str, index: int) -> bool:
-        """Whether the boxes of a sweep were written with velocities, known or not; older stores have none."""
+        """Return True if the boxes of a sweep were written with velocities, known or not; older stores have none."""
         file, key = self._open(), str(int(self._entry(name).timestamps[index]))
         return BOX_VELOCITIES in (file[name] if INDEX in file else file)[key]
 
@@ -189,7 +189,7 @@ class DriveStore:
 
 
 def is_openscene_log(file: h5py.File) -> bool:
-    """Whether the file's groups are sweeps."""
+    """Return True if the file's groups are sweeps."""
     return len(file) > 0 and all(key.isdigit() for key in file) and "lidar" in file[next(iter(file))]
 
 

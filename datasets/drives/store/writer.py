@@ -42,7 +42,7 @@ def write_drives(
     attributes: dict | None = None,
     problems: Iterable[Problem] = (),
 ) -> Path:
-    """Writes sequences, such as simulated drives, as one drive store.
+    """Write drives, such as simulated ones, as one drive store.
 
     Args:
         path: the file to write; its folder is made.
@@ -70,7 +70,7 @@ def write_drives(
 
 
 class NextPoses:
-    """The pose of the sweep that follows each sweep, where the two make a pair; and the sequence's first pose."""
+    """The pose of the sweep that follows each sweep, where the two make a pair; and the drive's first pose."""
 
     def __init__(self, drive: Drive) -> None:
         self.poses = drive.poses
@@ -92,7 +92,7 @@ def start_file(file: h5py.File) -> None:
 def write_index(
     file: h5py.File, drive: Drive, kept: np.ndarray, num_points: list[int], num_boxes: list[int]
 ) -> DriveIndex:
-    """Tables of a sequence whose sweeps ``kept`` were written."""
+    """Write the tables of a drive whose sweeps ``kept`` were written."""
     group = file[INDEX].create_group(drive.name)
     poses = None if drive.poses is None else drive.poses[kept]
     entry = DriveIndex(
@@ -119,5 +119,5 @@ def finish_file(file: h5py.File, attributes: dict, problems: list[Problem]) -> N
 
 
 def sweep_bytes(sweep: Sweep) -> int:
-    """What a sweep takes in a store, roughly."""
+    """Approximate bytes of a sweep in a store."""
     return sum(a.nbytes for a in vars(sweep).values() if isinstance(a, np.ndarray))

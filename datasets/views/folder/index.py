@@ -1,4 +1,4 @@
-"""Which objects a folder in the 3DIEBench layout holds, with their labels and split."""
+"""Objects of a folder in the 3DIEBench layout, with their labels and split."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ __all__ = ["FolderError", "pack", "unpack"]
 
 
 def unpack(store: ViewStore | Path | str, folder: Path | str, progress: bool = False) -> Path:
-    """Writes a store in the folder layout of 3DIEBench.
+    """Write a store in the folder layout of 3DIEBench.
 
     Class folders have the WordNet numbers of ShapeNet's classes where the store was rendered from those, else the label
     as eight digits: either way their ascending order is the order of the labels, as published; ``classes.tsv`` has

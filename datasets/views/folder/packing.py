@@ -1,4 +1,4 @@
-"""From the folder layout of 3DIEBench to a view store."""
+"""Conversion of the folder layout of 3DIEBench to a view store."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pack(
     progress: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Reads a folder in the layout of 3DIEBench or 3DIEBench-T, the authors' own included, into a store.
+    """Read a folder in the layout of 3DIEBench or 3DIEBench-T, the authors' own included, into a store.
 
     JPEG bytes are copied untouched. Labels follow the ascending order of the class folders' names.
 
@@ -163,7 +163,7 @@ class _Images:
             yield data
 
     def spool(self, file: io.IOBase) -> np.ndarray:
-        """Writes resized images to ``file`` and returns their sizes."""
+        """Write resized images to ``file`` and return their sizes."""
         sizes = []
         for path in self.paths():
             data = _resized(path, self.header.image_size)

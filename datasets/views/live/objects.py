@@ -54,7 +54,7 @@ class LiveObjects:
 
 @dataclass(frozen=True)
 class CheckJob:
-    """Reads each mesh, and renders one small view of it where a renderer is given. Picklable."""
+    """Check of a mesh: read it, and render one small view of it where a renderer is given. Picklable."""
 
     spec: ViewSpec
     source: MeshSource
@@ -96,7 +96,7 @@ class CheckJob:
 def find_objects(
     spec: ViewSpec, source: MeshSource, renderer: Renderer | None, workers: int = 0, progress: bool = True
 ) -> LiveObjects:
-    """Tries every mesh once and leaves out those that a build would leave out, so that training meets none of them.
+    """Try every mesh once and leave out those that a build would leave out, so that training meets none of them.
 
     Reading them fills the cache of decoded meshes, from which they come quickly afterwards.
 

@@ -1,4 +1,4 @@
-"""What views rendered during training show."""
+"""Settings of the views rendered during training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LiveSpec(ViewSpec):
         self._check_least(cache_megabytes=0)
 
     def resolved(self) -> LiveSpec:
-        """With absolute paths of mesh folders, so that it means the same from any folder."""
+        """Copy with absolute paths of mesh folders, so that it means the same from any folder."""
         whole = Path(self.meshes).is_dir()
         parts = [self.meshes] if whole else self.meshes.split("+")
         return replace(self, meshes="+".join(_absolute(part.strip()) for part in parts))
@@ -40,7 +40,7 @@ class LiveSpec(ViewSpec):
         return " ".join(["equissl render", *flags, "--out FILE.h5"])
 
     def differences(self, build: dict) -> list[str]:
-        """In what the choice of objects, or their split, differs from that of a stored build's description."""
+        """Differences of the choice of objects, or of their split, from a stored build's description."""
         return [
             f"{name}: {build.get(name)!r} in the store, {getattr(self, name)!r} in training"
             for name in _CHOICE

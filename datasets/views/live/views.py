@@ -115,7 +115,7 @@ class LiveViews(Dataset):
         return sample_latents(self.store.schema, self.seed, index, self.views, first)
 
     def _render(self, visits: Sequence[tuple[int, int]]) -> Rendered:
-        """Visits are (epoch, row)."""
+        """Render the views of visits (epoch, row)."""
         meshes = [self.meshes.load(int(self.store.indices[row])) for _, row in visits]
         latents = np.stack([self.latents(epoch, row) for epoch, row in visits])
         images = self._draw(meshes, [view_parameters(each, self.store.schema.names) for each in latents])

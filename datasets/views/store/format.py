@@ -1,4 +1,4 @@
-"""What a view store holds: names, versions and the header that describes every image in it.
+"""Layout of a view store: names, versions and the header that describes every image in it.
 
 A store is one HDF5 file. ``image_bytes`` is one contiguous uint8 blob of all encoded images, object after object and
 view after view; ``image_offsets`` (N·V + 1) says where each begins. Everything else is a plain array. A contiguous HDF5
@@ -33,7 +33,7 @@ class StoreError(ValueError):
 
 @dataclass(frozen=True)
 class StoreHeader:
-    """What all images of a store share.
+    """Description shared by all images of a store.
 
     Attributes:
         schema: columns of the latent arrays.

@@ -21,14 +21,14 @@ _ALIKE = ("schema", "classes", "num_views", "image_size", "encoding")
 
 
 def is_index(path: Path) -> bool:
-    """Whether ``path`` is an index, or a folder with one."""
+    """Return True if ``path`` is an index, or a folder with one."""
     return path.suffix == ".json" if path.is_file() else (path / INDEX).is_file()
 
 
 def write_index(
     path: Path | str, stores: Sequence[Path | str], split: Sequence[int] | np.ndarray | None = None
 ) -> Path:
-    """Makes ``ViewStore(path)`` all objects of ``stores``, in order.
+    """Write an index that makes ``ViewStore(path)`` all objects of ``stores``, in order.
 
     Args:
         path: the ``.json`` file, or the folder that takes ``index.json``.

@@ -67,7 +67,7 @@ class ViewStore:
         self.close()
 
     def close(self) -> None:
-        """Closes the files; the next read opens them again."""
+        """Close the files; the next read opens them again."""
         descriptors = getattr(self, "_descriptors", {})
         while descriptors:
             os.close(descriptors.popitem()[1])
@@ -90,7 +90,7 @@ class ViewStore:
 
     @property
     def num_bytes(self) -> int:
-        """Of all its files."""
+        """Bytes of all its files."""
         return sum(path.stat().st_size for path in self._contents.files)
 
     @property

@@ -79,7 +79,7 @@ class StoreTables:
 
 
 class ViewStoreWriter:
-    """Writes one store under a temporary name; it takes its own name, whole and synced to disk, on a clean exit.
+    """Writer of one store under a temporary name, which becomes its own, whole and synced to disk, on a clean exit.
 
     The HDF5 library writes the tables and reserves the blob; images are then written at the blob's file offset with
     plain system calls, so that a full disk is an ordinary ``OSError`` found before the first image.
@@ -111,7 +111,7 @@ class ViewStoreWriter:
         return self
 
     def write(self, data: bytes) -> None:
-        """Appends encoded images to the blob."""
+        """Append encoded images to the blob."""
         view = memoryview(data)
         if self._position + len(view) > self._end:
             raise ValueError(f"expected {self.blob_size} bytes of images in all, got more")
@@ -141,12 +141,12 @@ class ViewStoreWriter:
 
 
 def temporary_name(path: Path) -> Path:
-    """Where a file is written before it takes its name; no other process on any machine writes there."""
+    """Name of a file before it takes its own; no other process on any machine writes there."""
     return path.with_name(f"{path.name}.tmp-{platform.node()}-{os.getpid()}")
 
 
 def write_records(path: Path, header: StoreHeader, records: Sequence[ObjectRecord], skipped: Sequence = ()) -> None:
-    """Writes ``records`` as one store, whole or not at all."""
+    """Write ``records`` as one store, whole or not at all."""
     with ViewStoreWriter(path, header, StoreTables.from_records(records, header, skipped)) as writer:
         for record in records:
             for image in record.images:
@@ -166,7 +166,7 @@ def write_store(
     quality: int = 95,
     attributes: dict | None = None,
 ) -> Path:
-    """Writes a store from arrays in memory.
+    """Write a store from arrays in memory.
 
     Args:
         path: the file to write; its folder is made.
@@ -212,7 +212,7 @@ def write_store(
 
 
 def write_tables(path: Path, header: StoreHeader, tables: StoreTables) -> int:
-    """Writes all but the images and reserves their blob, unfilled. Returns the blob's position in the file."""
+    """Write all but the images, reserve their blob unfilled, and return its position in the file."""
     if problems := find_problems(header, tables):
         raise ValueError("; ".join(problems))
     with h5py.File(path, "w") as file:
@@ -231,7 +231,7 @@ def write_tables(path: Path, header: StoreHeader, tables: StoreTables) -> int:
 
 
 def find_problems(header: StoreHeader, tables: StoreTables) -> list[str]:
-    """What contradicts itself in a store about to be written."""
+    """Find contradictions in a store about to be written."""
     count, shape = len(tables.labels), (len(tables.labels), header.num_views)
     problems = []
     if tables.latents.shape != (*shape, len(header.schema)):
@@ -272,7 +272,7 @@ def fixed_strings(values: Sequence[str]) -> np.ndarray:
 
 
 def copy_blob(source: Path, start: int, size: int, writer: ViewStoreWriter) -> None:
-    """Appends ``size`` bytes at ``start`` of ``source`` to ``writer``, a piece at a time."""
+    """Append ``size`` bytes at ``start`` of ``source`` to ``writer``, a piece at a time."""
     with source.open("rb") as file:
         file.seek(start)
         while size:

@@ -1,4 +1,4 @@
-"""The flow equivariant recurrent cell."""
+"""Flow equivariant recurrent cell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Coordinates = Literal["comoving", "image"]
 
 @dataclass(frozen=True)
 class RecurrentState:
-    """A hidden state.
+    """Hidden state of a recurrent cell.
 
     Attributes:
         slices: (B, V, C, H, W), in the cell's coordinates; read it through :meth:`RecurrentCell.look`.
@@ -29,7 +29,7 @@ class RecurrentState:
 
 
 class LearnedTransport(nn.Module):
-    """One learned kernel per velocity in place of the flow: what is left when the transport is not given.
+    """One learned kernel per velocity in place of the given transport ψ.
 
     The state of this recurrence, h_{t+1}(ν) = σ(W ∗ (K_ν ∗ h_t(ν)) + U ∗ f_t), has the shape of a flow equivariant one
     and none of its guarantees (the baseline G-RNN+).
@@ -99,7 +99,7 @@ class RecurrentCell(nn.Module):
         self.coordinates, self.lift_moved = coordinates, lift_moved
 
     def forward(self, frame: Tensor, state: RecurrentState | None = None) -> RecurrentState:
-        """The state after one more frame (B, C_in, H, W)."""
+        """Compute the state after one more frame (B, C_in, H, W)."""
         steps = 0 if state is None else state.steps
         total = self._input(frame, steps)
         if state is not None:
@@ -112,7 +112,7 @@ class RecurrentCell(nn.Module):
         return RecurrentState(self.activation(total), steps + 1)
 
     def encode(self, frames: Tensor, state: RecurrentState | None = None) -> RecurrentState:
-        """The state after the frames (B, T, C_in, H, W)."""
+        """Compute the state after the frames (B, T, C_in, H, W)."""
         _check_frames(frames)
         for t in range(frames.shape[1]):
             state = self(frames[:, t], state)
@@ -120,7 +120,7 @@ class RecurrentCell(nn.Module):
         return state
 
     def look(self, state: RecurrentState, ahead: int = 0) -> Tensor:
-        """Hidden state (B, V, C, H, W) in image coordinates, ``ahead`` frames after the last one consumed.
+        """Return the hidden state (B, V, C, H, W) in image coordinates, ``ahead`` frames after the last one consumed.
 
         Each slice is moved along its own velocity. With ``ahead`` 0 it is h_t, which moves with the frame just seen;
         with 1 it moves with the frame to come, and is what predicts that frame equivariantly.
@@ -129,7 +129,7 @@ class RecurrentCell(nn.Module):
         return self._transport(state.slices, steps) if steps else state.slices
 
     def states(self, frames: Tensor) -> Tensor:
-        """h after each of the frames (B, T, C_in, H, W): (B, T, V, C, H, W)."""
+        """Compute h after each of the frames (B, T, C_in, H, W): (B, T, V, C, H, W)."""
         _check_frames(frames)
         state, seen = None, []
         for t in range(frames.shape[1]):
@@ -154,7 +154,7 @@ class RecurrentCell(nn.Module):
 
 
 def pool_velocities(hidden: Tensor, pool: Pool = "max") -> Tensor:
-    """(B, V, C, H, W) to (B, C, H, W). Any of these commutes with a flow's action where V is a group."""
+    """Pool (B, V, C, H, W) to (B, C, H, W). Any of these commutes with the action of V where V is a group."""
     if pool == "max":
         return hidden.amax(dim=1)
     if pool == "mean":
@@ -165,7 +165,7 @@ def pool_velocities(hidden: Tensor, pool: Pool = "max") -> Tensor:
 
 
 def torus_conv(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Conv2d:
-    """A convolution that commutes with translations of the torus."""
+    """Create a convolution that commutes with translations of the torus."""
     padding = kernel_size // 2
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, padding_mode="circular", bias=False)
 
@@ -173,7 +173,7 @@ def torus_conv(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.
 def recurrent_cell(
     velocity_set: VelocitySet, in_channels: int, channels: int, coordinates: Coordinates = "comoving"
 ) -> RecurrentCell:
-    """The cell of one convolution each for input and state, of the kind that commutes with the flow's motions."""
+    """Create the cell of one convolution each for input and state, of the kind that commutes with the motions of V."""
     if isinstance(velocity_set, RotationVelocities):
         order = velocity_set.orientations
         return RecurrentCell(

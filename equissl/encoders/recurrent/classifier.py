@@ -1,4 +1,4 @@
-"""Classification of sequences."""
+"""Classifiers of videos."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def torus_stem(channels: Sequence[int] = (32, 64, 128), in_channels: int = 1) ->
 
 
 class VideoClassifier(nn.Module):
-    """Logits = Linear(mean over space of max over ν of h_T(ν)): invariant to a flow of V where V is a group.
+    """Linear classifier of max over ν of h_T(ν), averaged over space: invariant to motions of V where V is a group.
 
     At the defaults 241,638 parameters, whatever V; with the learned transport of G-RNN+ and 25 velocities 242,263.
 

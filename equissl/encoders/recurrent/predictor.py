@@ -43,7 +43,7 @@ def plain_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.S
 
 
 class VideoPredictor(nn.Module):
-    """A flow equivariant cell, a pooling over velocities and a decoder: frames in, the frames to come out.
+    """Flow equivariant predictor of frames: a recurrent cell, a pooling over velocities and a decoder.
 
     Args:
         cell: see :class:`RecurrentCell`.
@@ -73,7 +73,7 @@ class VideoPredictor(nn.Module):
         teacher_forcing: float = 0.0,
         detach: bool = True,
     ) -> Tensor:
-        """Rolls out: every prediction is fed back as the next frame.
+        """Roll out: every prediction is fed back as the next frame.
 
         Args:
             frames: (B, T, C, H, W) observed.
@@ -88,7 +88,7 @@ class VideoPredictor(nn.Module):
         return self.roll_out(self.encode(frames), horizon, truth, teacher_forcing, detach)
 
     def encode(self, frames: Tensor) -> RecurrentState:
-        """The state from which the frame after (B, T, C, H, W) is read."""
+        """Compute the state from which the frame after (B, T, C, H, W) is read."""
         state = self.cell.encode(frames)
         return self.cell(frames[:, -1], state) if self.timing == "published" else state
 
@@ -100,7 +100,7 @@ class VideoPredictor(nn.Module):
         teacher_forcing: float = 0.0,
         detach: bool = True,
     ) -> Tensor:
-        """The same from a state."""
+        """Roll out from a state, as `forward` does from frames."""
         if horizon < 1:
             raise ValueError(f"expected a horizon of at least 1, got {horizon}")
         if teacher_forcing and truth is None:
@@ -115,7 +115,7 @@ class VideoPredictor(nn.Module):
         return torch.stack(predictions, dim=1)
 
     def next_frames(self, frames: Tensor) -> Tensor:
-        """The prediction of frame t + 1 from the true frames 0..t, for every t: (B, T, C, H, W)."""
+        """Predict frame t + 1 from the true frames 0..t, for every t: (B, T, C, H, W)."""
         state: RecurrentState | None = None
         predictions = []
         for t in range(frames.shape[1]):
@@ -124,11 +124,11 @@ class VideoPredictor(nn.Module):
         return torch.stack(predictions, dim=1)
 
     def read(self, state: RecurrentState) -> Tensor:
-        """The frame (B, C, H, W) that a state predicts."""
+        """Read the frame (B, C, H, W) that a state predicts."""
         return self.decoder(self.pooled(state, ahead=int(self.timing == "ahead")))
 
     def pooled(self, state: RecurrentState, ahead: int = 0) -> Tensor:
-        """(B, C, H, W): the hidden state in image coordinates, pooled over velocities."""
+        """Pool the hidden state over velocities, in image coordinates: (B, C, H, W)."""
         return pool_velocities(self.cell.look(state, ahead), self.pool)
 
 
@@ -142,7 +142,7 @@ def video_predictor(
     decoder: DecoderKind = "equivariant",
     coordinates: Coordinates = "comoving",
 ) -> VideoPredictor:
-    """The published predictor of a flow; for translations 739,584 parameters at the defaults, whatever V.
+    """Create the published predictor; for translations 739,584 parameters at the defaults, whatever V.
 
     Args:
         velocity_set: translations or rotations.

@@ -18,7 +18,7 @@ STAGES = ("conv1", "conv2", "conv3", "conv4")
 
 @dataclass(frozen=True)
 class VoxelFeatures:
-    """What a backbone computes.
+    """Output of a voxel backbone.
 
     Attributes:
         stages: `conv1` to `conv4`, at strides 1, 2, 4 and 8.

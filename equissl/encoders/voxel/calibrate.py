@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def calibrate(encoder: nn.Module, clouds: Sequence[Tensor], batch_size: int) -> None:
-    """Takes the statistics of every batch norm anew: plain means over batches of ``clouds``."""
+    """Compute the statistics of every batch norm anew: plain means over batches of ``clouds``."""
     layers = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:

@@ -18,7 +18,7 @@ Coordinates = Literal["absolute", "offset"]
 
 @dataclass(frozen=True)
 class SweepFeatures:
-    """What a voxel encoder computes of a batch of clouds.
+    """Output of a voxel encoder for a batch of clouds.
 
     Attributes:
         voxels: its input, and where each point went.
@@ -39,7 +39,7 @@ class SweepFeatures:
 
 @dataclass(frozen=True)
 class VoxelEncoderConfig:
-    """Which encoder of point clouds. The defaults are those of detectors on KITTI.
+    """Settings of an encoder of point clouds. The defaults are those of detectors on KITTI.
 
     Attributes:
         backbone: ``VoxelBackBone8x`` or ``VoxelResBackBone8x``.
@@ -155,7 +155,7 @@ class VoxelEncoder(nn.Module):
 
 
 def thin_out(voxels: Voxels, most: int) -> Voxels:
-    """At most so many voxels of each cloud, spread evenly over their order; points of the others get no voxel."""
+    """Keep at most so many voxels of each cloud, spread evenly over their order; points of the others get no voxel."""
     tensor = voxels.tensor
     counts = torch.bincount(tensor.indices[:, 0], minlength=tensor.batch_size)
     start = counts.cumsum(0) - counts

@@ -1,4 +1,4 @@
-"""Which feature of a deeper stage a voxel or a point belongs to."""
+"""Lookup of a deeper stage's features by voxel or point."""
 
 from __future__ import annotations
 

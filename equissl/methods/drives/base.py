@@ -1,4 +1,4 @@
-"""What every method on LiDAR scenes offers."""
+"""Interface of methods on pairs of LiDAR sweeps."""
 
 from __future__ import annotations
 

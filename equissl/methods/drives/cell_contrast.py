@@ -60,7 +60,7 @@ class CellContrast(DriveMethod):
         return StepOutput(loss, terms, stack_features([self.pooled(a), self.pooled(b)]))
 
     def _partners(self, b: SweepFeatures, batch: ScenePair, transform: SweepTransform) -> tuple[Tensor, ...]:
-        """Where the points of the first view are in the second one."""
+        """Positions of the first view's points in the second one."""
         if self.frames == "same":
             return point_sites(b, self.points.stage)
         moved = [

@@ -22,7 +22,7 @@ STAGES = ("bev", "conv_out", "conv4", "conv3", "conv2", "conv1")
 
 @dataclass(frozen=True)
 class ContrastConfig:
-    """How matched sites are contrasted. A point's feature is that of the site that holds it.
+    """Settings of the contrast of matched sites. A point's feature is that of the site that holds it.
 
     Attributes:
         stage: where features are taken: ``bev`` columns, or the 3D sites of one of the backbone's stages.
@@ -98,7 +98,7 @@ def site_contrast(
 
 
 def pair_contrast(x: Tensor, y: Tensor, config: ContrastConfig) -> Tensor:
-    """InfoNCE of the pairs (K, D) of one scene."""
+    """Compute InfoNCE of the matches (K, D) of one pair."""
     loss = info_nce(x, y, config.temperature)
     if config.symmetric:
         loss = (loss + info_nce(y, x, config.temperature)) / 2

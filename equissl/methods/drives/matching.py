@@ -1,4 +1,4 @@
-"""Which sites of two encoded scenes hold the same thing, by the points that both have in common."""
+"""Matching of the sites of two encoded sweeps, by the points that both have in common."""
 
 from __future__ import annotations
 

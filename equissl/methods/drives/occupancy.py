@@ -65,7 +65,7 @@ def ray_queries(cloud: Tensor, sensor: Tensor, number: int, depth: float, seed: 
 
 
 class Occupancy(DriveMethod):
-    """From a column of the bird's-eye view, whether places in it are empty or occupied, and what returns there reflect.
+    """Reconstruction of occupancy and intensity at places in a column of the bird's-eye view.
 
     Places lie on rays, up to ``depth`` before a return (empty) or behind it (occupied). The original asks every feature
     within 1 m for its answer; here it is the column that a place lies in.

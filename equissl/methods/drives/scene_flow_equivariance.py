@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """How features and scene flow are compared.
+    """Settings of the comparison of features moved by scene flow.
 
     Attributes:
         stage: what is warped: ``bev`` columns, or the 3D sites of one of the backbone's stages.
@@ -146,7 +146,7 @@ class SceneFlowEquivariance(nn.Module):
         views: FlowViews,
         backwards: bool,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """From the target's features of ``clouds`` to the online ones."""
+        """Predict the online features from the target's features of ``clouds``."""
         stage = online.stage(self.config.stage)
         with torch.no_grad():
             target = self.teacher["encoder"](clouds)

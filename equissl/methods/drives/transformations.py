@@ -1,4 +1,4 @@
-"""Which transformation a scene has undergone: what is drawn, its labels, and the classifier that names it."""
+"""Classification of a sweep's transformation: its distribution, its labels, and the classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a predictor is told about the change from one view to another."""
+"""Actions: the change from one view to another as input of a predictor."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Action:
 
     @property
     def identity(self) -> tuple[float, ...]:
-        """What it is when nothing changes."""
+        """Action of no change."""
         return sum((_IDENTITY[part] for part in self.parts), ())
 
     @property

@@ -170,7 +170,7 @@ class CapsIE(CapsuleMethod):
         self.schedule[1] = last_step
 
     def actions(self, batch: ViewBatch) -> Tensor:
-        """What the predictor is told about the change from the first to the second view, (B, A)."""
+        """Compute the actions from the first to the second view, (B, A)."""
         return self.action(batch).to(next(self.parameters()).dtype)
 
     def predict(self, poses: Tensor, actions: Tensor) -> Tensor:

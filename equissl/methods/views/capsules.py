@@ -1,4 +1,4 @@
-"""What the capsule methods share: an encoder's feature map, and capsules on top of it."""
+"""Base of the capsule methods: an encoder's feature map, and capsules on top of it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CapsuleMethod(Method):
 
     @abstractmethod
     def actions(self, batch: ViewBatch) -> Tensor:
-        """What `predict` is told about the change from the first to the second view, (B, ...)."""
+        """Compute the input of `predict` about the change from the first to the second view, (B, ...)."""
 
     @abstractmethod
     def predict(self, poses: Tensor, actions: Tensor) -> Tensor:

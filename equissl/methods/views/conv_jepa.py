@@ -19,7 +19,7 @@ from equissl.methods.views.teacher import Teacher
 
 
 class ConvJEPA(Method):
-    """From the projected representation of each observed view and the action to the last view, that one's projection.
+    """Prediction of the last view's projection from each observed view's projection and the action to the last view.
 
     The target is a momentum teacher's. Nothing is aggregated.
 

@@ -1,4 +1,4 @@
-"""From one process' embeddings to the global batch that objectives take."""
+"""Global batch of embeddings that objectives take, from each process' own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from equissl.objectives import Embedded, Need, Objective, ObjectiveConfig
 
 
 def known_inputs(batch: ViewBatch, needs: Iterable[Need]) -> dict[str, Tensor]:
-    """What objectives ask for beyond embeddings, of the global batch, by the names of `Embedded`.
+    """Gather what objectives ask for beyond embeddings, of the global batch, by the names of `Embedded`.
 
     Raises:
         ValueError: where the batch lacks something.

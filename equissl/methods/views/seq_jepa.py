@@ -130,7 +130,7 @@ class SeqJEPA(Method):
         return None if actions is None else self.action_projector(actions.flatten(0, 1)).unflatten(0, actions.shape[:2])
 
     def aggregate(self, seen: Tensor, moves: Tensor | None = None) -> Tensor:
-        """What M views together say.
+        """Aggregate M views.
 
         Args:
             seen: (B, M, D) representations of the observed views.

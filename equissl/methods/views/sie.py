@@ -115,7 +115,7 @@ class SIE(Method):
         )
 
     def actions(self, batch: ViewBatch) -> Tensor:
-        """What the predictor is told about the change from the first to the second view: (B, A)."""
+        """Compute the actions from the first to the second view: (B, A)."""
         return self.action(batch).to(next(self.parameters()).dtype)
 
     def embed(self, representation: Tensor) -> tuple[Tensor, Tensor]:

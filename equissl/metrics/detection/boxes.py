@@ -1,4 +1,4 @@
-"""What a detector found in a frame, and what is there: tensors with one row for each box."""
+"""Detected and labelled boxes of a sweep: tensors with one row for each box."""
 
 from __future__ import annotations
 

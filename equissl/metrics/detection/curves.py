@@ -1,4 +1,4 @@
-"""From matched scores to precision at chosen recalls, and to one number."""
+"""Precision at chosen recalls from matched scores, and its average."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _difficulty_means(means: Mapping[str, float]) -> dict[str, float]:
 
 
 def _status(tables: BoxTables, number: int, difficulty: Difficulty) -> tuple[Tensor, Tensor]:
-    """Whether each prediction and each label is counted, ignored or another class's."""
+    """Status of each prediction and each label: counted, ignored or another class's."""
     preds, target = tables.preds, tables.target
     beyond = (target["occlusion"] > difficulty.occlusion) | (target["truncation"] > difficulty.truncation)
     beyond |= (target["height2d"] <= difficulty.height2d) | (target["ignore"] > 0)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def turns(place: Tensor, frame: Tensor) -> Tensor:
-    """When each one chooses: how many others of its frame come before.
+    """Turn of each row: how many others of its sweep come before.
 
     Args:
         place: (P,) integer that orders those who choose, and grows from frame to frame; entries may repeat.

@@ -72,7 +72,7 @@ class NuScenesDetection(DetectionMetric):
         self._in_racks = torch.tensor(racks, dtype=torch.long)
 
     def update(self, preds: DetectedBoxes, target: LabelledBoxes, origin: tuple[float, float] = (0.0, 0.0)) -> None:
-        """Adds one sample.
+        """Add one sample.
 
         Args:
             preds: at most 500 boxes.

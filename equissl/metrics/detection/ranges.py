@@ -94,7 +94,7 @@ class RangeAP(DetectionMetric):
 
 
 def _score(tables: BoxTables, pairs: Pairs, own: Tensor, counted: Tensor, least: float) -> dict[str, float]:
-    """Of one class and bin: predictions that are wrong without a label, labels that count."""
+    """Scores of one class and bin, from predictions that are wrong without a label and labels that count."""
     count = int(counted.sum())
     scores = {"labels": float(count)}
     order, place = by_score(tables.preds["scores"], tables.preds["sweep"])
