@@ -97,7 +97,12 @@ def clean_boxes(
 
 
 def in_range(boxes: np.ndarray, point_range: Sequence[float]) -> np.ndarray:
-    """(M,) bool: which boxes (M, 7) are centred in the range, its upper end excluded."""
+    """Mark boxes centred in the range, its upper end excluded: (M,) bool.
+
+    Args:
+        boxes: (M, 7).
+        point_range: lowest and highest x, y, z.
+    """
     low, high = np.asarray(point_range[:3]), np.asarray(point_range[3:])
     with np.errstate(invalid="ignore"):
         return np.all((boxes[:, :3] >= low) & (boxes[:, :3] < high), axis=1)

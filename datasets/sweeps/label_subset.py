@@ -34,7 +34,13 @@ def choose_labelled(ids: Sequence[str], labels: float | str, seed: int = 0) -> l
 
 
 def write_label_list(path: Path, ids: Sequence[str], remark: str) -> None:
-    """Write ids as `choose_labelled` reads them."""
+    """Write ids as `choose_labelled` reads them.
+
+    Args:
+        path: file to write.
+        ids: of the sweeps.
+        remark: first line of the file.
+    """
     path.write_text("".join(f"{line}\n" for line in (f"# {remark}", *ids)), encoding="utf-8")
 
 

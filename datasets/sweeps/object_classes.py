@@ -55,12 +55,22 @@ KITTI_CLASSES = (
 
 
 def class_indices(labels: Sequence[str], classes: Sequence[ObjectClass]) -> np.ndarray:
-    """(M,) int64 first class that each of M labels counts as; -1 for those of no class."""
+    """Find the first class that each label counts as: (M,) int64, -1 for none.
+
+    Args:
+        labels: M of a data set.
+        classes: in order.
+    """
     return _first(labels, classes, ObjectClass.matches)
 
 
 def neighbour_indices(labels: Sequence[str], classes: Sequence[ObjectClass]) -> np.ndarray:
-    """(M,) int64 first class that each of M labels is a neighbour of; -1 for those of none."""
+    """Find the first class that each label is a neighbour of: (M,) int64, -1 for none.
+
+    Args:
+        labels: M of a data set.
+        classes: in order.
+    """
     return _first(labels, classes, ObjectClass.resembles)
 
 

@@ -99,7 +99,12 @@ class VideoBatch:
         return replace(self, **{f.name: fn(getattr(self, f.name)) for f in fields(self)})
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> VideoBatch:
-        """Return the same batch on ``device``."""
+        """Return the same batch on ``device``.
+
+        Args:
+            device: to move to.
+            non_blocking: do not wait for the copy.
+        """
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> VideoBatch:
@@ -130,6 +135,11 @@ def load_digits(folder: str | Path, split: str, val_fraction: float = 0.1) -> Di
 
     A folder with training and test files (``train``, ``t10k``) keeps that division; of a single file a fixed random
     tenth is held out, the same for every seed.
+
+    Args:
+        folder: of IDX files.
+        split: ``train`` or ``val``.
+        val_fraction: held out of a single file.
 
     Raises:
         FileNotFoundError, IdxError: see :func:`equissl.datasets.images.idx.read_idx_folder`.

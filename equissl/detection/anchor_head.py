@@ -107,6 +107,10 @@ class AnchorHead(DetectionHead):
         """Compute the anchors' targets for the objects (M, 7) of one sweep, whose classes are ``labels`` (M,).
 
         Every class' anchors are matched with that class' objects alone.
+
+        Args:
+            boxes: (M, 7).
+            labels: (M,) classes.
         """
         flat = self.anchors.flatten(0, -2)
         owner = flat.new_full(self.anchors.shape[:-1], IGNORED, dtype=torch.int64)
@@ -133,7 +137,14 @@ class AnchorHead(DetectionHead):
         labels: Sequence[Tensor],
         velocities: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Each scene's losses are summed over anchors and divided by its number of positive ones, at least 1."""
+        """Sum each sweep's losses over anchors, divided by its number of positive ones, at least 1.
+
+        Args:
+            outputs: of `forward`.
+            boxes: (M, 7) of each sweep.
+            labels: (M,) classes of each sweep.
+            velocities: not used.
+        """
         found = [self.targets(*objects) for objects in zip(boxes, labels, strict=True)]
         wanted = torch.stack([target.labels for target in found])
         codes, directions = (torch.stack([getattr(t, name) for t in found]) for name in ("codes", "directions"))
@@ -155,7 +166,12 @@ class AnchorHead(DetectionHead):
 
     @torch.no_grad()
     def detect(self, outputs: AnchorOutputs, choose: SelectConfig | None = None) -> list[Detections]:
-        """Each anchor's best class, then the choice among overlapping boxes, which another than the head's may make."""
+        """Choose among the overlapping boxes of each anchor's best class.
+
+        Args:
+            outputs: of `forward`.
+            choose: another selection than the head's own.
+        """
         anchors = self.anchors.flatten(0, -2)
         found = []
         for classes, codes, directions in zip(outputs.classes, outputs.codes, outputs.directions, strict=True):

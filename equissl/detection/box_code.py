@@ -34,7 +34,12 @@ def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode_boxes(codes: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes (..., 7) of residual codes; the inverse of `encode_boxes`."""
+    """Decode boxes (..., 7) from residual codes; the inverse of `encode_boxes`.
+
+    Args:
+        codes: (..., 7).
+        anchors: (..., 7).
+    """
     diagonal = anchors[..., 3:5].norm(dim=-1, keepdim=True)
     unit = torch.cat([diagonal, diagonal, anchors[..., 5:6]], dim=-1)
     centre = codes[..., :3] * unit + anchors[..., :3]
@@ -57,7 +62,12 @@ def encode_refinement(boxes: Tensor, rois: Tensor) -> Tensor:
 
 
 def decode_refinement(codes: Tensor, rois: Tensor) -> Tensor:
-    """Boxes (..., 7) of codes in the frames of regions; the inverse of `encode_refinement` but for half turns."""
+    """Decode boxes (..., 7) from codes in the regions' reference frames; inverts `encode_refinement` up to half turns.
+
+    Args:
+        codes: (..., 7).
+        rois: (..., 7).
+    """
     seen = decode_boxes(codes, _own(rois))
     return torch.cat([from_box_frame(seen[..., :3], rois), seen[..., 3:6], seen[..., 6:] + rois[..., 6:]], dim=-1)
 
@@ -69,7 +79,13 @@ def _own(rois: Tensor) -> Tensor:
 
 
 def limit_period(value: Tensor, offset: float, period: float) -> Tensor:
-    """``value`` moved by whole periods into ``[-offset · period, (1 - offset) · period)``."""
+    """Move ``value`` by whole periods into ``[-offset · period, (1 - offset) · period)``.
+
+    Args:
+        value: of any shape.
+        offset: the interval begins at minus so many periods.
+        period: length of the interval.
+    """
     return value - (value / period + offset).floor() * period
 
 
@@ -80,5 +96,10 @@ def direction_bin(heading: Tensor) -> Tensor:
 
 
 def point_along(heading: Tensor, direction: Tensor) -> Tensor:
-    """The heading along the same axis whose direction is that bin."""
+    """Return the heading along the same axis whose direction is that bin.
+
+    Args:
+        heading: (...) radians.
+        direction: (...) 0 or 1, see `direction_bin`.
+    """
     return limit_period(heading - OFFSET, 0.0, math.pi) + OFFSET + math.pi * direction.to(heading.dtype)

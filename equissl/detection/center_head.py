@@ -134,7 +134,14 @@ class CenterHead(DetectionHead):
 
     @torch.no_grad()
     def targets(self, boxes: Tensor, labels: Tensor, task: int, velocities: Tensor | None = None) -> CenterTargets:
-        """Compute a task's targets for the objects (M, 7) of one sweep; those centred out of range are left out."""
+        """Compute a task's targets for the objects (M, 7) of one sweep; those centred out of range are left out.
+
+        Args:
+            boxes: (M, 7).
+            labels: (M,) classes.
+            task: index of the task.
+            velocities: (M, 2), or None.
+        """
         velocities = boxes.new_full((len(boxes), 2), math.nan) if velocities is None else velocities
         members = self.tasks[task]
         position = (boxes[:, :2] - boxes.new_tensor(self.low)) / boxes.new_tensor(self.size)  # x, y in cells
@@ -159,7 +166,14 @@ class CenterHead(DetectionHead):
         labels: Sequence[Tensor],
         velocities: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sums over tasks; each is divided by its number of objects in the batch, at least 1."""
+        """Sum the losses over tasks; each is divided by its number of objects in the batch, at least 1.
+
+        Args:
+            outputs: of `forward`.
+            boxes: (M, 7) of each sweep.
+            labels: (M,) classes of each sweep.
+            velocities: (M, 2) of each sweep, NaN where unknown; or None.
+        """
         heat, box, motion = [], [], []
         moving = [None] * len(boxes) if velocities is None else velocities
         for task, output in enumerate(outputs):

@@ -71,9 +71,16 @@ class SelectConfig:
 def select(
     boxes: Tensor, scores: Tensor, labels: Tensor, config: SelectConfig, velocities: Tensor | None = None
 ) -> Detections:
-    """The detections among candidates: (N, 7) boxes, (N,) scores, (N,) labels, perhaps (N, 2) velocities.
+    """Select detections among candidates: (N, 7) boxes, (N,) scores, (N,) labels, perhaps (N, 2) velocities.
 
     Candidates that are not finite, as an untrained head can make them, are left out.
+
+    Args:
+        boxes: (N, 7).
+        scores: (N,).
+        labels: (N,) classes.
+        config: of the selection.
+        velocities: (N, 2), or None.
     """
     numbers = boxes if velocities is None else torch.cat([boxes, velocities], dim=1)
     kept = torch.nonzero((scores >= config.score) & numbers.isfinite().all(dim=1)).flatten()

@@ -34,7 +34,13 @@ def gaussian_radius(size: tuple[float, float]) -> int:
 
 
 def draw_peak(heatmap: Tensor, cell: tuple[int, int], radius: int) -> None:
-    """Raise a map (Y, X) to a Gaussian of that radius about a cell (y, x), where it is lower."""
+    """Raise a map (Y, X) to a Gaussian of that radius about a cell (y, x), where it is lower.
+
+    Args:
+        heatmap: (Y, X), changed in place.
+        cell: (y, x).
+        radius: in cells.
+    """
     sigma = (2 * radius + 1) / 6
     y0, x0 = cell
     y = torch.arange(max(0, y0 - radius), min(heatmap.shape[0], y0 + radius + 1), device=heatmap.device)

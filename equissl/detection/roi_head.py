@@ -83,7 +83,12 @@ class RoIHead(nn.Module):
         self.reg_pred_layer = _last(layers.boxes[-1], 7, std=0.001)
 
     def forward(self, scene: SweepFeatures, rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (R,) of confidence and codes (R, 7) of refinement of the joined regions (R_b, 7) of each scene."""
+        """Compute logits (R,) of confidence and codes (R, 7) of refinement of the joined regions of each sweep.
+
+        Args:
+            scene: features of the batch.
+            rois: (R_b, 7) regions of each sweep.
+        """
         joined = torch.cat(list(rois))
         if len(joined) == 0:
             return joined.new_zeros(0), joined
@@ -92,7 +97,12 @@ class RoIHead(nn.Module):
         return logits.float(), self.reg_pred_layer(self.reg_fc_layers(shared)).float()
 
     def pooled(self, scene: SweepFeatures, rois: Sequence[Tensor]) -> Tensor:
-        """(R, points³, stages · width) features at the grid points of regions, at least one."""
+        """Pool (R, points³, stages · width) features at the grid points of regions, at least one.
+
+        Args:
+            scene: features of the batch.
+            rois: (R_b, 7) regions of each sweep.
+        """
         points = box_grid(torch.cat(list(rois)), self.pool.points)
         counts = torch.tensor([len(boxes) for boxes in rois], device=points.device)
         batch = torch.arange(len(rois), device=points.device).repeat_interleave(counts * points.shape[1])
@@ -140,7 +150,12 @@ class RoIHead(nn.Module):
 
     @torch.no_grad()
     def detect(self, scene: SweepFeatures, proposals: Sequence[Detections]) -> list[Detections]:
-        """Refined proposals of each scene by their confidence, then the choice among those that overlap."""
+        """Refine the proposals of each sweep, and choose by confidence among those that overlap.
+
+        Args:
+            scene: features of the batch.
+            proposals: of each sweep.
+        """
         rois = [found.boxes for found in proposals]
         logits, codes = self(scene, rois)
         boxes = decode_refinement(codes, torch.cat(rois))

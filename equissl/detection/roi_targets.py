@@ -58,7 +58,13 @@ class RoITargets:
 
 @torch.no_grad()
 def match_proposals(proposals: Detections, boxes: Tensor, labels: Tensor) -> RoITargets:
-    """All proposals of a scene with the objects (M, 7) of classes (M,) that they overlap most in 3D."""
+    """Match all proposals of a sweep with the objects that they overlap most in 3D.
+
+    Args:
+        proposals: of the sweep.
+        boxes: (M, 7) objects.
+        labels: (M,) classes.
+    """
     if len(boxes) == 0:
         return RoITargets(proposals.boxes, torch.zeros_like(proposals.scores), torch.zeros_like(proposals.boxes))
     boxes = boxes.to(proposals.boxes)
@@ -95,14 +101,27 @@ def draw_proposals(overlaps: Tensor, config: SampleConfig, seed: int) -> Tensor:
 
 
 def confidence_target(overlaps: Tensor, config: SampleConfig) -> Tensor:
-    """The confidence to answer for proposals of these overlaps: 0 up to ``unsure``, 1 from ``sure`` on."""
+    """Compute the target confidence of proposals: 0 up to ``unsure``, 1 from ``sure`` on.
+
+    Args:
+        overlaps: (...) with an object, in 3D.
+        config: of the sampling.
+    """
     return ((overlaps - config.unsure) / (config.sure - config.unsure)).clamp(0, 1)
 
 
 def sample_proposals(
     proposals: Detections, boxes: Tensor, labels: Tensor, config: SampleConfig, seed: int
 ) -> RoITargets:
-    """The proposals of a scene to learn from, see `match_proposals` and `draw_proposals`."""
+    """Sample the proposals of a sweep to learn from, see `match_proposals` and `draw_proposals`.
+
+    Args:
+        proposals: of the sweep.
+        boxes: (M, 7) objects.
+        labels: (M,) classes.
+        config: of the sampling.
+        seed: of the draw.
+    """
     found = match_proposals(proposals, boxes, labels)
     rows = draw_proposals(found.overlaps, config, seed)
     return RoITargets(found.rois[rows], found.overlaps[rows], found.objects[rows])

@@ -33,7 +33,12 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamm
 
 
 def smooth_l1(difference: Tensor, beta: float = 1 / 9) -> Tensor:
-    """``d² / 2β`` within β of zero, ``|d| - β/2`` beyond (Girshick, ICCV 2015), for each element."""
+    """``d² / 2β`` within β of zero, ``|d| - β/2`` beyond (Girshick, ICCV 2015), for each element.
+
+    Args:
+        difference: of any shape.
+        beta: β, where the square ends.
+    """
     size = difference.abs()
     return torch.where(size < beta, 0.5 * size**2 / beta, size - 0.5 * beta)
 

@@ -103,7 +103,12 @@ def stochastic_gate(mean: Tensor, sigma: float = 0.5, generator: torch.Generator
 
 @full_precision
 def open_probability(mean: Tensor, sigma: float = 0.5) -> Tensor:
-    """Probability that a `stochastic_gate` is above 0; its mean, added to a loss, makes gates sparse."""
+    """Compute the probability that a `stochastic_gate` is above 0; its mean, added to a loss, makes gates sparse.
+
+    Args:
+        mean: (...) means of the gates.
+        sigma: deviation of their noise.
+    """
     return torch.special.ndtr((mean + 0.5) / sigma)
 
 

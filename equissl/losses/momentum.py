@@ -62,6 +62,12 @@ def ema_update(teacher: nn.Module, student: nn.Module, momentum: float, copy_buf
 def cosine_momentum(step: int, total: int, start: float = 0.996, end: float = 1.0) -> float:
     """Momentum of a step on the half cosine from ``start`` at step 0 to ``end`` at step ``total`` and later.
 
+    Args:
+        step: of the run, from 0.
+        total: steps of the run.
+        start: momentum at step 0.
+        end: momentum at step ``total`` and later.
+
     Raises:
         ValueError: for a negative step, or a total below 1.
     """

@@ -12,7 +12,11 @@ from equissl.losses import similarity
 
 
 def kept_negatives(hardest: int | float, available: int) -> int:
-    """Number of negatives to keep: ``hardest`` itself, or that fraction of those available, rounded up, for a float.
+    """Count the negatives to keep: ``hardest`` itself, or that fraction of those available, rounded up, for a float.
+
+    Args:
+        hardest: a number, or a fraction in (0, 1].
+        available: negatives of an anchor.
 
     Raises:
         ValueError: for a number outside of [1, available] or a fraction outside of (0, 1].

@@ -143,7 +143,12 @@ def _newton_schulz(matrix: Tensor, iterations: int) -> Tensor:
 
 
 def default_groups(rows: int, channels: int) -> int:
-    """Fewest groups that divide the channels with at most half as many channels each as there are rows."""
+    """Find the fewest groups that divide the channels with at most half as many channels each as there are rows.
+
+    Args:
+        rows: N.
+        channels: D.
+    """
     fitting = (g for g in range(1, channels + 1) if channels % g == 0 and 2 * (channels // g) <= rows)
     return next(fitting, channels)
 

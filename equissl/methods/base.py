@@ -111,7 +111,12 @@ class Method(nn.Module, ABC):
         """Loss, diagnostics and representation of one batch, of the type that goes with ``data``."""
 
     def after_step(self, step: int, last_step: int) -> None:
-        """Called after every optimiser step, number ``step`` (from 0) of ``last_step``: teachers, queues, schedules."""
+        """Update teachers, queues and schedules, after every optimiser step.
+
+        Args:
+            step: number of the step, from 0.
+            last_step: of the run.
+        """
         if self.objective is not None:
             self.objective.after_step()
 

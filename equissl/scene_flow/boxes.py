@@ -28,7 +28,11 @@ class BoxFlow:
         self.margin, self.skip_ground = margin, skip_ground
 
     def estimate(self, sweep: Sweep, following: Sweep) -> FlowEstimate:
-        """See :class:`~equissl.scene_flow.base.FlowProvider`.
+        """Estimate flow from labelled boxes, see :class:`~equissl.scene_flow.base.FlowProvider`.
+
+        Args:
+            sweep: with boxes and tracks.
+            following: with boxes and tracks.
 
         Raises:
             FlowError: without boxes or poses, without tracks, or without the ground mask that ``skip_ground`` needs.

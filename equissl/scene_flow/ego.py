@@ -14,6 +14,11 @@ class EgoFlow:
     name = "ego"
 
     def estimate(self, sweep: Sweep, following: Sweep) -> FlowEstimate:
-        """See :class:`~equissl.scene_flow.base.FlowProvider`."""
+        """Estimate flow from ego motion, see :class:`~equissl.scene_flow.base.FlowProvider`.
+
+        Args:
+            sweep: with a pose.
+            following: with a pose.
+        """
         motion = motion_between(sweep, following, self.name)
         return FlowEstimate(rigid_flow(sweep.points, motion), np.ones(len(sweep), bool))

@@ -36,7 +36,11 @@ class FileFlow:
             raise FlowError(f"expected a flow file or folder at {self.path}, found nothing")
 
     def estimate(self, sweep: Sweep, following: Sweep) -> FlowEstimate:
-        """See :class:`~equissl.scene_flow.base.FlowProvider`; ``following`` is not looked at.
+        """Read the flow of a sweep, see :class:`~equissl.scene_flow.base.FlowProvider`.
+
+        Args:
+            sweep: whose timestamp names the flow.
+            following: not used.
 
         Raises:
             FlowError: for a missing timestamp or key, another number of points, or a file that cannot be read.
@@ -79,6 +83,10 @@ class FileFlow:
 
 def write_flow_file(folder: Path | str, sweep: Sweep) -> Path:
     """Write the flow that a sweep carries as ``<timestamp>.npz``, to be read by :class:`FileFlow`.
+
+    Args:
+        folder: to write into.
+        sweep: with flow.
 
     Raises:
         FlowError: for a sweep without flow.

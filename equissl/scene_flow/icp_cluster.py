@@ -62,7 +62,12 @@ class ClusterFlow:
         self.tolerance, self.gain, self.max_points = tolerance, gain, max_points
 
     def estimate(self, sweep: Sweep, following: Sweep) -> FlowEstimate:
-        """See :class:`~equissl.scene_flow.base.FlowProvider`."""
+        """Estimate flow by tracked clusters, see :class:`~equissl.scene_flow.base.FlowProvider`.
+
+        Args:
+            sweep: with a pose.
+            following: with a pose.
+        """
         motion = motion_between(sweep, following, self.name)
         own = np.zeros((len(sweep), 3))
         above = np.flatnonzero(~estimate_ground(sweep.points))

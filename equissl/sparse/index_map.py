@@ -80,9 +80,13 @@ class Origin:
 
 
 def submanifold_pairs(sites: Sites, geometry: Geometry) -> Pairs:
-    """Pairs of a submanifold convolution: the output sites are the input's (Graham and van der Maaten, 2017).
+    """Find the pairs of a submanifold convolution: the output sites are the input's (Graham and van der Maaten, 2017).
 
     Computed for half of the kernel: site j seen by i under one element sees i under the opposite one.
+
+    Args:
+        sites: of the input.
+        geometry: of the convolution.
     """
     device, centre = sites.indices.device, torch.tensor(geometry.reach, device=sites.indices.device)
     offsets = geometry.offsets(device) - centre
@@ -97,7 +101,11 @@ def submanifold_pairs(sites: Sites, geometry: Geometry) -> Pairs:
 
 
 def strided_pairs(sites: Sites, geometry: Geometry) -> tuple[Tensor, Triple, Pairs]:
-    """Pairs of a strided convolution: an output site is every position whose kernel covers an input site.
+    """Find the pairs of a strided convolution: an output site is every position whose kernel covers an input site.
+
+    Args:
+        sites: of the input.
+        geometry: of the convolution.
 
     Returns:
         output indices (M, 4), sorted; the output's spatial shape; the pairs.

@@ -163,7 +163,12 @@ class InverseConv3d(_SparseConvolution):
 
 
 def set_backend(module: nn.Module, name: str) -> None:
-    """Set the backend of every sparse convolution inside ``module``. The weights stay."""
+    """Set the backend of every sparse convolution inside ``module``. The weights stay.
+
+    Args:
+        module: any network.
+        name: of the backend, or ``auto``.
+    """
     for layer in module.modules():
         if isinstance(layer, _SparseConvolution):
             layer.backend = name

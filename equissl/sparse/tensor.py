@@ -41,6 +41,12 @@ class SparseTensor:
     def of(cls, features: Tensor, indices: Tensor, spatial_shape: Triple, batch_size: int) -> SparseTensor:
         """Create a tensor from features (N, C) and voxels (N, 4) = batch, z, y, x, checked.
 
+        Args:
+            features: (N, C).
+            indices: (N, 4).
+            spatial_shape: voxels along z, y, x.
+            batch_size: number of grids.
+
         Raises:
             ValueError: for indices outside the grids or repeated, and shapes that do not fit.
         """

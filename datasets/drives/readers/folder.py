@@ -32,7 +32,7 @@ class Folder(Reader):
 
     Poses take the sweep's frame to the world, line by line in the order of the file names: 12 numbers (rows of 3x4),
     or ``time x y z qx qy qz qw`` (the TUM form, which gives the times too). Raw files have 4 columns (x y z intensity)
-    unless ``columns.txt`` holds another number. Intensity is divided by 1, 255 or 65535, the same for a whole sequence:
+    unless ``columns.txt`` holds another number. Intensity is divided by 1, 255 or 65535, the same for a whole drive:
     the first that some of its sweeps do not exceed.
     """
 

@@ -99,7 +99,12 @@ class RecurrentCell(nn.Module):
         self.coordinates, self.lift_moved = coordinates, lift_moved
 
     def forward(self, frame: Tensor, state: RecurrentState | None = None) -> RecurrentState:
-        """Compute the state after one more frame (B, C_in, H, W)."""
+        """Compute the state after one more frame (B, C_in, H, W).
+
+        Args:
+            frame: (B, C_in, H, W).
+            state: before it; None at the start.
+        """
         steps = 0 if state is None else state.steps
         total = self._input(frame, steps)
         if state is not None:
@@ -112,7 +117,12 @@ class RecurrentCell(nn.Module):
         return RecurrentState(self.activation(total), steps + 1)
 
     def encode(self, frames: Tensor, state: RecurrentState | None = None) -> RecurrentState:
-        """Compute the state after the frames (B, T, C_in, H, W)."""
+        """Compute the state after the frames (B, T, C_in, H, W).
+
+        Args:
+            frames: (B, T, C_in, H, W).
+            state: before them; None at the start.
+        """
         _check_frames(frames)
         for t in range(frames.shape[1]):
             state = self(frames[:, t], state)
@@ -124,6 +134,10 @@ class RecurrentCell(nn.Module):
 
         Each slice is moved along its own velocity. With ``ahead`` 0 it is h_t, which moves with the frame just seen;
         with 1 it moves with the frame to come, and is what predicts that frame equivariantly.
+
+        Args:
+            state: of this cell.
+            ahead: frames after the last one consumed.
         """
         steps = ahead + (state.steps - 1 if self.coordinates == "comoving" else 0)
         return self._transport(state.slices, steps) if steps else state.slices
@@ -154,7 +168,12 @@ class RecurrentCell(nn.Module):
 
 
 def pool_velocities(hidden: Tensor, pool: Pool = "max") -> Tensor:
-    """Pool (B, V, C, H, W) to (B, C, H, W). Any of these commutes with the action of V where V is a group."""
+    """Pool (B, V, C, H, W) to (B, C, H, W). Any of these commutes with the action of V where V is a group.
+
+    Args:
+        hidden: (B, V, C, H, W).
+        pool: ``max``, ``mean`` or ``sum``.
+    """
     if pool == "max":
         return hidden.amax(dim=1)
     if pool == "mean":
@@ -165,7 +184,13 @@ def pool_velocities(hidden: Tensor, pool: Pool = "max") -> Tensor:
 
 
 def torus_conv(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Conv2d:
-    """Create a convolution that commutes with translations of the torus."""
+    """Create a convolution that commutes with translations of the torus.
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+        kernel_size: odd side of the kernel.
+    """
     padding = kernel_size // 2
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, padding_mode="circular", bias=False)
 
@@ -173,7 +198,14 @@ def torus_conv(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.
 def recurrent_cell(
     velocity_set: VelocitySet, in_channels: int, channels: int, coordinates: Coordinates = "comoving"
 ) -> RecurrentCell:
-    """Create the cell of one convolution each for input and state, of the kind that commutes with the motions of V."""
+    """Create the cell of one convolution each for input and state, of the kind that commutes with the motions of V.
+
+    Args:
+        velocity_set: V and how it acts.
+        in_channels: of a frame.
+        channels: of the hidden state (for each orientation).
+        coordinates: see :class:`RecurrentCell`.
+    """
     if isinstance(velocity_set, RotationVelocities):
         order = velocity_set.orientations
         return RecurrentCell(

@@ -18,9 +18,13 @@ from equissl.encoders.recurrent.velocities import TranslationVelocities, Velocit
 
 
 def torus_stem(channels: Sequence[int] = (32, 64, 128), in_channels: int = 1) -> nn.Sequential:
-    """Convolutions on the torus, 5 × 5 then 3 × 3, each with batch norm and ReLU.
+    """Create convolutions on the torus, 5 × 5 then 3 × 3, each with batch norm and ReLU.
 
     Zero padding here would let the image border into features of circularly moved frames.
+
+    Args:
+        channels: outputs of each layer.
+        in_channels: of frames.
     """
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(zip((in_channels, *channels[:-1]), channels, strict=True)):

@@ -24,19 +24,38 @@ DecoderKind = Literal["equivariant", "plain"]
 
 
 def torus_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
-    """Convolutions on the torus with ReLU between, no bias, no activation at the end."""
+    """Create convolutions on the torus with ReLU between, no bias, no activation at the end.
+
+    Args:
+        channels: of the hidden state.
+        out_channels: of a frame.
+        layers: hidden ones.
+    """
     hidden = [m for _ in range(layers) for m in (torus_conv(channels, channels), nn.ReLU())]
     return nn.Sequential(*hidden, torus_conv(channels, out_channels))
 
 
 def rotation_decoder(channels: int, orientations: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
-    """Regular fields to a frame through layers that commute with rotations, so that the output rotates as well."""
+    """Create layers from regular fields to a frame that commute with rotations, so that the output rotates as well.
+
+    Args:
+        channels: fields of the hidden state.
+        orientations: order of the group.
+        out_channels: of a frame.
+        layers: hidden ones.
+    """
     hidden = [m for _ in range(layers) for m in (RegularConv(channels, channels, orientations), nn.ReLU())]
     return nn.Sequential(*hidden, ProjectConv(channels, out_channels, orientations))
 
 
 def plain_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
-    """Zero-padded convolutions over flattened orientation channels, as published: not equivariant to rotations."""
+    """Create zero-padded convolutions over flattened orientation channels, as published: not equivariant to rotations.
+
+    Args:
+        channels: of the hidden state, orientations included.
+        out_channels: of a frame.
+        layers: hidden ones.
+    """
     conv = [nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(layers)]
     hidden = [m for c in conv for m in (c, nn.ReLU())]
     return nn.Sequential(*hidden, nn.Conv2d(channels, out_channels, 3, padding=1, bias=False))
@@ -100,7 +119,12 @@ class VideoPredictor(nn.Module):
         teacher_forcing: float = 0.0,
         detach: bool = True,
     ) -> Tensor:
-        """Roll out from a state, as `forward` does from frames."""
+        """Roll out from a state, as `forward` does from frames.
+
+        Args:
+            state: from :meth:`encode`.
+            horizon, truth, teacher_forcing, detach: see :meth:`forward`.
+        """
         if horizon < 1:
             raise ValueError(f"expected a horizon of at least 1, got {horizon}")
         if teacher_forcing and truth is None:
@@ -128,7 +152,12 @@ class VideoPredictor(nn.Module):
         return self.decoder(self.pooled(state, ahead=int(self.timing == "ahead")))
 
     def pooled(self, state: RecurrentState, ahead: int = 0) -> Tensor:
-        """Pool the hidden state over velocities, in image coordinates: (B, C, H, W)."""
+        """Pool the hidden state over velocities, in image coordinates: (B, C, H, W).
+
+        Args:
+            state: of the cell.
+            ahead: frames after the last one consumed, see :meth:`RecurrentCell.look`.
+        """
         return pool_velocities(self.cell.look(state, ahead), self.pool)
 
 

@@ -34,41 +34,84 @@ class VelocitySet(ABC):
 
     @abstractmethod
     def move(self, frames: Tensor, velocity: Velocity, steps: int = 1) -> Tensor:
-        """Apply ψ_steps(velocity) to images (..., H, W)."""
+        """Apply ψ_steps(velocity) to images (..., H, W).
+
+        Args:
+            frames: (..., H, W).
+            velocity: ν.
+            steps: t.
+        """
 
     def move_features(self, features: Tensor, velocity: Velocity, steps: int = 1) -> Tensor:
-        """Apply ψ_steps(velocity) to feature maps (..., C · orientations, H, W)."""
+        """Apply ψ_steps(velocity) to feature maps (..., C · orientations, H, W).
+
+        Args:
+            features: (..., C · orientations, H, W).
+            velocity: ν.
+            steps: t.
+        """
         return self.move(features, velocity, steps)
 
     @abstractmethod
     def difference(self, a: Velocity, b: Velocity, size: tuple[int, int]) -> Velocity:
-        """Subtract velocities, a − b, for frames of ``size`` (H, W): equal motions have equal values."""
+        """Subtract velocities, a − b, for frames of ``size`` (H, W): equal motions have equal values.
+
+        Args:
+            a: velocity.
+            b: velocity.
+            size: of frames, (H, W).
+        """
 
     def __len__(self) -> int:
         return len(self.velocities)
 
     def transport(self, hidden: Tensor, steps: int = 1) -> Tensor:
-        """Move each slice of (B, V, C, H, W) along its own velocity."""
+        """Move each slice of (B, V, C, H, W) along its own velocity.
+
+        Args:
+            hidden: (B, V, C, H, W).
+            steps: frames to move by.
+        """
         self._check_slices(hidden)
         moved = [self.move_features(hidden[:, i], v, steps) for i, v in enumerate(self.velocities)]
         return torch.stack(moved, dim=1)
 
     def spread(self, features: Tensor, steps: int) -> Tensor:
-        """Copy features (B, C, H, W) once per velocity, each moved along it: (B, V, C, H, W)."""
+        """Copy features (B, C, H, W) once per velocity, each moved along it: (B, V, C, H, W).
+
+        Args:
+            features: (B, C, H, W).
+            steps: frames to move by.
+        """
         return torch.stack([self.move_features(features, v, steps) for v in self.velocities], dim=1)
 
     def spread_frames(self, frames: Tensor, steps: int) -> Tensor:
-        """Copy images once per velocity, each moved along it; they have no orientation channels."""
+        """Copy images once per velocity, each moved along it; they have no orientation channels.
+
+        Args:
+            frames: (B, C, H, W).
+            steps: frames to move by.
+        """
         return torch.stack([self.move(frames, v, steps) for v in self.velocities], dim=1)
 
     def move_video(self, frames: Tensor, velocity: Velocity, first: int = 0) -> Tensor:
-        """Move a video: (ψ(velocity) f)_t = ψ_t(velocity) f_t of (B, T, ..., H, W) that starts at time ``first``."""
+        """Move a video: (ψ(velocity) f)_t = ψ_t(velocity) f_t of (B, T, ..., H, W) that starts at time ``first``.
+
+        Args:
+            frames: (B, T, ..., H, W).
+            velocity: ν.
+            first: time of the first frame.
+        """
         return torch.stack([self.move(frames[:, t], velocity, first + t) for t in range(frames.shape[1])], dim=1)
 
     def partners(self, velocity: Velocity, size: tuple[int, int]) -> list[tuple[int, int]]:
         """List (index of ν, index of ν − velocity) for every ν of V whose partner is in V.
 
         All of V when it is closed under subtraction as motions of frames of ``size``.
+
+        Args:
+            velocity: ν̂ that acts.
+            size: of frames, (H, W).
         """
         zero = tuple(0.0 for _ in velocity)
         known = {self.difference(v, zero, size): i for i, v in enumerate(self.velocities)}
@@ -81,6 +124,11 @@ class VelocitySet(ABC):
 
     def act(self, hidden: Tensor, velocity: Velocity, steps: int) -> tuple[Tensor, list[int]]:
         """Apply a velocity of V to hidden states (B, V, C, H, W) at time ``steps``.
+
+        Args:
+            hidden: (B, V, C, H, W).
+            velocity: ν̂ that acts.
+            steps: time t.
 
         Returns:
             (B, M, C, H, W), and the M indices of V at which it is defined, see :meth:`partners`.
@@ -192,7 +240,13 @@ class CyclicVelocities(VelocitySet):
         self.velocities = tuple(found.values())
 
     def move(self, frames: Tensor, velocity: Velocity, steps: int = 1) -> Tensor:
-        """Frames here are feature maps (..., C · orientations, H, W) already."""
+        """Shift the channels of feature maps (..., C · orientations, H, W), which frames are here.
+
+        Args:
+            frames: feature maps.
+            velocity: group steps per frame.
+            steps: frames to move by.
+        """
         shift = (round(velocity[0]) * steps) % self.orientations
         return frames.unflatten(-3, (-1, self.orientations)).roll(shift, -3).flatten(-4, -3) if shift else frames
 

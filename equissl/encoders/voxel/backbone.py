@@ -138,7 +138,12 @@ VOXEL_BACKBONES: dict[str, type[VoxelBackbone]] = {
 
 
 def create_voxel_backbone(name: str = "VoxelBackBone8x", in_channels: int = 4, backend: str = "auto") -> VoxelBackbone:
-    """The backbone of that name.
+    """Create the backbone of that name.
+
+    Args:
+        name: one of `VOXEL_BACKBONES`.
+        in_channels: of the voxels' features.
+        backend: of sparse convolutions, or ``auto``.
 
     Raises:
         ValueError: for an unknown one.

@@ -13,12 +13,23 @@ def normalization(channels: int) -> nn.BatchNorm1d:
 
 
 def convolution(inputs: int, outputs: int) -> SparseSequential:
-    """Submanifold 3³, BatchNorm, ReLU."""
+    """Create submanifold 3³, BatchNorm, ReLU.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+    """
     return SparseSequential(SubmanifoldConv3d(inputs, outputs, bias=False), *_after(outputs))
 
 
 def down(inputs: int, outputs: int, flat: bool = False) -> SparseSequential:
-    """Strided 3³ of stride 2, BatchNorm, ReLU; padding 1, but none along z where ``flat``."""
+    """Create strided 3³ of stride 2, BatchNorm, ReLU; padding 1, but none along z where ``flat``.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        flat: no padding along z.
+    """
     padding = (0, 1, 1) if flat else (1, 1, 1)
     return SparseSequential(SparseConv3d(inputs, outputs, 3, 2, padding, bias=False), *_after(outputs))
 

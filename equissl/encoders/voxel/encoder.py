@@ -155,7 +155,12 @@ class VoxelEncoder(nn.Module):
 
 
 def thin_out(voxels: Voxels, most: int) -> Voxels:
-    """Keep at most so many voxels of each cloud, spread evenly over their order; points of the others get no voxel."""
+    """Keep at most so many voxels of each cloud, spread evenly over their order; points of the others get no voxel.
+
+    Args:
+        voxels: of a batch of clouds.
+        most: voxels of a cloud.
+    """
     tensor = voxels.tensor
     counts = torch.bincount(tensor.indices[:, 0], minlength=tensor.batch_size)
     start = counts.cumsum(0) - counts

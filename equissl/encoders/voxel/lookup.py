@@ -24,7 +24,12 @@ def locate(stage: SparseTensor, voxels: Tensor) -> Tensor:
 
 
 def locate_points(stage: SparseTensor, voxels: Voxels) -> Tensor:
-    """Rows (P,) of ``stage`` that the points of all clouds, joined, lie in; -1 for those out of range."""
+    """Find the rows (P,) of ``stage`` that the points of all clouds, joined, lie in; -1 for those out of range.
+
+    Args:
+        stage: features of a deeper stage.
+        voxels: of the input, with the points' rows.
+    """
     if len(voxels.tensor) == 0:
         return torch.full_like(voxels.point_to_voxel, -1)
     rows = locate(stage, voxels.tensor.indices)[voxels.point_to_voxel]

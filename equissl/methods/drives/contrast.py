@@ -98,7 +98,13 @@ def site_contrast(
 
 
 def pair_contrast(x: Tensor, y: Tensor, config: ContrastConfig) -> Tensor:
-    """Compute InfoNCE of the matches (K, D) of one pair."""
+    """Compute InfoNCE of the matches (K, D) of one pair.
+
+    Args:
+        x: (K, D) embeddings of one sweep.
+        y: (K, D) of the other, row by row the same places.
+        config: of the contrast.
+    """
     loss = info_nce(x, y, config.temperature)
     if config.symmetric:
         loss = (loss + info_nce(y, x, config.temperature)) / 2

@@ -24,7 +24,13 @@ def random_cuboid(cloud: Tensor, least: float, seed: int) -> Tensor:
 
 
 def drop_points(cloud: Tensor, most: float, seed: int) -> Tensor:
-    """The points without a random share of them, at most ``most``."""
+    """Drop a random share of the points.
+
+    Args:
+        cloud: (P, C).
+        most: largest share.
+        seed: of the draws.
+    """
     source = torch.Generator().manual_seed(seed)
     share = most * torch.rand((), generator=source)
     return cloud[(torch.rand(len(cloud), generator=source) >= share).to(cloud.device)]

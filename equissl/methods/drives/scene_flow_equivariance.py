@@ -134,7 +134,14 @@ class SceneFlowEquivariance(nn.Module):
 
     @torch.no_grad()
     def update(self, step: int, last_step: int, encoder: VoxelEncoder, projector: SiteHead) -> None:
-        """Move the target networks, after the optimiser's step."""
+        """Move the target networks, after the optimiser's step.
+
+        Args:
+            step: number of the step, from 0.
+            last_step: of the run.
+            encoder: online.
+            projector: online.
+        """
         self.momentum.fill_(self.teacher.update(step, last_step, encoder=encoder, projector=projector))
 
     def _predict(

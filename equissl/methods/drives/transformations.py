@@ -27,7 +27,11 @@ Target = Literal["absolute", "relative"]
 
 
 def only(ranges: TransformRanges, kept: Iterable[str]) -> TransformRanges:
-    """The ranges with all transformations but these switched off.
+    """Switch off all transformations but some.
+
+    Args:
+        ranges: of all.
+        kept: names of those that stay.
 
     Raises:
         ValueError: for an unknown one.
@@ -83,7 +87,11 @@ class TransformationClassifier(nn.Module):
         return self.layers(torch.cat(pooled, dim=1)).unflatten(1, (self.axes, self.classes))
 
     def labels(self, transform: SweepTransform, first: SweepTransform | None = None) -> Tensor:
-        """Classes (B, axes) of the transforms; ``first`` are those of the first views, for relative targets.
+        """Compute the classes (B, axes) of transforms.
+
+        Args:
+            transform: of the views.
+            first: of the first views, for relative targets.
 
         Raises:
             ValueError: for relative targets without ``first``.
@@ -129,17 +137,32 @@ class TransformationClassifier(nn.Module):
 
 @full_precision
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of (B, axes, classes) against (B, axes), mean over both."""
+    """Compute the cross-entropy, mean over sweeps and axes.
+
+    Args:
+        logits: (B, axes, classes).
+        labels: (B, axes).
+    """
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
 
 @torch.no_grad()
 def classification_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of right answers of (B, axes, classes) against (B, axes)."""
+    """Compute the share of right answers.
+
+    Args:
+        logits: (B, axes, classes).
+        labels: (B, axes).
+    """
     return (logits.argmax(-1) == labels).float().mean()
 
 
 def crop_front(clouds: Sequence[Tensor], degrees: float) -> tuple[Tensor, ...]:
-    """Points (P, 3+) within a horizontal field of view about the x axis, as of a camera that looks ahead."""
+    """Crop clouds to a horizontal field of view about the x axis, as of a camera that looks ahead.
+
+    Args:
+        clouds: (P, 3+) each.
+        degrees: of the field of view.
+    """
     half = torch.pi * degrees / 360
     return tuple(cloud[torch.atan2(cloud[:, 1], cloud[:, 0]).abs() <= half] for cloud in clouds)

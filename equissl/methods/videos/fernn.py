@@ -120,7 +120,12 @@ class FERNN(VideoMethod):
         return StepOutput(loss, terms, features.unsqueeze(1))
 
     def rollout(self, frames: Tensor, horizon: int) -> Tensor:
-        """Predict (B, horizon, 1, H, W) after the frames (B, T, 1, H, W)."""
+        """Predict (B, horizon, 1, H, W) after the frames (B, T, 1, H, W).
+
+        Args:
+            frames: (B, T, 1, H, W) observed.
+            horizon: frames to predict.
+        """
         return self.encoder(frames, horizon)
 
     def video_features(self, frames: Tensor) -> Tensor:
@@ -189,7 +194,13 @@ def name_of(network: nn.Module) -> str:
 
 
 def velocity_set_of(videos: MovingSpec, radius: int, orientations: int) -> VelocitySet:
-    """Return the velocity set V_radius of the videos' kind of motion."""
+    """Return the velocity set V_radius of the videos' kind of motion.
+
+    Args:
+        videos: settings of the videos.
+        radius: N of V_N.
+        orientations: of the hidden state, for rotations.
+    """
     if videos.motion == "rotation":
         return RotationVelocities(videos.step, radius, orientations)
     return TranslationVelocities(radius)

@@ -37,7 +37,12 @@ class CapsuleMethod(Method):
 
     @abstractmethod
     def predict(self, poses: Tensor, actions: Tensor) -> Tensor:
-        """The second view's poses as they follow from the first view's (B, K·P), in the form they are compared in."""
+        """Predict the second view's poses from the first view's, in the form they are compared in.
+
+        Args:
+            poses: (B, K·P) of the first view.
+            actions: (B, ...) from the first to the second view.
+        """
 
     @abstractmethod
     def target(self, poses: Tensor) -> Tensor:
@@ -70,7 +75,13 @@ class CapsuleMethod(Method):
 
     @torch.no_grad()
     def action_gap(self, poses: Tensor, poses2: Tensor, actions: Tensor) -> dict[str, Tensor]:
-        """Equivariance loss of the batch's actions, and of each sample's neighbour's."""
+        """Compute the equivariance loss of the batch's actions, and of each sample's neighbour's.
+
+        Args:
+            poses: (B, K·P) of the first view.
+            poses2: (B, K·P) of the second view.
+            actions: (B, ...).
+        """
         target = self.target(poses2)
         return {
             "equivariance": invariance(self.predict(poses, actions), target),

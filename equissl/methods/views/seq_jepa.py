@@ -149,7 +149,12 @@ class SeqJEPA(Method):
         return self.aggregator(torch.cat([seen, told.to(seen.dtype)], dim=2))
 
     def predict(self, aggregate: Tensor, moves: Tensor | None = None) -> Tensor:
-        """Representation (B, D) of the view that the last of ``moves`` leads to, from (B, ``aggregate_dim``)."""
+        """Predict the representation (B, D) of the view that the last of ``moves`` leads to.
+
+        Args:
+            aggregate: (B, ``aggregate_dim``).
+            moves: actions, or None without.
+        """
         if not self.told_size:
             return self.predictor(aggregate)
         if moves is None:
@@ -197,7 +202,12 @@ class SeqJEPA(Method):
 
 @full_precision
 def cosine_distance(predicted: Tensor, target: Tensor) -> Tensor:
-    """``1 − cos`` of (B, D) and (B, D), averaged over B; no gradient reaches the target."""
+    """Compute ``1 − cos``, averaged over B; no gradient reaches the target.
+
+    Args:
+        predicted: (B, D).
+        target: (B, D).
+    """
     return 1 - (unit_norm(predicted) * unit_norm(target.detach())).sum(dim=1).mean()
 
 

@@ -97,9 +97,17 @@ class SIE(Method):
     def loss(
         self, x_inv: Tensor, x_equi: Tensor, y_inv: Tensor, y_equi: Tensor, predicted: Tensor, inv: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its terms from the global embeddings; ``predicted`` is the predictor's idea of ``y_equi``.
+        """Compute the loss and its terms from the global embeddings.
 
         ``inv`` is the invariance term where it is not the mean squared difference.
+
+        Args:
+            x_inv: (B, E) invariant part, first view.
+            x_equi: (B, F) equivariant part, first view.
+            y_inv: of the second view.
+            y_equi: of the second view.
+            predicted: (B, F) prediction of ``y_equi``.
+            inv: invariance term where it is not the mean squared difference.
         """
         x, y = torch.cat([x_inv, x_equi], dim=1), torch.cat([y_inv, y_equi], dim=1)
         inv = invariance(x_inv, y_inv) if inv is None else inv

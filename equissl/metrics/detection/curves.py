@@ -44,7 +44,12 @@ def falling(curve: Tensor) -> Tensor:
 
 
 def at_recalls(curve: Tensor, recalls: int = RECALLS) -> Tensor:
-    """(41,) precision at every recall: falling, and 0 where a recall was never reached."""
+    """Fill a curve up to every recall: (41,) falling precision, 0 where a recall was never reached.
+
+    Args:
+        curve: (T,) precision at the recalls reached.
+        recalls: number of recalls.
+    """
     return falling(torch.cat((curve, curve.new_zeros(recalls - len(curve)))))
 
 
@@ -97,7 +102,12 @@ def mean_of_known(values: Iterable[float]) -> float:
 
 
 def class_means(scores: Mapping[str, float], classes: Sequence[str]) -> dict[str, float]:
-    """``mean/KIND`` over the classes of every ``CLASS/KIND`` but counts of labels; NaN is left out."""
+    """Average ``CLASS/KIND`` over the classes as ``mean/KIND``, but for counts of labels; NaN is left out.
+
+    Args:
+        scores: values by ``CLASS/KIND``.
+        classes: their names.
+    """
     kinds = [name.partition("/")[2] for name in scores if name.startswith(f"{classes[0]}/")]
     return {
         f"mean/{kind}": mean_of_known(scores[f"{name}/{kind}"] for name in classes)

@@ -40,7 +40,12 @@ def by_score(scores: Tensor, frame: Tensor, last_first: bool = False) -> tuple[T
 
 
 def choices(row: Tensor, preference: Tensor) -> Tensor:
-    """(P,) indices that put pairs row by row, in each the one of the highest preference first, the first of equals."""
+    """Order pairs row by row, in each the one of the highest preference first, the first of equals: (P,) indices.
+
+    Args:
+        row: (P,) int64.
+        preference: (P,).
+    """
     order = preference.argsort(descending=True, stable=True)
     return order[row[order].argsort(stable=True)]
 

@@ -56,6 +56,10 @@ class BoxCollector:
     def add(self, preds: DetectedBoxes, target: LabelledBoxes) -> None:
         """Add one sweep.
 
+        Args:
+            preds: detected boxes of the sweep.
+            target: its labels.
+
         Raises:
             ValueError: for class indices out of range.
         """
@@ -69,7 +73,12 @@ class BoxCollector:
         self._target.append(there[real])
 
     def check(self, preds: DetectedBoxes, target: LabelledBoxes) -> None:
-        """Raise a ValueError for class indices out of range."""
+        """Raise a ValueError for class indices out of range.
+
+        Args:
+            preds: detected boxes.
+            target: labels.
+        """
         for name, labels in (("predictions", preds.labels), ("labels", target.labels)):
             if labels.is_floating_point() or not ((labels >= -1) & (labels < self.classes)).all():
                 values = f"{labels.dtype} {labels.unique().tolist()}"
@@ -97,6 +106,10 @@ class DetectionMetric(ABC):
 
     def update(self, preds: DetectedBoxes, target: LabelledBoxes) -> None:
         """Add one sweep; what is no box is left out and counted (see :class:`BoxCollector`).
+
+        Args:
+            preds: detected boxes of the sweep.
+            target: its labels.
 
         Raises:
             ValueError: for class indices out of range.
@@ -173,7 +186,12 @@ def overlapping_pairs(tables: BoxTables) -> Pairs:
 
 
 def nearby_pairs(tables: BoxTables, reach: float) -> Pairs:
-    """Find pairs whose centres are closer than ``reach`` metres seen from above, with their ``distance``."""
+    """Find pairs whose centres are closer than ``reach`` metres seen from above, with their ``distance``.
+
+    Args:
+        tables: boxes of all sweeps.
+        reach: metres.
+    """
     pairs = _near(tables, lambda boxes: boxes.new_full((len(boxes),), reach / 2))
     offset = tables.preds["boxes"][pairs.pred, :2] - tables.target["boxes"][pairs.target, :2]
     return Pairs(pairs.pred, pairs.target, {"distance": offset.norm(dim=1)})
