@@ -35,7 +35,13 @@ class Renderer(Protocol):
         ...
 
     def render(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> np.ndarray:
-        """All ``views`` of one mesh: uint8 (V, size, size, 3), true RGB, first row at the top."""
+        """Render all ``views`` of one mesh: uint8 (V, size, size, 3), true RGB, first row at the top.
+
+        Args:
+            mesh: to render.
+            views: V.
+            size: of the images, in pixels.
+        """
         ...
 
 
@@ -67,7 +73,11 @@ def renderer_names() -> tuple[str, ...]:
 
 
 def get_renderer(name: str, **options: Any) -> Renderer:
-    """The backend called ``name``, set up with ``options``.
+    """Create the backend called ``name``, set up with ``options``.
+
+    Args:
+        name: of the backend.
+        **options: of the backend.
 
     Raises:
         RendererError: for an unknown name or option, with the nearest match; or when the backend's libraries are
@@ -84,6 +94,11 @@ def get_renderer(name: str, **options: Any) -> Renderer:
 
 def check_option_names(given: Mapping[str, Any], known: Sequence[str], renderer: str) -> None:
     """Refuse option names that the backend does not have.
+
+    Args:
+        given: options.
+        known: names of the backend's.
+        renderer: name, for the message.
 
     Raises:
         RendererError: naming the first unknown option and the nearest known one.

@@ -51,6 +51,10 @@ class DeviceMesh:
 def upload_mesh(mesh: Mesh, device: torch.device) -> DeviceMesh:
     """Copy a mesh to ``device``; normals are worked out there.
 
+    Args:
+        mesh: to copy.
+        device: to copy it to.
+
     Raises:
         RendererError: for an empty or broken mesh.
     """

@@ -42,7 +42,13 @@ class DeviceGrid:
 
 @lru_cache(maxsize=8)
 def device_grid(size: int, antialias: int, device: torch.device) -> DeviceGrid:
-    """The grid of an image size with antialias² samples a pixel: the ray caster's own rays."""
+    """Create the grid of an image size with antialias² samples a pixel: the ray caster's own rays.
+
+    Args:
+        size: of the image, in pixels.
+        antialias: samples along one side of a pixel.
+        device: of its tensors.
+    """
     grid = pixel_grid(size, antialias)
     flat = (grid.floor_t, grid.floor_x, grid.floor_y, *grid.turn, grid.stretch)
     direction = np.stack([d.ravel() for d in grid.direction], 1)

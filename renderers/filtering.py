@@ -102,7 +102,12 @@ def _similarity(surface: Surface, other: np.ndarray) -> np.ndarray:
 
 
 def binomial_levels(images: np.ndarray, levels: int) -> np.ndarray:
-    """1-2-1 in both directions of images (V, rows, columns) with steps of 1, 2, 4 …; the border is repeated."""
+    """Filter images by 1-2-1 in both directions with steps of 1, 2, 4 …; the border is repeated.
+
+    Args:
+        images: (V, rows, columns).
+        levels: number of steps.
+    """
     for level in range(levels):
         step = 2**level
         for axis in (1, 2):
@@ -117,7 +122,12 @@ def _run(images: np.ndarray, axis: int, start: int, length: int) -> np.ndarray:
 
 
 def double(images: np.ndarray, size: int) -> np.ndarray:
-    """Images (V, size, size) from their even rows and columns, linear in between."""
+    """Interpolate images (V, size, size) from their even rows and columns, linearly.
+
+    Args:
+        images: (V, rows, columns).
+        size: of the result, in pixels.
+    """
     result = np.empty((len(images), size, size), images.dtype)
     half = size // 2
     result[:, ::2, ::2] = images

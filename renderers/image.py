@@ -60,7 +60,12 @@ def _display_table(view_transform: str) -> np.ndarray:
 
 
 def to_display(linear: np.ndarray, view_transform: str = "filmic") -> np.ndarray:
-    """Scene-linear float32 values of any shape to 8-bit display values of the same shape."""
+    """Convert scene-linear values to 8-bit display values of the same shape.
+
+    Args:
+        linear: float32 of any shape.
+        view_transform: name of the curve.
+    """
     bits = np.clip(linear, _LOWEST, _HIGHEST).view(np.int32) >> _SHIFT
     bits -= np.float32(_LOWEST).view(np.int32) >> _SHIFT
     return _display_table(view_transform).take(bits)

@@ -94,7 +94,13 @@ class ShadowMaps:
         self._face, _, _ = _rasterise(frames, [batch.meshes[m].faces.long() for m in mesh], SHADOW_SIZE)
 
     def look_up(self, view: Tensor, spot: Vector3, point: Vector3) -> tuple[Tensor, Tensor]:
-        """The face that the spot light sees towards each point, or -1, and the size of a texel there; (n,)."""
+        """Look up the face that the spot light sees towards each point, or -1, and the size of a texel there; (n,).
+
+        Args:
+            view: (n,) index of the view.
+            spot: (n,) coordinates of the light.
+            point: (n,) coordinates.
+        """
         relative = [p - q for p, q in zip(point, spot, strict=True)]
         right, up, forward = (dot(axis[view].T, relative) for axis in (self._right, self._up, self._forward))
         scale = SHADOW_SIZE / (2.0 * self._slope[view] * forward)

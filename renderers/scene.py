@@ -142,7 +142,13 @@ def _check_rotations(rotation: np.ndarray) -> None:
 
 
 def hsv_to_rgb(hue: np.ndarray, saturation: float, value: float) -> np.ndarray:
-    """Scene-linear RGB (N, 3) of hues (N,) in turns; no sRGB decoding, as the reference generator does."""
+    """Convert hues to scene-linear RGB (N, 3); no sRGB decoding, as the reference generator does.
+
+    Args:
+        hue: (N,) in turns.
+        saturation: of all.
+        value: of all.
+    """
     return np.array([colorsys.hsv_to_rgb(float(h) % 1.0, saturation, value) for h in hue]).reshape(-1, 3)
 
 

@@ -175,7 +175,18 @@ def shadow_on_floor(
     view: np.ndarray,
     light: np.ndarray,
 ) -> None:
-    """Dim ``light`` (K, n) where the mesh hides the spot light. Rays that pass the bounding sphere are not cast."""
+    """Dim ``light`` (K, n) where the mesh hides the spot light. Rays that pass the bounding sphere are not cast.
+
+    Args:
+        mesh: of the views.
+        views: V.
+        x: (n,) of the floor points.
+        y: (n,).
+        offset: from the points to the light.
+        distance2: (n,) squared.
+        view: (n,) index of the view.
+        light: (K, n), changed in place.
+    """
     centre = per_sample(views.translation, view)
     to_centre = (centre[0] - x, centre[1] - y, centre[2] - scene.FLOOR_Z)
     along = dot(to_centre, offset)

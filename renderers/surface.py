@@ -56,7 +56,12 @@ class Surface:
 
 
 def visible_surface(mesh: TracedMesh, views: Views) -> Surface:
-    """Trace the object's visible surface, transparent layers from front to back. The floor hides what is below it."""
+    """Trace the object's visible surface, transparent layers from front to back. The floor hides what is below it.
+
+    Args:
+        mesh: of the views.
+        views: V.
+    """
     grid = views.grid
     pixel, view = _pixels_near(mesh, views)
     rays = _camera_rays(views, pixel, view)
@@ -107,7 +112,13 @@ def _camera_rays(views: Views, pixel: np.ndarray, view: np.ndarray) -> np.ndarra
 
 
 def normals(mesh: TracedMesh, hits: Hits, direction: Vector) -> tuple[np.ndarray, np.ndarray]:
-    """Face and interpolated normals (3, n), each turned to the viewer's side (surfaces are two-sided)."""
+    """Compute face and interpolated normals (3, n), each turned to the viewer's side (surfaces are two-sided).
+
+    Args:
+        mesh: that was hit.
+        hits: n.
+        direction: of the rays.
+    """
     record = np.ascontiguousarray(mesh.face_records[:, : TracedMesh.ALBEDO.start][hits.face].T)
     face = record[TracedMesh.NORMAL]
     face = face * np.where(dot(face, direction) > 0, np.float32(-1), np.float32(1))
@@ -120,7 +131,12 @@ def normals(mesh: TracedMesh, hits: Hits, direction: Vector) -> tuple[np.ndarray
 
 
 def albedo(mesh: TracedMesh, hits: Hits) -> np.ndarray:
-    """Linear albedo (3, n) of each hit."""
+    """Compute the linear albedo (3, n) of each hit.
+
+    Args:
+        mesh: that was hit.
+        hits: n.
+    """
     record = np.ascontiguousarray(mesh.face_records[:, TracedMesh.ALBEDO.start :][hits.face].T)
     colour = record[:3]
     if mesh.textures is None:

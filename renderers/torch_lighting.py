@@ -1,5 +1,4 @@
-"""The light formulas and image curves of :mod:`~equissl.renderers.lighting` and :mod:`~equissl.renderers.image` on
-tensors.
+"""Light formulas and image curves on tensors: :mod:`~equissl.renderers.lighting`, :mod:`~equissl.renderers.image`.
 
 Vectors are three tensors or a tensor whose first axis is (x, y, z).
 """
@@ -22,6 +21,12 @@ Vector3 = Sequence[Tensor] | Tensor
 
 
 def dot(a: Vector3, b: Vector3) -> Tensor:
+    """Compute the scalar product, coordinate by coordinate.
+
+    Args:
+        a: vectors.
+        b: vectors.
+    """
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
@@ -31,7 +36,12 @@ def _sky_table(sun_strength: float, device: torch.device) -> Tensor:
 
 
 def sky_irradiance(n_z: Tensor, sun_strength: float) -> Tensor:
-    """Sun plus world irradiance without occlusion on surfaces whose normals have the given z components."""
+    """Compute sun plus world irradiance without occlusion.
+
+    Args:
+        n_z: z components of the normals.
+        sun_strength: of the sun on level ground.
+    """
     table = _sky_table(sun_strength, n_z.device)
     half = (len(table) - 1) // 2
     return table[(n_z * half + (half + 0.5)).int().clamp(0, 2 * half)]
@@ -70,7 +80,12 @@ def _display_table(view_transform: str, device: torch.device) -> tuple[Tensor, i
 
 
 def to_display(linear: Tensor, view_transform: str) -> Tensor:
-    """Scene-linear float32 values to 8-bit display values of the same shape."""
+    """Convert scene-linear float32 values to 8-bit display values of the same shape.
+
+    Args:
+        linear: of any shape.
+        view_transform: name of the curve.
+    """
     table, first = _display_table(view_transform, linear.device)
     bits = linear.clamp(_LOWEST, _HIGHEST).view(torch.int32) >> _SHIFT
     return table[bits - first]

@@ -93,11 +93,23 @@ class TorchRenderer(ABC):
         return _unpickle, (type(self), {**asdict(self._shading), "device": str(self.device), **self._limits})
 
     def render(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> np.ndarray:
-        """All ``views`` of one mesh: uint8 (V, size, size, 3), true RGB, first row at the top."""
+        """Render all ``views`` of one mesh: uint8 (V, size, size, 3), true RGB, first row at the top.
+
+        Args:
+            mesh: to render.
+            views: V.
+            size: of the images, in pixels.
+        """
         return self.render_tensor(mesh, views, size).cpu().numpy()
 
     def render_tensor(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> Tensor:
-        """The same as a tensor that stays on the device."""
+        """Render as :meth:`render` does, to a tensor that stays on the device.
+
+        Args:
+            mesh: to render.
+            views: V.
+            size: of the images, in pixels.
+        """
         return self.render_batch([mesh], [views], size)
 
     def render_batch(self, meshes: Sequence[Mesh], views: Sequence[Sequence[ViewParameters]], size: int) -> Tensor:
@@ -121,7 +133,14 @@ class TorchRenderer(ABC):
 
     @torch.no_grad()
     def render_arrays(self, meshes: Sequence[Mesh], mesh_of_view: np.ndarray, arrays: ViewArrays, size: int) -> Tensor:
-        """Render as :meth:`render_batch` does, V views as arrays with the (V,) index of each view's mesh."""
+        """Render as :meth:`render_batch` does, V views as arrays with the (V,) index of each view's mesh.
+
+        Args:
+            meshes: to render.
+            mesh_of_view: (V,) index.
+            arrays: of V views.
+            size: of the images, in pixels.
+        """
         if not isinstance(size, (int, np.integer)) or size < 8:
             raise RendererError(f"expected an image size of at least 8 pixels, got {size!r}")
         grid = device_grid(int(size), self._shading.antialias, self.device)

@@ -61,13 +61,24 @@ class Tracer(Protocol):
     """Tracer of the surfaces of one batch of meshes."""
 
     def first_hits(self, views: DeviceViews, grid: DeviceGrid) -> SurfaceHits:
-        """Trace the camera rays of each view."""
+        """Trace the camera rays of each view.
+
+        Args:
+            views: V.
+            grid: of pixels.
+        """
         ...
 
     def blocked(self, views: DeviceViews, view: Tensor, start: Vector3, towards: Vector3) -> Tensor:
         """True where the view's mesh lies between ``start`` and the spot light at ``start + towards``, (n,) bool.
 
         ``view`` is (n,) int64; the vectors are in object coordinates.
+
+        Args:
+            views: V.
+            view: (n,) int64.
+            start: (n,) object coordinates.
+            towards: (n,) object coordinates, to the light.
         """
         ...
 
@@ -75,7 +86,15 @@ class Tracer(Protocol):
 def render_views(
     batch: MeshBatch, views: DeviceViews, grid: DeviceGrid, tracer: Tracer, options: ShadingOptions
 ) -> Tensor:
-    """Images (V, size, size, 3) uint8 of V views, first row at the top."""
+    """Render V views: uint8 (V, size, size, 3), first row at the top.
+
+    Args:
+        batch: of meshes.
+        views: V.
+        grid: of pixels.
+        tracer: of the batch.
+        options: of the shading.
+    """
     hits = tracer.first_hits(views, grid)
     covered = hits.face >= 0
     shape = (len(views), grid.samples, grid.pixels)

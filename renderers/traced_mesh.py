@@ -133,7 +133,12 @@ class TracedMesh:
             start[:, :3] += start[:, 3:] * travelled[:, None]
 
     def transmittance(self, origin: Vector, towards: Vector) -> np.ndarray:
-        """Share of light that passes along each ray, (n,): bool for opaque meshes, else float32."""
+        """Compute the share of light that passes along each ray, (n,): bool for opaque meshes, else float32.
+
+        Args:
+            origin: (n,) coordinates.
+            towards: (n,) coordinates, to the end of the ray.
+        """
         rays = pack_rays(origin, towards)
         if self.face_alpha is None:
             return ~self._scene.test_occlusions(self._core.Tensor.from_numpy(rays), nthreads=1).numpy()
@@ -146,7 +151,12 @@ class TracedMesh:
 
 
 def pack_rays(origin: Vector, direction: Vector) -> np.ndarray:
-    """Open3D's ray layout (n, 6) float32."""
+    """Pack rays in Open3D's layout (n, 6) float32.
+
+    Args:
+        origin: (n,) coordinates.
+        direction: (n,) coordinates.
+    """
     rays = np.empty((direction[0].size, 6), np.float32)
     for i in range(3):
         rays[:, i] = origin[i].ravel() if isinstance(origin[i], np.ndarray) else origin[i]

@@ -62,5 +62,10 @@ def with_velocities(boxes: Mapping[int, Boxes], poses: Mapping[int, np.ndarray])
 
 
 def in_axes(velocities: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    """(M, 2) along x and y of a sweep, of velocities (M, 3) in the world; ``pose`` (4, 4) is sweep -> world."""
+    """Express world velocities along x and y of a sweep: (M, 2).
+
+    Args:
+        velocities: (M, 3) in the world.
+        pose: (4, 4) sweep -> world.
+    """
     return (velocities @ pose[:3, :3])[:, :2]

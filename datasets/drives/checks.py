@@ -88,7 +88,12 @@ def _spread(items: list, most: int) -> list:
 
 
 def count_boxes(sweep: Sweep, report: CheckReport) -> None:
-    """Add the boxes of one sweep to the report."""
+    """Add the boxes of one sweep to the report.
+
+    Args:
+        sweep: with or without boxes.
+        report: to add to.
+    """
     if sweep.boxes is None or not len(sweep.boxes):
         return
     counts = count_points_in_boxes(sweep.points, sweep.boxes.boxes)
@@ -136,7 +141,12 @@ def alignment(first: Sweep, second: Sweep, most: int = 20000, seed: int = 0) -> 
 
 
 def nearest_distance(points: np.ndarray, cloud: np.ndarray) -> np.ndarray:
-    """(N,) distance of each of (N, 3) ``points`` to the nearest of (M, 3) ``cloud``."""
+    """Compute the distance (N,) of each point to the nearest of a cloud.
+
+    Args:
+        points: (N, 3).
+        cloud: (M, 3).
+    """
     try:
         from open3d.core import Tensor
         from open3d.core.nns import NearestNeighborSearch

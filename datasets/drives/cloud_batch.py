@@ -23,7 +23,12 @@ class CloudBatch:
         return _unpack, (type(self), {f.name: _pack(getattr(self, f.name)) for f in fields(self)})
 
     def to(self: Batch, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch on ``device``; what is no tensor stays in host memory."""
+        """Return the same batch on ``device``; what is no tensor stays in host memory.
+
+        Args:
+            device: to move to.
+            non_blocking: do not wait for the copy.
+        """
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self: Batch) -> Batch:

@@ -10,9 +10,13 @@ _CHUNK = 1 << 16  # points at a time: three rotation matrices' worth of memory e
 
 
 def azimuth_times(points: np.ndarray, rate: float) -> np.ndarray:
-    """(N,) float32 seconds from the middle of the turn, of a sensor that turns clockwise and starts at the back.
+    """Compute times (N,) float32 from the middle of the turn, of a sensor that turns clockwise from the back.
 
     So do the Velodynes of KITTI and KITTI-360, whose timestamps are those of the moment when it looks ahead.
+
+    Args:
+        points: (N, 3).
+        rate: turns a second.
     """
     return (-0.5 / np.pi / rate * np.arctan2(points[:, 1], points[:, 0])).astype(np.float32)
 

@@ -50,7 +50,14 @@ class Problem:
 
 
 def wrong_folder(root: Path, format_name: str, tree: str, detail: str) -> IngestError:
-    """The error for a folder in another layout: the tree expected, and what is there."""
+    """Create the error for a folder in another layout: the tree expected, and what is there.
+
+    Args:
+        root: the folder.
+        format_name: expected format.
+        tree: its layout.
+        detail: what is missing.
+    """
     expected = "\n".join(f"  {line}" for line in tree.strip("\n").splitlines())
     return IngestError(
         f"expected {root} to be in the {format_name} layout: {detail}\nexpected:\n{expected}\nfound:\n{describe(root)}"

@@ -39,7 +39,12 @@ def estimate_ground(points: np.ndarray, cell: float = 2.0, height: float = 0.25,
 
 
 def plane_height(plane: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """(M,) z of a plane (4,), as in `Sweep.ground_plane`, below or above positions (M, 2 or more)."""
+    """Compute z of a plane below or above positions: (M,).
+
+    Args:
+        plane: (4,), as in `Sweep.ground_plane`.
+        positions: (M, 2 or more).
+    """
     a, b, c, d = plane
     return -(a * positions[:, 0] + b * positions[:, 1] + d) / c
 

@@ -165,7 +165,15 @@ class Drive:
 
     @classmethod
     def of(cls, name: str, sweeps: list[Sweep], rate: float | None = None, dataset: str = "", **attributes) -> Drive:
-        """A drive in memory."""
+        """Create a drive in memory.
+
+        Args:
+            name: of the drive.
+            sweeps: in order of time.
+            rate: sweeps a second, or None.
+            dataset: it comes from.
+            **attributes: anything else worth keeping.
+        """
         timestamps = np.array([sweep.timestamp for sweep in sweeps], dtype=np.int64)
         poses = stack_poses([sweep.pose for sweep in sweeps])
         return cls(name, timestamps, sweeps.__getitem__, rate, dataset, attributes, poses)
@@ -199,14 +207,23 @@ def invert_pose(pose: np.ndarray) -> np.ndarray:
 
 
 def move(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """``R p + t`` of points (N, 3), computed in float64; returns the type of ``points``."""
+    """Move points by ``R p + t``, computed in float64; returns the type of ``points``.
+
+    Args:
+        transform: (4, 4).
+        points: (N, 3).
+    """
     return (points.astype(np.float64) @ transform[:3, :3].T + transform[:3, 3]).astype(points.dtype)
 
 
 def ego_motion(pose: np.ndarray, next_pose: np.ndarray) -> np.ndarray:
-    """(4, 4) from this sweep's frame to the next sweep's frame: ``next_pose⁻¹ pose``.
+    """Compute the motion (4, 4) from this sweep's reference frame to the next one's: ``next_pose⁻¹ pose``.
 
     The translations are subtracted first, which keeps the digits of a small motion far from the world's origin.
+
+    Args:
+        pose: (4, 4) of this sweep.
+        next_pose: (4, 4) of the next sweep.
     """
     motion = np.eye(4)
     to_next = next_pose[:3, :3].T
@@ -234,23 +251,46 @@ def level_vehicle(pose: np.ndarray, vehicle_lidar: np.ndarray) -> np.ndarray:
 
 
 def rigid_flow(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Flow (N, 3) float32 of a static world; ``motion`` as ``ego_motion`` gives it."""
+    """Compute the scene flow (N, 3) float32 of a static world.
+
+    Args:
+        points: (N, 3).
+        motion: (4, 4), as ``ego_motion`` gives it.
+    """
     wide = points.astype(np.float64)
     return (move(motion, wide) - wide).astype(np.float32)
 
 
 def residual_flow(points: np.ndarray, flow: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Flow minus the flow of a static world: zero on static points; axes of the next sweep's frame."""
+    """Subtract the flow of a static world: zero on static points; axes of the next sweep's reference frame.
+
+    Args:
+        points: (N, 3).
+        flow: (N, 3).
+        motion: (4, 4), as ``ego_motion`` gives it.
+    """
     return flow - rigid_flow(points, motion)
 
 
 def own_motion(points: np.ndarray, flow: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Compute each point's own motion over ground, in the axes of *this* sweep: ``motion⁻¹(p + flow) - p``."""
+    """Compute each point's own motion over ground, in the axes of *this* sweep: ``motion⁻¹(p + flow) - p``.
+
+    Args:
+        points: (N, 3).
+        flow: (N, 3).
+        motion: (4, 4), as ``ego_motion`` gives it.
+    """
     wide = points.astype(np.float64)
     return (move(invert_pose(motion), wide + flow) - wide).astype(np.float32)
 
 
 def flow_from_own_motion(points: np.ndarray, own: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Flow of points that move by ``own`` over ground, in the axes of this sweep; inverse of ``own_motion``."""
+    """Compute the scene flow of points that move over ground; inverse of ``own_motion``.
+
+    Args:
+        points: (N, 3).
+        own: (N, 3) motion over ground, in the axes of this sweep.
+        motion: (4, 4), as ``ego_motion`` gives it.
+    """
     wide = points.astype(np.float64)
     return (move(motion, wide + own) - wide).astype(np.float32)

@@ -26,6 +26,11 @@ DEFAULT_UP = {"obj": "y", "glb": "y", "off": "z", "ply": "z", "stl": "z"}
 def read_mesh(files: Files, path: str, name: str) -> Mesh:
     """Decode ``path`` by its extension, without turning or scaling it.
 
+    Args:
+        files: source of the bytes.
+        path: in it.
+        name: of the mesh, for messages.
+
     Raises:
         MeshError: For an unknown extension or bytes that are not what the extension says.
     """

@@ -32,7 +32,13 @@ class MeshLimits:
     seconds: float | None = 120.0
 
     def check_size(self, files: Files, path: str, name: str) -> None:
-        """Raise :class:`MeshError` for a file of too many bytes; an absent one is left to its reader."""
+        """Raise :class:`MeshError` for a file of too many bytes; an absent one is left to its reader.
+
+        Args:
+            files: source of the bytes.
+            path: in it.
+            name: of the mesh, for the message.
+        """
         size = files.size(path) if self.megabytes is not None else None
         if size is not None and self.megabytes is not None and size > self.megabytes * 1e6:
             raise MeshError(f"{name}: {path} has {size / 1e6:.1f} MB, more than the limit of {self.megabytes:g} MB")

@@ -129,7 +129,13 @@ class ListedSource(ABC):
 
 
 def wrong_tree(kind: type[ListedSource], root: Path, problem: str) -> MeshSourceError:
-    """An error that shows the tree expected beside what ``root`` holds."""
+    """Create an error that shows the tree expected beside what ``root`` holds.
+
+    Args:
+        kind: of the source.
+        root: the folder.
+        problem: what is missing.
+    """
     return MeshSourceError(
         f"{problem} in {root} as {kind.name}\nexpected:\n{kind.expected}\nfound in {root}:\n{describe_folder(root)}"
     )

@@ -30,7 +30,12 @@ class Surface:
 
 
 def read_surface(part: Any, faces: np.ndarray) -> Surface:
-    """Texture, colours or plain grey of a trimesh geometry with triangles ``faces`` (M, 3)."""
+    """Read texture, colours or plain grey of a trimesh geometry.
+
+    Args:
+        part: the geometry.
+        faces: (M, 3) triangles.
+    """
     visual = part.visual
     if visual.kind in ("vertex", "face"):
         return _colour_texture(np.asarray(visual.face_colors)[:, :3])

@@ -61,7 +61,12 @@ def write_gallery(
 
 
 def choose_objects(labels: np.ndarray, count: int) -> np.ndarray:
-    """(n,) indices of at most ``count`` objects, taken from the classes in turn and sorted by class."""
+    """Choose objects from the classes in turn, sorted by class: (n,) indices.
+
+    Args:
+        labels: (N,) classes.
+        count: objects at most.
+    """
     turn = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

@@ -30,5 +30,12 @@ def sample_latents(schema: LatentSchema, seed: int, object_index: int, num_views
 
 
 def sample_unit(seed: int, object_index: int, view: int, count: int) -> np.ndarray:
-    """(count,) float64, uniform in [0, 1), of one view."""
+    """Draw numbers (count,) float64, uniform in [0, 1), for one view.
+
+    Args:
+        seed: of the dataset.
+        object_index: of the object.
+        view: of the object.
+        count: of numbers.
+    """
     return np.random.default_rng(np.random.SeedSequence([seed, object_index, view])).random(count)

@@ -59,7 +59,13 @@ def split_objects(
 
 
 def count_held_out(eligible: int, in_class: int, val_fraction: float) -> int:
-    """Count how many of a class's ``eligible`` objects are held out."""
+    """Count how many of a class's ``eligible`` objects are held out.
+
+    Args:
+        eligible: objects that may be held out.
+        in_class: objects of the class.
+        val_fraction: share to hold out.
+    """
     if val_fraction == 0 or eligible == 0 or in_class < 2:
         return 0
     return min(max(1, int(np.floor(val_fraction * eligible + 0.5))), eligible, in_class - 1)

@@ -14,7 +14,7 @@ from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.ingest import ingest
 from equissl.datasets.drives.pairs.dataset import SweepPairs
 from equissl.datasets.drives.readers import formats, open_reader
-from equissl.datasets.drives.simulated import DriveOptions, simulated_sequence
+from equissl.datasets.drives.simulated import DriveOptions, simulated_drive
 from equissl.datasets.drives.store.store import DriveStore
 from equissl.datasets.drives.store.writer import write_drives
 
@@ -92,7 +92,7 @@ def _opens(name: str, place: Path) -> bool:
 def _simulated(
     folder: Path, sweeps: int, beams: int, columns: int, results: dict[str, float]
 ) -> Iterator[tuple[str, Path]]:
-    drive = simulated_sequence(sweeps, options=DriveOptions(beams=beams, columns=columns))
+    drive = simulated_drive(sweeps, options=DriveOptions(beams=beams, columns=columns))
     start = time.perf_counter()
     made = [drive[index] for index in range(sweeps)]
     results["sweeps_per_s/simulate"] = sweeps / (time.perf_counter() - start)

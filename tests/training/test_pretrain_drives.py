@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from equissl.datasets.drives.pairs.dataset import SweepPairs, SweepPairsError
-from equissl.datasets.drives.simulated import DriveOptions, simulated_sequence
+from equissl.datasets.drives.simulated import DriveOptions, simulated_drive
 from equissl.datasets.drives.store.writer import write_drives
 from equissl.runs.checkpoint import LAST
 from equissl.training import (
@@ -45,7 +45,7 @@ ARGS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two drives of 7 sweeps of at most 300 points; one is held out, so an epoch is 3 batches of 2 pairs."""
-    sequences = [simulated_sequence(7, 0, number, TINY) for number in (0, 1)]
+    sequences = [simulated_drive(7, 0, number, TINY) for number in (0, 1)]
     path = write_drives(tmp_path_factory.mktemp("scenes") / "scenes.h5", sequences)
     assert max(len(sweep) for sequence in sequences for sweep in sequence) <= 300
     return path

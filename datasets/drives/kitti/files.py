@@ -53,7 +53,13 @@ def read_calibration(path: Path) -> dict[str, np.ndarray]:
 
 
 def matrix_from(calibration: dict[str, np.ndarray], path: Path, count: int, *names: str) -> np.ndarray:
-    """(4, 4) of the first of ``names`` that is there with ``count`` numbers (12: rigid, 9: rotation).
+    """Return the (4, 4) matrix of the first of ``names`` that is there with ``count`` numbers (12: rigid, 9: rotation).
+
+    Args:
+        calibration: numbers by name.
+        path: for the message.
+        count: 12 or 9.
+        *names: in order of preference.
 
     Raises:
         IngestError: where it is missing or has another number of numbers.
@@ -106,7 +112,13 @@ def in_image(points: np.ndarray, camera_lidar: np.ndarray, projection: np.ndarra
 
 
 def camera_view(sweep: Sweep, calibration: Path, image: Path) -> Sweep:
-    """The points of a sweep that the left colour camera sees."""
+    """Select the points of a sweep that the left colour camera sees.
+
+    Args:
+        sweep: to cut.
+        calibration: file.
+        image: file, for its size.
+    """
     projection = matrix_from(read_calibration(calibration), calibration, 12, "P2")
     return sweep.select(in_image(sweep.points, camera_from_lidar(calibration), projection, image))
 
@@ -119,7 +131,11 @@ def camera_from_lidar(path: Path) -> np.ndarray:
 
 
 def parse_labels(path: Path, tracking: bool) -> tuple[list[Label], dict[int, str]]:
-    """Lines of an object (15 fields, 16 with a score) or tracking (17, 18) label file, ``DontCare`` left out.
+    """Parse an object (15 fields, 16 with a score) or tracking (17, 18) label file, ``DontCare`` left out.
+
+    Args:
+        path: of the file.
+        tracking: of the tracking benchmark.
 
     Returns:
         the labels; and what is wrong with others, by frame (-1 where even that is not readable).
@@ -157,7 +173,12 @@ def _parse_label(fields: list[str], tracking: bool) -> Label:
 
 
 def to_boxes(labels: list[Label], camera_lidar: np.ndarray) -> Boxes:
-    """Boxes in the LiDAR frame: the bottom's centre is moved there and then up by half the height."""
+    """Convert labels to boxes in the LiDAR's reference frame.
+
+    Args:
+        labels: in the camera's reference frame, about the bottom's centre.
+        camera_lidar: (4, 4) LiDAR -> camera.
+    """
     lidar_camera = np.linalg.inv(camera_lidar)
     boxes = np.zeros((len(labels), 7))
     for box, label in zip(boxes, labels, strict=True):
@@ -231,12 +252,22 @@ def _turn(angle: np.ndarray, axis: int) -> np.ndarray:
 
 
 def in_lidar_frame(poses: np.ndarray, body_from_lidar: np.ndarray) -> np.ndarray:
-    """Poses of the LiDAR relative to its own first place: ``B⁻¹ P B``, with B LiDAR -> body."""
+    """Convert poses to those of the LiDAR relative to its own first place: ``B⁻¹ P B``.
+
+    Args:
+        poses: (T, 4, 4) of the body.
+        body_from_lidar: (4, 4) B, LiDAR -> body.
+    """
     return invert_pose(body_from_lidar) @ poses @ body_from_lidar
 
 
 def read_number_lines(path: Path, columns: int) -> tuple[np.ndarray, dict[int, str]]:
-    """Lines of at least ``columns`` numbers; a line that has not is NaN, and said why by its position."""
+    """Read lines of at least ``columns`` numbers; a line without is NaN, and said why by its position.
+
+    Args:
+        path: of the file.
+        columns: numbers of a line.
+    """
     lines = path.read_text(errors="replace").splitlines()
     while lines and not lines[-1].strip():
         lines.pop()

@@ -70,6 +70,10 @@ class KittiCamera:
     def read(cls, calib: Path | str, image_size: tuple[int, int] = (1242, 375)) -> KittiCamera:
         """Read a calibration file of the object or tracking benchmark.
 
+        Args:
+            calib: the file.
+            image_size: (width, height) in pixels.
+
         Raises:
             IngestError: for a file that is missing or lacks a matrix.
         """

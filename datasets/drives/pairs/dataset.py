@@ -103,7 +103,12 @@ class SweepPairs(Dataset):
         return make_pairs(sweeps, seeds, chosen)
 
     def item_seeds(self, epochs: np.ndarray, indices: np.ndarray) -> Tensor:
-        """(B,) int64 seeds of the items at (``epochs``, ``indices``), at least 0."""
+        """Derive the seeds (B,) int64 of items, at least 0.
+
+        Args:
+            epochs: (B,).
+            indices: (B,).
+        """
         return torch.from_numpy(item_seeds(self.seed, epochs, indices))
 
     def flow_provider(self, drive: str) -> FlowProvider:

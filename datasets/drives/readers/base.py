@@ -55,7 +55,14 @@ class Reader(ABC):
         """
 
     def note(self, drive: str, frame: object, file: Path | str, reason: str) -> None:
-        """Record a problem that does not stop the reading."""
+        """Record a problem that does not stop the reading.
+
+        Args:
+            drive: name.
+            frame: name of the sweep.
+            file: with the problem.
+            reason: for people.
+        """
         self.problems.append(Problem(drive, str(frame), str(file), reason))
 
     def wrong_folder(self, detail: str) -> IngestError:
@@ -63,7 +70,12 @@ class Reader(ABC):
 
 
 def pose_or_none(poses: np.ndarray | None, index: int) -> np.ndarray | None:
-    """One pose of (T, 4, 4), where it is known."""
+    """Return one pose, where it is known.
+
+    Args:
+        poses: (T, 4, 4), or None.
+        index: of the sweep.
+    """
     return poses[index] if poses is not None and np.isfinite(poses[index]).all() else None
 
 
@@ -73,7 +85,13 @@ def usual_size(files: list[Path]) -> int:
 
 
 def check_size(path: Path, frame: str, usual: int) -> None:
-    """Refuse a file of less than half the usual size: one cut off between two points looks whole otherwise."""
+    """Refuse a file of less than half the usual size: one cut off between two points looks whole otherwise.
+
+    Args:
+        path: of the file.
+        frame: name of the sweep, for the message.
+        usual: bytes.
+    """
     size = path.stat().st_size if path.exists() else usual
     if 0 < size < SMALLEST * usual:
         raise SweepError(
@@ -82,7 +100,12 @@ def check_size(path: Path, frame: str, usual: int) -> None:
 
 
 def sorted_numbers(folder: Path, suffix: str) -> list[int]:
-    """Numbers of the files ``123.suffix`` in a folder, increasing."""
+    """List the numbers of the files ``123.suffix`` in a folder, increasing.
+
+    Args:
+        folder: to look in.
+        suffix: with its dot.
+    """
     return sorted(int(path.stem) for path in folder.glob(f"*{suffix}") if path.stem.isdigit())
 
 
@@ -105,7 +128,14 @@ def rigid_rows(values: np.ndarray) -> np.ndarray:
 
 
 def quaternion_to_rotmat(w: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) of quaternions in the order of nuScenes and Argoverse files, scalar first."""
+    """Convert quaternions to (..., 3, 3), in the order of nuScenes and Argoverse files: scalar first.
+
+    Args:
+        w: (...) scalar.
+        x: (...).
+        y: (...).
+        z: (...).
+    """
     norm = np.sqrt(w * w + x * x + y * y + z * z)
     w, x, y, z = w / norm, x / norm, y / norm, z / norm
     rows = [

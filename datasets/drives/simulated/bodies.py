@@ -55,7 +55,12 @@ class Body:
 
 
 def make_body(category: int, rng: np.random.Generator) -> Body:
-    """A body with dimensions, shape and reflectivity drawn from ``rng``."""
+    """Make a body with dimensions, shape and reflectivity drawn from ``rng``.
+
+    Args:
+        category: of the body.
+        rng: of the draws.
+    """
     return {CAR: _car, TRUCK: _truck, CYCLIST: _cyclist, PEDESTRIAN: _pedestrian}[category](rng)
 
 

@@ -209,16 +209,24 @@ class SimulatedDrive:
         return self._window[1], self._window[2]
 
 
-def simulated_sequence(
-    frames: int, seed: int = 0, number: int = 0, options: DriveOptions | None = None, start: int = 0
+def simulated_drive(
+    sweeps: int, seed: int = 0, number: int = 0, options: DriveOptions | None = None, start: int = 0
 ) -> Drive:
-    """Frames ``start`` .. ``start + frames - 1`` of a simulated drive; sweeps are made when they are read."""
-    if frames < 1 or start < 0:
-        raise SimulationError(f"expected frames >= 1 from start >= 0, got {frames} from {start}")
+    """Return sweeps ``start`` .. ``start + sweeps - 1`` of a simulated drive, made when they are read.
+
+    Args:
+        sweeps: how many.
+        seed: of the data set.
+        number: of the drive.
+        options: of the simulation.
+        start: first sweep.
+    """
+    if sweeps < 1 or start < 0:
+        raise SimulationError(f"expected sweeps >= 1 from start >= 0, got {sweeps} from {start}")
     drive = SimulatedDrive(seed, number, options)
-    timestamps = np.array([drive.timestamp(start + k) for k in range(frames)], dtype=np.int64)
+    timestamps = np.array([drive.timestamp(start + k) for k in range(sweeps)], dtype=np.int64)
     attributes = {"seed": seed, "number": number, "simulator": _VERSION, "options": asdict(drive.options)}
-    poses = np.stack([drive.pose(start + k) for k in range(frames)])
+    poses = np.stack([drive.pose(start + k) for k in range(sweeps)])
     reader = _Sweeps(drive, start)
     return Drive(f"drive_{number:04d}", timestamps, reader, drive.options.rate, "simulated", attributes, poses)
 

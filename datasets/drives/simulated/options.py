@@ -85,7 +85,12 @@ class DriveSeed:
     number: int
 
     def generator(self, stream: Stream, *place: int) -> np.random.Generator:
-        """The random numbers of one thing, whatever was made before it; places may be negative."""
+        """Create the random generator of one thing, whatever was made before it.
+
+        Args:
+            stream: kind of thing.
+            *place: whole numbers that name it; may be negative.
+        """
         # SeedSequence takes no negative numbers: 0, -1, 1, -2 ... become 0, 1, 2, 3 ...
         folded = [2 * k if k >= 0 else -2 * k - 1 for k in place]
         return np.random.default_rng(np.random.SeedSequence([self.seed, self.number, int(stream), *folded]))

@@ -47,7 +47,12 @@ class Road:
         return np.arctan((amplitude * number * np.cos(np.multiply.outer(x, number) + phase)).sum(-1))
 
     def position(self, x: np.ndarray | float, lateral: np.ndarray | float) -> np.ndarray:
-        """(..., 3) world position on the ground, ``lateral`` metres to the left of the centre line at ``x``."""
+        """Compute world positions (..., 3) on the ground.
+
+        Args:
+            x: (...) metres along the road.
+            lateral: (...) metres to the left of the centre line.
+        """
         heading, (amplitude, number, phase) = self.heading(x), self.line.T
         centre = (amplitude * np.sin(np.multiply.outer(x, number) + phase)).sum(-1)
         return np.stack(
@@ -58,7 +63,12 @@ class Road:
         )
 
     def height(self, x: np.ndarray | float, lateral: np.ndarray | float) -> np.ndarray:
-        """Ground height: cambered road, kerb, level footway, rising ground behind it."""
+        """Compute the ground height: cambered road, kerb, level footway, rising ground behind it.
+
+        Args:
+            x: (...) metres along the road.
+            lateral: (...) metres to the left of the centre line.
+        """
         amplitude, number, phase = self.hill.T
         hill = (amplitude * np.sin(np.multiply.outer(x, number) + phase)).sum(-1)
         aside = np.abs(lateral)
@@ -66,7 +76,13 @@ class Road:
         return hill + camber + 0.02 * np.maximum(aside - FOOTWAY_END, 0)
 
     def frame(self, x: float, lateral: float, turn: float = 0.0) -> np.ndarray:
-        """(4, 4) upright frame on the ground -> world, turned by ``turn`` from the direction of the road."""
+        """Compute an upright reference frame on the ground -> world, (4, 4).
+
+        Args:
+            x: metres along the road.
+            lateral: metres to the left of the centre line.
+            turn: radians from the direction of the road.
+        """
         angle = float(self.heading(x)) + turn
         matrix = np.eye(4)
         matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]

@@ -46,7 +46,12 @@ class Raycaster:
             self._scene.add_triangles(vertices, self._from_numpy(solid.faces.astype(np.uint32)))
 
     def cast(self, origin: np.ndarray, directions: np.ndarray) -> dict[str, np.ndarray]:
-        """First hits of rays, (n,) each: ``range`` (inf: none), ``face`` (-1: none), ``cosine`` and ``albedo``."""
+        """Cast rays; first hits, (n,) each: ``range`` (inf: none), ``face`` (-1: none), ``cosine`` and ``albedo``.
+
+        Args:
+            origin: (3,) or (n, 3) world position.
+            directions: (n, 3) unit vectors.
+        """
         count = len(directions)
         if self._empty:
             nothing = np.zeros(count)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
-from equissl.datasets.drives.simulated.drive import simulated_sequence
+from equissl.datasets.drives.simulated.drive import simulated_drive
 from equissl.datasets.drives.simulated.options import DriveOptions, SimulationError
 from equissl.datasets.drives.store.writer import write_drives
 from equissl.datasets.drives.sweep import Drive
@@ -65,5 +65,5 @@ def _drives(jobs: list[tuple[int, int, int, DriveOptions]], workers: int) -> Ite
 def _drive(job: tuple[int, int, int, DriveOptions]) -> Drive:
     """One drive, its sweeps made here: a worker's time, not the writer's."""
     number, sweeps, seed, options = job
-    drive = simulated_sequence(sweeps, seed, number, options)
+    drive = simulated_drive(sweeps, seed, number, options)
     return Drive.of(drive.name, list(drive), drive.rate, drive.dataset, **drive.attributes)

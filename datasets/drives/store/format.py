@@ -118,4 +118,10 @@ def text(value: Any) -> str:
 
 
 def strings(group: h5py.Group, name: str) -> tuple[str, ...]:
+    """Read a dataset of strings.
+
+    Args:
+        group: that holds it.
+        name: of the dataset.
+    """
     return tuple(value.decode() for value in group[name][()].tolist())

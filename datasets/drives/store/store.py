@@ -119,7 +119,12 @@ class DriveStore:
         return Drive(name, entry.timestamps, read, entry.rate, entry.dataset, entry.attributes, entry.poses)
 
     def read(self, name: str, index: int) -> Sweep:
-        """One sweep by its position in its drive."""
+        """Read one sweep by its position in its drive.
+
+        Args:
+            name: of the drive.
+            index: of the sweep.
+        """
         entry = self._entry(name)
         timestamp = int(entry.timestamps[index])
         pose = None if entry.poses is None or not np.isfinite(entry.poses[index]).all() else entry.poses[index]
@@ -138,7 +143,12 @@ class DriveStore:
         return tuple(text(group[key].attrs.get("frame", b"")) or key for key in keys)
 
     def has_velocities(self, name: str, index: int) -> bool:
-        """Return True if the boxes of a sweep were written with velocities, known or not; older stores have none."""
+        """Return True if the boxes of a sweep were written with velocities, known or not; older stores have none.
+
+        Args:
+            name: of the drive.
+            index: of the sweep.
+        """
         file, key = self._open(), str(int(self._entry(name).timestamps[index]))
         return BOX_VELOCITIES in (file[name] if INDEX in file else file)[key]
 

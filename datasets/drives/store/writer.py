@@ -22,7 +22,12 @@ from equissl.util.disk import full_disk_message, sync_folder
 
 @contextmanager
 def new_file(path: Path, needed: int = 0) -> Iterator[h5py.File]:
-    """An HDF5 file under a temporary name, which takes its own, synced to disk, on a clean exit."""
+    """Open an HDF5 file under a temporary name, which takes its own, synced to disk, on a clean exit.
+
+    Args:
+        path: its own name.
+        needed: bytes that the disk has to have.
+    """
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         with full_disk_message(path, needed):
@@ -92,7 +97,15 @@ def start_file(file: h5py.File) -> None:
 def write_index(
     file: h5py.File, drive: Drive, kept: np.ndarray, num_points: list[int], num_boxes: list[int]
 ) -> DriveIndex:
-    """Write the tables of a drive whose sweeps ``kept`` were written."""
+    """Write the tables of a drive whose sweeps ``kept`` were written.
+
+    Args:
+        file: the store.
+        drive: in the store.
+        kept: positions of the sweeps that were written.
+        num_points: of each of them.
+        num_boxes: of each of them, -1 for a sweep without labels.
+    """
     group = file[INDEX].create_group(drive.name)
     poses = None if drive.poses is None else drive.poses[kept]
     entry = DriveIndex(
@@ -114,6 +127,13 @@ def write_index(
 
 
 def finish_file(file: h5py.File, attributes: dict, problems: list[Problem]) -> None:
+    """Write the provenance of a store.
+
+    Args:
+        file: the store.
+        attributes: its provenance.
+        problems: found while it was written.
+    """
     listed = [[p.drive, p.frame, p.file, p.reason] for p in problems]
     write_strings(file, "provenance", [json.dumps({**attributes, "problems": listed}, sort_keys=True)])
 

@@ -85,7 +85,12 @@ def pack(
 
 
 def count_views(folder: Path, place: str) -> int:
-    """Number of views of an object: ``image_0.jpg`` and on, without a gap."""
+    """Count the views of an object: ``image_0.jpg`` and on, without a gap.
+
+    Args:
+        folder: of the tree.
+        place: of the object in it.
+    """
     found = {path.name for path in (folder / place).glob("image_*.jpg")}
     views = len(found)
     if not views or found != {f"image_{i}.jpg" for i in range(views)}:

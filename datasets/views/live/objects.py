@@ -73,7 +73,13 @@ class CheckJob:
     def run(
         self, part: int, given_up: Mapping[int, str], tell: Callable[[Begun | None], None]
     ) -> list[tuple[int, str]]:
-        """(index, reason) of each unusable mesh of a part."""
+        """Check the meshes of a part: (index, reason) of each unusable one.
+
+        Args:
+            part: number of the part.
+            given_up: reasons of meshes that ended a worker, by index.
+            tell: receives each mesh begun.
+        """
         found = []
         for index in self.objects(part):
             tell(Begun(index, "checking the mesh"))

@@ -34,7 +34,13 @@ class BatchRenderer(Protocol):
     """A renderer that draws many meshes in one call and leaves the images on its device."""
 
     def render_batch(self, meshes: Sequence[Mesh], views: Sequence[Sequence[ViewParameters]], size: int) -> Tensor:
-        """uint8 (sum of views, size, size, 3), mesh after mesh."""
+        """Render uint8 (sum of views, size, size, 3), mesh after mesh.
+
+        Args:
+            meshes: to render.
+            views: of each mesh.
+            size: of the images, in pixels.
+        """
         ...
 
 
@@ -110,7 +116,12 @@ class LiveViews(Dataset):
         return assemble_batch(images, latents, self.store.labels[rows], self.store.schema, rows, views)
 
     def latents(self, epoch: int, row: int) -> np.ndarray:
-        """(V, L) float64 of object ``row`` in ``epoch``."""
+        """Draw the latents (V, L) float64 of an object in an epoch.
+
+        Args:
+            epoch: from 0.
+            row: of the object.
+        """
         index, first = int(self.store.indices[row]), epoch * self.views
         return sample_latents(self.store.schema, self.seed, index, self.views, first)
 

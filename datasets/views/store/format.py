@@ -88,7 +88,12 @@ class StoreHeader:
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
-    """JPEG bytes of an (H, W, 3) uint8 RGB image; chroma subsampling 4:2:0."""
+    """Encode an RGB image as JPEG; chroma subsampling 4:2:0.
+
+    Args:
+        image: (H, W, 3) uint8.
+        quality: of the encoder, 1 to 100.
+    """
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
     return buffer.getvalue()

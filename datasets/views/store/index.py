@@ -81,7 +81,11 @@ def read_indexed(path: Path) -> StoreContents:
 
 
 def join_contents(parts: Sequence[StoreContents], path: Path) -> StoreContents:
-    """One after the other, as if they were one.
+    """Join the contents of stores one after the other, as if they were one.
+
+    Args:
+        parts: contents.
+        path: for the message.
 
     Raises:
         StoreError: none, or of different kinds.

@@ -146,7 +146,14 @@ def temporary_name(path: Path) -> Path:
 
 
 def write_records(path: Path, header: StoreHeader, records: Sequence[ObjectRecord], skipped: Sequence = ()) -> None:
-    """Write ``records`` as one store, whole or not at all."""
+    """Write ``records`` as one store, whole or not at all.
+
+    Args:
+        path: of the store.
+        header: of the store.
+        records: its objects.
+        skipped: objects that were left out.
+    """
     with ViewStoreWriter(path, header, StoreTables.from_records(records, header, skipped)) as writer:
         for record in records:
             for image in record.images:
@@ -212,7 +219,13 @@ def write_store(
 
 
 def write_tables(path: Path, header: StoreHeader, tables: StoreTables) -> int:
-    """Write all but the images, reserve their blob unfilled, and return its position in the file."""
+    """Write all but the images, reserve their blob unfilled, and return its position in the file.
+
+    Args:
+        path: of the file.
+        header: of the store.
+        tables: latents, labels and offsets.
+    """
     if problems := find_problems(header, tables):
         raise ValueError("; ".join(problems))
     with h5py.File(path, "w") as file:
@@ -231,7 +244,12 @@ def write_tables(path: Path, header: StoreHeader, tables: StoreTables) -> int:
 
 
 def find_problems(header: StoreHeader, tables: StoreTables) -> list[str]:
-    """Find contradictions in a store about to be written."""
+    """Find contradictions in a store about to be written.
+
+    Args:
+        header: of the store.
+        tables: latents, labels and offsets.
+    """
     count, shape = len(tables.labels), (len(tables.labels), header.num_views)
     problems = []
     if tables.latents.shape != (*shape, len(header.schema)):
@@ -256,7 +274,13 @@ def _reserve_blob(file: h5py.File, size: int) -> int:
 
 
 def write_strings(file: h5py.File, name: str, values: Sequence[str]) -> None:
-    """A dataset of strings."""
+    """Write a dataset of strings.
+
+    Args:
+        file: the store.
+        name: of the dataset.
+        values: the strings.
+    """
     file.create_dataset(name, data=fixed_strings(values))
 
 
@@ -272,7 +296,14 @@ def fixed_strings(values: Sequence[str]) -> np.ndarray:
 
 
 def copy_blob(source: Path, start: int, size: int, writer: ViewStoreWriter) -> None:
-    """Append ``size`` bytes at ``start`` of ``source`` to ``writer``, a piece at a time."""
+    """Append ``size`` bytes at ``start`` of ``source`` to ``writer``, a piece at a time.
+
+    Args:
+        source: file to read.
+        start: byte in it.
+        size: bytes.
+        writer: of the store.
+    """
     with source.open("rb") as file:
         file.seek(start)
         while size:

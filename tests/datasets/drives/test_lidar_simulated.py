@@ -16,7 +16,7 @@ from equissl.datasets.drives.simulated import (
     DriveOptions,
     SimulatedDrive,
     SimulationError,
-    simulated_sequence,
+    simulated_drive,
 )
 from equissl.datasets.drives.simulated.bodies import make_body
 from equissl.datasets.drives.simulated.options import CAR, CYCLIST, PEDESTRIAN, TRUCK
@@ -129,7 +129,7 @@ def test_any_frame_alone_is_the_same(drive: SimulatedDrive, sweep: Sweep) -> Non
     fresh.sweep(2)
     assert same(fresh.sweep(30), sweep)
     assert same(pickle.loads(pickle.dumps(drive)).sweep(30), sweep)
-    sequence = simulated_sequence(3, 3, 1, SMALL, start=29)
+    sequence = simulated_drive(3, 3, 1, SMALL, start=29)
     assert same(sequence[1], sweep)
     np.testing.assert_array_equal(sequence.poses[1], sweep.pose)
     assert np.diff(sequence.timestamps).tolist() == [100_000_000] * 2
@@ -279,8 +279,8 @@ def test_bad_questions_are_refused(drive: SimulatedDrive) -> None:
         drive.sweep(-1)
     with pytest.raises(SimulationError, match="seed"):
         SimulatedDrive(-1)
-    with pytest.raises(SimulationError, match="frames"):
-        simulated_sequence(0)
+    with pytest.raises(SimulationError, match="sweeps"):
+        simulated_drive(0)
 
 
 def test_traffic_can_be_left_out() -> None:
@@ -289,7 +289,7 @@ def test_traffic_can_be_left_out() -> None:
 
 
 def test_drives_go_into_scene_stores(tmp_path: Path, sweep: Sweep) -> None:
-    sequence = simulated_sequence(2, 3, 1, SMALL, start=30)
+    sequence = simulated_drive(2, 3, 1, SMALL, start=30)
     store = DriveStore(write_drives(tmp_path / "drives.h5", [sequence]))
     back = store.drive(sequence.name)[0]
     np.testing.assert_array_equal(back.points, sweep.points)
