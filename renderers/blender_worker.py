@@ -1,4 +1,4 @@
-"""Renders views with Blender Cycles. A program for Blender's Python, run in a process of its own and never imported.
+"""Rendering of views with Blender Cycles. A program for Blender's Python, run in a process of its own and never imported.
 
     python -P blender_worker.py
 

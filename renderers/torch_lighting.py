@@ -48,8 +48,15 @@ def sky_irradiance(n_z: Tensor, sun_strength: float) -> Tensor:
 
 
 def spot_irradiance(offset: Vector3, axis: Vector3, distance2: Tensor) -> Tensor:
-    """Irradiance per unit cosine from one point of the spot light: I·a(θ)/d³, see
-    :func:`equissl.renderers.lighting.spot_irradiance`."""
+    """Compute the irradiance per unit cosine from one point of the spot light: I·a(θ)/d³.
+
+    See :func:`equissl.renderers.lighting.spot_irradiance`.
+
+    Args:
+        offset: from the surface to the point of the light.
+        axis: unit direction in which the spot light points.
+        distance2: squared length of ``offset``.
+    """
     inverse = 1.0 / distance2.sqrt()
     edge = math.cos(scene.SPOT_HALF_ANGLE)
     falloff = (dot(offset, axis) * inverse + edge) * (-1.0 / (scene.SPOT_BLEND * (1.0 - edge)))
@@ -58,8 +65,17 @@ def spot_irradiance(offset: Vector3, axis: Vector3, distance2: Tensor) -> Tensor
 
 
 def disk_point(number: int, samples: int, turn_cos: Tensor, turn_sin: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
-    """One of ``samples`` points on the spot light's disk as two coordinates, see
-    :func:`equissl.renderers.lighting.disk_points`."""
+    """Return one of ``samples`` points on the spot light's disk as two coordinates.
+
+    See :func:`equissl.renderers.lighting.disk_points`.
+
+    Args:
+        number: of the point.
+        samples: points of the disk.
+        turn_cos: cosine of a random turn.
+        turn_sin: its sine.
+        stretch: random number in [0, 1).
+    """
     radius = scene.SPOT_RADIUS * ((number + stretch) * (1.0 / samples)).sqrt()
     angle = number * math.pi * (3.0 - math.sqrt(5.0))
     c, s = math.cos(angle), math.sin(angle)

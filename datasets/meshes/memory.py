@@ -11,7 +11,7 @@ from equissl.datasets.meshes.source import MeshSource
 
 
 class MeshMemory:
-    """Loads meshes of a source and keeps those used last.
+    """Cache of a source's meshes that keeps those used last.
 
     Renderers recognise a mesh that they have prepared by the object itself, so the same one comes again.
 

@@ -68,7 +68,7 @@ def _others(rows: int, count: int, generator: torch.Generator | None, device: to
 
 
 def _beta(shape: tuple[int, int], alpha: tuple[int, int], generator: torch.Generator | None) -> Tensor:
-    """Draws of the Beta distribution of two whole numbers: the a-th smallest of a + b - 1 uniform numbers."""
+    """Sample the Beta distribution of two whole numbers: the a-th smallest of a + b - 1 uniform numbers."""
     a, b = alpha
     return torch.rand(*shape, a + b - 1, generator=generator, dtype=torch.float64).kthvalue(a, dim=2).values
 
