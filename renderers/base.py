@@ -56,7 +56,7 @@ _Factory = TypeVar("_Factory", bound=Callable[..., Any])
 
 
 def register_renderer(name: str) -> Callable[[_Factory], _Factory]:
-    """Class decorator that makes a backend available as ``get_renderer(name, **options)``."""
+    """Return a class decorator that makes a backend available as ``get_renderer(name, **options)``."""
 
     def register(factory: _Factory) -> _Factory:
         if name in _RENDERERS and _RENDERERS[name] is not factory:
@@ -68,7 +68,7 @@ def register_renderer(name: str) -> Callable[[_Factory], _Factory]:
 
 
 def renderer_names() -> tuple[str, ...]:
-    """Names that :func:`get_renderer` knows."""
+    """Return the names that :func:`get_renderer` knows."""
     return tuple(sorted({*_RENDERERS, *_MODULES}))
 
 

@@ -1,4 +1,4 @@
-"""Rendering of views with Blender Cycles. A program for Blender's Python, run in a process of its own and never imported.
+"""Rendering with Blender Cycles. A program for Blender's Python, run in a process of its own and never imported.
 
     python -P blender_worker.py
 
@@ -126,7 +126,7 @@ def add_camera(scene: Any, constants: dict[str, Any]) -> None:
 
 
 def add_floor(constants: dict[str, Any]) -> Any:
-    """A plane 10 000 wide. Returns the shader node that holds its colour."""
+    """Add a plane 10 000 wide and return the shader node that holds its colour."""
     half, z = 5000.0, constants["floor_z"]
     mesh = bpy.data.meshes.new("floor")
     mesh.from_pydata([(-half, -half, z), (half, -half, z), (half, half, z), (-half, half, z)], [], [(0, 1, 2, 3)])
@@ -154,7 +154,7 @@ def shader(material: Any, kind: str) -> Any:
 
 
 def add_lights(constants: dict[str, Any]) -> Any:
-    """The sun and the spot light; returns the latter."""
+    """Add the sun and the spot light; return the latter."""
     sun = bpy.data.lights.new("sun", "SUN")
     sun.energy, sun.angle = constants["sun_irradiance"], 2 * constants["sun_half_angle"]
     spot = bpy.data.lights.new("spot", "SPOT")

@@ -83,7 +83,7 @@ def upload_mesh(mesh: Mesh, device: torch.device) -> DeviceMesh:
 
 
 def first_of_coincident(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Indices, in order, of the faces without those that lie on an earlier one, in either winding.
+    """Return the indices, in order, of the faces without those that lie on an earlier one, in either winding.
 
     Exports hold many such faces, also of different materials; which of them a ray meets would be chance.
 
@@ -199,7 +199,7 @@ class MeshCache:
         return len(self._kept)
 
     def get(self, meshes: Sequence[Mesh]) -> list[DeviceMesh]:
-        """The copies of ``meshes``, made where they are missing."""
+        """Return copies of ``meshes``, made where they are missing."""
         copies = [self._copy(mesh) for mesh in meshes]
         wanted = len({id(mesh) for mesh in meshes})
         while self._used > self._limit and len(self._kept) > wanted:

@@ -49,7 +49,7 @@ def _alike(surface: Surface, one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def smooth(values: np.ndarray, surface: Surface, size: int, levels: int) -> np.ndarray:
-    """Edge-aware à-trous filter over neighbouring pixels of the same view.
+    """Compute the edge-aware à-trous filter over neighbouring pixels of the same view.
 
     Dammertz et al., "Edge-Avoiding À-Trous Wavelet Transform for fast Global Illumination Filtering", HPG 2010.
     Neighbours count by the 32nd power of the cosine between normals and by their distance from the tangent plane.

@@ -133,7 +133,7 @@ class Gather:
     def radiance(
         self, start: Vector, direction: Vector, view: np.ndarray, number: np.ndarray, bounces: int
     ) -> np.ndarray:
-        """(3, n) radiance that arrives at points from directions, both in the object frame.
+        """Compute (3, n) radiance that arrives at points from directions, both in the object frame.
 
         Args:
             start, direction: three arrays (n,) each; directions are unit vectors.

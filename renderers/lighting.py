@@ -53,7 +53,7 @@ _TILT_STEPS = 2048
 
 @lru_cache(maxsize=4)
 def sky_table(sun_strength: float) -> np.ndarray:
-    """float32 (2049,): sun plus world irradiance without occlusion against n_z = -1 … 1."""
+    """Tabulate sun plus world irradiance without occlusion against n_z = -1 … 1: float32 (2049,)."""
     nodes = np.linspace(-1, 1, 129)
     n_z = np.linspace(-1, 1, _TILT_STEPS + 1)
     sun = np.interp(n_z, nodes, sun_irradiance(nodes, sun_strength))
@@ -72,7 +72,7 @@ def sky_irradiance(n_z: np.ndarray, sun_strength: float) -> np.ndarray:
 
 
 def floor_irradiance(sun_strength: float) -> float:
-    """Irradiance of the open floor, without the spot light."""
+    """Compute the irradiance of the open floor, without the spot light."""
     return sun_strength + OPEN_SKY_IRRADIANCE
 
 
@@ -123,7 +123,7 @@ def disk_points(
 
 
 def perpendicular_basis(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two unit vectors (V, 3) that complete unit ``direction`` (V, 3) to an orthonormal frame."""
+    """Return two unit vectors (V, 3) that complete unit ``direction`` (V, 3) to an orthonormal frame."""
     # Duff et al., "Building an Orthonormal Basis, Revisited", JCGT 2017.
     x, y, z = direction.T
     sign = np.where(z >= 0, 1.0, -1.0).astype(direction.dtype)

@@ -98,7 +98,7 @@ class RaycastOptions:
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any]) -> RaycastOptions:
-        """The preset's values with the given ones on top."""
+        """Apply the given values on top of the preset's."""
         quality = given.get("quality", "draft")
         if quality not in PRESETS:
             raise RendererError(f"expected quality in {sorted(PRESETS)}, got {quality!r}")

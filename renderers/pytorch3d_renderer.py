@@ -18,7 +18,7 @@ INSTALL_PYTORCH3D = "install it: pip install easypytorch3d (a prebuilt wheel of 
 
 
 def pytorch3d_library() -> ModuleType:
-    """The module that rasterises.
+    """Import the module that rasterises.
 
     Raises:
         RendererError: with the command that installs what is missing.

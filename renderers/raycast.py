@@ -57,7 +57,7 @@ class RaycastRenderer:
         return _unpickle, (self.options,)
 
     def render(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> np.ndarray:
-        """All ``views`` of one mesh.
+        """Render all ``views`` of one mesh.
 
         Args:
             mesh: object with its centre at the origin; drawn at its own scale.

@@ -43,7 +43,7 @@ def sequence(count: int, dimensions: int) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def cosine_directions(count: int, pair: int = 0, pairs: int = 1) -> np.ndarray:
-    """(3, count) float32 unit vectors about +z with density cos θ / π.
+    """Compute (3, count) float32 unit vectors about +z with density cos θ / π.
 
     Args:
         count: how many.
@@ -55,7 +55,7 @@ def cosine_directions(count: int, pair: int = 0, pairs: int = 1) -> np.ndarray:
 
 
 def frame(normal: Vector) -> tuple[np.ndarray, np.ndarray]:
-    """Two unit vectors (3, n) that complete unit normals to an orthonormal frame."""
+    """Return two unit vectors (3, n) that complete unit normals to an orthonormal frame."""
     first, second = perpendicular_basis(np.stack(list(normal), 1))
     return np.ascontiguousarray(first.T), np.ascontiguousarray(second.T)
 

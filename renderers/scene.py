@@ -86,11 +86,11 @@ class ViewArrays:
         return ViewArrays(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
     def to_object_frame(self, points: np.ndarray) -> np.ndarray:
-        """World points (V, 3), one per view, in each view's object frame: Rᵀ(p - t)."""
+        """Return the world points (V, 3), one per view, in each view's object frame: Rᵀ(p - t)."""
         return _transposed_times(self.rotation, points - self.translation)
 
     def direction_to_object_frame(self, directions: np.ndarray) -> np.ndarray:
-        """World directions (V, 3), one per view, in each view's object frame: Rᵀd."""
+        """Return the world directions (V, 3), one per view, in each view's object frame: Rᵀd."""
         return _transposed_times(self.rotation, directions)
 
 
@@ -153,7 +153,7 @@ def hsv_to_rgb(hue: np.ndarray, saturation: float, value: float) -> np.ndarray:
 
 
 def view_parameters(latents: np.ndarray, names: Sequence[str]) -> list[ViewParameters]:
-    """Scene parameters of latent rows.
+    """Convert latent rows to scene parameters.
 
     A translation is along the object's own axes, as in 3DIEBench-T: it comes before the rotation, and the object's
     origin is at R·t in the world.

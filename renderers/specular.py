@@ -15,7 +15,7 @@ _TINY = np.float32(1e-6)
 
 
 def normal_reflectance(specular: np.ndarray) -> np.ndarray:
-    """F0 of the importer's specular strength: 0.08 at full strength."""
+    """Return the f0 of the importer's specular strength: 0.08 at full strength."""
     return 0.08 * specular
 
 
@@ -69,7 +69,7 @@ def lobe(normal: Vector, viewer: Vector, light: Vector, f0: np.ndarray, alpha: n
 def sample_lobe(
     uniform: np.ndarray, viewer: np.ndarray, f0: np.ndarray, alpha: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Directions drawn from the visible part of the lobe, and their weights.
+    """Draw directions from the visible part of the lobe, with their weights.
 
     Dupuy & Benyoub, "Sampling Visible GGX Normals with Spherical Caps", 2023.
 

@@ -44,7 +44,7 @@ class Surface:
         return len(self.view)
 
     def take(self, index: np.ndarray) -> Surface:
-        """Some of the points."""
+        """Return some of the points."""
         point, face_normal, normal, direction = (
             v[:, index] for v in (self.point, self.face_normal, self.normal, self.direction)
         )

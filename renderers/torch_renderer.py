@@ -113,7 +113,7 @@ class TorchRenderer(ABC):
         return self.render_batch([mesh], [views], size)
 
     def render_batch(self, meshes: Sequence[Mesh], views: Sequence[Sequence[ViewParameters]], size: int) -> Tensor:
-        """Views of several meshes at once.
+        """Render views of several meshes at once.
 
         Args:
             meshes: objects with their centres at the origin; drawn at their own scale.

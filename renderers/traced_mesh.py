@@ -20,7 +20,7 @@ MAX_LAYERS = 8  # transparent surfaces that a ray passes
 
 
 def open3d_core() -> Any:
-    """The open3d package.
+    """Import the open3d package.
 
     Raises:
         RendererError: with the command that installs what is missing.
@@ -59,12 +59,12 @@ class Hits:
     v: np.ndarray
 
     def take(self, index: np.ndarray) -> Hits:
-        """Some of the hits."""
+        """Return some of the hits."""
         return Hits(*(a[index] for a in (self.ray, self.distance, self.face, self.u, self.v)))
 
     @classmethod
     def join(cls, parts: Sequence[Hits]) -> Hits:
-        """Several lists as one."""
+        """Join several lists to one."""
         return cls(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("ray", "distance", "face", "u", "v")))
 
 
@@ -101,7 +101,7 @@ class TracedMesh:
         self.face_alpha = alpha if transparency and (alpha < 1).any() else None
 
     def first_hits(self, rays: np.ndarray) -> Hits:
-        """First hits of rays (n, 6) float32: origin and direction in the object frame."""
+        """Find the first hits of rays (n, 6) float32: origin and direction in the object frame."""
         answer = self._scene.cast_rays(self._core.Tensor.from_numpy(rays), nthreads=1)
         distance = answer["t_hit"].numpy()
         ray = np.flatnonzero(np.isfinite(distance))

@@ -39,7 +39,7 @@ class Views:
         return len(self.arrays)
 
     def gather(self, lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Pixel lists, one per view, as one array with the view of each entry."""
+        """Join pixel lists, one per view, to one array with the view of each entry."""
         view = np.repeat(np.arange(len(lists), dtype=np.int32), [len(pixels) for pixels in lists])
         return np.concatenate(lists), view
 
@@ -148,5 +148,5 @@ def spot_points(
 
 
 def spot_reach(samples: int) -> float:
-    """Angle at the spot light beyond which nothing is lit, as seen from its centre."""
+    """Compute the angle at the spot light beyond which nothing is lit, as seen from its centre."""
     return scene.SPOT_HALF_ANGLE + (math.atan(scene.SPOT_RADIUS / 3.0) if samples > 1 else 0.0)

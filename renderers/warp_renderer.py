@@ -21,7 +21,7 @@ INSTALL_WARP = "install it: pip install 'warp-lang>=1.19'"
 
 
 def warp_library() -> ModuleType:
-    """The warp package.
+    """Import the warp package.
 
     Raises:
         RendererError: with the command that installs what is missing.

@@ -66,7 +66,7 @@ def _blocked(
 
 
 def trace_mesh(mesh: DeviceMesh) -> wp.Mesh:
-    """The mesh with its bounding volume hierarchy, which on a GPU is built there."""
+    """Create the mesh with its bounding volume hierarchy, which on a GPU is built there."""
     return wp.Mesh(wp.from_torch(mesh.vertices, dtype=wp.vec3), wp.from_torch(mesh.faces.flatten()))
 
 

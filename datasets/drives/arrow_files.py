@@ -11,7 +11,7 @@ from equissl.datasets.drives.errors import IngestError
 
 
 def import_arrow() -> Any:
-    """pyarrow, which only two formats need.
+    """Import pyarrow, which only two formats need.
 
     Raises:
         ImportError: saying what to install.

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def points_in_box(points: np.ndarray, box: np.ndarray, margin: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:
-    """Indices of the points inside one box, its surface included.
+    """Find the indices of the points inside one box, its surface included.
 
     Args:
         points: (N, 3).

@@ -42,7 +42,7 @@ def track_velocities(tracks: Sequence[str], times: np.ndarray, centres: np.ndarr
 
 
 def with_velocities(boxes: Mapping[int, Boxes], poses: Mapping[int, np.ndarray]) -> dict[int, Boxes]:
-    """Tracked boxes of a drive with their velocities over ground, in the axes of their own sweep.
+    """Add velocities over ground to the tracked boxes of a drive, in the axes of their own sweep.
 
     Args:
         boxes: by time in nanoseconds, each in the frame of its sweep.

@@ -44,7 +44,7 @@ class CheckReport:
     warnings: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """Lines of the report, for people."""
+        """Return the lines of the report, for people."""
         found = []
         if self.boxes:
             share = f"{self.boxes_20} of {self.boxes} ({self.boxes_20 / self.boxes:.1%})"

@@ -32,7 +32,7 @@ class CloudBatch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self: Batch) -> Batch:
-        """The same batch in page-locked memory, one block for each field."""
+        """Return the same batch in page-locked memory, one block for each field."""
         packed = {f.name: _pack(getattr(self, f.name)) for f in fields(self)}
         return _unpack(type(self), {name: value.map(Tensor.pin_memory) for name, value in packed.items()})
 

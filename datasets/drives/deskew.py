@@ -22,7 +22,7 @@ def azimuth_times(points: np.ndarray, rate: float) -> np.ndarray:
 
 
 def deskew(sweep: Sweep, poses: np.ndarray, timestamps: np.ndarray, index: int, rate: float) -> Sweep:
-    """The same sweep as if all its points were measured at its timestamp.
+    """Deskew a sweep, as if all its points were measured at its timestamp.
 
     The car's velocity and turn rate over one period are taken as constant: those since the sweep before (as KITTI-360's
     own tools do), or up to the sweep after where there is none before.
@@ -78,7 +78,7 @@ def _rotate(points: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def rotation_vector(rotmat: np.ndarray) -> np.ndarray:
-    """(3,) axis times angle of a rotation by less than a half turn."""
+    """Compute (3,) axis times angle of a rotation by less than a half turn."""
     sine = np.array([rotmat[2, 1] - rotmat[1, 2], rotmat[0, 2] - rotmat[2, 0], rotmat[1, 0] - rotmat[0, 1]]) / 2
     norm = np.linalg.norm(sine)
     angle = np.arctan2(norm, (np.trace(rotmat) - 1) / 2)

@@ -65,7 +65,7 @@ def wrong_folder(root: Path, format_name: str, tree: str, detail: str) -> Ingest
 
 
 def describe(root: Path) -> str:
-    """Two levels of a folder, shortened."""
+    """Describe two levels of a folder, shortened."""
     if not root.is_dir():
         return f"  {root} is {'a file' if root.exists() else 'not there'}"
     lines = []

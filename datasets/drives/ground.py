@@ -6,7 +6,7 @@ import numpy as np
 
 
 def estimate_ground(points: np.ndarray, cell: float = 2.0, height: float = 0.25, steepest: float = 0.12) -> np.ndarray:
-    """Points close to the lowest surface around them.
+    """Estimate the points close to the lowest surface around them.
 
     The lowest point of every ``cell`` is taken as ground where it is not far above the lowest of the 7 x 7 cells around
     it; a point is ground where it is less than ``height`` above that. Stray returns from below the street are left out

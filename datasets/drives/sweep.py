@@ -66,7 +66,7 @@ class Boxes:
         return len(self.names)
 
     def select(self, chosen: np.ndarray) -> Boxes:
-        """Boxes by index or mask."""
+        """Select boxes by index or mask."""
         where = np.arange(len(self))[chosen]
         arrays = (None if array is None else array[where] for array in (self.num_points, self.velocities))
         names, tracks = (tuple(column[i] for i in where) for column in (self.names, self.tracks))
@@ -136,7 +136,7 @@ class Sweep:
         return len(self.points)
 
     def select(self, chosen: np.ndarray) -> Sweep:
-        """The same sweep with some of its points, by index or mask."""
+        """Select points, by index or mask."""
         cut = {name: value[chosen] for name in self.PER_POINT if (value := getattr(self, name)) is not None}
         return Sweep(**{**vars(self), "points": self.points[chosen], **cut})
 
@@ -191,14 +191,14 @@ class Drive:
 
 
 def stack_poses(poses: list[np.ndarray | None]) -> np.ndarray | None:
-    """(T, 4, 4) with NaN for unknown poses; None where all are."""
+    """Stack poses to (T, 4, 4), NaN for unknown ones; None where all are."""
     if all(pose is None for pose in poses):
         return None
     return np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose in poses])
 
 
 def invert_pose(pose: np.ndarray) -> np.ndarray:
-    """Inverse of rigid transforms (..., 4, 4)."""
+    """Compute the inverse of rigid transforms (..., 4, 4)."""
     inverse = np.zeros_like(pose)
     inverse[..., :3, :3] = np.swapaxes(pose[..., :3, :3], -1, -2)
     inverse[..., :3, 3] = -np.einsum("...ij,...j->...i", inverse[..., :3, :3], pose[..., :3, 3])

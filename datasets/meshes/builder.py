@@ -255,7 +255,7 @@ class Builder:
 
     # result -----------------------------------------------------------------------------------------------------------
     def mesh(self, name: str) -> Mesh:
-        """Everything added so far, normalised, with smooth normals over blunt edges."""
+        """Build the mesh of everything added so far, normalised, with smooth normals over blunt edges."""
         vertices, faces = np.concatenate(self._vertices), np.concatenate(self._faces)
         # a ring of radius zero closes a lathe and leaves triangles without area
         solid = np.linalg.norm(_weighted_normals(vertices, faces), axis=1) > 1e-12

@@ -19,11 +19,11 @@ class Files(Protocol):
     def read(self, path: str) -> bytes | None: ...
 
     def fingerprint(self, path: str) -> str:
-        """Text that changes with the file's content; ``"absent"`` for a file that does not exist."""
+        """Return the text that changes with the file's content; ``"absent"`` for a file that does not exist."""
         ...
 
     def size(self, path: str) -> int | None:
-        """Bytes of the file, without reading it where that can be had."""
+        """Return the bytes of the file, without reading it where that can be had."""
         ...
 
 

@@ -81,7 +81,7 @@ class ListedSource(ABC):
         """Return True if a folder looks like such a tree; a quick look only."""
 
     def restricted(self, classes: Sequence[str] | None) -> ListedSource:
-        """The same source with only these classes; all for None. Their order stays.
+        """Return the same source with only these classes; all for None. Their order stays.
 
         Raises:
             MeshSourceError: Naming the classes that do not exist and those that do.
@@ -105,7 +105,7 @@ class ListedSource(ABC):
         return f"{item.class_name}/{item.identifier}"
 
     def turn(self, path: str) -> np.ndarray | None:
-        """Rotation (3, 3) from the file's frame to z up, front along +y; None for none."""
+        """Compute the rotation (3, 3) from the file's frame to z up, front along +y; None for none."""
         up = self.up or DEFAULT_UP[path.rsplit(".", 1)[-1].lower()]
         return Y_UP_TO_Z_UP if up == "y" else None
 
@@ -142,7 +142,7 @@ def wrong_tree(kind: type[ListedSource], root: Path, problem: str) -> MeshSource
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in ``folder``, ascending, without hidden ones and what archivers leave behind."""
+    """Return the folders in ``folder``, ascending, without hidden ones and what archivers leave behind."""
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))

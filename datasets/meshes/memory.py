@@ -29,7 +29,7 @@ class MeshMemory:
         return MeshMemory, (self.source, self.limit >> 20)
 
     def load(self, index: int) -> Mesh:
-        """Mesh ``index`` of the source.
+        """Load the mesh ``index`` of the source.
 
         Raises:
             MeshError: see the source.
@@ -47,7 +47,7 @@ class MeshMemory:
 
 
 def mesh_bytes(mesh: Mesh) -> int:
-    """Bytes of a mesh's arrays, textures included."""
+    """Return the bytes of a mesh's arrays, textures included."""
     arrays = (mesh.vertices, mesh.faces, mesh.face_material, mesh.corner_uv, mesh.corner_normals)
     textures = {id(m.texture): m.texture for m in mesh.materials}
     return sum(array.nbytes for array in (*arrays, *textures.values()) if isinstance(array, np.ndarray))

@@ -59,7 +59,7 @@ def compact_mesh(mesh: Mesh) -> Mesh:
 
 
 def normalise_mesh(mesh: Mesh) -> Mesh:
-    """Centre the bounding box at the origin and scale its diagonal to 1; checks the mesh first.
+    """Centre the bounding box at the origin and scale its diagonal to 1; the mesh is checked first.
 
     Vertices that no face uses are dropped and do not count towards the box.
 

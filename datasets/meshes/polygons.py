@@ -35,7 +35,7 @@ def triangulate(vertices: np.ndarray, groups: list[tuple[np.ndarray, np.ndarray]
 
 
 def cut_polygon(points: np.ndarray) -> np.ndarray:
-    """One polygon (n, 3) -> (n - 2, 3) corner numbers: a fan where it is convex, else ears."""
+    """Cut one polygon (n, 3) into (n - 2, 3) corner numbers: a fan where it is convex, else ears."""
     if _concave(points[None])[0]:
         return cut_ears(points)
     n = len(points)

@@ -26,14 +26,14 @@ _BY_NAME = {tree.name: tree for tree in TREES}
 
 
 def split_spec(spec: str) -> list[str]:
-    """The sources joined by ``+``; an existing folder may have a plus in its name."""
+    """Split at ``+`` into sources; an existing folder may have a plus in its name."""
     if Path(_named(spec)[1]).is_dir():
         return [spec]
     return [part.strip() for part in spec.split("+")]
 
 
 def open_tree(spec: str, up: Up | None = None, limits: MeshLimits | None = None) -> ListedSource:
-    """The source of a folder.
+    """Open the source of a folder.
 
     Args:
         spec: ``FOLDER``, whose kind is found by a look at it; ``KIND:FOLDER``; or ``KIND`` alone, for the folder in the

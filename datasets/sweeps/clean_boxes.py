@@ -60,7 +60,7 @@ def clean_boxes(
     point_range: Sequence[float] | None = None,
     min_points: int = 1,
 ) -> Objects:
-    """The objects among a sweep's labels; what is wrong with the others is counted, and stops nothing.
+    """Select the objects among a sweep's labels; what is wrong with the others is counted, and stops nothing.
 
     Headings are brought into [-π, π). A sweep without labels, or with none that is kept, has no objects.
 

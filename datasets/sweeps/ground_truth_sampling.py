@@ -24,7 +24,7 @@ class StoredObject:
     velocity: np.ndarray
 
     def on(self, plane: np.ndarray | None) -> StoredObject:
-        """The same object, its box moved up or down until its bottom's centre is on a plane."""
+        """Return the object moved up or down until its box's bottom centre is on a plane."""
         if plane is None:
             return self
         rise = plane_height(plane, self.box[None])[0] + self.box[5] / 2 - self.box[2]

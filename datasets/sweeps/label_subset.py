@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def choose_labelled(ids: Sequence[str], labels: float | str, seed: int = 0) -> list[int]:
-    """Positions, increasing, of the frames whose labels are used.
+    """Choose the positions, increasing, of the sweeps whose labels are used.
 
     Of a share, the frames are those with the lowest SHA-256 of ``SEED/ID``: the same on every machine, and those of a
     smaller share are among those of a larger one. 0.05 of KITTI's 3712 training frames are 186, 0.2 are 742.

@@ -123,7 +123,7 @@ class ViewBatch:
         return self._positions(second, frame) - self._positions(first, frame)
 
     def relative_quats(self, first: int = 0, second: int = 1, sign: QuaternionSign = "canonical") -> Tensor:
-        """(B, 4) relative rotation as a unit quaternion (x, y, z, w).
+        """Compute (B, 4) relative rotation as a unit quaternion (x, y, z, w).
 
         Args:
             first, second: view indices.

@@ -33,7 +33,7 @@ def project_axes(latents: np.ndarray, names: Sequence[str], size: int) -> tuple[
 
 
 def draw_axes(image: Image.Image, latents: np.ndarray, names: Sequence[str]) -> Image.Image:
-    """A square picture with the object's axes on it: x red, y green, z blue, the farthest drawn first.
+    """Draw a square picture with the object's axes on it: x red, y green, z blue, the farthest drawn first.
 
     Args:
         image: rendered from ``latents``.

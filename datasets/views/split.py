@@ -19,7 +19,7 @@ def split_objects(
     val_source: str | None = None,
     published: Sequence[int | None] = (),
 ) -> np.ndarray:
-    """A seeded split by object, stratified by class; objects with a published split keep that.
+    """Split objects by a seed, stratified by class; objects with a published split keep that.
 
     Of each class with n objects, ``round(val_fraction · n)`` are held out, but at least one and never all: a class of a
     single object stays in train.
@@ -72,7 +72,7 @@ def count_held_out(eligible: int, in_class: int, val_fraction: float) -> int:
 
 
 def select_split(assigned: np.ndarray, split: str | None, where: str) -> np.ndarray:
-    """Indices of the objects in ``split``.
+    """Find the indices of the objects in ``split``.
 
     Args:
         assigned: (N,) 0 train, 1 val.

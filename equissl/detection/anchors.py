@@ -48,7 +48,7 @@ KITTI_ANCHORS = (
 
 
 def make_anchors(classes: Sequence[AnchorClass], point_range: Sequence[float], cells: tuple[int, int]) -> Tensor:
-    """Anchors (Y, X, C, 2, 7) of every cell, class and rotation.
+    """Make the anchors (Y, X, C, 2, 7) of every cell, class and rotation.
 
     Their centres are spread evenly from one end of the range to the other, both included, as in OpenPCDet: neighbours
     are a little further apart than cells.

@@ -15,7 +15,7 @@ _SMALLEST = 1e-5
 
 
 def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Residual codes of boxes relative to anchors.
+    """Encode boxes relative to anchors.
 
     x and y by the anchor's diagonal, z by its height, sizes as logarithms of ratios, the heading as a difference.
 

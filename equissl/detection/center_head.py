@@ -196,7 +196,7 @@ class CenterHead(DetectionHead):
 
     @torch.no_grad()
     def detect(self, outputs: list[dict[str, Tensor]]) -> list[Detections]:
-        """The highest peaks of each task, then the choice among overlapping boxes of one task."""
+        """Detect the highest peaks of each task, then choose among overlapping boxes of one task."""
         scenes = []
         for scene in range(len(outputs[0]["hm"])):
             parts = [self._peaks(output, scene, members) for output, members in zip(outputs, self.tasks, strict=True)]

@@ -31,7 +31,7 @@ class Detections:
         return len(self.scores)
 
     def select(self, chosen: Tensor) -> Detections:
-        """Some of them, by index or mask."""
+        """Select detections by index or mask."""
         return self._map(lambda column: column[chosen])
 
     def to(self, device: torch.device | str) -> Detections:

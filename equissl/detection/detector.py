@@ -78,7 +78,7 @@ class Detector(DriveMethod):
 
     @torch.no_grad()
     def detect(self, clouds: Sequence[Tensor]) -> list[Detections]:
-        """Detections of each cloud (P, columns); in eval mode."""
+        """Detect boxes in each cloud (P, columns); in eval mode."""
         return self.dense_head.detect(self._answer(clouds)[1])
 
     def _answer(self, clouds: Sequence[Tensor]) -> tuple[SweepFeatures, Any]:

@@ -81,7 +81,7 @@ class GridPool(nn.Module):
         self.mlps_out = nn.ModuleList([last])
 
     def forward(self, stage: SparseTensor, points: Tensor, batch: Tensor) -> Tensor:
-        """Features (M, width) of points.
+        """Compute the features (M, width) of points.
 
         A point that sees fewer voxels than there are samples sees its first again; one that sees none has the features
         of an empty place.

@@ -22,7 +22,7 @@ class DetectionHead(nn.Module, ABC):
         labels: Sequence[Tensor],
         velocities: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its detached terms.
+        """Compute the loss and its detached terms.
 
         Args:
             outputs: of ``forward``.
@@ -34,4 +34,4 @@ class DetectionHead(nn.Module, ABC):
 
     @abstractmethod
     def detect(self, outputs: Any) -> list[Detections]:
-        """Detections of each scene, from the outputs of ``forward``."""
+        """Detect boxes in each sweep, from the outputs of ``forward``."""

@@ -29,7 +29,7 @@ def gaussian_radii(size: tuple[float, float], overlap: float = OVERLAP) -> tuple
 
 
 def gaussian_radius(size: tuple[float, float]) -> int:
-    """Radius in cells of an object's peak."""
+    """Compute the radius in cells of an object's peak."""
     return max(SMALLEST, int(min(gaussian_radii(size))))
 
 

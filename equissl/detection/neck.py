@@ -79,7 +79,7 @@ class BEVNeck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The joined maps.
+        """Compute the joined maps.
 
         Raises:
             ValueError: for a map whose sides the strides do not divide.

@@ -120,7 +120,7 @@ class RoIHead(nn.Module):
         labels: Sequence[Tensor],
         seeds: Sequence[int],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its detached terms, over the proposals drawn of each scene.
+        """Compute the loss and its detached terms, over the proposals drawn of each scene.
 
         Args:
             scene: features of B scenes.

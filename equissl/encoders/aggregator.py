@@ -34,7 +34,7 @@ class Aggregator(nn.Module):
         self.encoder = nn.TransformerEncoder(layer, layers, nn.LayerNorm(dim), enable_nested_tensor=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, M, dim), at least one each, to aggregates (B, dim)."""
+        """Aggregate tokens (B, M, dim), at least one each, to (B, dim)."""
         if tokens.ndim != 3 or tokens.shape[1] < 1 or tokens.shape[2] != self.dim:
             raise ValueError(f"expected tokens (B, M, {self.dim}) with M of at least 1, got {tuple(tokens.shape)}")
         x = torch.cat([self.token.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)

@@ -133,7 +133,7 @@ class ResNet(Encoder):
                 nn.init.zeros_(module.last_norm.weight)  # every block starts as its shortcut
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, H, W) to a non-negative map (N, D, h, w).
+        """Encode normalised images (N, 3, H, W) to a non-negative map (N, D, h, w).
 
         Raises:
             ValueError: if a stage would have to halve an odd size (shortcut and main path then differ).

@@ -30,7 +30,7 @@ def from_box_frame(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def box_grid(boxes: Tensor, count: int) -> Tensor:
-    """Centres of the cells into which boxes are divided evenly.
+    """Compute the centres of the cells into which boxes are divided evenly.
 
     Args:
         boxes: (R, 7).

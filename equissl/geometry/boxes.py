@@ -43,7 +43,7 @@ def turn_xy(xy: Tensor, angle: Tensor) -> Tensor:
 
 
 def bev_corners(boxes: Tensor) -> Tensor:
-    """Corners seen from above, counter-clockwise from the front left.
+    """Compute the corners seen from above, counter-clockwise from the front left.
 
     Args:
         boxes: (..., 7).
@@ -64,7 +64,7 @@ def box_corners(boxes: Tensor) -> Tensor:
 
 
 def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
-    """True for points inside of boxes, the surface included.
+    """Return True for points inside of boxes, the surface included.
 
     Args:
         points: (N, 3 or more), the first three x, y, z.
@@ -90,7 +90,7 @@ def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def paired_bev_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union, seen from above, of each box with its partner.
+    """Compute the intersection over union, seen from above, of each box with its partner.
 
     Args:
         a: (..., 7).
@@ -159,7 +159,7 @@ def aligned_bev_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def rotated_nms(boxes: Tensor, scores: Tensor, threshold: float, max_out: int | None = None) -> Tensor:
-    """Greedy non-maximum suppression by rotated overlap from above.
+    """Suppress non-maxima greedily by rotated overlap from above.
 
     Args:
         boxes: (N, 7).

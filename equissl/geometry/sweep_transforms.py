@@ -79,7 +79,7 @@ class SweepTransform:
         return len(self.matrix)
 
     def item(self, index: int) -> SweepTransform:
-        """The transform of one scene: matrix (4, 4), angle (), scale (), shift (3,), flip ()."""
+        """Return the transform of one sweep: matrix (4, 4), angle (), scale (), shift (3,), flip ()."""
         return SweepTransform(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
     def to(self, device: torch.device | str) -> SweepTransform:
@@ -97,7 +97,7 @@ class SweepTransform:
 
 
 def sweep_transform(angle: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -> SweepTransform:
-    """The transform of given parts.
+    """Build the transform of given parts.
 
     Args:
         angle, scale: (B,).
@@ -187,7 +187,7 @@ def transform_velocities(velocities: Tensor, matrix: Tensor) -> Tensor:
 
 
 def transform_flow_pair(points: Tensor, flow: Tensor, previous: Tensor, current: Tensor) -> Tensor:
-    """Flow between two sweeps of which each is transformed: ``T_current(p + d) - T_previous(p)``.
+    """Compute the flow between two sweeps of which each is transformed: ``T_current(p + d) - T_previous(p)``.
 
     With one matrix T for both it is the linear part of T on ``flow``.
 
@@ -204,7 +204,7 @@ def transform_flow_pair(points: Tensor, flow: Tensor, previous: Tensor, current:
 
 
 def transform_boxes(boxes: Tensor, transform: SweepTransform) -> Tensor:
-    """Boxes (M, 7), see :mod:`equissl.datasets.drives.sweep`, by the transform of their scene.
+    """Transform boxes (M, 7), see :mod:`equissl.datasets.drives.sweep`, as their sweep is.
 
     Args:
         boxes: (M, 7) centre, size, heading.

@@ -58,7 +58,7 @@ def sine_difference(preds: Tensor, target: Tensor) -> Tensor:
 
 
 def corner_loss(preds: Tensor, target: Tensor) -> Tensor:
-    """Distance of predicted from true corners of boxes, the heading's sign left open.
+    """Compute the distance of predicted from true corners of boxes, the heading's sign left open.
 
     Smooth L1 (β 1 m) of each corner's distance to its place in the box or in the same turned by π, whichever is nearer,
     in the mean over corners (Qi et al., Frustum PointNets, CVPR 2018, eq. 2).

@@ -44,7 +44,7 @@ class FeatureQueue(nn.Module):
         return int(self.written) >= len(self.rows)
 
     def forward(self) -> Tensor:
-        """(M, ...) a copy of the rows, in no particular order: `enqueue` may run before the backward pass."""
+        """Copy the rows (M, ...), in no particular order: `enqueue` may run before the backward pass."""
         return self.rows.clone()
 
     @torch.no_grad()

@@ -17,7 +17,7 @@ GateKind = Literal["sigmoid", "gumbel", "stochastic"]
 
 @full_precision
 def gated_cosine(queries: Tensor, keys: Tensor, gates: Tensor) -> Tensor:
-    """Cosine of each query with each key after both have been multiplied by the query's gate.
+    """Compute the cosine of each query with each key after both have been multiplied by the query's gate.
 
     Two matrix products, no (A, N, D): ``(a g²).b / (||a g|| sqrt(g².b²))``.
 
@@ -65,7 +65,7 @@ def gated_product(queries: Tensor, keys: Tensor, gates: Tensor) -> Tensor:
 
 @full_precision
 def gumbel_sigmoid(logits: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """Relaxed Bernoulli draws: the sigmoid of logits plus logistic noise.
+    """Draw relaxed Bernoulli numbers: the sigmoid of logits plus logistic noise.
 
     Args:
         logits: of an open gate.
@@ -87,7 +87,7 @@ def gumbel_sigmoid(logits: Tensor, temperature: float = 1.0, generator: torch.Ge
 
 @full_precision
 def stochastic_gate(mean: Tensor, sigma: float = 0.5, generator: torch.Generator | None = None) -> Tensor:
-    """``clamp(mean + 1/2 + sigma noise, 0, 1)`` with Gaussian noise: gates that close and open exactly.
+    """Draw ``clamp(mean + 1/2 + sigma noise, 0, 1)`` with Gaussian noise: gates that close and open exactly.
 
     Args:
         mean: of the gates, from -1/2 (mostly closed) to 1/2 (mostly open).
@@ -155,7 +155,7 @@ class PairGate(nn.Module):
         )
 
     def forward(self, first: Tensor, second: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Gates (A, D) of pairs of classes (A,) and (A,).
+        """Compute the gates (A, D) of pairs of classes (A,) and (A,).
 
         Args:
             first: class of each anchor.

@@ -14,7 +14,7 @@ from equissl.losses.similarity import check_temperature, log_sum, unit_views
 def info_nce(
     queries: Tensor, keys: Tensor, temperature: float | Tensor = 0.07, partners: Tensor | None = None
 ) -> Tensor:
-    """Mean cross-entropy of each query picking its partner among the keys, by cosine similarity.
+    """Compute the mean cross-entropy of each query picking its partner among the keys, by cosine similarity.
 
     Args:
         queries: (B, D).
@@ -46,7 +46,7 @@ def info_nce(
 
 @full_precision
 def info_nce_of_views(z: Tensor, temperature: float | Tensor = 0.07) -> Tensor:
-    """Mean of `info_nce` from the first view to each other view.
+    """Compute the mean of `info_nce` from the first view to each other view.
 
     Args:
         z: (B, V, D) embeddings of the global batch, B >= 2, V >= 2.

@@ -80,7 +80,7 @@ def mix_negatives(
     tolerance: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Mixtures:
-    """Each anchor mixed with rows of another label, so hard negatives.
+    """Mix each anchor with rows of another label, so hard negatives.
 
     Args:
         labels: (N, C) coordinates of the labels.
@@ -104,7 +104,7 @@ def mix_positives(
     tolerance: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Mixtures:
-    """Mixtures of two rows on either side of the anchor's label, which is their mixed label.
+    """Mix two rows on either side of the anchor's label, which is their mixed label.
 
     Of numbers, one label lies below and one above, with the shares ``(y_k - y_i) / (y_k - y_j)`` and the rest. In
     general, the shares of j and k are as the distances from the anchor to k and to j, and the label at that place of

@@ -79,7 +79,7 @@ class MemoryBank(nn.Module):
         return bool(self.updates > 0)
 
     def index(self) -> ClusterIndex:
-        """The members of each cluster, as they are now."""
+        """Return the members of each cluster, as they are now."""
         return ClusterIndex(self.labels, len(self.centroids))
 
     def check_samples(self, samples: Tensor) -> None:
@@ -206,7 +206,7 @@ class MemoryBank(nn.Module):
         generator: torch.Generator | None = None,
         index: ClusterIndex | None = None,
     ) -> Tensor:
-        """Members of other clusters for each query, from a pool of its own.
+        """Draw members of other clusters for each query, from a pool of its own.
 
         Pools hold only members of other clusters; where there are fewer than the pool asks for, random ones (with
         replacement) stand in.

@@ -38,7 +38,7 @@ def draw_mixtures(
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> HardMixtures:
-    """Random mixtures of each query's ``hardest`` negatives, drawn for each query separately.
+    """Draw mixtures of each query's ``hardest`` negatives, for each query separately.
 
     Args:
         queries: number of queries B.

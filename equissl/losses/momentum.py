@@ -14,7 +14,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def make_teacher(student: M) -> M:
-    """A copy of the network that takes no gradient; update it with `ema_update`."""
+    """Copy a network without gradient; update the copy with `ema_update`."""
     return copy.deepcopy(student).requires_grad_(False)
 
 

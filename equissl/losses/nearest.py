@@ -31,7 +31,7 @@ def kept_negatives(hardest: int | float, available: int) -> int:
 
 
 def nearest(queries: Tensor, keys: Tensor, count: int, tables: int = 1) -> Tensor:
-    """Largest cosines of each query with the keys of other rows.
+    """Find the largest cosines of each query with the keys of other rows.
 
     The choice has no gradient, the cosines have. Tables beyond the common limit on memory are built block by
     block, and again in the backward.

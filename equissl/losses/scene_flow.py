@@ -43,7 +43,7 @@ def warp_features(features: Tensor, source: Tensor, destination: Tensor) -> tupl
 
 @full_precision
 def flow_distance(targets: Tensor, predictions: Tensor, normalise: bool = True) -> Tensor:
-    """Squared distance of each cell's warped target and online prediction.
+    """Compute the squared distance of each cell's warped target and online prediction.
 
     Args:
         targets: (M, D); no gradient reaches them.

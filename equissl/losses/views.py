@@ -41,5 +41,5 @@ def check_views(x: Tensor, purpose: str, name: str = "embeddings", min_batch: in
 
 
 def view_pairs(views: int) -> list[tuple[int, int]]:
-    """All unordered pairs of views, the smaller index first."""
+    """List all unordered pairs of views, the smaller index first."""
     return [(v, w) for v in range(views) for w in range(v + 1, views)]

@@ -52,7 +52,7 @@ def _singular(x: Tensor) -> ValueError:
 
 @full_precision
 def cholesky_whiten(x: Tensor, eps: float = 0.0) -> Tensor:
-    """Rows solved against the Cholesky factor of their covariance (Ermolov et al., W-MSE, ICML 2021).
+    """Solve the rows against the Cholesky factor of their covariance (Ermolov et al., W-MSE, ICML 2021).
 
     Unchanged by lower-triangular maps with a positive diagonal and by shifts of x (at eps 0), not by rotations.
 
@@ -107,7 +107,7 @@ class _InverseRoot(Function):
 
 @full_precision
 def zca_whiten(x: Tensor, eps: float = 0.0) -> Tensor:
-    """Rows times the inverse square root of their covariance: the whitening closest to the input.
+    """Multiply the rows by the inverse square root of their covariance: the whitening closest to the input.
 
     Rotating x rotates the output, permuting dimensions permutes it.
 
@@ -156,7 +156,7 @@ def default_groups(rows: int, channels: int) -> int:
 def draw_permutations(
     copies: int, channels: int, generator: torch.Generator | None = None, device: torch.device | None = None
 ) -> Tensor:
-    """(copies, channels) random orders of the channels, drawn on the CPU.
+    """Draw (copies, channels) random orders of the channels on the CPU.
 
     Args:
         copies: number of orders.

@@ -57,7 +57,7 @@ class BuildsEncoder(Protocol):
     """A config of an encoder, of images or of anything else."""
 
     def build(self) -> Any:
-        """The encoder with fresh weights; it has a ``feature_dim``."""
+        """Build the encoder with fresh weights; it has a ``feature_dim``."""
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def step(self, batch: Any) -> StepOutput:
-        """Loss, diagnostics and representation of one batch, of the type that goes with ``data``."""
+        """Compute loss, diagnostics and representation of one batch, of the type that goes with ``data``."""
 
     def after_step(self, step: int, last_step: int) -> None:
         """Update teachers, queues and schedules, after every optimiser step.
@@ -121,7 +121,7 @@ class Method(nn.Module, ABC):
             self.objective.after_step()
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """Parts of the representation to evaluate.
+        """Compute the parts of the representation to evaluate.
 
         Args:
             images: (N, 3, H, W), uint8, or float already normalised.
@@ -132,7 +132,7 @@ class Method(nn.Module, ABC):
         return {"all": widen(self.encoder(self.normalise(images)))}
 
     def predictor_losses(self, batch: ViewBatch) -> dict[str, Tensor] | None:
-        """The action gap of a batch (see :class:`StepOutput`), or None for a method that predicts nothing.
+        """Compute the action gap of a batch (see :class:`StepOutput`), or None for a method that predicts nothing.
 
         Without gradients. In training mode batch norm takes note of the batch, as always: call ``eval()`` first for a
         measurement.
@@ -154,7 +154,7 @@ class Method(nn.Module, ABC):
         return self.equi_embedding(parts)
 
     def predict_embedding(self, embedding: Tensor, batch: ViewBatch) -> Tensor:
-        """The second views' equivariant embeddings, as the predictor imagines them.
+        """Predict the second views' equivariant embeddings.
 
         Args:
             embedding: (B, E) of the first views, from :meth:`equi_embedding`.
@@ -169,11 +169,11 @@ class Method(nn.Module, ABC):
         raise TypeError(f"{type(self).__name__} has no predictor")
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Images ready for the encoder, in its floating-point type."""
+        """Normalise images for the encoder, in its floating-point type."""
         return normalize_images(images, next(self.parameters()).dtype, self.pixel_mean, self.pixel_std)
 
     def view_features(self, batch: ViewBatch) -> list[Tensor]:
-        """One representation (B, D) for each view.
+        """Compute one representation (B, D) for each view.
 
         Views are encoded one after the other, as the published implementations do: batch norm sees one view at a time.
         """
@@ -192,7 +192,7 @@ def normalize_images(
     mean: tuple[float, ...] = PIXEL_MEAN,
     std: tuple[float, ...] = PIXEL_STD,
 ) -> Tensor:
-    """Pixels with the data set's mean and standard deviation removed; 3DIEBench's by default.
+    """Remove the data set's mean and standard deviation from pixels; 3DIEBench's by default.
 
     Args:
         images: (..., 3, H, W), uint8 in 0..255; floating-point images count as normalised already.
@@ -217,21 +217,21 @@ def _pixel_statistics(
 
 
 def widen(x: Tensor) -> Tensor:
-    """Half precision to float32; anything else as it is."""
+    """Convert half precision to float32; return anything else as it is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def gather_together(*embeddings: Tensor) -> tuple[Tensor, ...]:
-    """Each (B, D_i) gathered over processes to the global batch, in one exchange and in full precision."""
+    """Gather each (B, D_i) over processes to the global batch, in one exchange and in full precision."""
     wide = [widen(x) for x in embeddings]
     return gather(torch.cat(wide, dim=1)).split([x.shape[1] for x in wide], dim=1)
 
 
 def detach_terms(**terms: Tensor) -> dict[str, Tensor]:
-    """Loss terms for the log."""
+    """Detach the loss terms for the log."""
     return {name: term.detach() for name, term in terms.items()}
 
 
 def stack_features(views: list[Tensor]) -> Tensor:
-    """Representations of the views, (B, V, D), detached and in full precision."""
+    """Stack the representations of the views to (B, V, D), detached and in full precision."""
     return widen(torch.stack([view.detach() for view in views], dim=1))

@@ -60,7 +60,7 @@ class RelativeDistance:
 
 
 def relative_distance(preds: Tensor, target: Tensor, groups: Tensor | None = None) -> float:
-    """`RelativeDistance` of rows (N, D) at once.
+    """Compute `RelativeDistance` of rows (N, D) at once.
 
     Args:
         preds: (N, D) features.
@@ -121,7 +121,7 @@ def transport_error(before: Tensor, after: Tensor, source: Tensor, target: Tenso
 
 
 def shift_error(before: Tensor, after: Tensor, before_sites: Tensor, after_sites: Tensor, shift: Tensor) -> float:
-    """Largest absolute difference between features and those of the shifted input, site by site.
+    """Compute the largest absolute difference between features and those of the shifted input, site by site.
 
     Args:
         before, after: (N, D) and (M, D) features.

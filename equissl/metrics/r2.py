@@ -34,7 +34,7 @@ def _r2(residual: Tensor, deviation: Tensor, constant: Tensor) -> Tensor:
 
 
 def r2_global(preds: Tensor, target: Tensor) -> float:
-    """R² around one scalar mean over all samples and dimensions, as SIE and EquiCaps report it.
+    """Compute R² around one scalar mean over all samples and dimensions, as SIE and EquiCaps report it.
 
     Predicting each dimension's own mean scores above 0 wherever the dimensions' means differ.
 

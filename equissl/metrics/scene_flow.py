@@ -23,7 +23,7 @@ BUCKET_GROUPS: dict[str, tuple[int, ...]] = {
 
 
 def end_point_error(preds: Tensor, target: Tensor) -> Tensor:
-    """Distance of each predicted flow vector from the true one.
+    """Compute the distance of each predicted flow vector from the true one.
 
     Args:
         preds: (N, 3) metres.
@@ -119,7 +119,7 @@ def bucketed_epe(
     buckets: int = 50,
     fastest: float = 2.0,
 ) -> dict[str, BucketScore]:
-    """End-point error by category and speed, in units of the speed.
+    """Compute the end-point error by category and speed, in units of the speed.
 
     Per group of categories the points are split by own speed into ``buckets`` equal buckets from 0 to ``fastest`` and
     one above. The mean error of each bucket but the slowest is divided by its mean speed: a pedestrian that was missed

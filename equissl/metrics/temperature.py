@@ -11,7 +11,7 @@ _BLOCK = 1024
 
 
 def relative_penalty(negatives: Tensor, temperature: float) -> Tensor:
-    """Share of each negative in the force that pushes an anchor away from its negatives.
+    """Compute the share of each negative in the force that pushes an anchor away from its negatives.
 
     The gradients of InfoNCE with respect to the cosines of negatives stand in these proportions, and add up to that of
     the positive; the hard contrastive loss has them among the negatives that it keeps.

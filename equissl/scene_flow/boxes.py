@@ -68,7 +68,7 @@ class BoxFlow:
 
 
 def box_frame(box: np.ndarray) -> np.ndarray:
-    """(4, 4) frame of a box (7,), its origin at the centre and x along the heading -> the sweep's frame."""
+    """Compute the reference frame (4, 4) of a box (7,), origin at the centre, x along the heading, -> the sweep's."""
     cos, sin = np.cos(box[6]), np.sin(box[6])
     frame = np.eye(4)
     frame[:2, :2] = [[cos, -sin], [sin, cos]]

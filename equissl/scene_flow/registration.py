@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 
 def propose_shifts(source: np.ndarray, target: np.ndarray, reach: float, cell: float, count: int) -> np.ndarray:
-    """Likely translations: peaks in the histogram of all differences ``target - source``.
+    """Propose likely translations: peaks in the histogram of all differences ``target - source``.
 
     Args:
         source: (n, 3) points of the cluster.
@@ -39,7 +39,7 @@ def propose_shifts(source: np.ndarray, target: np.ndarray, reach: float, cell: f
 
 
 def refine(source: np.ndarray, target: cKDTree, motion: np.ndarray, gates: tuple[float, ...]) -> np.ndarray:
-    """Iterative closest points with turns about z only; pairs further apart than a gate do not count.
+    """Refine by iterative closest points with turns about z only; pairs further apart than a gate do not count.
 
     Args:
         source: (n, 3).

@@ -57,7 +57,7 @@ class Backend(Protocol):
 
 @functools.cache
 def get_backend(name: str) -> Backend:
-    """The backend of that name.
+    """Return the backend of that name.
 
     Raises:
         BackendError: for one whose package is not installed; the message says what to install.
@@ -93,7 +93,7 @@ def choose_backend(name: str, device: torch.device) -> Backend:
 
 
 def available_backends(device: torch.device) -> list[str]:
-    """Names of the backends that can run on ``device`` as things are installed."""
+    """Return the names of the backends that can run on ``device`` as things are installed."""
     return [name for name in BACKENDS if _usable(name, device)]
 
 

@@ -29,12 +29,12 @@ class Geometry:
         return z, y, x
 
     def offsets(self, device: torch.device) -> Tensor:
-        """Offsets (K, 3) of the kernel's elements from its first, in the order of the weights."""
+        """Compute the offsets (K, 3) of the kernel's elements from its first, in the order of the weights."""
         steps = [range(0, k * d, d) for k, d in zip(self.kernel, self.dilation, strict=True)]
         return torch.tensor(list(itertools.product(*steps)), device=device)
 
     def output_shape(self, spatial_shape: Triple) -> Triple:
-        """Size of the strided convolution's output.
+        """Compute the size of the strided convolution's output.
 
         Raises:
             ValueError: where the kernel is larger than the padded grid.

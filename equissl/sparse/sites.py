@@ -71,7 +71,7 @@ class Sites:
         return _restore, (self.indices, self.spatial_shape, self.batch_size, self.stride)
 
     def to(self, device: torch.device | str) -> Sites:
-        """The same sites on another device, without index maps; themselves where they are there already."""
+        """Return the same sites on another device, without index maps; themselves where they are there already."""
         indices = self.indices.to(device)
         if indices is self.indices:
             return self
@@ -103,7 +103,7 @@ class Sites:
         return torch.where(inside & (keys[place] == wanted), self.order[place], -1)
 
     def padded(self, spatial_shape: Triple) -> Sites:
-        """The same sites in a grid of another size, which must hold them.
+        """Return the sites in a grid of another size, which must hold them.
 
         Raises:
             ValueError: for a smaller grid.
@@ -153,7 +153,7 @@ def site_keys(indices: Tensor, spatial_shape: Triple, margin: Triple = (0, 0, 0)
 
 
 def key_step(offsets: Tensor, spatial_shape: Triple, margin: Triple) -> Tensor:
-    """Offsets of keys for a move by each of the offsets (K, 3) along z, y, x: int64 (K,).
+    """Compute the offsets of keys for a move by each of the offsets (K, 3) along z, y, x: int64 (K,).
 
     Args:
         offsets: (K, 3).

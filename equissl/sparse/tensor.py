@@ -75,7 +75,7 @@ class SparseTensor:
         return len(self.features)
 
     def with_features(self, features: Tensor) -> SparseTensor:
-        """Other features (N, D) on the same sites, which keep their index maps."""
+        """Return other features (N, D) on the same sites, which keep their index maps."""
         return SparseTensor(features, self.sites)
 
     def to(self, device: torch.device | str) -> SparseTensor:
@@ -83,11 +83,11 @@ class SparseTensor:
         return SparseTensor(self.features.to(device), self.sites.to(device))
 
     def padded(self, spatial_shape: Triple) -> SparseTensor:
-        """The same voxels in a larger grid (z, y, x)."""
+        """Return the same voxels in a larger grid (z, y, x)."""
         return SparseTensor(self.features, self.sites.padded(spatial_shape))
 
     def dense(self) -> Tensor:
-        """(B, C, Z, Y, X), zero where there is no site; differentiable."""
+        """Convert to (B, C, Z, Y, X), zero where there is no site; differentiable."""
         z, y, x = self.spatial_shape
         flat = self.features.new_zeros(self.batch_size * z * y * x, self.features.shape[1])
         flat = flat.index_copy(0, site_keys(self.indices, self.spatial_shape), self.features)

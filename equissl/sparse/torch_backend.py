@@ -20,7 +20,7 @@ class TorchBackend:
     name = "torch"
 
     def check(self, device: torch.device) -> None:
-        """It runs everywhere."""
+        """Do nothing: it runs everywhere."""
 
     def submanifold(self, x: SparseTensor, weight: Tensor, geometry: Geometry) -> SparseTensor:
         key = self.name, geometry

@@ -69,12 +69,12 @@ class Voxels:
     sizes: tuple[int, ...]
 
     def per_cloud(self) -> tuple[Tensor, ...]:
-        """``point_to_voxel`` of each cloud."""
+        """Split ``point_to_voxel`` by clouds."""
         return self.point_to_voxel.split(list(self.sizes))
 
 
 def voxelize(clouds: Sequence[Tensor], grid: VoxelGrid, max_points: int | None = None) -> Voxels:
-    """Means of the points in each voxel, of a batch of clouds. Differentiable in the points' columns.
+    """Average the points in each voxel, of a batch of clouds. Differentiable in the points' columns.
 
     Points out of range get no voxel. A cloud may be empty, or all out of range: its grid then holds no voxel.
 

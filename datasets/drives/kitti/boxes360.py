@@ -41,7 +41,7 @@ class WorldBox:
 
 
 def read_world_boxes(path: Path) -> list[WorldBox]:
-    """Cuboids of vehicles and persons.
+    """Read the cuboids of vehicles and persons.
 
     The heading of the file's boxes is known up to a half turn: dx is the longer horizontal side.
 
@@ -86,7 +86,7 @@ def _cuboid(node: ElementTree.Element, name: str) -> WorldBox:
 
 
 def boxes_at(world_boxes: list[WorldBox], frame: int, pose: np.ndarray, farthest: float = 120.0) -> Boxes:
-    """Boxes of a frame, in the frame of the sweep, up to ``farthest`` metres.
+    """Select the boxes that a sweep can see, in its own reference frame, up to ``farthest`` metres.
 
     Args:
         world_boxes: of the drive.

@@ -34,7 +34,7 @@ class Label:
 
 
 def read_calibration(path: Path) -> dict[str, np.ndarray]:
-    """Lines ``NAME: numbers``; those that are not numbers (dates) are left out.
+    """Read lines ``NAME: numbers``; those that are not numbers (dates) are left out.
 
     Raises:
         IngestError: for a missing file.
@@ -78,7 +78,7 @@ def matrix_from(calibration: dict[str, np.ndarray], path: Path, count: int, *nam
 
 
 def read_velodyne(path: Path, frame: str, usual: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 3) and reflectance (N,) of a Velodyne file: float32 x, y, z, reflectance.
+    """Read points (N, 3) and reflectance (N,) of a Velodyne file: float32 x, y, z, reflectance.
 
     Args:
         path: the file.
@@ -95,7 +95,7 @@ def read_velodyne(path: Path, frame: str, usual: int) -> tuple[np.ndarray, np.nd
 
 
 def in_image(points: np.ndarray, camera_lidar: np.ndarray, projection: np.ndarray, image: Path) -> np.ndarray:
-    """(N,) bool: which points the left colour camera sees.
+    """Mark the points (N,) that the left colour camera sees.
 
     Args:
         points: (N, 3) in the LiDAR frame.
@@ -124,7 +124,7 @@ def camera_view(sweep: Sweep, calibration: Path, image: Path) -> Sweep:
 
 
 def camera_from_lidar(path: Path) -> np.ndarray:
-    """(4, 4) LiDAR -> rectified camera of an object or tracking calibration: ``R0_rect Tr_velo_to_cam``."""
+    """Compute (4, 4) LiDAR -> rectified camera of an object or tracking calibration: ``R0_rect Tr_velo_to_cam``."""
     calibration = read_calibration(path)
     rectify = matrix_from(calibration, path, 9, "R0_rect", "R_rect")
     return rectify @ matrix_from(calibration, path, 12, "Tr_velo_to_cam", "Tr_velo_cam")
@@ -218,7 +218,7 @@ def read_plane(path: Path, camera_lidar: np.ndarray) -> np.ndarray:
 
 
 def oxts_poses(rows: np.ndarray) -> np.ndarray:
-    """Poses of the GPS/IMU in a local map.
+    """Read the poses of the GPS/IMU in a local map.
 
     Mercator projection with the scale of the first row's latitude, as in KITTI's own tools; then relative to the first.
 

@@ -81,7 +81,7 @@ class KittiCamera:
         return cls(camera_from_lidar(path), matrix_from(read_calibration(path), path, 12, "P2"), image_size)
 
     def bottoms(self, boxes: np.ndarray) -> np.ndarray:
-        """(M, 3) centres of the bottoms of boxes (M, 7), in the rectified camera frame."""
+        """Compute (M, 3) centres of the bottoms of boxes (M, 7), in the rectified camera frame."""
         low = boxes[:, :3].astype(np.float64)
         low[:, 2] -= boxes[:, 5] / 2
         return low @ self.camera_lidar[:3, :3].T + self.camera_lidar[:3, 3]

@@ -112,7 +112,7 @@ class SweepPairs(Dataset):
         return torch.from_numpy(item_seeds(self.seed, epochs, indices))
 
     def flow_provider(self, drive: str) -> FlowProvider:
-        """The provider asked for, for one drive."""
+        """Return the provider asked for, for one drive."""
         filled = {k: v.replace(_NAME, drive) if isinstance(v, str) else v for k, v in self.flow_options.items()}
         return get_flow_provider(self.flow, **filled)
 
@@ -217,7 +217,7 @@ def choose_points(sweep: Sweep, crop: float | None, max_points: int | None, seed
 
 
 def make_pairs(sweeps: Sequence[tuple[Sweep, Sweep]], seeds: Tensor, pairs: Sequence[Pair]) -> ScenePair:
-    """The batch of given pairs of sweeps (earlier, later).
+    """Read a batch of given pairs of sweeps (earlier, later).
 
     What not all of them have (poses, ground, flow) the batch has not.
 

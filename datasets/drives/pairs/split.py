@@ -17,7 +17,7 @@ def split_pairs(
     val_fraction: float = 0.2,
     val_sequences: Sequence[str] | None = None,
 ) -> list[Pair]:
-    """The pairs of one split. Train and val never share a drive, or, of a single drive, never a sweep.
+    """Select the pairs of one split. Train and val never share a drive, or, of a single drive, never a sweep.
 
     A function of the pairs alone: every run on a store holds out the same ones, whatever its seed.
 

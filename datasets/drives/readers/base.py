@@ -40,7 +40,7 @@ class Reader(ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """Sequences, sorted; from folder listings alone.
+        """Return the names of the drives, sorted; from folder listings alone.
 
         Raises:
             IngestError: where the folder has another layout.
@@ -48,7 +48,7 @@ class Reader(ABC):
 
     @abstractmethod
     def open(self, name: str) -> Drive:
-        """One drive: its timestamps and poses; its sweeps are read when asked for.
+        """Open one drive: its timestamps and poses; its sweeps are read when asked for.
 
         Raises:
             IngestError: where something that all its sweeps need is missing or damaged.
@@ -80,7 +80,7 @@ def pose_or_none(poses: np.ndarray | None, index: int) -> np.ndarray | None:
 
 
 def usual_size(files: list[Path]) -> int:
-    """Median size in bytes."""
+    """Compute the median size in bytes."""
     return int(np.median([file.stat().st_size for file in files])) if files else 0
 
 
@@ -120,7 +120,7 @@ def check_pose(matrix: np.ndarray) -> str | None:
 
 
 def rigid_rows(values: np.ndarray) -> np.ndarray:
-    """(..., 4, 4) from 12 numbers, rows of (3, 4)."""
+    """Compute (..., 4, 4) from 12 numbers, rows of (3, 4)."""
     matrix = np.zeros((*values.shape[:-1], 4, 4))
     matrix[..., :3, :] = values.reshape(*values.shape[:-1], 3, 4)
     matrix[..., 3, 3] = 1

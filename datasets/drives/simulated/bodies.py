@@ -27,7 +27,7 @@ class Limb:
     swing: float = 0.0
 
     def transform(self, phase: float) -> np.ndarray:
-        """(4, 4) limb -> body at a phase of the gait, in radians."""
+        """Compute (4, 4) limb -> body at a phase of the gait, in radians."""
         angle = self.swing * np.sin(phase)
         matrix = np.eye(4)
         matrix[0, 0] = matrix[2, 2] = np.cos(angle)

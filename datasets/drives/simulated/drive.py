@@ -67,21 +67,21 @@ class SimulatedDrive:
         return type(self), (self.seed.seed, self.seed.number, self.options)
 
     def time(self, frame: int) -> float:
-        """Seconds since frame 0."""
+        """Compute the seconds since frame 0."""
         return frame / self.options.rate
 
     def timestamp(self, frame: int) -> int:
-        """Nanoseconds since frame 0."""
+        """Return the nanoseconds since frame 0."""
         return round(frame * 1e9 / self.options.rate)
 
     def pose(self, frame: int) -> np.ndarray:
-        """(4, 4) float64 sensor -> world at a frame."""
+        """Compute (4, 4) float64 sensor -> world at a frame."""
         pose = self.traffic.ego.frame(self.road, self.time(frame))
         pose[2, 3] += self.options.sensor_height
         return pose
 
     def sweep(self, frame: int) -> Sweep:
-        """The sweep of a frame, with intensity, boxes, ground, categories and the flow to frame + 1.
+        """Simulate the sweep of a frame, with intensity, boxes, ground, categories and the flow to frame + 1.
 
         Raises:
             SimulationError: for a negative frame.
@@ -111,7 +111,7 @@ class SimulatedDrive:
         )
 
     def surface(self, frame: int) -> Raycaster:
-        """Everything there is at a frame, in the sensor's frame of that moment: what its points lie on."""
+        """Return everything there is at a frame, in the sensor's frame of that moment: what its points lie on."""
         pose, actors = self.pose(frame), self._actors(frame)
         to_sensor = invert_pose(pose)
         still = [b.solid.moved(_shift(b.origin)).moved(to_sensor) for b in self._near_blocks(self._block_number(frame))]

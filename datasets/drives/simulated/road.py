@@ -42,7 +42,7 @@ class Road:
         return cls(waves((12.0, 2.0), (450.0, 170.0)), waves((2.0, 0.4), (400.0, 130.0)))
 
     def heading(self, x: np.ndarray | float) -> np.ndarray:
-        """Direction of the road in radians."""
+        """Compute the direction of the road in radians."""
         amplitude, number, phase = self.line.T
         return np.arctan((amplitude * number * np.cos(np.multiply.outer(x, number) + phase)).sum(-1))
 

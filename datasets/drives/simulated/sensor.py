@@ -65,7 +65,7 @@ class Raycaster:
         return {"range": distance, "face": face, "cosine": cosine, "albedo": np.where(hit, self._albedo[face], 0.0)}
 
     def distance(self, points: np.ndarray) -> np.ndarray:
-        """(n,) metres from points (n, 3) to the nearest surface.
+        """Compute (n,) metres from points (n, 3) to the nearest surface.
 
         Raises:
             ValueError: for a solid without triangles.

@@ -22,7 +22,7 @@ class Solid(NamedTuple):
     albedo: np.ndarray
 
     def moved(self, transform: np.ndarray) -> Solid:
-        """The solid under a rigid transform (4, 4)."""
+        """Move the solid by a rigid transform (4, 4)."""
         return self._replace(vertices=self.vertices @ transform[:3, :3].T + transform[:3, 3])
 
     def shifted(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Solid:
@@ -30,7 +30,7 @@ class Solid(NamedTuple):
 
 
 def join(solids: Iterable[Solid]) -> Solid:
-    """One solid of several; none give an empty one."""
+    """Join several solids to one; none give an empty one."""
     solids = list(solids)
     if not solids:
         return Solid(np.zeros((0, 3)), np.zeros((0, 3), np.int32), np.zeros(0, np.float32))

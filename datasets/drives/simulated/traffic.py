@@ -40,7 +40,7 @@ class Path:
     weave_rate: float
 
     def along(self, time: float) -> float:
-        """x in metres."""
+        """Compute x in metres."""
         return self.start + self.speed * time + self.swing * math.sin(self.swing_rate * time + self.phase)
 
     def frame(self, road: Road, time: float) -> np.ndarray:

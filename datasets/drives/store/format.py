@@ -81,7 +81,7 @@ def _write_boxes(target: h5py.Group, boxes: Boxes) -> None:
 
 
 def read_sweep(group: h5py.Group, timestamp: int, pose: np.ndarray | None) -> Sweep:
-    """The sweep that ``write_sweep`` wrote, or one of an OpenSceneFlow log.
+    """Read the sweep that ``write_sweep`` wrote, or one of an OpenSceneFlow log.
 
     Args:
         group: of the sweep.

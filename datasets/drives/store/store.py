@@ -113,7 +113,7 @@ class DriveStore:
         return sum(len(entry.timestamps) for entry in self.index.values())
 
     def drive(self, name: str) -> Drive:
-        """One drive, its sweeps read when asked for; picklable."""
+        """Open one drive, its sweeps read when asked for; picklable."""
         entry = self._entry(name)
         read = partial(self.read, name)
         return Drive(name, entry.timestamps, read, entry.rate, entry.dataset, entry.attributes, entry.poses)
@@ -136,7 +136,7 @@ class DriveStore:
             raise DriveStoreError(f"expected sweep {timestamp} of {name} in {self.path}: {error}") from error
 
     def sweep_names(self, name: str) -> tuple[str, ...]:
-        """Names of the sweeps of a drive in its data set; their timestamps where it has none."""
+        """Return the names of the sweeps of a drive in its data set; their timestamps where it has none."""
         file = self._open()
         group = file[name] if INDEX in file else file
         keys = [str(timestamp) for timestamp in self._entry(name).timestamps.tolist()]
@@ -153,7 +153,7 @@ class DriveStore:
         return BOX_VELOCITIES in (file[name] if INDEX in file else file)[key]
 
     def pairs(self, gap: int = 1) -> list[tuple[str, int, int]]:
-        """Sequence and positions of all pairs of sweeps that are ``gap`` turns of the sensor apart."""
+        """Find drive and positions of all pairs of sweeps that are ``gap`` turns of the sensor apart."""
         found = []
         for name, entry in self.index.items():
             chosen, _ = find_pairs(entry.timestamps, entry.rate, entry.poses, gap)

@@ -139,5 +139,5 @@ def finish_file(file: h5py.File, attributes: dict, problems: list[Problem]) -> N
 
 
 def sweep_bytes(sweep: Sweep) -> int:
-    """Approximate bytes of a sweep in a store."""
+    """Compute the approximate bytes of a sweep in a store."""
     return sum(a.nbytes for a in vars(sweep).values() if isinstance(a, np.ndarray))

@@ -32,7 +32,7 @@ class LiveSpec(ViewSpec):
         return replace(self, meshes="+".join(_absolute(part.strip()) for part in parts))
 
     def render_command(self) -> str:
-        """The command that renders a store of the same objects with the same split."""
+        """Return the command that renders a store of the same objects with the same split."""
         default = LiveSpec()
         given = {name: getattr(self, name) for name in (*_CHOICE, *_PLAIN)}
         changed = {name: value for name, value in given.items() if name == "meshes" or value != getattr(default, name)}
@@ -40,7 +40,7 @@ class LiveSpec(ViewSpec):
         return " ".join(["equissl render", *flags, "--out FILE.h5"])
 
     def differences(self, build: dict) -> list[str]:
-        """Differences of the choice of objects, or of their split, from a stored build's description."""
+        """Compute the differences of the choice of objects, or of their split, from a stored build's description."""
         return [
             f"{name}: {build.get(name)!r} in the store, {getattr(self, name)!r} in training"
             for name in _CHOICE

@@ -60,7 +60,7 @@ class StoreHeader:
             )
 
     def to_attributes(self) -> dict[str, str | int]:
-        """HDF5 attributes; structured values as JSON text."""
+        """Convert to HDF5 attributes; structured values as JSON text."""
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -71,11 +71,11 @@ class StoreHeader:
         }
 
     def provenance(self) -> str:
-        """``attributes`` as JSON text."""
+        """Return ``attributes`` as JSON text."""
         return json.dumps(self.attributes, sort_keys=True)
 
     def encode(self, image: np.ndarray) -> bytes:
-        """Bytes of one (S, S, 3) uint8 RGB image.
+        """Encode one (S, S, 3) uint8 RGB image to bytes.
 
         JPEG has quality ``attributes["quality"]`` (95) and half the chroma resolution (4:2:0), as 3DIEBench has.
         """

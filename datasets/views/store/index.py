@@ -59,7 +59,7 @@ def write_index(
 
 
 def read_indexed(path: Path) -> StoreContents:
-    """Contents of all stores of an index.
+    """Read the contents of all stores of an index.
 
     Raises:
         StoreError: saying what was expected and what came.

@@ -41,7 +41,7 @@ class StoreContents:
 
 
 def read_contents(path: Path) -> StoreContents:
-    """Header and tables of a store, checked.
+    """Read header and tables of a store, checked.
 
     Raises:
         StoreError: saying what was expected and what came.

@@ -285,7 +285,7 @@ def write_strings(file: h5py.File, name: str, values: Sequence[str]) -> None:
 
 
 def fixed_strings(values: Sequence[str]) -> np.ndarray:
-    """Fixed-width UTF-8.
+    """Convert strings to fixed-width UTF-8.
 
     Variable-length HDF5 strings are an order of magnitude slower to read, and their heap has undefined bytes in it: two
     files of the same content would differ.
@@ -315,7 +315,7 @@ def copy_blob(source: Path, start: int, size: int, writer: ViewStoreWriter) -> N
 
 
 def concatenate(tables: Sequence[StoreTables]) -> StoreTables:
-    """The rows of several tables, in order."""
+    """Concatenate the rows of several tables, in order."""
 
     def arrays(name: str) -> np.ndarray:
         return np.concatenate([getattr(table, name) for table in tables])

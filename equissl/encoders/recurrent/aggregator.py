@@ -84,7 +84,7 @@ class RecurrentTokenAggregator(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, M, dim), at least one each, to aggregates (B, dim)."""
+        """Aggregate tokens (B, M, dim), at least one each, to (B, dim)."""
         if tokens.ndim != 3 or tokens.shape[1] < 1 or tokens.shape[2] != self.dim:
             raise ValueError(f"expected tokens (B, M, {self.dim}) with M of at least 1, got {tuple(tokens.shape)}")
         return self.norm(self.maps(tokens[..., None, None]))

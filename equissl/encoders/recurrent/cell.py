@@ -45,7 +45,7 @@ class LearnedTransport(nn.Module):
         self.weight = nn.Parameter(nn.init.kaiming_normal_(weight, mode="fan_out"))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(B, V, C, H, W), each slice convolved on the torus with its own kernel."""
+        """Convolve each slice of (B, V, C, H, W) on the torus with its own kernel."""
         batch, velocities, channels, height, width = hidden.shape
         margin = self.weight.shape[-1] // 2
         x = hidden.transpose(1, 2).reshape(batch * channels, velocities, height, width)

@@ -72,12 +72,12 @@ class VideoClassifier(nn.Module):
         self.pool = pool
 
     def features(self, frames: Tensor) -> Tensor:
-        """(B, C) of frames (B, T, C_in, H, W)."""
+        """Compute (B, C) of frames (B, T, C_in, H, W)."""
         state = self.cell.encode(frames)
         return pool_velocities(self.cell.look(state), self.pool).mean(dim=(-2, -1))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(B, classes) logits of frames (B, T, C_in, H, W)."""
+        """Compute (B, classes) logits of frames (B, T, C_in, H, W)."""
         return self.head(self.features(frames))
 
 
@@ -104,11 +104,11 @@ class VideoCNN(nn.Module):
         self.head = nn.Linear(third, classes)
 
     def features(self, frames: Tensor) -> Tensor:
-        """(B, C) of frames (B, T, C_in, H, W)."""
+        """Compute (B, C) of frames (B, T, C_in, H, W)."""
         return self.body(frames.transpose(1, 2)).mean(dim=(-3, -2, -1))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(B, classes) logits."""
+        """Compute (B, classes) logits."""
         return self.head(self.features(frames))
 
 

@@ -67,7 +67,7 @@ class VoxelBackbone(nn.Module, ABC):
         """The four stages."""
 
     def forward(self, x: SparseTensor) -> VoxelFeatures:
-        """Features of all stages.
+        """Compute the features of all stages.
 
         A grid of the batch without voxels has no features. Without any voxel in the whole batch, evaluation gives empty
         stages, and training is an error: the statistics of BatchNorm would become NaN.

@@ -8,7 +8,7 @@ from equissl.sparse import SparseConv3d, SparseModule, SparseSequential, SparseT
 
 
 def normalization(channels: int) -> nn.BatchNorm1d:
-    """BatchNorm over the sites of a batch, eps 1e-3, momentum 0.01."""
+    """Create a BatchNorm over the sites of a batch, eps 1e-3, momentum 0.01."""
     return nn.BatchNorm1d(channels, eps=1e-3, momentum=0.01)
 
 

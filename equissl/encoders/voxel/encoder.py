@@ -33,7 +33,7 @@ class SweepFeatures:
     bev: SparseTensor
 
     def stage(self, name: str) -> SparseTensor:
-        """``bev``, ``conv_out``, or one of ``conv1`` to ``conv4``."""
+        """Return the features of ``bev``, ``conv_out``, or one of ``conv1`` to ``conv4``."""
         return {**self.stages, "conv_out": self.out, "bev": self.bev}[name]
 
 
@@ -108,7 +108,7 @@ class VoxelEncoder(nn.Module):
         self.channels = {**widths, "conv_out": self.backbone.out_channels, "bev": self.feature_dim}
 
     def forward(self, clouds: Sequence[Tensor]) -> SweepFeatures:
-        """Features of clouds (P, in_channels or more), of which one may be empty.
+        """Compute the features of clouds (P, in_channels or more), of which one may be empty.
 
         Voxels are made in the clouds' own precision; further columns of the clouds are left aside.
 
@@ -121,7 +121,7 @@ class VoxelEncoder(nn.Module):
         return SweepFeatures(voxels, features.stages, features.out, bev_columns(features.out))
 
     def voxelize(self, clouds: Sequence[Tensor]) -> Voxels:
-        """The encoder's voxels of clouds.
+        """Voxelise clouds on the encoder's grid.
 
         Raises:
             ValueError: for too few columns, or points that are not finite.
@@ -133,13 +133,13 @@ class VoxelEncoder(nn.Module):
         return voxels if self.config.max_voxels is None else thin_out(voxels, self.config.max_voxels)
 
     def pool(self, bev: SparseTensor) -> Tensor:
-        """(B, 2 D): mean and maximum over the columns of each cloud; zeros for a cloud without any."""
+        """Pool to (B, 2 D): mean and maximum over the columns of each cloud; zeros for a cloud without any."""
         counts = torch.bincount(bev.indices[:, 0], minlength=bev.batch_size).tolist()
         order = torch.argsort(bev.indices[:, 0], stable=True)
         return torch.stack([_mean_and_max(columns) for columns in bev.features[order].split(counts)])
 
     def freeze_after(self, stage: str) -> None:
-        """Layers behind a stage (see `SweepFeatures.stage`) take no gradient: nothing would train them."""
+        """Freeze the layers behind a stage (see `SweepFeatures.stage`): nothing would train them."""
         order = ["conv1", "conv2", "conv3", "conv4", "conv_out"]
         for name in order[order.index("conv_out" if stage == "bev" else stage) + 1 :]:
             getattr(self.backbone, name).requires_grad_(False)

@@ -9,7 +9,7 @@ from equissl.sparse import SparseTensor, Voxels
 
 
 def locate(stage: SparseTensor, voxels: Tensor) -> Tensor:
-    """Rows (M,) of ``stage`` that voxels (M, 4) of the input lie in; -1 where the site is not active.
+    """Find the rows (M,) of ``stage`` that voxels (M, 4) of the input lie in; -1 where the site is not active.
 
     The site is the voxel's index over the stride, at most the last: right for the strides of the voxel backbones and
     for their BEV columns. Every input voxel of a grid whose layers all reach the output (40 along z do) has one.

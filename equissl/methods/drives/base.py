@@ -36,22 +36,22 @@ class DriveMethod(Method):
 
     @abstractmethod
     def step(self, batch: ScenePair) -> StepOutput:
-        """Loss, diagnostics and representation of one batch of pairs of sweeps."""
+        """Compute loss, diagnostics and representation of one batch of pairs of sweeps."""
 
     def encode(self, clouds: Sequence[Tensor]) -> SweepFeatures:
-        """Features of all stages."""
+        """Compute the features of all stages."""
         return self.encoder(clouds)
 
     def features(self, clouds: Any) -> dict[str, Tensor]:
-        """``all``: (B, D) of clouds (P, 4); zeros for a cloud without a point in range."""
+        """Compute ``all``: (B, D) of clouds (P, 4); zeros for a cloud without a point in range."""
         return {"all": self.pooled(self.encode(clouds))}
 
     def bev_features(self, clouds: Sequence[Tensor]) -> SparseTensor:
-        """Columns of the bird's-eye view: features (M, D / 2) on (1, Y, X)."""
+        """Compute the columns of the bird's-eye view: features (M, D / 2) on (1, Y, X)."""
         return self.encode(clouds).bev
 
     def pooled(self, scene: SweepFeatures) -> Tensor:
-        """(B, D) in full precision."""
+        """Compute (B, D) in full precision."""
         return widen(self.encoder.pool(scene.bev))
 
 

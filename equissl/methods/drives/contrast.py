@@ -61,7 +61,7 @@ def site_contrast(
     sites: tuple[Sequence[Tensor], Sequence[Tensor]],
     seeds: Sequence[int],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """InfoNCE of matched sites, of the global batch.
+    """Compute InfoNCE of matched sites, of the global batch.
 
     Args:
         projector: of the features; its batch norm sees the drawn sites of one view at a time.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def random_cuboid(cloud: Tensor, least: float, seed: int) -> Tensor:
-    """The points (N, 3+) in an upright box about a random one of them.
+    """Select the points (N, 3+) in an upright box about a random one of them.
 
     Args:
         cloud: (N, 3+).

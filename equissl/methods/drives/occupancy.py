@@ -43,7 +43,7 @@ class Queries:
 
 
 def ray_queries(cloud: Tensor, sensor: Tensor, number: int, depth: float, seed: int) -> Queries:
-    """Places shortly before and behind random returns, along their rays.
+    """Draw places shortly before and behind random returns, along their rays.
 
     Args:
         cloud: (N, 4) x, y, z, intensity.

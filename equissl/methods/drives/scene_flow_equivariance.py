@@ -73,7 +73,7 @@ class FlowViews:
 
 
 def flow_views(batch: ScenePair, ranges: TransformRanges, views: str, first_view: int) -> FlowViews:
-    """The sweeps of a batch, transformed as asked for, and the flow between them.
+    """Transform the sweeps of a batch as asked for, and the flow between them.
 
     Args:
         batch: with flow.
@@ -118,7 +118,7 @@ class SceneFlowEquivariance(nn.Module):
     def forward(
         self, encoder: VoxelEncoder, projector: SiteHead, views: FlowViews
     ) -> tuple[Tensor, SweepFeatures, dict[str, Tensor]]:
-        """Loss of the global batch, the online features of the later sweep, and terms for the log.
+        """Compute the loss of the global batch, the online features of the later sweep, and terms for the log.
 
         Args:
             encoder, projector: online networks.

@@ -83,7 +83,7 @@ class TransformationClassifier(nn.Module):
         self.layers = PooledHead(dim * (2 if target == "relative" else 1), hidden, self.axes * self.classes)
 
     def forward(self, *pooled: Tensor) -> Tensor:
-        """Logits (B, axes, classes) from (B, D) of one view, or of two for relative targets."""
+        """Compute the logits (B, axes, classes) from (B, D) of one view, or of two for relative targets."""
         return self.layers(torch.cat(pooled, dim=1)).unflatten(1, (self.axes, self.classes))
 
     def labels(self, transform: SweepTransform, first: SweepTransform | None = None) -> Tensor:

@@ -61,7 +61,7 @@ class Action:
         return sum((_DIFFERENCES.get(part, ()) for part in self.parts), ())
 
     def start(self, part: str) -> int:
-        """Column at which the numbers of a part begin."""
+        """Return the column at which the numbers of a part begin."""
         return sum(len(_IDENTITY[other]) for other in self.parts[: self.parts.index(part)])
 
     def __call__(self, batch: ViewBatch, first: int = 0, second: int = 1) -> Tensor:

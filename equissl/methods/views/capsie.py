@@ -129,7 +129,7 @@ class CapsIE(CapsuleMethod):
     def loss(
         self, a: Tensor, poses: Tensor, a2: Tensor, poses2: Tensor, predicted: Tensor, inv: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its terms from the global batch.
+        """Compute the loss and its terms from the global batch.
 
         Args:
             a, a2: (B, K) activations of the first and second view.
@@ -157,7 +157,7 @@ class CapsIE(CapsuleMethod):
         )
 
     def temperatures(self) -> tuple[Tensor, Tensor]:
-        """Scalars that sharpen the first and the second view at this point of the run."""
+        """Return the scalars that sharpen the first and the second view at this point of the run."""
         dtype = torch.promote_types(torch.float32, next(self.parameters()).dtype)
         now, whole = self.schedule.to(dtype)
         done = (now / (_STRETCH * whole)).clamp(max=1)

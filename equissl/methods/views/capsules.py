@@ -46,15 +46,15 @@ class CapsuleMethod(Method):
 
     @abstractmethod
     def target(self, poses: Tensor) -> Tensor:
-        """The second view's poses (B, K·P) in the form they are compared in."""
+        """Compute the second view's poses (B, K·P) in the form they are compared in."""
 
     def maps(self, batch: ViewBatch) -> list[Tensor]:
-        """Feature map (B, C, s, s) of each view."""
+        """Compute the feature map (B, C, s, s) of each view."""
         self.check_views(batch)
         return [self.encoder.feature_map(self.normalise(batch.images[:, view])) for view in range(self.views)]
 
     def embed(self, feature_map: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature map to activations (B, K) and poses (B, K·P)."""
+        """Embed the feature map as activations (B, K) and poses (B, K·P)."""
         return self.projector(feature_map)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:

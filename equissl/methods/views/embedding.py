@@ -29,7 +29,7 @@ def known_inputs(batch: ViewBatch, needs: Iterable[Need]) -> dict[str, Tensor]:
 def embed_together(
     views: Sequence[Tensor], batch: ViewBatch, needs: Iterable[Need] = (), teacher: Sequence[Tensor] = ()
 ) -> Embedded:
-    """The global batch of embeddings and of what else the objective asks for.
+    """Gather the global batch of embeddings and of what else the objective asks for.
 
     Args:
         views: (B, E) for each view, of this process.

@@ -116,14 +116,14 @@ class SeqJEPA(Method):
             self.teacher.update(step, last_step, encoder=self.encoder)
 
     def actions(self, batch: ViewBatch) -> Tensor | None:
-        """(B, V − 1, A) actions from each view of a batch to the next; None without conditioning."""
+        """Compute (B, V − 1, A) actions from each view of a batch to the next; None without conditioning."""
         if self.action is None:
             return None
         found = [self.action(batch, view, view + 1) for view in range(batch.num_views - 1)]
         return torch.stack(found, dim=1).to(next(self.parameters()).dtype)
 
     def embed_actions(self, actions: Tensor | None) -> Tensor | None:
-        """Actions (B, K, A) as predictor and aggregator are told them, (B, K, ``action_dim``).
+        """Embed actions (B, K, A) for predictor and aggregator: (B, K, ``action_dim``).
 
         Each action enters the batch norm once, and nothing else does.
         """

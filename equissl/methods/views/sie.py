@@ -127,7 +127,7 @@ class SIE(Method):
         return self.action(batch).to(next(self.parameters()).dtype)
 
     def embed(self, representation: Tensor) -> tuple[Tensor, Tensor]:
-        """Representation (B, D) to its invariant and equivariant embeddings."""
+        """Project the representation (B, D) to its invariant and equivariant embeddings."""
         inv, equi = representation.split([self.inv_dim, self.equi_dim], dim=1)
         return self.projector_inv(inv), self.projector_equi(equi)
 

@@ -109,5 +109,5 @@ class LabelledBoxes(_Rows):
 
     @classmethod
     def empty(cls) -> LabelledBoxes:
-        """A frame without objects."""
+        """Return the labels of a sweep without objects."""
         return cls(torch.zeros(0, 7), torch.zeros(0, dtype=torch.long))

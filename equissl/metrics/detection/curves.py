@@ -39,7 +39,7 @@ def recall_thresholds(scores: Tensor, count: int, recalls: int = RECALLS) -> Ten
 
 
 def falling(curve: Tensor) -> Tensor:
-    """The running maximum from the right: precision at this recall or a higher one."""
+    """Compute the running maximum from the right: precision at this recall or a higher one."""
     return curve.flip(0).cummax(0).values.flip(0) if len(curve) else curve
 
 
@@ -97,7 +97,7 @@ def interpolate(at: Tensor, x: Tensor, y: Tensor, right: float | None = None) ->
 
 
 def mean_of_known(values: Iterable[float]) -> float:
-    """Mean of those that are not NaN; NaN without any."""
+    """Compute the mean of those that are not NaN; NaN without any."""
     return float(torch.tensor(list(values), dtype=torch.float64).nanmean())
 
 

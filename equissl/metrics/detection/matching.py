@@ -22,7 +22,7 @@ def turns(place: Tensor, frame: Tensor) -> Tensor:
 
 
 def by_score(scores: Tensor, frame: Tensor, last_first: bool = False) -> tuple[Tensor, Tensor]:
-    """The order of predictions by falling score, and their places in it frame by frame.
+    """Order predictions by falling score, with their places in it sweep by sweep.
 
     Args:
         scores: (N,).
@@ -51,7 +51,7 @@ def choices(row: Tensor, preference: Tensor) -> Tensor:
 
 
 def take_turns(row: Tensor, column: Tensor, turn: Tensor, available: Tensor) -> Tensor:
-    """Each row takes the first column on its list that nobody took before.
+    """Let each row take the first column on its list that nobody took before.
 
     Args:
         row: (P,) who chooses; the pairs of one row lie together, the one it likes best first.

@@ -85,7 +85,7 @@ class BoxCollector:
                 raise ValueError(f"expected integer classes of {name} in -1..{self.classes - 1}, got {values}")
 
     def joined(self) -> BoxTables:
-        """Tables of all sweeps."""
+        """Return the tables of all sweeps."""
         return BoxTables(_table(self._preds, self._pred_names), _table(self._target, self._target_names))
 
 
@@ -169,7 +169,7 @@ class Pairs:
         return len(self.pred)
 
     def select(self, chosen: Tensor) -> Pairs:
-        """Pairs by index or mask."""
+        """Select pairs by index or mask."""
         values = {name: value[chosen] for name, value in self.values.items()}
         return Pairs(self.pred[chosen], self.target[chosen], values)
 
