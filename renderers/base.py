@@ -40,7 +40,7 @@ class Renderer(Protocol):
         Args:
             mesh: to render.
             views: V.
-            size: of the images, in pixels.
+            size: size of the images, in pixels.
         """
         ...
 
@@ -76,8 +76,8 @@ def get_renderer(name: str, **options: Any) -> Renderer:
     """Create the backend called ``name``, set up with ``options``.
 
     Args:
-        name: of the backend.
-        **options: of the backend.
+        name: name of the backend.
+        **options: options of the backend.
 
     Raises:
         RendererError: for an unknown name or option, with the nearest match; or when the backend's libraries are

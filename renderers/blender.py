@@ -50,7 +50,7 @@ class BlenderOptions:
 
     Attributes:
         samples: paths per pixel.
-        seed: of Cycles' noise, beside the view's own parameters.
+        seed: seed of Cycles' noise, beside the view's own parameters.
         specular: whether materials keep their specular reflection.
         view_transform: ``filmic`` or ``standard``.
     """
@@ -75,7 +75,7 @@ class BlenderRenderer:
 
     Args:
         python: interpreter that imports ``bpy``; see :func:`find_blender_python`. Not part of :attr:`options`.
-        threads: of Cycles; 0: one per core. Not part of :attr:`options`.
+        threads: threads of Cycles; 0: one per core. Not part of :attr:`options`.
         options: those of :class:`BlenderOptions`.
 
     Raises:
@@ -107,7 +107,7 @@ class BlenderRenderer:
         Args:
             mesh: to render.
             views: V.
-            size: of the images, in pixels.
+            size: size of the images, in pixels.
 
         Raises:
             RendererError: for an empty or broken mesh, a view that is not finite, a bad size, or a failure of Blender,
@@ -121,7 +121,7 @@ class BlenderRenderer:
         Args:
             mesh: to render.
             views: V.
-            size: of the images, in pixels.
+            size: size of the images, in pixels.
         """
         if not isinstance(size, (int, np.integer)) or size < 8:
             raise RendererError(f"expected an image size of at least 8 pixels, got {size!r}")

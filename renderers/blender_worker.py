@@ -62,8 +62,8 @@ def set_up(constants: dict[str, Any], settings: dict[str, Any]) -> None:
     """Set up an empty scene with 3DIEBench's camera, world and Cycles settings; nothing of an earlier one is kept.
 
     Args:
-        constants: of the scene.
-        settings: of Cycles.
+        constants: constants of the scene.
+        settings: settings of Cycles.
     """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
@@ -112,7 +112,7 @@ def add_camera(scene: Any, constants: dict[str, Any]) -> None:
 
     Args:
         scene: Blender's.
-        constants: of the scene.
+        constants: constants of the scene.
     """
     data = bpy.data.cameras.new("camera")
     data.sensor_fit, data.angle = "HORIZONTAL", constants["field_of_view"]
@@ -171,7 +171,7 @@ def add_object(arrays: Any, specular: bool) -> Any:
     """Add the object with its materials.
 
     Args:
-        arrays: of the mesh.
+        arrays: arrays of the mesh.
         specular: with reflections.
     """
     mesh = bpy.data.meshes.new("object")
@@ -194,8 +194,8 @@ def add_material(arrays: Any, number: int, specular: bool) -> Any:
     """Add one material of the object.
 
     Args:
-        arrays: of the mesh.
-        number: of the material.
+        arrays: arrays of the mesh.
+        number: number of the material.
         specular: with reflections.
     """
     material = bpy.data.materials.new(f"object{number}")
@@ -216,7 +216,7 @@ def load_texture(pixels: np.ndarray, name: str) -> Any:
 
     Args:
         pixels: (H, W, 3) uint8 sRGB.
-        name: of the image.
+        name: name of the image.
     """
     height, width = pixels.shape[:2]
     image = bpy.data.images.new(name, width, height)

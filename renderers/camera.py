@@ -55,7 +55,7 @@ class PixelGrid:
 
         Args:
             centre: (3,).
-            radius: of the sphere.
+            radius: radius of the sphere.
         """
         return _near_sphere(self, tuple(float(c) for c in centre), float(radius))
 
@@ -66,7 +66,7 @@ class PixelGrid:
 
         Args:
             light: (3,) position.
-            half_angle: of the cone, radians.
+            half_angle: half angle of the cone, radians.
             step: 2 keeps even rows and columns alone.
         """
         patch = self._spot_rectangle(np.asarray(light, np.float64), half_angle)
@@ -105,7 +105,7 @@ def project(points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.n
 
     Args:
         points: (..., 3).
-        size: of the image, in pixels.
+        size: size of the image, in pixels.
     """
     relative = np.asarray(points, np.float64) - np.array(scene.CAMERA_POSITION)
     right, up, forward = (
@@ -121,7 +121,7 @@ def pixel_grid(size: int, antialias: int) -> PixelGrid:
     """Return the grid of an image size with antialias² samples a pixel.
 
     Args:
-        size: of the image, in pixels.
+        size: size of the image, in pixels.
         antialias: samples along one side of a pixel.
     """
     offsets = SUBPIXEL_OFFSETS[antialias]

@@ -186,7 +186,7 @@ class MeshCache:
     """The meshes used last, in device memory.
 
     Args:
-        device: of the copies.
+        device: device of the copies.
         num_bytes: memory to keep; the meshes of the call under way stay in any case.
     """
 

@@ -45,9 +45,9 @@ def device_grid(size: int, antialias: int, device: torch.device) -> DeviceGrid:
     """Create the grid of an image size with antialias² samples a pixel: the ray caster's own rays.
 
     Args:
-        size: of the image, in pixels.
+        size: size of the image, in pixels.
         antialias: samples along one side of a pixel.
-        device: of its tensors.
+        device: device of its tensors.
     """
     grid = pixel_grid(size, antialias)
     flat = (grid.floor_t, grid.floor_x, grid.floor_y, *grid.turn, grid.stretch)
@@ -97,7 +97,7 @@ def upload_views(arrays: ViewArrays, mesh: np.ndarray, device: torch.device) -> 
     Args:
         arrays: V views.
         mesh: (V,) index of each view's mesh.
-        device: of the result.
+        device: device of the result.
     """
     camera = np.broadcast_to(np.array(scene.CAMERA_POSITION, np.float32), (len(arrays), 3))
     axis = arrays.light_position * np.float32(-1.0 / scene.SPOT_DISTANCE)

@@ -126,7 +126,7 @@ def double(images: np.ndarray, size: int) -> np.ndarray:
 
     Args:
         images: (V, rows, columns).
-        size: of the result, in pixels.
+        size: size of the result, in pixels.
     """
     result = np.empty((len(images), size, size), images.dtype)
     half = size // 2

@@ -86,7 +86,7 @@ class Gather:
 
         Args:
             surface: n points.
-            rays: of each point, cosine-distributed.
+            rays: rays of each point, cosine-distributed.
         """
         start, basis = _starts(surface.point, surface.face_normal), frame(surface.normal)
         first = self._part(surface) * rays
@@ -103,7 +103,7 @@ class Gather:
 
         Args:
             surface: n points.
-            rays: of each point.
+            rays: rays of each point.
             f0: reflectance at normal incidence.
             alpha: width of the lobe.
         """
@@ -176,11 +176,11 @@ class Gather:
         """Compute the radiance (3, n) that the object's points send back against ``direction``.
 
         Args:
-            point: of the rays' start.
-            direction: of the rays.
-            hits: of the rays.
+            point: start of the rays.
+            direction: direction of the rays.
+            hits: hits of the rays.
             view: index of each ray's view.
-            number: of each ray.
+            number: number of each ray.
             bounces: left.
         """
         normal = np.ascontiguousarray(self.mesh.face_records[:, TracedMesh.NORMAL][hits.face].T)

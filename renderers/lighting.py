@@ -37,7 +37,7 @@ def sun_irradiance(cos_tilt: np.ndarray, strength: float = scene.SUN_IRRADIANCE)
 
     Args:
         cos_tilt: z component of the normals.
-        strength: of the sun on level ground.
+        strength: irradiance by the sun on level ground.
     """
     polar = (np.arange(400) + 0.5) / 400 * scene.SUN_HALF_ANGLE
     azimuth = (np.arange(360) + 0.5) / 360 * math.pi
@@ -65,7 +65,7 @@ def sky_irradiance(n_z: np.ndarray, sun_strength: float) -> np.ndarray:
 
     Args:
         n_z: z component of the normals.
-        sun_strength: of the sun on level ground.
+        sun_strength: irradiance by the sun on level ground.
     """
     index = (n_z * (_TILT_STEPS // 2) + (_TILT_STEPS // 2 + 0.5)).astype(np.int32)
     return sky_table(sun_strength).take(index, mode="clip")

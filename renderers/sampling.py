@@ -18,8 +18,8 @@ def tile_rank(row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Return which part of the sequence a pixel (or grid node) uses: 0 … 15.
 
     Args:
-        row: of the pixel.
-        column: of the pixel.
+        row: row of the pixel.
+        column: column of the pixel.
     """
     return _ORDER[row % _TILE, column % _TILE]
 
@@ -32,7 +32,7 @@ def sequence(count: int, dimensions: int) -> np.ndarray:
 
     Args:
         count: points.
-        dimensions: of each.
+        dimensions: coordinates of each point.
     """
     ratio = 2.0
     for _ in range(60):

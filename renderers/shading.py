@@ -41,10 +41,10 @@ def shade_object(mesh: TracedMesh, views: Views, floor: FloorRadiance | None, op
     """Find and shade the object.
 
     Args:
-        mesh: of the views.
+        mesh: mesh that the views show.
         views: V.
         floor: radiance of the floor, or None.
-        options: of the renderer.
+        options: options of the renderer.
     """
     surface = visible_surface(mesh, views)
     if options.relight:
@@ -74,11 +74,11 @@ def light_surface(
     ``specular`` the radiance that the specular lobe makes of the sky and of the white spot light.
 
     Args:
-        mesh: of the views.
+        mesh: mesh that the views show.
         views: V.
         floor: radiance of the floor, or None.
         surface: the points.
-        options: of the renderer.
+        options: options of the renderer.
     """
     light = np.zeros((6, len(surface)), np.float32)
     gloss = _gloss(mesh, surface) if options.specular else None
@@ -139,9 +139,9 @@ def shade_floor(
     """Compute the floor's light grid, where the options ask for one.
 
     Args:
-        mesh: of the views.
+        mesh: mesh that the views show.
         views: V.
-        options: of the renderer.
+        options: options of the renderer.
     """
     if options.floor_nodes == 0:
         return None, None

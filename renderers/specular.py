@@ -36,7 +36,7 @@ def albedo(f0: np.ndarray, roughness: np.ndarray, cos_view: np.ndarray) -> np.nd
 
     Args:
         f0: reflectance at normal incidence.
-        roughness: of the surface.
+        roughness: roughness of the surface.
         cos_view: between normal and viewer.
     """
     x = 1.0 - roughness
@@ -50,7 +50,7 @@ def lobe(normal: Vector, viewer: Vector, light: Vector, f0: np.ndarray, alpha: n
     """Compute the reflected radiance per irradiance, D·F·G / (4 cos cos), for unit vectors.
 
     Args:
-        normal: of the surface.
+        normal: normal of the surface.
         viewer: direction to it.
         light: direction to it.
         f0: reflectance at normal incidence.

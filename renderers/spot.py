@@ -178,7 +178,7 @@ def shadow_on_floor(
     """Dim ``light`` (K, n) where the mesh hides the spot light. Rays that pass the bounding sphere are not cast.
 
     Args:
-        mesh: of the views.
+        mesh: mesh that the views show.
         views: V.
         x: (n,) of the floor points.
         y: (n,).

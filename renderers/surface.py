@@ -20,7 +20,7 @@ class Surface:
 
     Attributes:
         point, face_normal, normal: normals are turned to the viewer's side.
-        direction: of the camera ray, unit.
+        direction: direction of the camera ray, unit.
         hits: where they lie on the mesh.
         view: (n,) number of the view.
         pixel: (n,) view · P + pixel.
@@ -59,7 +59,7 @@ def visible_surface(mesh: TracedMesh, views: Views) -> Surface:
     """Trace the object's visible surface, transparent layers from front to back. The floor hides what is below it.
 
     Args:
-        mesh: of the views.
+        mesh: mesh that the views show.
         views: V.
     """
     grid = views.grid
@@ -117,7 +117,7 @@ def normals(mesh: TracedMesh, hits: Hits, direction: Vector) -> tuple[np.ndarray
     Args:
         mesh: that was hit.
         hits: n.
-        direction: of the rays.
+        direction: direction of the rays.
     """
     record = np.ascontiguousarray(mesh.face_records[:, : TracedMesh.ALBEDO.start][hits.face].T)
     face = record[TracedMesh.NORMAL]

@@ -40,7 +40,7 @@ def sky_irradiance(n_z: Tensor, sun_strength: float) -> Tensor:
 
     Args:
         n_z: z components of the normals.
-        sun_strength: of the sun on level ground.
+        sun_strength: irradiance by the sun on level ground.
     """
     table = _sky_table(sun_strength, n_z.device)
     half = (len(table) - 1) // 2
@@ -70,7 +70,7 @@ def disk_point(number: int, samples: int, turn_cos: Tensor, turn_sin: Tensor, st
     See :func:`equissl.renderers.lighting.disk_points`.
 
     Args:
-        number: of the point.
+        number: number of the point.
         samples: points of the disk.
         turn_cos: cosine of a random turn.
         turn_sin: its sine.

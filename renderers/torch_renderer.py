@@ -98,7 +98,7 @@ class TorchRenderer(ABC):
         Args:
             mesh: to render.
             views: V.
-            size: of the images, in pixels.
+            size: size of the images, in pixels.
         """
         return self.render_tensor(mesh, views, size).cpu().numpy()
 
@@ -108,7 +108,7 @@ class TorchRenderer(ABC):
         Args:
             mesh: to render.
             views: V.
-            size: of the images, in pixels.
+            size: size of the images, in pixels.
         """
         return self.render_batch([mesh], [views], size)
 
@@ -117,7 +117,7 @@ class TorchRenderer(ABC):
 
         Args:
             meshes: objects with their centres at the origin; drawn at their own scale.
-            views: of each mesh, as many as wanted.
+            views: views of each mesh, as many as wanted.
             size: image width and height in pixels, at least 8.
 
         Returns:
@@ -138,8 +138,8 @@ class TorchRenderer(ABC):
         Args:
             meshes: to render.
             mesh_of_view: (V,) index.
-            arrays: of V views.
-            size: of the images, in pixels.
+            arrays: arrays of V views.
+            size: size of the images, in pixels.
         """
         if not isinstance(size, (int, np.integer)) or size < 8:
             raise RendererError(f"expected an image size of at least 8 pixels, got {size!r}")

@@ -65,7 +65,7 @@ class Tracer(Protocol):
 
         Args:
             views: V.
-            grid: of pixels.
+            grid: grid of pixels.
         """
         ...
 
@@ -89,11 +89,11 @@ def render_views(
     """Render V views: uint8 (V, size, size, 3), first row at the top.
 
     Args:
-        batch: of meshes.
+        batch: batch of meshes.
         views: V.
-        grid: of pixels.
-        tracer: of the batch.
-        options: of the shading.
+        grid: grid of pixels.
+        tracer: tracer of the batch.
+        options: options of the shading.
     """
     hits = tracer.first_hits(views, grid)
     covered = hits.face >= 0

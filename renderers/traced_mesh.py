@@ -72,7 +72,7 @@ class TracedMesh:
     """A mesh in an Embree scene (object frame), with one row of attributes per face.
 
     Attributes:
-        radius: of the bounding sphere about the object's origin.
+        radius: radius of the bounding sphere about the object's origin.
         bounds: (2, 3) float32 lowest and highest corner of the bounding box.
         face_records: (M, 15 or 21) float32: face normal, three corner normals, albedo, [corner texture coordinates].
         face_material: (M,) int32.

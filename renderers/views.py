@@ -103,7 +103,7 @@ def white_noise(grid: PixelGrid, grid_sample: np.ndarray) -> SpotNoise:
     """Create noise independent for every sub-sample of a pixel grid.
 
     Args:
-        grid: of pixels.
+        grid: grid of pixels.
         grid_sample: (n,) index of each sub-sample.
     """
     return (grid.turn[0].ravel()[grid_sample], grid.turn[1].ravel()[grid_sample]), grid.stretch.ravel()[grid_sample]
@@ -113,8 +113,8 @@ def tile_noise(row: np.ndarray, column: np.ndarray) -> SpotNoise:
     """Create noise in which neighbours of an image complement each other.
 
     Args:
-        row: of each pixel.
-        column: of each pixel.
+        row: row of each pixel.
+        column: column of each pixel.
     """
     rank = tile_rank(row, column)
     turn, stretch = sequence(16, 2).astype(np.float32)
@@ -137,7 +137,7 @@ def spot_points(
         disk: its two axes.
         view: (n,) index of the view.
         samples: number of points.
-        noise: of the samples.
+        noise: noise of the samples.
     """
     middle = columns(centre, view)
     if samples == 1:

@@ -29,7 +29,7 @@ def read_feather(path: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Read columns of a Feather file.
 
     Args:
-        path: of the file.
+        path: path of the file.
         columns: names.
 
     Raises:

@@ -128,7 +128,7 @@ def alignment(first: Sweep, second: Sweep, most: int = 20000, seed: int = 0) -> 
     Args:
         first, second: with poses.
         most: points of the first sweep, drawn at random.
-        seed: of that draw.
+        seed: seed of that draw.
     """
     if first.pose is None or second.pose is None:
         raise ValueError(f"expected poses of both sweeps, {first.frame} and {second.frame}")

@@ -31,7 +31,7 @@ def deskew(sweep: Sweep, poses: np.ndarray, timestamps: np.ndarray, index: int, 
         sweep: with ``times``, or else of a sensor as in ``azimuth_times``.
         poses: (T, 4, 4) of its drive, NaN where unknown.
         timestamps: (T,) nanoseconds.
-        index: of the sweep in its drive.
+        index: index of the sweep in its drive.
         rate: turns a second.
 
     Returns:

@@ -21,7 +21,7 @@ def read_floats(path: Path, columns: int, frame: str) -> np.ndarray:
     """Read little-endian float32 numbers, ``columns`` a point.
 
     Args:
-        path: of the file.
+        path: path of the file.
         columns: C.
         frame: name of the sweep, for the message.
 
@@ -45,7 +45,7 @@ def read_file(path: Path, frame: str) -> bytes:
     """Read all bytes of a file that must be there and hold something.
 
     Args:
-        path: of the file.
+        path: path of the file.
         frame: name of the sweep, for the message.
     """
     try:
@@ -99,9 +99,9 @@ def read_points(path: Path, frame: str, columns: int = 4) -> Columns:
     Raw floats and arrays have the columns x, y, z, intensity and then whatever follows, unnamed.
 
     Args:
-        path: of the file.
+        path: path of the file.
         frame: name of the sweep, for the message.
-        columns: of raw floats.
+        columns: columns of raw floats.
     """
     if path.suffix == ".npy":
         return _name_columns(_read_npy(path, frame))

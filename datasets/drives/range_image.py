@@ -14,7 +14,7 @@ class RangeSensor:
     Attributes:
         extrinsic: (4, 4) sensor -> vehicle.
         lowest, highest: inclination of the beams, radians, where they are evenly spaced.
-        inclinations: of each beam from the lowest up, or None (evenly spaced).
+        inclinations: inclinations of each beam from the lowest up, or None (evenly spaced).
     """
 
     extrinsic: np.ndarray

@@ -146,7 +146,7 @@ class Drive:
     """Sweeps of one drive in the order of time, read when asked for.
 
     Attributes:
-        name: of the drive; unique in its data set, without slashes.
+        name: name of the drive; unique in its data set, without slashes.
         timestamps: (T,) int64 nanoseconds, increasing.
         read: sweep number -> Sweep. Readers raise ``SweepError`` for a damaged one.
         rate: sweeps a second by the sensor's setting; None where unknown.
@@ -168,7 +168,7 @@ class Drive:
         """Create a drive in memory.
 
         Args:
-            name: of the drive.
+            name: name of the drive.
             sweeps: in order of time.
             rate: sweeps a second, or None.
             dataset: it comes from.

@@ -126,7 +126,7 @@ class Builder:
         """Add an axis-aligned box.
 
         Args:
-            centre: of the box.
+            centre: centre of the box.
             size: full sizes.
             material: index.
         """
@@ -166,7 +166,7 @@ class Builder:
 
         Args:
             path: points.
-            radius: of the tube, one or one for each point.
+            radius: radius of the tube, one or one for each point.
             material: index.
             sides: corners of the circle.
         """
@@ -204,7 +204,7 @@ class Builder:
         """Add a superellipsoid: an ellipsoid at power 1, a cushion around 0.4, nearly a box at 0.15.
 
         Args:
-            centre: of the body.
+            centre: centre of the body.
             radii: along x, y, z.
             material: index.
             power: exponent.
@@ -239,8 +239,8 @@ class Builder:
         Args:
             base: foot of the blade.
             direction: in which it grows.
-            length: of the blade.
-            width: of the blade.
+            length: length of the blade.
+            width: width of the blade.
             droop: of the tip.
             material: index.
         """
@@ -303,7 +303,7 @@ def project_uv(vertices: np.ndarray, faces: np.ndarray, repeats_per_metre: float
     Args:
         vertices: (N, 3).
         faces: (M, 3).
-        repeats_per_metre: of the texture.
+        repeats_per_metre: repeats of the texture in a metre.
     """
     axis = np.abs(_weighted_normals(vertices, faces)).argmax(axis=1)
     across = np.array([[1, 2], [0, 2], [0, 1]])[axis]

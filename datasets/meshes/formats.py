@@ -29,7 +29,7 @@ def read_mesh(files: Files, path: str, name: str) -> Mesh:
     Args:
         files: source of the bytes.
         path: in it.
-        name: of the mesh, for messages.
+        name: name of the mesh, for messages.
 
     Raises:
         MeshError: For an unknown extension or bytes that are not what the extension says.

@@ -22,9 +22,9 @@ class MeshLimits:
     """The most that one mesh may cost; None is no limit.
 
     Attributes:
-        megabytes: of the mesh file, before it is read.
+        megabytes: megabytes of the mesh file, before it is read.
         faces: triangles, after decoding.
-        seconds: of decoding. Sizes give the same choice on every machine, time does not: it is the last resort.
+        seconds: seconds of decoding. Sizes give the same choice on every machine, time does not: it is the last resort.
     """
 
     megabytes: float | None = 512.0
@@ -37,7 +37,7 @@ class MeshLimits:
         Args:
             files: source of the bytes.
             path: in it.
-            name: of the mesh, for the message.
+            name: name of the mesh, for the message.
         """
         size = files.size(path) if self.megabytes is not None else None
         if size is not None and self.megabytes is not None and size > self.megabytes * 1e6:

@@ -132,7 +132,7 @@ def wrong_tree(kind: type[ListedSource], root: Path, problem: str) -> MeshSource
     """Create an error that shows the tree expected beside what ``root`` holds.
 
     Args:
-        kind: of the source.
+        kind: kind of the source.
         root: the folder.
         problem: what is missing.
     """

@@ -16,7 +16,7 @@ class MeshMemory:
     Renderers recognise a mesh that they have prepared by the object itself, so the same one comes again.
 
     Args:
-        source: of meshes.
+        source: source of meshes.
         megabytes: most that is kept; one larger mesh is given but not kept.
     """
 

@@ -55,7 +55,7 @@ def make_object(class_name: str, instance: int, seed: int = 0) -> Mesh:
     Args:
         class_name: one of `PROCEDURAL_CLASSES`.
         instance: number of the object in its class.
-        seed: of the source.
+        seed: seed of the source.
     """
     stream = np.random.SeedSequence([seed, zlib.crc32(class_name.encode()), instance])
     builder = Builder(np.random.default_rng(stream))

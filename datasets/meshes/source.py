@@ -109,7 +109,7 @@ def balanced_subset(source: MeshSource, num_objects: int, seed: int) -> Subset:
     Args:
         source: to choose from.
         num_objects: to choose.
-        seed: of the choice.
+        seed: seed of the choice.
 
     Raises:
         MeshSourceError: If the source has fewer objects.
@@ -129,7 +129,7 @@ def choose_classes(available: Sequence[str], wanted: Sequence[str] | None, where
     """Return the wanted classes, or all, sorted.
 
     Args:
-        available: of the source.
+        available: classes of the source.
         wanted: names; None is all.
         where: name of the source, for the message.
 

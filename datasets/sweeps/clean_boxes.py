@@ -18,7 +18,7 @@ class LabelCounts:
 
     Attributes:
         broken: a number that is not finite, or a size that is not positive.
-        unknown: of none of the classes.
+        unknown: labels of none of the classes.
         out_of_range: centred outside.
         empty: with too few points inside.
         kept: all others.

@@ -39,7 +39,7 @@ class ObjectBank:
 
     Args:
         classes: with how many objects of each a frame is filled up to, and from how many points on one counts.
-        frames: of each frame its points (N, C) and objects.
+        frames: of each sweep its points (N, C) and objects.
     """
 
     def __init__(self, classes: Sequence[ObjectClass], frames: Iterable[tuple[np.ndarray, Objects]]) -> None:
@@ -62,8 +62,8 @@ class ObjectBank:
 
         Args:
             points: (N, C).
-            objects: of the frame; its other boxes stand in the way too.
-            rng: of the choice.
+            objects: objects of the frame; its other boxes stand in the way too.
+            rng: generator of the choice.
             plane: (4,) road of the frame, see `Sweep.ground_plane`: objects are put down on it. None leaves them at
                 their own height.
 

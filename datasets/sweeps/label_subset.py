@@ -15,10 +15,10 @@ def choose_labelled(ids: Sequence[str], labels: float | str, seed: int = 0) -> l
     smaller share are among those of a larger one. 0.05 of KITTI's 3712 training frames are 186, 0.2 are 742.
 
     Args:
-        ids: of all frames, ``DRIVE/FRAME``.
+        ids: names of all frames, ``DRIVE/FRAME``.
         labels: a share in (0, 1], at least one frame; or a file of ids, one a line, ``#`` before remarks. The drive may
             be left out where one alone has the frame.
-        seed: of the share.
+        seed: seed of the share of labels.
 
     Raises:
         ValueError: for a share out of (0, 1], or a list with ids that are not among the frames, or without any.
@@ -38,7 +38,7 @@ def write_label_list(path: Path, ids: Sequence[str], remark: str) -> None:
 
     Args:
         path: file to write.
-        ids: of the sweeps.
+        ids: names of the sweeps.
         remark: first line of the file.
     """
     path.write_text("".join(f"{line}\n" for line in (f"# {remark}", *ids)), encoding="utf-8")

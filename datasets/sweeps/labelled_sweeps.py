@@ -91,9 +91,9 @@ class LabelledSweeps(Dataset):
         classes: to detect; labels of others are left aside.
         point_range: lowest and highest x, y, z; boxes centred outside are left aside. None keeps all.
         labels: share of the split's frames whose labels are used, or a file of their ids, see `choose_labelled`.
-        label_seed: of the share.
-        seed: of augmentation, and of the choice of points.
-        max_points: of a cloud; a random choice of a larger one. None takes all.
+        label_seed: seed of the share of labels.
+        seed: seed of augmentation, and of the choice of points.
+        max_points: most points of a cloud; a random choice of a larger one. None takes all.
         crop: only points within this many degrees in front of the sensor; for labels that end where the camera's view
             does. None takes the whole turn.
         min_points: boxes with fewer points inside are left aside.

@@ -14,7 +14,7 @@ class ObjectClass:
     """A class of objects to detect.
 
     Attributes:
-        name: of the class; a label of that name counts as it, in upper or lower case.
+        name: name of the class; a label of that name counts as it, in upper or lower case.
         aliases: other labels that count as it, with ``*`` for any text: ``human.pedestrian.*``.
         neighbours: labels, as in ``aliases``, that are like this class without being it: scoring passes over them,
             whether they are found or missed; to learning they are background.

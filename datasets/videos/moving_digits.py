@@ -137,7 +137,7 @@ def load_digits(folder: str | Path, split: str, val_fraction: float = 0.1) -> Di
     tenth is held out, the same for every seed.
 
     Args:
-        folder: of IDX files.
+        folder: folder of IDX files.
         split: ``train`` or ``val``.
         val_fraction: held out of a single file.
 
@@ -172,7 +172,7 @@ class MovingDigits(Dataset):
         split: ``train`` or ``val``, whose digits are disjoint.
         spec: settings of the videos.
         length: videos of an epoch; None takes the number of digits.
-        seed: of the videos. Video n = epoch · length + index has the SeedSequence [seed, split, n].
+        seed: seed of the videos. Video n = epoch · length + index has the SeedSequence [seed, split, n].
         velocities: draw from these instead of the spec's, in the same units; digits and places stay the same.
     """
 

@@ -20,7 +20,7 @@ def project_axes(latents: np.ndarray, names: Sequence[str], size: int) -> tuple[
 
     Args:
         latents: (L,) of one view.
-        names: of the latents.
+        names: names of the latents.
         size: side of the image in pixels.
 
     Returns:
@@ -38,7 +38,7 @@ def draw_axes(image: Image.Image, latents: np.ndarray, names: Sequence[str]) -> 
     Args:
         image: rendered from ``latents``.
         latents: (L,).
-        names: of the latents.
+        names: names of the latents.
     """
     ends, depth = project_axes(latents, names, image.width)
     overlay = Image.new("RGBA", (image.width * _OVERSAMPLING,) * 2)

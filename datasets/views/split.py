@@ -28,7 +28,7 @@ def split_objects(
         labels: (N,) class of each object.
         sources: (N,) mesh source of each object.
         val_fraction: in [0, 1).
-        seed: of the choice.
+        seed: seed of the choice.
         val_source: hold out objects of this source only; ``val_fraction`` then counts over that source.
         published: (N,) split that the mesh source publishes, None where it publishes none; empty for none at all.
             It has no say where ``val_source`` is given.

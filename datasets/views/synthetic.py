@@ -26,13 +26,13 @@ def write_synthetic_store(
     Objects take the classes in turn and the last ``val_fraction`` of them are the validation split.
 
     Args:
-        path: of the store.
+        path: path of the store.
         objects: number of discs.
-        views: of each.
-        size: of the images, in pixels.
+        views: views of each object.
+        size: size of the images, in pixels.
         classes: number of classes.
-        seed: of the latents.
-        encoding: of the images.
+        seed: seed of the latents.
+        encoding: encoding of the images.
         val_fraction: held out.
     """
     schema = threediebench_schema()

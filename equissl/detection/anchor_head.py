@@ -62,12 +62,12 @@ class AnchorHead(DetectionHead):
     """1 x 1 convolutions on the map (B, channels, Y, X).
 
     Args:
-        channels: of the map.
+        channels: channels of the map.
         classes: C of them, with their anchors.
         point_range: lowest x, y, z and highest x, y, z in metres.
-        cells: of the map along y, x.
+        cells: cells of the map along y, x.
         choose: how detections are selected.
-        weights: of the losses.
+        weights: weights of the losses.
     """
 
     anchors: Tensor
@@ -140,7 +140,7 @@ class AnchorHead(DetectionHead):
         """Sum each sweep's losses over anchors, divided by its number of positive ones, at least 1.
 
         Args:
-            outputs: of `forward`.
+            outputs: outputs of `forward`.
             boxes: (M, 7) of each sweep.
             labels: (M,) classes of each sweep.
             velocities: not used.
@@ -169,7 +169,7 @@ class AnchorHead(DetectionHead):
         """Choose among the overlapping boxes of each anchor's best class.
 
         Args:
-            outputs: of `forward`.
+            outputs: outputs of `forward`.
             choose: another selection than the head's own.
         """
         anchors = self.anchors.flatten(0, -2)

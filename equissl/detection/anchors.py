@@ -56,7 +56,7 @@ def make_anchors(classes: Sequence[AnchorClass], point_range: Sequence[float], c
     Args:
         classes: C of them.
         point_range: lowest x, y, z and highest x, y, z.
-        cells: of the map along y, x; at least 2 each.
+        cells: cells of the map along y, x; at least 2 each.
     """
     low, high = point_range[:3], point_range[3:]
     x = torch.linspace(low[0], high[0], cells[1], dtype=torch.float64)

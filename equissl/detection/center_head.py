@@ -35,9 +35,9 @@ class CenterWeights:
     """Weights of the maps' loss and of the boxes' loss; within the latter, of two of its parts.
 
     Attributes:
-        heatmap: of the maps.
-        boxes: of the boxes.
-        heading: of cosine and sine.
+        heatmap: weight of the maps.
+        boxes: weight of the boxes.
+        heading: weight of cosine and sine.
         velocity: of the velocity, where it is told; 0.2 as in CenterPoint. OpenPCDet has its 0.2 at the same positions
             of another order of outputs, where heading's cosine and sine are.
     """
@@ -92,13 +92,13 @@ class CenterHead(DetectionHead):
     """Centre-based head on a map (B, channels, Y, X).
 
     Args:
-        channels: of the map.
+        channels: channels of the map.
         classes: with the task of each.
         point_range: lowest x, y, z and highest x, y, z in metres.
-        cells: of the map along y, x.
+        cells: cells of the map along y, x.
         choose: how detections are selected; each task by itself.
-        weights: of the losses.
-        bias: of the convolutions before a BatchNorm, which it makes no difference to; OpenPCDet's recipes have it.
+        weights: weights of the losses.
+        bias: bias of the convolutions before a BatchNorm, which it makes no difference to; OpenPCDet's recipes have it.
         velocity: also tell how fast objects move over ground.
     """
 
@@ -169,7 +169,7 @@ class CenterHead(DetectionHead):
         """Sum the losses over tasks; each is divided by its number of objects in the batch, at least 1.
 
         Args:
-            outputs: of `forward`.
+            outputs: outputs of `forward`.
             boxes: (M, 7) of each sweep.
             labels: (M,) classes of each sweep.
             velocities: (M, 2) of each sweep, NaN where unknown; or None.

@@ -79,7 +79,7 @@ def select(
         boxes: (N, 7).
         scores: (N,).
         labels: (N,) classes.
-        config: of the selection.
+        config: settings of the selection.
         velocities: (N, 2), or None.
     """
     numbers = boxes if velocities is None else torch.cat([boxes, velocities], dim=1)

@@ -30,7 +30,7 @@ class Detector(DriveMethod):
     ``frames`` (`SweepBatch`).
 
     Args:
-        encoder: of the clouds; its ``backbone`` is what pretraining hands over.
+        encoder: encoder of the clouds; its ``backbone`` is what pretraining hands over.
         neck: over the bird's-eye view.
         classes: to detect, at least one, with different names.
         frozen: leave the backbone as it was handed over, its BatchNorm statistics included.

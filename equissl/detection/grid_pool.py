@@ -21,14 +21,14 @@ class PoolConfig:
     """Settings of the pooling and of the voxels that each point sees. The defaults are those of Voxel R-CNN on KITTI.
 
     Attributes:
-        stages: of the backbone whose voxels are looked at.
-        points: of the grid along each side of a box.
-        samples: of voxels that a point takes at most, of each stage.
+        stages: stages of the backbone whose voxels are looked at.
+        points: points of the grid along each side of a box.
+        samples: most voxels that a point takes, of each stage.
         reach: in voxels of the stage.
         query: ``manhattan``: voxels within the Manhattan distance ``reach``, the nearest first, as in the paper;
             ``ball``: those of at most ``reach`` along every axis whose centres lie within ``radii``, in the order of
             z, y, x, as in OpenPCDet, whose weights were trained so.
-        radii: of the balls in metres, one for each stage; only ``ball`` looks at them.
+        radii: radii of the balls in metres, one for each stage; only ``ball`` looks at them.
         width: features of a point from each stage.
 
     Raises:
@@ -61,10 +61,10 @@ class GridPool(nn.Module):
     over voxels, and one more layer (the accelerated local aggregation of Deng et al., 2021).
 
     Args:
-        channels: of the voxels.
-        grid: of the voxeliser.
+        channels: channels of the voxels.
+        grid: grid of the voxeliser.
         config: which voxels are seen.
-        radius: of the ball in metres, where the query is one.
+        radius: radius of the ball in metres, where the query is one.
     """
 
     offsets: Tensor

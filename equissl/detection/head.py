@@ -25,7 +25,7 @@ class DetectionHead(nn.Module, ABC):
         """Compute the loss and its detached terms.
 
         Args:
-            outputs: of ``forward``.
+            outputs: outputs of ``forward``.
             boxes: (M_b, 7) objects of each scene.
             labels: (M_b,) int64 their classes.
             velocities: (M_b, 2) metres a second along x and y, NaN where unknown; None where all are. Heads without

@@ -15,7 +15,7 @@ def gaussian_radii(size: tuple[float, float], overlap: float = OVERLAP) -> tuple
     """Compute shifts of a box's corners that leave an overlap (intersection over union), in CornerNet's three cases.
 
     Args:
-        size: of the object, in cells.
+        size: size of the object, in cells.
         overlap: that is to be left.
 
     Returns:

@@ -63,7 +63,7 @@ class BEVNeck(nn.Module):
         config: blocks.
 
     Attributes:
-        out_channels: of the output.
+        out_channels: channels of the output.
     """
 
     def __init__(self, channels: int, config: NeckConfig) -> None:

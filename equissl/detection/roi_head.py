@@ -52,8 +52,8 @@ class RoIHead(nn.Module):
     Confidence and box are the same layers' for all classes; a refined box keeps its proposal's class.
 
     Args:
-        channels: of the backbone's stages.
-        grid: of the voxeliser.
+        channels: channels of the backbone's stages.
+        grid: grid of the voxeliser.
         pool: what is pooled.
         sample: which proposals are learnt from.
         layers: behind the pooling.
@@ -124,10 +124,10 @@ class RoIHead(nn.Module):
 
         Args:
             scene: features of B scenes.
-            proposals: of each scene.
+            proposals: proposals of each scene.
             boxes: (M_b, 7) its objects.
             labels: (M_b,) int64 their classes.
-            seeds: of the draw in each scene.
+            seeds: seeds of the draw in each scene.
         """
         scenes = zip(proposals, boxes, labels, seeds, strict=True)
         drawn = [sample_proposals(found, own, kinds, self.sample, seed) for found, own, kinds, seed in scenes]
@@ -154,7 +154,7 @@ class RoIHead(nn.Module):
 
         Args:
             scene: features of the batch.
-            proposals: of each sweep.
+            proposals: proposals of each sweep.
         """
         rois = [found.boxes for found in proposals]
         logits, codes = self(scene, rois)

@@ -20,7 +20,7 @@ class SampleConfig:
         foreground: share of foreground ones at most.
         matched: of at least this overlap is foreground, whose boxes are refined.
         hard: background of at least this overlap is hard.
-        hard_share: of the background, at most.
+        hard_share: largest share of hard proposals in the background.
         unsure, sure: overlaps at which the confidence to answer is 0 and 1; it rises linearly between them.
 
     Raises:
@@ -61,7 +61,7 @@ def match_proposals(proposals: Detections, boxes: Tensor, labels: Tensor) -> RoI
     """Match all proposals of a sweep with the objects that they overlap most in 3D.
 
     Args:
-        proposals: of the sweep.
+        proposals: proposals of the sweep.
         boxes: (M, 7) objects.
         labels: (M,) classes.
     """
@@ -82,7 +82,7 @@ def draw_proposals(overlaps: Tensor, config: SampleConfig, seed: int) -> Tensor:
     Args:
         overlaps: (K,) of the proposals.
         config: how many of which.
-        seed: of the draw.
+        seed: seed of the draw.
     """
     draw = torch.Generator().manual_seed(seed)
     overlap = overlaps.cpu()
@@ -105,7 +105,7 @@ def confidence_target(overlaps: Tensor, config: SampleConfig) -> Tensor:
 
     Args:
         overlaps: (...) with an object, in 3D.
-        config: of the sampling.
+        config: settings of the sampling.
     """
     return ((overlaps - config.unsure) / (config.sure - config.unsure)).clamp(0, 1)
 
@@ -116,11 +116,11 @@ def sample_proposals(
     """Sample the proposals of a sweep to learn from, see `match_proposals` and `draw_proposals`.
 
     Args:
-        proposals: of the sweep.
+        proposals: proposals of the sweep.
         boxes: (M, 7) objects.
         labels: (M,) classes.
-        config: of the sampling.
-        seed: of the draw.
+        config: settings of the sampling.
+        seed: seed of the draw.
     """
     found = match_proposals(proposals, boxes, labels)
     rows = draw_proposals(found.overlaps, config, seed)

@@ -35,7 +35,7 @@ def split_sizes(sizes: Sequence[int], part: int, whole: int) -> tuple[int, ...]:
     """Compute projector sizes of a part of the representation: each times part / whole, rounded (Garrido et al. 2023).
 
     Args:
-        sizes: of the whole's projector.
+        sizes: sizes of the whole's projector.
         part: dimension of the part.
         whole: dimension of the whole.
     """

@@ -156,7 +156,7 @@ def resnet18(width: int = 64, stem: Stem = "reference") -> ResNet:
 
     Args:
         width: channels of the first stage.
-        stem: of the network.
+        stem: stem of the network.
     """
     return ResNet(BasicBlock, (2, 2, 2, 2), width, stem)
 
@@ -166,7 +166,7 @@ def resnet34(width: int = 64, stem: Stem = "reference") -> ResNet:
 
     Args:
         width: channels of the first stage.
-        stem: of the network.
+        stem: stem of the network.
     """
     return ResNet(BasicBlock, (3, 4, 6, 3), width, stem)
 
@@ -176,6 +176,6 @@ def resnet50(width: int = 64, stem: Stem = "reference") -> ResNet:
 
     Args:
         width: channels of the first stage.
-        stem: of the network.
+        stem: stem of the network.
     """
     return ResNet(Bottleneck, (3, 4, 6, 3), width, stem)

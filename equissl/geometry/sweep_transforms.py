@@ -120,7 +120,7 @@ def identity_transform(batch: int, device: torch.device | str = "cpu") -> SweepT
 
     Args:
         batch: B.
-        device: of its tensors.
+        device: device of its tensors.
     """
     zeros = torch.zeros(batch, device=device)
     return sweep_transform(zeros, zeros + 1, torch.zeros(batch, 3, device=device), zeros.long())
@@ -208,7 +208,7 @@ def transform_boxes(boxes: Tensor, transform: SweepTransform) -> Tensor:
 
     Args:
         boxes: (M, 7) centre, size, heading.
-        transform: of one scene, see ``SweepTransform.item``.
+        transform: transform of one scene, see ``SweepTransform.item``.
 
     Returns:
         (M, 7), headings in -π..π.

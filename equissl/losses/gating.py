@@ -68,7 +68,7 @@ def gumbel_sigmoid(logits: Tensor, temperature: float = 1.0, generator: torch.Ge
     """Draw relaxed Bernoulli numbers: the sigmoid of logits plus logistic noise.
 
     Args:
-        logits: of an open gate.
+        logits: logits of an open gate.
         temperature: towards 0, gates are 0 or 1.
         generator: source of the noise, on the CPU.
 
@@ -90,8 +90,8 @@ def stochastic_gate(mean: Tensor, sigma: float = 0.5, generator: torch.Generator
     """Draw ``clamp(mean + 1/2 + sigma noise, 0, 1)`` with Gaussian noise: gates that close and open exactly.
 
     Args:
-        mean: of the gates, from -1/2 (mostly closed) to 1/2 (mostly open).
-        sigma: of the noise; 0 is the gate of evaluation.
+        mean: mean of the gates, from -1/2 (mostly closed) to 1/2 (mostly open).
+        sigma: deviation of the noise; 0 is the gate of evaluation.
         generator: source of the noise, on the CPU.
 
     Returns:
@@ -122,7 +122,7 @@ class PairGate(nn.Module):
         dim: width D of the embeddings to be gated.
         kind: "sigmoid"; "gumbel" draws with `gumbel_sigmoid` in training; "stochastic" is `stochastic_gate`.
         combine: "mean" gates the mean of both classes' embeddings, "product" multiplies a gate of each.
-        width: of the class embeddings.
+        width: width of the class embeddings.
         hidden: width of the hidden layer.
 
     Raises:

@@ -79,7 +79,7 @@ def spread(rows: Tensor, count: int, generator: torch.Generator | None = None) -
     Args:
         rows: (N, D).
         count: rows to choose.
-        generator: of the draws; None is torch's own.
+        generator: generator of the draws; None is torch's own.
     """
     device = rows.device if generator is None else generator.device
     chosen = [rows[torch.randint(len(rows), (), generator=generator, device=device).to(rows.device)]]

@@ -84,7 +84,7 @@ def mix_negatives(
 
     Args:
         labels: (N, C) coordinates of the labels.
-        space: of the labels. The mixed label lies on the shortest path, at the partner's share of its length.
+        space: space of the labels. The mixed label lies on the shortest path, at the partner's share of its length.
         mixing: how many; partners are drawn from all other rows, and those of the same label give no mixture.
         tolerance: labels this close are the same.
         generator: source of partners and shares, on the CPU.
@@ -113,7 +113,7 @@ def mix_positives(
 
     Args:
         labels: (N, C) coordinates of the labels.
-        space: of the labels.
+        space: space of the labels.
         mixing: how many. Numbers at tolerance 0 are drawn from all rows that fit; otherwise pairs are drawn from all
             rows, and the first ones that fit are kept.
         tolerance: labels this close are the same.

@@ -30,7 +30,7 @@ class MemoryBank(nn.Module):
         momentum: share of the new feature in an update; 1 replaces the old one.
         recompute_every: updates between two computations of the centroids.
         min_members: at each update a cluster below this many is dissolved into the others, and the largest one split.
-        seed: of the k-means.
+        seed: seed of the k-means.
 
     Raises:
         ValueError: for sizes or options out of range, or fewer samples than ``clusters * min_members``.

@@ -120,7 +120,7 @@ def draw_pairs(
         mixtures: mixtures S of a query.
         rows: number of rows N to choose from, at least 2.
         generator: source of the choice.
-        device: of the results.
+        device: device of the results.
 
     Returns:
         indices (B, S, 2) in [0, N), and weights (B, S), uniform in [0, 1).

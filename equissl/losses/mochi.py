@@ -46,7 +46,7 @@ def draw_mixtures(
         mixed: mixtures s of two negatives, with weights uniform in [0, 1).
         query_mixed: mixtures s' of a negative with the query, the query's share uniform in [0, 0.5).
         generator: source of the choice.
-        device: of the results.
+        device: device of the results.
     """
     pairs = draw_pairs(queries, mixed, hardest if mixed else 2, generator, device)
     partners = draw_partners(queries, query_mixed, hardest if query_mixed else 1, generator, device)

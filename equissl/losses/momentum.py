@@ -63,7 +63,7 @@ def cosine_momentum(step: int, total: int, start: float = 0.996, end: float = 1.
     """Momentum of a step on the half cosine from ``start`` at step 0 to ``end`` at step ``total`` and later.
 
     Args:
-        step: of the run, from 0.
+        step: step of the run, from 0.
         total: steps of the run.
         start: momentum at step 0.
         end: momentum at step ``total`` and later.

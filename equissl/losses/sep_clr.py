@@ -23,10 +23,10 @@ class SepCLRWeights:
     of rendered objects and so are the defaults.
 
     Attributes:
-        salient: of the salient part's alignment and, times ``uniformity``, of its uniformity.
-        information_less: of the salient part's length on background samples.
-        joint_entropy: of the term that keeps common and salient part independent.
-        uniformity: of uniformity against alignment, in both parts.
+        salient: weight of the salient part's alignment and, times ``uniformity``, of its uniformity.
+        information_less: weight of the salient part's length on background samples.
+        joint_entropy: weight of the term that keeps common and salient part independent.
+        uniformity: weight of uniformity against alignment, in both parts.
     """
 
     salient: float = 100.0
@@ -93,7 +93,7 @@ def sep_clr(
         common: (B, V, Dc) common part of the embeddings of the global batch, made unit vectors here.
         salient: (B, V, Ds) salient part, of any length.
         y: (B,) 1 or True for samples of the target set, 0 or False for the background.
-        weights: of the terms; None takes the defaults of `SepCLRWeights`.
+        weights: weights of the terms; None takes the defaults of `SepCLRWeights`.
         temperature: potentials are ``exp(-distance² / (2 temperature))``.
 
     Returns:

@@ -12,7 +12,7 @@ def check_finite(name: str, x: Tensor) -> None:
     Compiled code skips this check, which would split the graph.
 
     Args:
-        name: of the tensor, for the message.
+        name: name of the tensor, for the message.
         x: any tensor.
     """
     if torch.compiler.is_compiling():
@@ -28,7 +28,7 @@ def check_views(x: Tensor, purpose: str, name: str = "embeddings", min_batch: in
     Args:
         x: embeddings.
         purpose: name of the loss, for the message.
-        name: of the tensor, for the message.
+        name: name of the tensor, for the message.
         min_batch: fewest instances B.
     """
     if x.ndim != 3 or x.shape[2] == 0 or not x.is_floating_point():

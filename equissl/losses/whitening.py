@@ -194,7 +194,7 @@ def group_whiten(
             the channels inside a group matters.
         eps: the covariance becomes ``(1 - eps) cov + eps I``. Above 0, collapse and groups as wide as the batch are
             finite. At 0 a singular covariance gives NaN or infinite values.
-        iterations: of Newton-Schulz.
+        iterations: iterations of Newton-Schulz.
 
     Returns:
         Tensor of the same shape: of each group mean 0 and, for eps 0, covariance I with divisor N. NaN and infinite

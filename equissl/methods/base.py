@@ -115,7 +115,7 @@ class Method(nn.Module, ABC):
 
         Args:
             step: number of the step, from 0.
-            last_step: of the run.
+            last_step: last step of the run.
         """
         if self.objective is not None:
             self.objective.after_step()

@@ -18,7 +18,7 @@ def relative_penalty(negatives: Tensor, temperature: float) -> Tensor:
 
     Args:
         negatives: (..., K) cosines of anchors with their negatives; minus infinity leaves a negative out.
-        temperature: of the loss.
+        temperature: temperature of the loss.
 
     Returns:
         (..., K) float64 on the CPU; each row sums to 1, with equal shares for a large temperature and all of it on the
@@ -46,7 +46,7 @@ def penalty_entropy(embeddings: Tensor, temperature: float) -> float:
     Args:
         embeddings: (N, V, D), N, V >= 2; every ordered pair of views gives anchors and the other samples as negatives.
             Zero vectors stay zero. Memory grows with N, time with N².
-        temperature: of the loss.
+        temperature: temperature of the loss.
 
     Returns:
         A number in [0, log(N - 1)], the upper end for an orthonormal batch or at collapse.

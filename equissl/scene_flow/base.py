@@ -48,7 +48,7 @@ def add_flow(sweep: Sweep, following: Sweep, provider: FlowProvider) -> Sweep:
     Args:
         sweep: with P points.
         following: the next sweep of the drive.
-        provider: of the flow.
+        provider: provider of the flow.
     """
     found = provider.estimate(sweep, following)
     return replace(sweep, flow=found.flow, flow_valid=found.valid, flow_provider=provider.name)

@@ -41,7 +41,7 @@ class ClusterFlow:
         max_size: largest; longer things (metres) stand still.
         tolerance: points closer than this (metres) to the next sweep have not moved; about the spacing of the points.
         gain: a motion is kept when it lowers the mean distance to the next sweep at least by this factor.
-        max_points: of a cluster that take part in the search; evenly thinned out.
+        max_points: most points of a cluster that take part in the search; evenly thinned out.
     """
 
     name = "icp_cluster"

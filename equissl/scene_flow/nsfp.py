@@ -23,15 +23,15 @@ class NeuralPriorOptions:
 
     Attributes:
         layers, width: of each of the two networks (forward and backward flow).
-        lr: of Adam.
+        lr: learning rate of Adam.
         iterations: at most.
         patience: iterations without a loss better by ``min_delta`` after which fitting stops.
         truncate: metres beyond which two points do not belong together.
-        max_points: of each cloud that are fitted; the flow of the rest is interpolated.
+        max_points: most points of each cloud that are fitted; the flow of the rest is interpolated.
         reach: metres: half the side of the square that is fitted; points beyond stay with the static world.
         remove_ground: leave the ground out; it then moves with the static world.
-        device: of the fit.
-        seed: of the networks' weights and the choice of points.
+        device: device of the fit.
+        seed: seed of the networks' weights and the choice of points.
     """
 
     layers: int = 8
@@ -104,7 +104,7 @@ def fit_flow(source: Tensor, target: Tensor, options: NeuralPriorOptions) -> Ten
     Args:
         source: (n, 3).
         target: (m, 3).
-        options: of the optimisation.
+        options: options of the optimisation.
     """
     source, target = (cloud.to(options.device, torch.float32) for cloud in (source, target))
     with torch.random.fork_rng(devices=[]):

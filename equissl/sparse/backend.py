@@ -33,7 +33,7 @@ class Backend(Protocol):
         Args:
             x: features (N, C) on sites.
             weight: (D, kz, ky, kx, C).
-            geometry: of the convolution.
+            geometry: geometry of the convolution.
         """
 
     def strided(self, x: SparseTensor, weight: Tensor, geometry: Geometry) -> SparseTensor:
@@ -42,7 +42,7 @@ class Backend(Protocol):
         Args:
             x: features (N, C) on sites.
             weight: (D, kz, ky, kx, C).
-            geometry: of the convolution.
+            geometry: geometry of the convolution.
         """
 
     def inverse(self, x: SparseTensor, weight: Tensor, geometry: Geometry) -> SparseTensor:
@@ -51,7 +51,7 @@ class Backend(Protocol):
         Args:
             x: features (N, C) on sites.
             weight: (D, kz, ky, kx, C).
-            geometry: of the strided convolution.
+            geometry: geometry of the strided convolution.
         """
 
 
@@ -81,7 +81,7 @@ def choose_backend(name: str, device: torch.device) -> Backend:
 
     Args:
         name: ``auto`` or a backend's.
-        device: of the features.
+        device: device of the features.
 
     Raises:
         BackendError: for one that is not installed or cannot run there.
@@ -117,7 +117,7 @@ def down(source: Sites, indices: Tensor, shape: Triple, origin: Origin) -> Sites
     Args:
         source: sites of the input.
         indices: (M, 4) voxels of the output, sorted.
-        shape: of the output's grid, z, y, x.
+        shape: shape of the output's grid, z, y, x.
         origin: provenance of the sites.
     """
     z, y, x = (a * b for a, b in zip(source.stride, origin.geometry.stride, strict=True))

@@ -68,7 +68,7 @@ class Origin:
 
     Attributes:
         source: the sites before the strided convolution.
-        geometry: of that convolution.
+        geometry: geometry of that convolution.
         backend: name of the one that ran it.
         pairs: its index map, in that backend's form.
     """
@@ -85,8 +85,8 @@ def submanifold_pairs(sites: Sites, geometry: Geometry) -> Pairs:
     Computed for half of the kernel: site j seen by i under one element sees i under the opposite one.
 
     Args:
-        sites: of the input.
-        geometry: of the convolution.
+        sites: sites of the input.
+        geometry: geometry of the convolution.
     """
     device, centre = sites.indices.device, torch.tensor(geometry.reach, device=sites.indices.device)
     offsets = geometry.offsets(device) - centre
@@ -104,8 +104,8 @@ def strided_pairs(sites: Sites, geometry: Geometry) -> tuple[Tensor, Triple, Pai
     """Find the pairs of a strided convolution: an output site is every position whose kernel covers an input site.
 
     Args:
-        sites: of the input.
-        geometry: of the convolution.
+        sites: sites of the input.
+        geometry: geometry of the convolution.
 
     Returns:
         output indices (M, 4), sorted; the output's spatial shape; the pairs.

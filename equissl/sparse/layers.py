@@ -167,7 +167,7 @@ def set_backend(module: nn.Module, name: str) -> None:
 
     Args:
         module: any network.
-        name: of the backend, or ``auto``.
+        name: name of the backend, or ``auto``.
     """
     for layer in module.modules():
         if isinstance(layer, _SparseConvolution):

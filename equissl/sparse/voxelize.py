@@ -80,7 +80,7 @@ def voxelize(clouds: Sequence[Tensor], grid: VoxelGrid, max_points: int | None =
 
     Args:
         clouds: points (P, C) of each; columns x, y, z in metres, then any others.
-        grid: of voxels.
+        grid: grid of voxels.
         max_points: only the first so many of a voxel enter its mean; the others belong to it all the same.
 
     Raises:

@@ -89,7 +89,7 @@ def boxes_at(world_boxes: list[WorldBox], frame: int, pose: np.ndarray, farthest
     """Select the boxes that a sweep can see, in its own reference frame, up to ``farthest`` metres.
 
     Args:
-        world_boxes: of the drive.
+        world_boxes: boxes of the drive.
         frame: its number.
         pose: (4, 4) LiDAR -> world.
         farthest: reach of the sensor; the annotation windows are longer than that.

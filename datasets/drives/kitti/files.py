@@ -134,8 +134,8 @@ def parse_labels(path: Path, tracking: bool) -> tuple[list[Label], dict[int, str
     """Parse an object (15 fields, 16 with a score) or tracking (17, 18) label file, ``DontCare`` left out.
 
     Args:
-        path: of the file.
-        tracking: of the tracking benchmark.
+        path: path of the file.
+        tracking: True for the tracking benchmark.
 
     Returns:
         the labels; and what is wrong with others, by frame (-1 where even that is not readable).
@@ -265,7 +265,7 @@ def read_number_lines(path: Path, columns: int) -> tuple[np.ndarray, dict[int, s
     """Read lines of at least ``columns`` numbers; a line without is NaN, and said why by its position.
 
     Args:
-        path: of the file.
+        path: path of the file.
         columns: numbers of a line.
     """
     lines = path.read_text(errors="replace").splitlines()

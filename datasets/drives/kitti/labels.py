@@ -123,7 +123,7 @@ def read_kitti_labels(path: Path | str, calib: Path | str) -> KittiLabels:
     """Read ``label_2/000000.txt``, or results in the same format with a score.
 
     Args:
-        path: of the labels.
+        path: path of the labels.
         calib: ``calib/000000.txt``.
 
     Raises:
@@ -156,7 +156,7 @@ def write_kitti_results(
     """Write predictions in the benchmark's format; those that the picture does not show are left out.
 
     Args:
-        path: of the file, whose folder is made.
+        path: path of the file, whose folder is made.
         boxes: (N, 7) in the LiDAR frame.
         scores: (N,).
         labels: N class names.

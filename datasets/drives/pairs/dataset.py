@@ -41,9 +41,9 @@ class SweepPairs(Dataset):
         gap: turns of the sensor between the two sweeps.
         flow: ``stored`` takes the flow in the store, ``none`` gives none, and the name of a provider of
             :mod:`equissl.scene_flow` computes it whenever a pair is read.
-        flow_options: of the provider; ``{drive}`` in a text becomes the name of the drive.
-        seed: of the choice of points and of the seeds that items carry.
-        max_points: of a cloud; a random choice of a larger one. None takes all.
+        flow_options: options of the provider; ``{drive}`` in a text becomes the name of the drive.
+        seed: seed of the choice of points and of the seeds that items carry.
+        max_points: most points of a cloud; a random choice of a larger one. None takes all.
         sequences: only these drives; None takes all.
         crop: only points within this many degrees in front of the sensor, half of them on each side, before anything
             else is done to a cloud; boxes are not cropped. A wedge that is rotated later shows its angle: None, the

@@ -74,7 +74,7 @@ def pose_or_none(poses: np.ndarray | None, index: int) -> np.ndarray | None:
 
     Args:
         poses: (T, 4, 4), or None.
-        index: of the sweep.
+        index: index of the sweep.
     """
     return poses[index] if poses is not None and np.isfinite(poses[index]).all() else None
 
@@ -88,7 +88,7 @@ def check_size(path: Path, frame: str, usual: int) -> None:
     """Refuse a file of less than half the usual size: one cut off between two points looks whole otherwise.
 
     Args:
-        path: of the file.
+        path: path of the file.
         frame: name of the sweep, for the message.
         usual: bytes.
     """

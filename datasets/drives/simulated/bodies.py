@@ -58,8 +58,8 @@ def make_body(category: int, rng: np.random.Generator) -> Body:
     """Make a body with dimensions, shape and reflectivity drawn from ``rng``.
 
     Args:
-        category: of the body.
-        rng: of the draws.
+        category: category of the body.
+        rng: generator of the draws.
     """
     return {CAR: _car, TRUCK: _truck, CYCLIST: _cyclist, PEDESTRIAN: _pedestrian}[category](rng)
 

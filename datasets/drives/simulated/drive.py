@@ -44,8 +44,8 @@ class SimulatedDrive:
     nothing has moved between its first and its last ray.
 
     Args:
-        seed: of the data set.
-        number: of the drive.
+        seed: seed of the data set.
+        number: number of the drive.
         options: what is simulated; the defaults when None.
 
     Raises:
@@ -216,9 +216,9 @@ def simulated_drive(
 
     Args:
         sweeps: how many.
-        seed: of the data set.
-        number: of the drive.
-        options: of the simulation.
+        seed: seed of the data set.
+        number: number of the drive.
+        options: options of the simulation.
         start: first sweep.
     """
     if sweeps < 1 or start < 0:

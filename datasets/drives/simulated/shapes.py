@@ -48,7 +48,7 @@ def extrusion(outline: Sequence[tuple[float, float]], width: float, albedo: floa
     Args:
         outline: corners (x, z), in order.
         width: metres.
-        albedo: of all faces.
+        albedo: albedo of all faces.
     """
     flat, count = np.asarray(outline, dtype=np.float64), len(outline)
     sides = [np.column_stack([flat[:, 0], np.full(count, y), flat[:, 1]]) for y in (-width / 2, width / 2)]
@@ -65,8 +65,8 @@ def block(size: tuple[float, float, float], centre: tuple[float, float, float], 
 
     Args:
         size: along x, y, z.
-        centre: of the cuboid.
-        albedo: of all faces.
+        centre: centre of the cuboid.
+        albedo: albedo of all faces.
     """
     x, _, z = (0.5 * s for s in size)
     return extrusion([(-x, -z), (x, -z), (x, z), (-x, z)], size[1], albedo).shifted(*centre)
@@ -78,7 +78,7 @@ def disc(radius: float, width: float, albedo: float, sides: int = 10) -> Solid:
     Args:
         radius: metres.
         width: metres.
-        albedo: of all faces.
+        albedo: albedo of all faces.
         sides: corners of the circle.
     """
     angles = np.arange(sides) * (2 * np.pi / sides)
@@ -91,7 +91,7 @@ def post(radius: float, height: float, albedo: float, top: float | None = None, 
     Args:
         radius: at the bottom, metres.
         height: metres.
-        albedo: of all faces.
+        albedo: albedo of all faces.
         top: radius at the top; None is the same.
         sides: corners of the circle.
     """
@@ -113,8 +113,8 @@ def ellipsoid(
 
     Args:
         radii: along x, y, z.
-        centre: of the ellipsoid.
-        albedo: of all faces.
+        centre: centre of the ellipsoid.
+        albedo: albedo of all faces.
         sides: meridians.
     """
     rings = max(3, sides // 2)
@@ -128,10 +128,10 @@ def foliage(rng: np.random.Generator, count: int, radii: tuple[float, float, flo
     """Make loose small triangles in an ellipsoid about the origin: some rays pass, others hit at any depth.
 
     Args:
-        rng: of the draws.
+        rng: generator of the draws.
         count: triangles.
         radii: along x, y, z.
-        albedo: of all faces.
+        albedo: albedo of all faces.
     """
     unit = rng.normal(size=(count, 3))
     unit *= (rng.uniform(0.15, 1.0, (count, 1)) ** (1 / 3)) / np.linalg.norm(unit, axis=1, keepdims=True)
@@ -144,8 +144,8 @@ def lattice_faces(rows: int, columns: int, closed: bool = False) -> np.ndarray:
     """List the triangles (F, 3) between the points of a lattice.
 
     Args:
-        rows: of points.
-        columns: of points.
+        rows: rows of points.
+        columns: columns of points.
         closed: the last column is joined to the first.
     """
     row, column = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij")

@@ -64,8 +64,8 @@ def block_origin(road: Road, number: int) -> np.ndarray:
     """Compute the world position (3,) that a block is measured from.
 
     Args:
-        road: of the street.
-        number: of the block.
+        road: road of the street.
+        number: number of the block.
     """
     return road.position(number * BLOCK, 0.0)
 
@@ -101,9 +101,9 @@ def build_block(road: Road, seed: DriveSeed, number: int) -> Block:
     """Build a block of the street; the same whatever was built before.
 
     Args:
-        road: of the street.
-        seed: of the drive.
-        number: of the block, any integer.
+        road: road of the street.
+        seed: seed of the drive.
+        number: number of the block, any integer.
     """
     builder = _Builder(road, seed, number)
     _ground(builder)

@@ -47,7 +47,7 @@ class Path:
         """Compute the upright reference frame on the ground, facing where it goes, -> world: (4, 4).
 
         Args:
-            road: of the drive.
+            road: road of the drive.
             time: seconds.
         """
         wave = self.weave_rate * time + self.phase
@@ -69,7 +69,7 @@ class Actor:
         """Compute the pose (4, 4) body -> world.
 
         Args:
-            road: of the drive.
+            road: road of the drive.
             time: seconds.
         """
         return self.path.frame(road, time)
@@ -78,7 +78,7 @@ class Actor:
         """Compute the velocity (3,) in the world, metres a second.
 
         Args:
-            road: of the drive.
+            road: road of the drive.
             time: seconds.
         """
         after, before = (self.frame(road, time + step)[:3, 3] for step in (INSTANT, -INSTANT))

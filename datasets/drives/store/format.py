@@ -44,7 +44,7 @@ def write_sweep(group: h5py.Group, sweep: Sweep, origin: np.ndarray | None, next
     """Write one sweep as a group named by its timestamp.
 
     Args:
-        group: of the drive.
+        group: HDF5 group of the drive.
         sweep: what to write.
         origin: (4, 4) pose that becomes the identity in the file's ``pose``.
         next_pose: (4, 4) of the next sweep, for ``ego_motion``; None where there is none.
@@ -84,7 +84,7 @@ def read_sweep(group: h5py.Group, timestamp: int, pose: np.ndarray | None) -> Sw
     """Read the sweep that ``write_sweep`` wrote, or one of an OpenSceneFlow log.
 
     Args:
-        group: of the sweep.
+        group: HDF5 group of the sweep.
         timestamp: nanoseconds.
         pose: (4, 4), or None where unknown.
 
@@ -122,6 +122,6 @@ def strings(group: h5py.Group, name: str) -> tuple[str, ...]:
 
     Args:
         group: that holds it.
-        name: of the dataset.
+        name: name of the dataset.
     """
     return tuple(value.decode() for value in group[name][()].tolist())

@@ -122,8 +122,8 @@ class DriveStore:
         """Read one sweep by its position in its drive.
 
         Args:
-            name: of the drive.
-            index: of the sweep.
+            name: name of the drive.
+            index: index of the sweep.
         """
         entry = self._entry(name)
         timestamp = int(entry.timestamps[index])
@@ -146,8 +146,8 @@ class DriveStore:
         """Return True if the boxes of a sweep were written with velocities, known or not; older stores have none.
 
         Args:
-            name: of the drive.
-            index: of the sweep.
+            name: name of the drive.
+            index: index of the sweep.
         """
         file, key = self._open(), str(int(self._entry(name).timestamps[index]))
         return BOX_VELOCITIES in (file[name] if INDEX in file else file)[key]

@@ -53,7 +53,7 @@ def write_drives(
         path: the file to write; its folder is made.
         drives: with different names.
         attributes: provenance to keep, plain JSON values.
-        problems: of the recording, to keep as well.
+        problems: problems of the recording, to keep as well.
 
     Returns:
         ``path``.
@@ -103,8 +103,8 @@ def write_index(
         file: the store.
         drive: in the store.
         kept: positions of the sweeps that were written.
-        num_points: of each of them.
-        num_boxes: of each of them, -1 for a sweep without labels.
+        num_points: points of each of them.
+        num_boxes: boxes of each of them, -1 for a sweep without labels.
     """
     group = file[INDEX].create_group(drive.name)
     poses = None if drive.poses is None else drive.poses[kept]

@@ -14,7 +14,7 @@ def four_legs(b: Builder, width: float, depth: float, height: float, material: i
         b: builder.
         width: along x.
         depth: along y.
-        height: of the legs.
+        height: height of the legs.
         material: index.
         inset: from the corners.
     """

@@ -56,7 +56,7 @@ def write_table(path: Path, columns: tuple[str, ...], rows: list[tuple[str, ...]
     """Write a tab-separated file with a header; tabs and newlines in values become spaces.
 
     Args:
-        path: of the file.
+        path: path of the file.
         columns: names.
         rows: values.
     """
@@ -68,7 +68,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """Read the rows of a file that :func:`write_table` wrote.
 
     Args:
-        path: of the file.
+        path: path of the file.
         columns: names expected.
 
     Raises:

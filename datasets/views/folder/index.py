@@ -44,7 +44,7 @@ def read_index(folder: Path, index: Path, val_fraction: float | None, seed: int)
         folder: in the 3DIEBench layout.
         index: folder of the index files.
         val_fraction: held out without index files.
-        seed: of that choice.
+        seed: seed of that choice.
 
     Raises:
         FolderError: see :func:`equissl.datasets.views.folder.layout.pack`.

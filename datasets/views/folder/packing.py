@@ -51,7 +51,7 @@ def pack(
         index: folder of ``{train,val}_{images,labels}.npy``, default ``folder``. With ``val_images.npy`` alone, all
             other objects found are train.
         val_fraction: without index files, draw a split of this fraction, stratified by class.
-        seed: of that split.
+        seed: seed of that split.
         progress: show how far it is.
         overwrite: replace ``out``.
 
@@ -88,8 +88,8 @@ def count_views(folder: Path, place: str) -> int:
     """Count the views of an object: ``image_0.jpg`` and on, without a gap.
 
     Args:
-        folder: of the tree.
-        place: of the object in it.
+        folder: folder of the tree.
+        place: place of the object in it.
     """
     found = {path.name for path in (folder / place).glob("image_*.jpg")}
     views = len(found)

@@ -107,8 +107,8 @@ def find_objects(
     Reading them fills the cache of decoded meshes, from which they come quickly afterwards.
 
     Args:
-        spec: of the views.
-        source: of meshes.
+        spec: spec of the views.
+        source: source of meshes.
         renderer: to try them with; None reads them only.
         workers: processes; 0 tries them in this one, without limits.
         progress: show how far it is, on standard error.

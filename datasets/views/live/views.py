@@ -38,8 +38,8 @@ class BatchRenderer(Protocol):
 
         Args:
             meshes: to render.
-            views: of each mesh.
-            size: of the images, in pixels.
+            views: views of each mesh.
+            size: size of the images, in pixels.
         """
         ...
 
@@ -58,7 +58,7 @@ class LiveViews(Dataset):
         spec: what to render.
         split: ``train``, ``val``, or None for all objects.
         views: V.
-        seed: of the order and of the latents.
+        seed: seed of the order and of the latents.
         workers: processes that try the meshes at the start; 0 does so in this one.
         progress: show how far that is.
         source, renderer: in place of those that ``spec`` names; picklable where there are workers.
@@ -120,7 +120,7 @@ class LiveViews(Dataset):
 
         Args:
             epoch: from 0.
-            row: of the object.
+            row: row of the object.
         """
         index, first = int(self.store.indices[row]), epoch * self.views
         return sample_latents(self.store.schema, self.seed, index, self.views, first)

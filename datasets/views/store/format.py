@@ -92,7 +92,7 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
 
     Args:
         image: (H, W, 3) uint8.
-        quality: of the encoder, 1 to 100.
+        quality: quality of the encoder, 1 to 100.
     """
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")

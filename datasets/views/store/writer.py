@@ -149,8 +149,8 @@ def write_records(path: Path, header: StoreHeader, records: Sequence[ObjectRecor
     """Write ``records`` as one store, whole or not at all.
 
     Args:
-        path: of the store.
-        header: of the store.
+        path: path of the store.
+        header: header of the store.
         records: its objects.
         skipped: objects that were left out.
     """
@@ -222,8 +222,8 @@ def write_tables(path: Path, header: StoreHeader, tables: StoreTables) -> int:
     """Write all but the images, reserve their blob unfilled, and return its position in the file.
 
     Args:
-        path: of the file.
-        header: of the store.
+        path: path of the file.
+        header: header of the store.
         tables: latents, labels and offsets.
     """
     if problems := find_problems(header, tables):
@@ -247,7 +247,7 @@ def find_problems(header: StoreHeader, tables: StoreTables) -> list[str]:
     """Find contradictions in a store about to be written.
 
     Args:
-        header: of the store.
+        header: header of the store.
         tables: latents, labels and offsets.
     """
     count, shape = len(tables.labels), (len(tables.labels), header.num_views)
@@ -278,7 +278,7 @@ def write_strings(file: h5py.File, name: str, values: Sequence[str]) -> None:
 
     Args:
         file: the store.
-        name: of the dataset.
+        name: name of the dataset.
         values: the strings.
     """
     file.create_dataset(name, data=fixed_strings(values))
@@ -302,7 +302,7 @@ def copy_blob(source: Path, start: int, size: int, writer: ViewStoreWriter) -> N
         source: file to read.
         start: byte in it.
         size: bytes.
-        writer: of the store.
+        writer: writer of the store.
     """
     with source.open("rb") as file:
         file.seek(start)

@@ -136,7 +136,7 @@ class RecurrentCell(nn.Module):
         with 1 it moves with the frame to come, and is what predicts that frame equivariantly.
 
         Args:
-            state: of this cell.
+            state: state of this cell.
             ahead: frames after the last one consumed.
         """
         steps = ahead + (state.steps - 1 if self.coordinates == "comoving" else 0)
@@ -202,8 +202,8 @@ def recurrent_cell(
 
     Args:
         velocity_set: V and how it acts.
-        in_channels: of a frame.
-        channels: of the hidden state (for each orientation).
+        in_channels: channels of a frame.
+        channels: channels of the hidden state (for each orientation).
         coordinates: see :class:`RecurrentCell`.
     """
     if isinstance(velocity_set, RotationVelocities):

@@ -24,7 +24,7 @@ def torus_stem(channels: Sequence[int] = (32, 64, 128), in_channels: int = 1) ->
 
     Args:
         channels: outputs of each layer.
-        in_channels: of frames.
+        in_channels: channels of frames.
     """
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(zip((in_channels, *channels[:-1]), channels, strict=True)):
@@ -40,8 +40,8 @@ class VideoClassifier(nn.Module):
     Args:
         velocity_set: translations.
         classes: number of classes.
-        channels: of the stem's layers; the last is the hidden state's.
-        in_channels: of frames.
+        channels: channels of the stem's layers; the last is the hidden state's.
+        in_channels: channels of frames.
         pool: over velocities.
         learned_transport: one learned 5 × 5 kernel per velocity instead of the given transport (the baseline G-RNN+).
         coordinates: see :class:`RecurrentCell`.
@@ -86,8 +86,8 @@ class VideoCNN(nn.Module):
 
     Args:
         classes: number of classes.
-        in_channels: of frames.
-        channels: of the three stages (one, two and two blocks of 3 × 3 × 3 convolution, batch norm and ReLU).
+        in_channels: channels of frames.
+        channels: channels of the three stages (one, two and two blocks of 3 × 3 × 3 convolution, batch norm and ReLU).
     """
 
     def __init__(self, classes: int = 6, in_channels: int = 1, channels: tuple[int, int, int] = (16, 32, 64)) -> None:

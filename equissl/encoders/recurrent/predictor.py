@@ -27,8 +27,8 @@ def torus_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.S
     """Create convolutions on the torus with ReLU between, no bias, no activation at the end.
 
     Args:
-        channels: of the hidden state.
-        out_channels: of a frame.
+        channels: channels of the hidden state.
+        out_channels: channels of a frame.
         layers: hidden ones.
     """
     hidden = [m for _ in range(layers) for m in (torus_conv(channels, channels), nn.ReLU())]
@@ -41,7 +41,7 @@ def rotation_decoder(channels: int, orientations: int, out_channels: int = 1, la
     Args:
         channels: fields of the hidden state.
         orientations: order of the group.
-        out_channels: of a frame.
+        out_channels: channels of a frame.
         layers: hidden ones.
     """
     hidden = [m for _ in range(layers) for m in (RegularConv(channels, channels, orientations), nn.ReLU())]
@@ -52,8 +52,8 @@ def plain_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.S
     """Create zero-padded convolutions over flattened orientation channels, as published: not equivariant to rotations.
 
     Args:
-        channels: of the hidden state, orientations included.
-        out_channels: of a frame.
+        channels: channels of the hidden state, orientations included.
+        out_channels: channels of a frame.
         layers: hidden ones.
     """
     conv = [nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(layers)]
@@ -155,7 +155,7 @@ class VideoPredictor(nn.Module):
         """Pool the hidden state over velocities, in image coordinates: (B, C, H, W).
 
         Args:
-            state: of the cell.
+            state: state of the cell.
             ahead: frames after the last one consumed, see :meth:`RecurrentCell.look`.
         """
         return pool_velocities(self.cell.look(state, ahead), self.pool)
@@ -177,7 +177,7 @@ def video_predictor(
         velocity_set: translations or rotations.
         channels: C of the hidden state (for each orientation).
         decoder_layers: hidden layers of the decoder.
-        in_channels: of frames.
+        in_channels: channels of frames.
         pool: over velocities.
         timing: see :class:`VideoPredictor`.
         decoder: for rotations, ``plain`` is the published decoder, which is not equivariant.

@@ -59,7 +59,7 @@ class VelocitySet(ABC):
         Args:
             a: velocity.
             b: velocity.
-            size: of frames, (H, W).
+            size: size of frames, (H, W).
         """
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ class VelocitySet(ABC):
 
         Args:
             velocity: ν̂ that acts.
-            size: of frames, (H, W).
+            size: size of frames, (H, W).
         """
         zero = tuple(0.0 for _ in velocity)
         known = {self.difference(v, zero, size): i for i, v in enumerate(self.velocities)}

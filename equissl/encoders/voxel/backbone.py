@@ -38,7 +38,7 @@ class VoxelBackbone(nn.Module, ABC):
 
     Args:
         in_channels: columns of a voxel, such as x, y, z, intensity.
-        backend: of the sparse convolutions; see `equissl.sparse.choose_backend`.
+        backend: backend of the sparse convolutions; see `equissl.sparse.choose_backend`.
     """
 
     out_channels = 128
@@ -142,8 +142,8 @@ def create_voxel_backbone(name: str = "VoxelBackBone8x", in_channels: int = 4, b
 
     Args:
         name: one of `VOXEL_BACKBONES`.
-        in_channels: of the voxels' features.
-        backend: of sparse convolutions, or ``auto``.
+        in_channels: channels of the voxels' features.
+        backend: backend of sparse convolutions, or ``auto``.
 
     Raises:
         ValueError: for an unknown one.

@@ -46,8 +46,8 @@ class VoxelEncoderConfig:
         point_range: lowest x, y, z and highest x, y, z in metres; points outside are dropped.
         voxel_size: along x, y, z in metres.
         max_points: only the first so many points of a voxel enter its mean; None takes all.
-        max_voxels: of a cloud; a denser one is thinned out evenly. None takes all.
-        backend: of the sparse convolutions, see `equissl.sparse.choose_backend`.
+        max_voxels: most voxels of a cloud; a denser one is thinned out evenly. None takes all.
+        backend: backend of the sparse convolutions, see `equissl.sparse.choose_backend`.
         in_channels: columns of a point: x, y, z and any others.
         coordinates: ``absolute`` gives a voxel the mean x, y, z of its points, as detectors do; ``offset`` counts x and
             y from the voxel's own centre, which makes features independent of where in the range a thing stands.
@@ -74,10 +74,10 @@ class VoxelEncoder(nn.Module):
     """A sparse voxel backbone on clouds of points.
 
     Attributes:
-        grid: of voxels.
+        grid: grid of voxels.
         backbone: what detectors can take over.
         feature_dim: size D of a column of the bird's-eye view: channels times heights.
-        channels: of each stage by its name, see `SweepFeatures.stage`.
+        channels: channels of each stage by its name, see `SweepFeatures.stage`.
         bev_shape: cells of the bird's-eye view along y, x.
         cell_voxels: voxels along one side of such a cell.
 
@@ -158,7 +158,7 @@ def thin_out(voxels: Voxels, most: int) -> Voxels:
     """Keep at most so many voxels of each cloud, spread evenly over their order; points of the others get no voxel.
 
     Args:
-        voxels: of a batch of clouds.
+        voxels: voxels of a batch of clouds.
         most: voxels of a cloud.
     """
     tensor = voxels.tensor

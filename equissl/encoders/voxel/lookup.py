@@ -28,7 +28,7 @@ def locate_points(stage: SparseTensor, voxels: Voxels) -> Tensor:
 
     Args:
         stage: features of a deeper stage.
-        voxels: of the input, with the points' rows.
+        voxels: voxels of the input, with the points' rows.
     """
     if len(voxels.tensor) == 0:
         return torch.full_like(voxels.point_to_voxel, -1)

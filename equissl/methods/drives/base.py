@@ -72,7 +72,7 @@ def item_seeds(batch: ScenePair, purpose: int) -> list[int]:
     """Derive one seed for each pair of the batch.
 
     Args:
-        batch: of B pairs.
+        batch: batch of B pairs.
         purpose: keeps the draws for different ends apart.
     """
     return [(seed * 0x9E3779B97F4A7C15 + purpose) % 2**63 for seed in batch.seeds.tolist()]

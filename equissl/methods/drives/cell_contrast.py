@@ -26,11 +26,11 @@ class CellContrast(DriveMethod):
     """The same place has the same feature in two views, unlike the other places of its scene.
 
     Args:
-        encoder: of the clouds.
+        encoder: encoder of the clouds.
         frames: ``same``: two transformed views of the later sweep, matched point by point (PointContrast). ``ego``: the
             two sweeps, matched by the motion of the vehicle, as if the world stood still (BEVContrast). ``flow``: the
             two sweeps, matched by the scene flow of every point.
-        ranges: of the transformations of each view.
+        ranges: ranges of the transformations of each view.
         points: options of the contrast.
 
     Raises:

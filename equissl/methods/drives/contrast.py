@@ -64,12 +64,12 @@ def site_contrast(
     """Compute InfoNCE of matched sites, of the global batch.
 
     Args:
-        projector: of the features; its batch norm sees the drawn sites of one view at a time.
+        projector: projector of the features; its batch norm sees the drawn sites of one view at a time.
         config: see there.
         views: the two views.
         sites: for each view and scene the row (P,) of the stage's features of each point, -1 for none; point i of one
             view and point i of the other are the same.
-        seeds: of the draw of pairs, one for each scene.
+        seeds: seeds of the draw of pairs, one for each scene.
 
     Returns:
         the loss, and the terms ``contrast``, ``contrast_top1`` (share of pairs that find each other; 1 / K by chance),
@@ -103,7 +103,7 @@ def pair_contrast(x: Tensor, y: Tensor, config: ContrastConfig) -> Tensor:
     Args:
         x: (K, D) embeddings of one sweep.
         y: (K, D) of the other, row by row the same places.
-        config: of the contrast.
+        config: settings of the contrast.
     """
     loss = info_nce(x, y, config.temperature)
     if config.symmetric:

@@ -12,7 +12,7 @@ def random_cuboid(cloud: Tensor, least: float, seed: int) -> Tensor:
     Args:
         cloud: (N, 3+).
         least: the box measures between this share and all of the cloud's extent, along x and along y.
-        seed: of the draw.
+        seed: seed of the draw.
     """
     if len(cloud) == 0:
         return cloud
@@ -29,7 +29,7 @@ def drop_points(cloud: Tensor, most: float, seed: int) -> Tensor:
     Args:
         cloud: (P, C).
         most: largest share.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     source = torch.Generator().manual_seed(seed)
     share = most * torch.rand((), generator=source)

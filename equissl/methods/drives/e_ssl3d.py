@@ -51,8 +51,8 @@ class ESSL3D(DriveMethod):
     flow objective have the same cells in their batch norm.
 
     Args:
-        encoder: of the clouds.
-        ranges: of the transformations.
+        encoder: encoder of the clouds.
+        ranges: ranges of the transformations.
         contrast: transformations to be contrasted.
         classify: transformations to be classified. One in neither list is not drawn.
         spatial_mode: ``joint``, two views with all transformations and both losses; ``separate``, two views with those
@@ -64,7 +64,7 @@ class ESSL3D(DriveMethod):
         contrast_weight, classification_weight, flow_weight: of the three losses; 0 leaves a loss out.
         crop_before_transform: only what a camera sees ahead enters the spatial views. The border of the wedge then
             shows the angle: an accuracy near 100 % within a few hundred steps tells that the classifier reads it.
-        field_of_view: of that camera, degrees.
+        field_of_view: field of view of that camera, degrees.
 
     Raises:
         ValueError: for impossible options, or nothing to learn.

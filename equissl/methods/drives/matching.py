@@ -25,7 +25,7 @@ def sites_at(encoder: VoxelEncoder, stage: SparseTensor, points: Sequence[Tensor
     """Find the row (P,) of a stage's features at any positions in each grid; -1 out of range or where nothing is.
 
     Args:
-        encoder: of the features.
+        encoder: encoder of the features.
         stage: features of the stage.
         points: (P, 3+) of each grid.
     """
@@ -43,7 +43,7 @@ def match_sites(first: Tensor, second: Tensor, most: int, seed: int, deduplicate
         first: (P,) site of each point in one view; -1 where the point was dropped.
         second: (P,) its site in the other view.
         most: K; so many of the pairs are drawn.
-        seed: of the draw.
+        seed: seed of the draw.
         deduplicate: a site stands in one pair at most, or else it would be its own negative. Without, every point
             makes a pair.
 
@@ -79,7 +79,7 @@ def match_pairs(
         first: (P,) rows of each pair's first view.
         second: (P,) rows of its second view.
         most: matches of a pair.
-        seeds: of the draws, one for each pair.
+        seeds: seeds of the draws, one for each pair.
         deduplicate: a site stands in one match at most.
     """
     return [match_sites(a, b, most, seed, deduplicate) for a, b, seed in zip(first, second, seeds, strict=True)]

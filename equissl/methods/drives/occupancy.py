@@ -50,7 +50,7 @@ def ray_queries(cloud: Tensor, sensor: Tensor, number: int, depth: float, seed: 
         sensor: (3,) where the rays start.
         number: Q; fewer where there are fewer points.
         depth: longest distance from the return, metres; never beyond the sensor.
-        seed: of the draw.
+        seed: seed of the draw.
     """
     source = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(cloud), generator=source)[:number]
@@ -71,12 +71,12 @@ class Occupancy(DriveMethod):
     within 1 m for its answer; here it is the column that a place lies in.
 
     Args:
-        encoder: of the clouds.
-        ranges: of the transformation of each cloud; any turn about z and mirrors by default, as in ALSO.
+        encoder: encoder of the clouds.
+        ranges: ranges of the transformation of each cloud; any turn about z and mirrors by default, as in ALSO.
         queries: returns drawn from each scene; 2048 make 4096 places.
         depth: largest distance of a place from its return, metres.
         hidden: sizes of the hidden layers of the decoder.
-        intensity_weight: of the squared error of the returns' intensity; 0 leaves it out.
+        intensity_weight: weight of the squared error of the returns' intensity; 0 leaves it out.
         sensor: where rays start in the frame of a sweep, metres.
 
     Raises:

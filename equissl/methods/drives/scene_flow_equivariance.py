@@ -35,7 +35,7 @@ class FlowConfig:
             which the flow reaches and which hold features.
         normalise: compare unit vectors.
         symmetric: also predict the earlier sweep from the later one, by the same flow backwards, and average.
-        momentum: of the target networks at the first and at the last step, along half a cosine.
+        momentum: momentum of the target networks at the first and at the last step, along half a cosine.
     """
 
     stage: Stage = "bev"
@@ -77,7 +77,7 @@ def flow_views(batch: ScenePair, ranges: TransformRanges, views: str, first_view
 
     Args:
         batch: with flow.
-        ranges: of the transforms.
+        ranges: ranges of the transforms.
         views: see `FlowConfig`.
         first_view: number of the first transform drawn.
 
@@ -138,7 +138,7 @@ class SceneFlowEquivariance(nn.Module):
 
         Args:
             step: number of the step, from 0.
-            last_step: of the run.
+            last_step: last step of the run.
             encoder: online.
             projector: online.
         """

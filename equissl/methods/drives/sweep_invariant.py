@@ -28,13 +28,13 @@ class SweepInvariant(DriveMethod):
     """One embedding of each view of a scene; the objective says how they should lie.
 
     Args:
-        encoder: of the clouds.
+        encoder: encoder of the clouds.
         objective: name and options, see :data:`equissl.objectives.OBJECTIVES`; ``moco`` in DepthContrast, ``byol`` in
             STRL.
         projector: sizes of the projector's layers.
         frames: ``pair``: one view of each of the two sweeps (STRL); ``same``: two views of the later one
             (DepthContrast).
-        ranges: of the transformations of each view.
+        ranges: ranges of the transformations of each view.
         cuboid: each view keeps a box with between this share and all of the scene's extent along x and y, about one of
             its points; 1 keeps everything. DepthContrast takes 0.5.
         drop: up to this share of the points of each view is left out.

@@ -30,7 +30,7 @@ def only(ranges: TransformRanges, kept: Iterable[str]) -> TransformRanges:
     """Switch off all transformations but some.
 
     Args:
-        ranges: of all.
+        ranges: of all transformations.
         kept: names of those that stay.
 
     Raises:
@@ -55,7 +55,7 @@ class TransformationClassifier(nn.Module):
         ranges: from which it is drawn; the bins divide them equally. Rotation has ``ranges.rotation_bins`` of them.
         dim: size of the pooled features of one view.
         hidden: sizes of the hidden layers.
-        bins: of scale and of each axis of translation.
+        bins: bins of scale and of each axis of translation.
         target: ``absolute``, from one view, or ``relative``, from two: what takes the first to the second. Differences
             (ratios of scales, and whether just one view is mirrored) have as many bins, over all that can occur.
 
@@ -90,8 +90,8 @@ class TransformationClassifier(nn.Module):
         """Compute the classes (B, axes) of transforms.
 
         Args:
-            transform: of the views.
-            first: of the first views, for relative targets.
+            transform: transform of the views.
+            first: transforms of the first views, for relative targets.
 
         Raises:
             ValueError: for relative targets without ``first``.
@@ -162,7 +162,7 @@ def crop_front(clouds: Sequence[Tensor], degrees: float) -> tuple[Tensor, ...]:
 
     Args:
         clouds: (P, 3+) each.
-        degrees: of the field of view.
+        degrees: angle of the field of view.
     """
     half = torch.pi * degrees / 360
     return tuple(cloud[torch.atan2(cloud[:, 1], cloud[:, 0]).abs() <= half] for cloud in clouds)

@@ -65,10 +65,10 @@ class FERNN(VideoMethod):
     """Predictor of the frames to come from the frames observed, each prediction fed back as the next input.
 
     Args:
-        videos: of training; their first ``observed`` frames are given.
+        videos: videos of training; their first ``observed`` frames are given.
         observed: frames given; the others are predicted.
         radius: N of the velocity set V_N; 0 is the baseline G-RNN. Its motion and step are those of the videos.
-        channels: of the hidden state (for each orientation).
+        channels: channels of the hidden state (for each orientation).
         decoder_layers: hidden layers of the decoder.
         orientations: order of the rotation group of the hidden state (rotations).
         pool: over velocities.
@@ -137,11 +137,11 @@ class VideoClassification(VideoMethod):
     """Classification of the digit of a moving video, from all of its frames.
 
     Args:
-        videos: of training, of one digit each; translations, but for ``cnn``.
+        videos: videos of training, of one digit each; translations, but for ``cnn``.
         network: ``fernn``; ``learned``, the baseline whose transport is learned (G-RNN+); or ``cnn``, 3-D convolutions.
         radius: N of the velocity set; 0 with ``fernn`` is the baseline G-RNN.
         classes: number of classes.
-        channels: of the three layers of the stem, or the three stages of the CNN.
+        channels: channels of the three layers of the stem, or the three stages of the CNN.
         pool: over velocities.
 
     Raises:
@@ -199,7 +199,7 @@ def velocity_set_of(videos: MovingSpec, radius: int, orientations: int) -> Veloc
     Args:
         videos: settings of the videos.
         radius: N of V_N.
-        orientations: of the hidden state, for rotations.
+        orientations: orientations of the hidden state, for rotations.
     """
     if videos.motion == "rotation":
         return RotationVelocities(videos.step, radius, orientations)

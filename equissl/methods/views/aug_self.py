@@ -33,8 +33,8 @@ class AugSelf(Method):
     Args:
         encoder: image encoder.
         projector: sizes of the projector's layers.
-        objective: of the embeddings; one without a teacher.
-        weight: of the mean squared error of the action.
+        objective: objective of the embeddings; one without a teacher.
+        weight: weight of the mean squared error of the action.
         hidden: width of the regressor's two hidden layers; 1024 as published.
         action: what is regressed, see :class:`equissl.methods.views.actions.Action`.
         sign: which of the two quaternions of a rotation.

@@ -70,8 +70,8 @@ class CapsIE(CapsuleMethod):
         cov: weight of the covariance penalty.
         entropy: weight of the mean-entropy gap.
         scale_equi: whether ``equi`` is relative to ``sim``.
-        anchor_temperature: of the first view, at the start and after 1.25 times the run.
-        target_temperature: of the second view, likewise.
+        anchor_temperature: temperature of the first view, at the start and after 1.25 times the run.
+        target_temperature: temperature of the second view, likewise.
         detach_target: keep the gradient of the invariance term from the second view.
         action: what the predictor is told, see :class:`equissl.methods.views.actions.Action`.
         sign: which of the two quaternions of a rotation, see :func:`equissl.geometry.relative_unitquat`.

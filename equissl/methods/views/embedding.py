@@ -17,7 +17,7 @@ def known_inputs(batch: ViewBatch, needs: Iterable[Need]) -> dict[str, Tensor]:
     """Gather what objectives ask for beyond embeddings, of the global batch, by the names of `Embedded`.
 
     Args:
-        batch: of this process.
+        batch: batch of this process.
         needs: names of fields of `Embedded`.
 
     Raises:
@@ -53,7 +53,7 @@ def plain_objective(config: ObjectiveConfig, dim: int, views: int = 2) -> Object
     Args:
         config: name and options.
         dim: width of the embeddings.
-        views: of each object.
+        views: views of each object.
 
     Raises:
         ValueError: for an objective that needs one of the two, an unknown one, or a wrong number of views.
@@ -72,7 +72,7 @@ def pair_loss(objective: Objective | None, x: Tensor, y: Tensor, batch: ViewBatc
         objective: or None.
         x: (B, E) first view.
         y: (B, E) second view.
-        batch: of this process.
+        batch: batch of this process.
     """
     if objective is None:
         return None

@@ -44,7 +44,7 @@ class SeqJEPA(Method):
         hidden: width of the predictor.
         target: whether the last view is encoded by a momentum ``teacher`` or, without gradient, by the encoder itself
             (``online``).
-        momentum: of the teacher at the first and at the last step; half a cosine in between.
+        momentum: momentum of the teacher at the first and at the last step; half a cosine in between.
 
     Raises:
         ValueError: for fewer than two views, an unknown choice, or conditioning that no one would see.

@@ -104,8 +104,8 @@ class SIE(Method):
         Args:
             x_inv: (B, E) invariant part, first view.
             x_equi: (B, F) equivariant part, first view.
-            y_inv: of the second view.
-            y_equi: of the second view.
+            y_inv: invariant part, second view.
+            y_equi: equivariant part, second view.
             predicted: (B, F) prediction of ``y_equi``.
             inv: invariance term where it is not the mean squared difference.
         """

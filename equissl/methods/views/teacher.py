@@ -36,7 +36,7 @@ class Teacher(nn.Module):
 
         Args:
             step: number of the step, from 0.
-            last_step: of the run.
+            last_step: last step of the run.
             **networks: those to follow, by name.
 
         Returns:

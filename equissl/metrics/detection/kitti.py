@@ -42,7 +42,7 @@ def kitti_labels(names: Sequence[str], classes: Sequence[str] = CLASSES) -> tupl
 
     Args:
         names: M names as KITTI spells them; those of no class (``DontCare``, ``Tram``) get -1.
-        classes: of the metric.
+        classes: classes of the metric.
 
     Returns:
         (M,) int64 and (M,) bool, for ``labels`` and ``ignore`` of :class:`LabelledBoxes`.
@@ -71,7 +71,7 @@ class KittiAP(DetectionMetric):
     Args:
         classes: names that labels index.
         overlaps: by class, the least overlap, strict and loose; a match must exceed it.
-        prefix: of the results' names.
+        prefix: prefix of the results' names.
 
     Raises:
         ValueError: for a class without overlaps.

@@ -53,7 +53,7 @@ class NuScenesDetection(DetectionMetric):
     Args:
         classes: names that labels index.
         ranges: metres by class.
-        prefix: of the results' names.
+        prefix: prefix of the results' names.
 
     Raises:
         ValueError: for a class without a range.

@@ -35,7 +35,7 @@ class RangeAP(DetectionMetric):
         points: edges of the bins in LiDAR points; none with fewer than two.
         fewest_points: labels with fewer points are ignored.
         limits: (x, y, z, x, y, z) lowest and highest; what has its centre outside does not count.
-        prefix: of the results' names.
+        prefix: prefix of the results' names.
 
     Raises:
         ValueError: for edges that do not rise, or limits that are no six numbers.
