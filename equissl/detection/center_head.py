@@ -177,11 +177,11 @@ class CenterHead(DetectionHead):
         heat, box, motion = [], [], []
         moving = [None] * len(boxes) if velocities is None else velocities
         for task, output in enumerate(outputs):
-            scenes = zip(boxes, labels, moving, strict=True)
-            found = [self.targets(own, kinds, task, speeds) for own, kinds, speeds in scenes]
+            sweeps = zip(boxes, labels, moving, strict=True)
+            found = [self.targets(own, kinds, task, speeds) for own, kinds, speeds in sweeps]
             heat.append(heatmap_focal_loss(output["hm"], torch.stack([target.heatmaps for target in found])))
             maps = self._regression(output)
-            preds = torch.cat([maps[scene].flatten(1)[:, t.cells].T for scene, t in enumerate(found)])
+            preds = torch.cat([maps[sweep].flatten(1)[:, t.cells].T for sweep, t in enumerate(found)])
             error = (preds[:, :8] - torch.cat([target.boxes for target in found])).abs().sum(dim=0)
             error = error * error.new_tensor([1.0] * 6 + [self.weights.heading] * 2)
             box.append(error.sum() / max(1, len(preds)))
@@ -197,19 +197,19 @@ class CenterHead(DetectionHead):
     @torch.no_grad()
     def detect(self, outputs: list[dict[str, Tensor]]) -> list[Detections]:
         """Detect the highest peaks of each task, then choose among overlapping boxes of one task."""
-        scenes = []
-        for scene in range(len(outputs[0]["hm"])):
-            parts = [self._peaks(output, scene, members) for output, members in zip(outputs, self.tasks, strict=True)]
+        sweeps = []
+        for sweep in range(len(outputs[0]["hm"])):
+            parts = [self._peaks(output, sweep, members) for output, members in zip(outputs, self.tasks, strict=True)]
             names = ["boxes", "scores", "labels"] + (["velocities"] if self.velocity else [])
             found = Detections(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
-            scenes.append(found.select(found.scores.argsort(descending=True, stable=True)))
-        return scenes
+            sweeps.append(found.select(found.scores.argsort(descending=True, stable=True)))
+        return sweeps
 
-    def _peaks(self, output: dict[str, Tensor], scene: int, members: list[int]) -> Detections:
-        heat = output["hm"][scene].sigmoid()  # (C, Y, X)
+    def _peaks(self, output: dict[str, Tensor], sweep: int, members: list[int]) -> Detections:
+        heat = output["hm"][sweep].sigmoid()  # (C, Y, X)
         scores, flat = heat.flatten().topk(min(MOST_OBJECTS, heat.numel()))
         kind, cell = flat // heat[0].numel(), flat % heat[0].numel()
-        values = self._regression(output)[scene].flatten(1)[:, cell].T
+        values = self._regression(output)[sweep].flatten(1)[:, cell].T
         corner = torch.stack([cell % self.cells[1], cell // self.cells[1]], dim=1)
         centre = (corner + values[:, :2]) * values.new_tensor(self.size) + values.new_tensor(self.low)
         heading = torch.atan2(values[:, 7], values[:, 6])[:, None]

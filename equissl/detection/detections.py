@@ -13,7 +13,7 @@ from equissl.geometry.boxes import limit_heading, rotated_nms
 
 @dataclass(frozen=True)
 class Detections:
-    """K boxes of one scene, by falling score.
+    """K boxes of one sweep, by falling score.
 
     Attributes:
         boxes: (K, 7) centre, size, heading in -π..π.

@@ -72,9 +72,9 @@ class Detector(DriveMethod):
         return self
 
     def step(self, batch: SweepBatch) -> StepOutput:  # type: ignore[override]
-        scene, outputs = self._answer(batch.clouds)
+        encoded, outputs = self._answer(batch.clouds)
         loss, terms = self.dense_head.loss(outputs, batch.boxes, batch.labels, batch.velocities)
-        return StepOutput(loss, terms, stack_features([self.pooled(scene)]))
+        return StepOutput(loss, terms, stack_features([self.pooled(encoded)]))
 
     @torch.no_grad()
     def detect(self, clouds: Sequence[Tensor]) -> list[Detections]:
@@ -83,9 +83,9 @@ class Detector(DriveMethod):
 
     def _answer(self, clouds: Sequence[Tensor]) -> tuple[SweepFeatures, Any]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            scene = self.encode(clouds)
-            bev = compress_height(scene.out)
-        return scene, self.dense_head(self.backbone_2d(bev))
+            encoded = self.encode(clouds)
+            bev = compress_height(encoded.out)
+        return encoded, self.dense_head(self.backbone_2d(bev))
 
     def _finish(self, head: DetectionHead) -> None:
         """Set the head, and settle what concerns all layers."""

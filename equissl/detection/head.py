@@ -26,7 +26,7 @@ class DetectionHead(nn.Module, ABC):
 
         Args:
             outputs: outputs of ``forward``.
-            boxes: (M_b, 7) objects of each scene.
+            boxes: (M_b, 7) objects of each sweep.
             labels: (M_b,) int64 their classes.
             velocities: (M_b, 2) metres a second along x and y, NaN where unknown; None where all are. Heads without
                 velocities pass over them.

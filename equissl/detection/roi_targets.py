@@ -16,7 +16,7 @@ class SampleConfig:
     """Settings of the sampling of proposals by overlap with an object. The defaults are those of Voxel R-CNN.
 
     Attributes:
-        count: proposals drawn of each scene, at least 2; with repetition where there are too few.
+        count: proposals drawn of each sweep, at least 2; with repetition where there are too few.
         foreground: share of foreground ones at most.
         matched: of at least this overlap is foreground, whose boxes are refined.
         hard: background of at least this overlap is hard.
@@ -43,7 +43,7 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class RoITargets:
-    """R proposals of one scene and what is to be answered for them.
+    """R proposals of one sweep and what is to be answered for them.
 
     Attributes:
         rois: (R, 7) boxes.

@@ -71,13 +71,13 @@ class VoxelRCNN(Detector):
         self._finish(AnchorHead(channels, classes, point_range, self.cells, test_proposals, weights))
 
     def step(self, batch: SweepBatch) -> StepOutput:  # type: ignore[override]
-        scene, outputs = self._answer(batch.clouds)
+        encoded, outputs = self._answer(batch.clouds)
         first, terms = self.dense_head.loss(outputs, batch.boxes, batch.labels)
         proposals = self.dense_head.detect(outputs, self.train_proposals)
-        second, more = self.roi_head.loss(scene, proposals, batch.boxes, batch.labels, batch.seeds.tolist())
-        return StepOutput(first + second, {**terms, **more}, stack_features([self.pooled(scene)]))
+        second, more = self.roi_head.loss(encoded, proposals, batch.boxes, batch.labels, batch.seeds.tolist())
+        return StepOutput(first + second, {**terms, **more}, stack_features([self.pooled(encoded)]))
 
     @torch.no_grad()
     def detect(self, clouds: Sequence[Tensor]) -> list[Detections]:
-        scene, outputs = self._answer(clouds)
-        return self.roi_head.detect(scene, self.dense_head.detect(outputs))
+        encoded, outputs = self._answer(clouds)
+        return self.roi_head.detect(encoded, self.dense_head.detect(outputs))

@@ -59,7 +59,7 @@ class TransformRanges:
 
 @dataclass(frozen=True)
 class SweepTransform:
-    """A transform of each of B scenes; of one scene without the batch dimension, see ``item``.
+    """A transform of each of B sweeps; of one sweep without the batch dimension, see ``item``.
 
     Attributes:
         matrix: (B, 4, 4) float32 on column vectors.
@@ -127,7 +127,7 @@ def identity_transform(batch: int, device: torch.device | str = "cpu") -> SweepT
 
 
 def draw_transforms(ranges: TransformRanges, seeds: Tensor, view: int) -> SweepTransform:
-    """Transforms of one view of each scene: a function of (seed, view) alone, whatever else is in the batch.
+    """Transforms of one view of each sweep: a function of (seed, view) alone, whatever else is in the batch.
 
     Args:
         ranges: what to draw from. Each part has a random number of its own: narrowing one range leaves the others.
@@ -208,7 +208,7 @@ def transform_boxes(boxes: Tensor, transform: SweepTransform) -> Tensor:
 
     Args:
         boxes: (M, 7) centre, size, heading.
-        transform: transform of one scene, see ``SweepTransform.item``.
+        transform: transform of one sweep, see ``SweepTransform.item``.
 
     Returns:
         (M, 7), headings in -π..π.

@@ -12,7 +12,7 @@ from equissl.datasets.drives.sweep import Boxes
 
 @dataclass(frozen=True)
 class ScenePair(CloudBatch):
-    """B pairs of sweeps, each of one drive. Every scene method takes this type and nothing else.
+    """B pairs of sweeps, each of one drive. Every method on drives takes this type and nothing else.
 
     Frames, boxes and flow are those of :mod:`equissl.datasets.drives.sweep`.
 

@@ -23,8 +23,8 @@ DEFAULT_VOXELS = VoxelEncoderConfig()
 class DriveMethod(Method):
     """A sparse voxel encoder, what is trained on top of it, and the loss.
 
-    Random choices about a scene come from its seed in the batch. Clouds are (P, 4): x, y, z, intensity. The
-    representation of a scene is the mean and the maximum over the columns of its bird's-eye view.
+    Random choices about a pair come from its seed in the batch. Clouds are (P, 4): x, y, z, intensity. The
+    representation of a sweep is the mean and the maximum over the columns of its bird's-eye view.
     """
 
     data = "scenes"
@@ -50,9 +50,9 @@ class DriveMethod(Method):
         """Compute the columns of the bird's-eye view: features (M, D / 2) on (1, Y, X)."""
         return self.encode(clouds).bev
 
-    def pooled(self, scene: SweepFeatures) -> Tensor:
+    def pooled(self, encoded: SweepFeatures) -> Tensor:
         """Compute (B, D) in full precision."""
-        return widen(self.encoder.pool(scene.bev))
+        return widen(self.encoder.pool(encoded.bev))
 
 
 def pooled_mean(total: Tensor, count: int) -> Tensor:

@@ -149,7 +149,7 @@ class ESSL3D(DriveMethod):
         return [self.encode(transform.apply(clouds)) for transform in transforms], transforms
 
     def _contrast(self, a: SweepFeatures, b: SweepFeatures, batch: ScenePair) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_pnce: a point's features in both views find each other among those of the scene's other points."""
+        """L_pnce: a point's features in both views find each other among those of the sweep's other points."""
         sites = point_sites(a, self.points.stage), point_sites(b, self.points.stage)
         return site_contrast(self._projector(self.points.stage), self.points, (a, b), sites, item_seeds(batch, 0))
 

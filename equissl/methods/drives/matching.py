@@ -11,14 +11,14 @@ from equissl.encoders.voxel import SweepFeatures, VoxelEncoder, locate, locate_p
 from equissl.sparse import SparseTensor
 
 
-def point_sites(scene: SweepFeatures, stage: str) -> tuple[Tensor, ...]:
+def point_sites(encoded: SweepFeatures, stage: str) -> tuple[Tensor, ...]:
     """Find the row (P,) of a stage's features that each point of each cloud belongs to; -1 for none.
 
     Args:
-        scene: features of the batch.
+        encoded: features of the batch.
         stage: its name.
     """
-    return locate_points(scene.stage(stage), scene.voxels).split(list(scene.voxels.sizes))
+    return locate_points(encoded.stage(stage), encoded.voxels).split(list(encoded.voxels.sizes))
 
 
 def sites_at(encoder: VoxelEncoder, stage: SparseTensor, points: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -27,7 +27,7 @@ OFFSETS = 6  # of a query from the middle of its cell, and its direction to the 
 
 @dataclass(frozen=True)
 class Queries:
-    """Places of one scene, Q before returns and then the same Q behind them.
+    """Places of one sweep, Q before returns and then the same Q behind them.
 
     Attributes:
         positions: (2 Q, 3) metres.
@@ -73,7 +73,7 @@ class Occupancy(DriveMethod):
     Args:
         encoder: encoder of the clouds.
         ranges: ranges of the transformation of each cloud; any turn about z and mirrors by default, as in ALSO.
-        queries: returns drawn from each scene; 2048 make 4096 places.
+        queries: returns drawn from each sweep; 2048 make 4096 places.
         depth: largest distance of a place from its return, metres.
         hidden: sizes of the hidden layers of the decoder.
         intensity_weight: weight of the squared error of the returns' intensity; 0 leaves it out.
@@ -104,9 +104,9 @@ class Occupancy(DriveMethod):
     def step(self, batch: ScenePair) -> StepOutput:
         transform = draw_transforms(self.ranges, batch.seeds, 0)
         clouds = transform.apply(batch.current)
-        scene = self.encode(clouds)
-        loss, terms = self._loss(scene, self._queries(clouds, self._sensors(transform.matrix), batch))
-        return StepOutput(loss, terms, stack_features([self.pooled(scene)]))
+        encoded = self.encode(clouds)
+        loss, terms = self._loss(encoded, self._queries(clouds, self._sensors(transform.matrix), batch))
+        return StepOutput(loss, terms, stack_features([self.pooled(encoded)]))
 
     def _sensors(self, matrices: Tensor) -> Tensor:
         """(B, 3): where the transforms (B, 4, 4) put the sensor."""
@@ -118,15 +118,15 @@ class Occupancy(DriveMethod):
         draws = zip(kept, sensors, item_seeds(batch, 0), strict=True)
         return [ray_queries(cloud, sensor, self.queries, self.depth, seed) for cloud, sensor, seed in draws]
 
-    def _loss(self, scene: SweepFeatures, queries: list[Queries]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, encoded: SweepFeatures, queries: list[Queries]) -> tuple[Tensor, dict[str, Tensor]]:
         positions, towards, occupied, intensity = (
             torch.cat([getattr(query, name) for query in queries])
             for name in ("positions", "towards", "occupied", "intensity")
         )
-        cells = torch.cat(sites_at(self.encoder, scene.bev, [query.positions for query in queries]))
+        cells = torch.cat(sites_at(self.encoder, encoded.bev, [query.positions for query in queries]))
         known = cells >= 0
         inside = torch.cat([self._offsets(positions[known]), towards[known]], dim=1)
-        features = scene.bev.features[cells[known]]
+        features = encoded.bev.features[cells[known]]
         answers = self.decoder(torch.cat([features, inside.to(features.dtype)], dim=1))
         return self._compare(answers, occupied[known], intensity[known], len(cells))
 

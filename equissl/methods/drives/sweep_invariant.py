@@ -1,4 +1,4 @@
-"""Any invariant objective on scenes; DepthContrast (Zhang et al., 2021) and STRL (Huang et al., 2021) by options."""
+"""Any invariant objective on sweeps; DepthContrast (Zhang et al., 2021) and STRL (Huang et al., 2021) by options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BYOL = ObjectiveConfig("byol", {"hidden": 512})
 
 
 class SweepInvariant(DriveMethod):
-    """One embedding of each view of a scene; the objective says how they should lie.
+    """One embedding of each view of a sweep; the objective says how they should lie.
 
     Args:
         encoder: encoder of the clouds.
@@ -35,12 +35,12 @@ class SweepInvariant(DriveMethod):
         frames: ``pair``: one view of each of the two sweeps (STRL); ``same``: two views of the later one
             (DepthContrast).
         ranges: ranges of the transformations of each view.
-        cuboid: each view keeps a box with between this share and all of the scene's extent along x and y, about one of
+        cuboid: each view keeps a box with between this share and all of the sweep's extent along x and y, about one of
             its points; 1 keeps everything. DepthContrast takes 0.5.
         drop: up to this share of the points of each view is left out.
 
     Raises:
-        ValueError: for an unknown objective or option, or an objective that needs more than scenes and a teacher.
+        ValueError: for an unknown objective or option, or an objective that needs more than sweeps and a teacher.
     """
 
     objective: Objective
@@ -66,7 +66,7 @@ class SweepInvariant(DriveMethod):
         self.objective.check_views(objective.name, 2)
         if self.objective.for_predictions or (unknown := sorted(self.objective.needs - {"teacher"})):
             needs = "a predictor" if self.objective.for_predictions else ", ".join(unknown)
-            raise ValueError(f"objective {objective.name!r} needs {needs}, which scenes do not have")
+            raise ValueError(f"objective {objective.name!r} needs {needs}, which sweeps do not have")
         self.teacher: Teacher | None = None
         if "teacher" in self.objective.needs:
             self.teacher = Teacher(self.objective.momentum, encoder=self.encoder, projector=self.projector)
