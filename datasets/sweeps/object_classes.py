@@ -19,7 +19,7 @@ class ObjectClass:
         neighbours: labels, as in ``aliases``, that are like this class without being it: scoring passes over them,
             whether they are found or missed; to learning they are background.
         overlap: intersection over union in 3D that a detection must exceed to be right.
-        paste: ground-truth sampling fills a frame up to so many objects of this class, 0 pastes none.
+        paste: ground-truth sampling fills a sweep up to so many objects of this class, 0 pastes none.
         fewest_points: only objects with so many points are pasted.
 
     Raises:

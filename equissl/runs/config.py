@@ -65,7 +65,7 @@ class FrameConfig:
         min_points: boxes with fewer points inside are left aside.
         sweeps: join so many sweeps by their poses; the encoder's fifth column is then the points' age.
         rotation, scale, flip, flip_x: augmentation, see :class:`equissl.geometry.sweep_transforms.TransformRanges`.
-        paste: ground-truth sampling, from the labelled frames alone; how many objects is said by each class.
+        paste: ground-truth sampling, from the labelled sweeps alone; how many objects is said by each class.
         augment: False leaves out all of it.
         sequences: only these drives; None takes all.
         val_fraction: share of the drives, or of the only drive, that is held out, where the data set has no lists.

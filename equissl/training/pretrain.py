@@ -215,7 +215,7 @@ def _settle_statistics(method: Any, frames: LabelledSweeps) -> None:
     """
     from equissl.encoders.voxel.calibrate import calibrate
 
-    clouds = [torch.from_numpy(frames.read(place).points) for place in range(min(SETTLING, len(frames.frames)))]
+    clouds = [torch.from_numpy(frames.read(place).points) for place in range(min(SETTLING, len(frames.entries)))]
     calibrate(method.encoder, clouds, SETTLING_BATCH)
 
 

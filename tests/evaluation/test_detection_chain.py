@@ -91,7 +91,7 @@ def test_fine_tuning_starts_where_pretraining_ended(runs, store, tmp_path) -> No
 
 def test_the_labels_used_are_published_and_can_be_given(runs, store, tmp_path) -> None:
     listed = (runs["scratch0"] / "labels.txt").read_text().splitlines()
-    assert listed[0].startswith("# 5 of the 9 labelled frames of split train of drives.h5: share 0.5, label seed 0")
+    assert listed[0].startswith("# 5 of the 9 labelled sweeps of split train of drives.h5: share 0.5, label seed 0")
     assert finetune(tmp_path / "again", store, "--labels", str(runs["scratch0"] / "labels.txt"), steps=1) == 0
     assert (tmp_path / "again" / "labels.txt").read_text().splitlines()[1:] == listed[1:]
     # one frame is enough, whatever the batch
@@ -155,7 +155,7 @@ def test_wrong_data_are_refused(runs, store, tmp_path, capsys) -> None:
     assert "at most 4 columns" in capsys.readouterr().err
     unlabelled = Drive.of("d", [Sweep(np.zeros((9, 3), np.float32), k) for k in range(3)], None, "test")
     assert finetune(tmp_path / "d", write_drives(tmp_path / "none.h5", [unlabelled])) == 2
-    assert "expected labelled frames in split 'train'" in capsys.readouterr().err
+    assert "expected labelled sweeps in split 'train'" in capsys.readouterr().err
 
 
 def test_detections_come_back_from_their_file(tmp_path) -> None:
@@ -184,7 +184,7 @@ def test_a_frozen_backbone_from_scratch_has_the_statistics_of_the_frames(store, 
     last, seen = detector.encoder.backbone.conv_out[1], []
     hook = last.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
     with torch.no_grad():
-        for place in range(len(frames.frames)):
+        for place in range(len(frames.entries)):
             detector.eval().encode([torch.from_numpy(frames.read(place).points)])
     hook.remove()
     features = torch.cat(seen)

@@ -116,7 +116,7 @@ def test_flow_comes_from_the_store_from_boxes_or_from_poses(tmp_path: Path) -> N
 
 
 def test_invariant_methods_go_by_the_names_of_their_papers() -> None:
-    same = load_config("demo_strl", ["--method.init_args.frames=same", "--method.init_args.objective.name=moco",
+    same = load_config("demo_strl", ["--method.init_args.sweeps=same", "--method.init_args.objective.name=moco",
                                      "--method.init_args.objective.options={}"])  # fmt: skip
     assert method_label(same) == "DepthContrast"
     assert method_label(load_config("demo_essl3d")) == "E-SSL3D"

@@ -153,11 +153,11 @@ def method_label(training: PretrainConfig) -> str:
     """What the method is called in tables: two of the invariant ones have names of their own."""
     name, options = training.method.class_path.rpartition(".")[2], training.method.init_args
     if name == "CellContrast":
-        return {"same": "PointContrast", "ego": "BEVContrast"}.get(options.get("frames", "same"), name)
+        return {"same": "PointContrast", "ego": "BEVContrast"}.get(options.get("sweeps", "same"), name)
     if name != "SweepInvariant":
         return {"ESSL3D": "E-SSL3D"}.get(name, name)
     objective = options.get("objective") or {}
-    key = (objective.get("name", "byol"), options.get("frames", "pair"))
+    key = (objective.get("name", "byol"), options.get("sweeps", "pair"))
     return KNOWN.get(key, f"{name} {key[0]}, {key[1]}")
 
 

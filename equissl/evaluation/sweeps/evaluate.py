@@ -66,7 +66,7 @@ def evaluate_detection(
         the flat results, as written. A value is None where there was nothing to find.
 
     Raises:
-        LabelledSweepsError: a store without labelled frames that were held out.
+        LabelledSweepsError: a store without labelled sweeps that were held out.
         IngestError: ``config.kitti`` lacks a frame.
     """
     from equissl.evaluation.evaluate import choose_device, write_results

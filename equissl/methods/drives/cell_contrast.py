@@ -27,7 +27,7 @@ class CellContrast(DriveMethod):
 
     Args:
         encoder: encoder of the clouds.
-        frames: ``same``: two transformed views of the later sweep, matched point by point (PointContrast). ``ego``: the
+        sweeps: ``same``: two transformed views of the later sweep, matched point by point (PointContrast). ``ego``: the
             two sweeps, matched by the motion of the vehicle, as if the world stood still (BEVContrast). ``flow``: the
             two sweeps, matched by the scene flow of every point.
         ranges: ranges of the transformations of each view.
@@ -40,20 +40,20 @@ class CellContrast(DriveMethod):
     def __init__(
         self,
         encoder: VoxelEncoderConfig = DEFAULT_VOXELS,
-        frames: Literal["same", "ego", "flow"] = "same",
+        sweeps: Literal["same", "ego", "flow"] = "same",
         ranges: TransformRanges = DEFAULT_RANGES,
         points: ContrastConfig = DEFAULT_POINTS,
     ) -> None:
         super().__init__(encoder)
-        if frames not in ("same", "ego", "flow"):
-            raise ValueError(f"expected frames 'same', 'ego' or 'flow', got {frames!r}")
-        self.frames, self.ranges, self.points = frames, ranges, points
+        if sweeps not in ("same", "ego", "flow"):
+            raise ValueError(f"expected sweeps 'same', 'ego' or 'flow', got {sweeps!r}")
+        self.sweeps, self.ranges, self.points = sweeps, ranges, points
         self.encoder.freeze_after(points.stage)
         self.projector = SiteHead(self.encoder.channels[points.stage], points.projector)
 
     def step(self, batch: ScenePair) -> StepOutput:
         first, second = (draw_transforms(self.ranges, batch.seeds, view) for view in (0, 1))
-        a = self.encode(first.apply(batch.current if self.frames == "same" else batch.previous))
+        a = self.encode(first.apply(batch.current if self.sweeps == "same" else batch.previous))
         b = self.encode(second.apply(batch.current))
         sites = point_sites(a, self.points.stage), self._partners(b, batch, second)
         loss, terms = site_contrast(self.projector, self.points, (a, b), sites, item_seeds(batch, 0))
@@ -61,7 +61,7 @@ class CellContrast(DriveMethod):
 
     def _partners(self, b: SweepFeatures, batch: ScenePair, transform: SweepTransform) -> tuple[Tensor, ...]:
         """Positions of the first view's points in the second one."""
-        if self.frames == "same":
+        if self.sweeps == "same":
             return point_sites(b, self.points.stage)
         moved = [
             transform_cloud(cloud, matrix) for cloud, matrix in zip(self._moved(batch), transform.matrix, strict=True)
@@ -70,7 +70,7 @@ class CellContrast(DriveMethod):
 
     def _moved(self, batch: ScenePair) -> list[Tensor]:
         """Points of the earlier sweep at the time, and in the frame, of the later one."""
-        if self.frames == "flow":
+        if self.sweeps == "flow":
             if batch.flow is None:
                 raise ValueError("expected scene flow with every pair, got none: choose a flow provider for the data")
             return [cloud[:, :3] + flow for cloud, flow in zip(batch.previous, batch.flow, strict=True)]

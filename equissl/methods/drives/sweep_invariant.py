@@ -32,7 +32,7 @@ class SweepInvariant(DriveMethod):
         objective: name and options, see :data:`equissl.objectives.OBJECTIVES`; ``moco`` in DepthContrast, ``byol`` in
             STRL.
         projector: sizes of the projector's layers.
-        frames: ``pair``: one view of each of the two sweeps (STRL); ``same``: two views of the later one
+        sweeps: ``pair``: one view of each of the two sweeps (STRL); ``same``: two views of the later one
             (DepthContrast).
         ranges: ranges of the transformations of each view.
         cuboid: each view keeps a box with between this share and all of the sweep's extent along x and y, about one of
@@ -50,17 +50,17 @@ class SweepInvariant(DriveMethod):
         encoder: VoxelEncoderConfig = DEFAULT_VOXELS,
         objective: ObjectiveConfig = BYOL,
         projector: Sequence[int] = (512, 128),
-        frames: Literal["same", "pair"] = "pair",
+        sweeps: Literal["same", "pair"] = "pair",
         ranges: TransformRanges = DEFAULT_RANGES,
         cuboid: float = 1.0,
         drop: float = 0.0,
     ) -> None:
         super().__init__(encoder)
-        if frames not in ("same", "pair"):
-            raise ValueError(f"expected frames 'same' or 'pair', got {frames!r}")
+        if sweeps not in ("same", "pair"):
+            raise ValueError(f"expected sweeps 'same' or 'pair', got {sweeps!r}")
         if not 0 < cuboid <= 1 or not 0 <= drop < 1:
             raise ValueError(f"expected a cuboid in (0, 1] and a drop in [0, 1), got {cuboid} and {drop}")
-        self.frames, self.ranges, self.cuboid, self.drop = frames, ranges, cuboid, drop
+        self.sweeps, self.ranges, self.cuboid, self.drop = sweeps, ranges, cuboid, drop
         self.projector = Projector(self.feature_dim, projector)
         self.objective = objective.build(self.projector.out_dim)
         self.objective.check_views(objective.name, 2)
@@ -86,7 +86,7 @@ class SweepInvariant(DriveMethod):
             self.teacher.update(step, last_step, encoder=self.encoder, projector=self.projector)
 
     def _view(self, batch: ScenePair, number: int) -> tuple[Tensor, ...]:
-        clouds = batch.previous if self.frames == "pair" and number == 0 else batch.current
+        clouds = batch.previous if self.sweeps == "pair" and number == 0 else batch.current
         clouds = draw_transforms(self.ranges, batch.seeds, number).apply(clouds)
         seeds = item_seeds(batch, number)
         if self.cuboid < 1:

@@ -53,7 +53,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class DetectedBoxes(_Rows):
-    """N predictions of one frame.
+    """N predictions of one sweep.
 
     Attributes:
         boxes: (N, 7) x, y, z of the centre, dx, dy, dz, heading.
@@ -77,7 +77,7 @@ class DetectedBoxes(_Rows):
 
 @dataclass(frozen=True)
 class LabelledBoxes(_Rows):
-    """M labels of one frame.
+    """M labels of one sweep.
 
     Attributes:
         boxes: (M, 7) as those of the predictions, in the same frame.

@@ -212,8 +212,8 @@ def _near(tables: BoxTables, radius: Callable[[Tensor], Tensor]) -> Pairs:
 
 def _same_sweep(tables: BoxTables) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield every pair of one sweep, a bounded number at a time."""
-    frame = tables.target["sweep"]
-    first, past = (torch.searchsorted(frame, tables.preds["sweep"], right=right) for right in (False, True))
+    sweep = tables.target["sweep"]
+    first, past = (torch.searchsorted(sweep, tables.preds["sweep"], right=right) for right in (False, True))
     partners, start = past - first, 0
     ends = partners.cumsum(0)
     while start < len(ends) or start == 0:

@@ -117,7 +117,7 @@ def _over_labels(runs: list[Run]) -> str:
     names = "".join(
         f'<span><span class="dot" style="background:{s.colour}"></span>{escape(s.name)}</span>' for s in series
     )
-    return f'<div class="legend">{names}</div>' + line_chart(series, "labelled frames", "mean 3D AP", y_zero=True)
+    return f'<div class="legend">{names}</div>' + line_chart(series, "labelled sweeps", "mean 3D AP", y_zero=True)
 
 
 def _pictures(run: Run, store: str | Path | None) -> str:

@@ -86,7 +86,7 @@ def test_sweeps_without_labels_are_left_out_unless_asked_for(tmp_path) -> None:
     path = write(tmp_path / "part.h5", drives=1, sweeps=6, unlabelled=4)
     assert len(frames(path, None)) == 2
     assert len(frames(path, None, labelled=False)) == 6
-    with pytest.raises(LabelledSweepsError, match=r"expected labelled frames .* got none: it has 3 sweeps"):
+    with pytest.raises(LabelledSweepsError, match=r"expected labelled sweeps .* got none: it has 3 sweeps"):
         frames(write(tmp_path / "none.h5", drives=1, sweeps=3, unlabelled=3), None)
 
 
@@ -117,12 +117,12 @@ def test_lists_of_ids(store, tmp_path) -> None:
     data = frames(store, labels=0.2, label_seed=1)
     data.write_ids(tmp_path / "labels.txt")
     text = (tmp_path / "labels.txt").read_text()
-    assert text.startswith(f"# {len(data.ids)} of the 32 labelled frames") and "share 0.2, label seed 1" in text
+    assert text.startswith(f"# {len(data.ids)} of the 32 labelled sweeps") and "share 0.2, label seed 1" in text
     assert frames(store, labels=str(tmp_path / "labels.txt")).ids == data.ids
     (tmp_path / "short.txt").write_text("# remark\n\n000003  # of which drive?\n")
     with pytest.raises(ValueError, match=r"1 of its 1 are not: 000003"):
         frames(store, labels=str(tmp_path / "short.txt"))
-    with pytest.raises(ValueError, match="at least one frame"):
+    with pytest.raises(ValueError, match="at least one sweep"):
         write_label_list(tmp_path / "empty.txt", [], "nothing")
         frames(store, labels=str(tmp_path / "empty.txt"))
     with pytest.raises(FileNotFoundError, match=r"0\.05, or a file of ids"):
@@ -161,7 +161,7 @@ def test_a_loader_continues_where_it_stopped_and_workers_change_nothing(store) -
 
 def test_few_frames_make_an_epoch_of_a_batch(store) -> None:
     data = frames(store, labels=0.01, at_least=4, paste=False)
-    assert len(data.frames) == 1 and len(data) == 4
+    assert len(data.entries) == 1 and len(data) == 4
     batch = data.__getitems__([(0, k) for k in range(4)])
     assert set(batch.ids) == {data.ids[0]}
     assert not torch.equal(batch.clouds[0], batch.clouds[1])  # each augmented anew
@@ -262,7 +262,7 @@ def test_frames_without_objects_are_learnt_from_too(tmp_path) -> None:
 
 def test_the_bank_is_made_of_the_labelled_frames_alone(store) -> None:
     data = frames(store, labels=0.1, label_seed=2)
-    own = {tuple(data.read(k).objects.boxes[0]) for k in range(len(data.frames))}
+    own = {tuple(data.read(k).objects.boxes[0]) for k in range(len(data.entries))}
     assert {tuple(item.box) for item in data.bank.objects[0]} == own and len(own) == 3
     assert data.bank.objects[1] == []  # pedestrians are not pasted
     # and so no item of any epoch holds a car of another frame

@@ -154,7 +154,7 @@ def test_what_cannot_be_is_named(pair: ScenePair) -> None:
     with pytest.raises(ValueError, match="expected scene flow with every pair"):
         ESSL3D(VOXELS).step(replace(pair, flow=None, flow_valid=None))
     with pytest.raises(ValueError, match="expected poses"):
-        CellContrast(VOXELS, frames="ego").step(replace(pair, motion=None))
+        CellContrast(VOXELS, sweeps="ego").step(replace(pair, motion=None))
     with pytest.raises(ValueError, match="'supcon' needs labels"):
         SweepInvariant(VOXELS, ObjectiveConfig("supcon"))
     with pytest.raises(ValueError, match="'cosine_prediction' needs a predictor"):
