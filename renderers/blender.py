@@ -69,7 +69,7 @@ class BlenderOptions:
 
 @register_renderer("blender")
 class BlenderRenderer:
-    """See the module.
+    """Renderer that drives Blender Cycles in a process of its own, see the module.
 
     The noise of a view follows from ``seed`` and the view alone: it is the same in any order, call and process.
 

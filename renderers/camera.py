@@ -1,4 +1,4 @@
-"""Camera rays of an image size, worked out once and shared by all views and meshes."""
+"""Camera rays of an image size, computed once and shared by all views and meshes."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def _spread(values: Tensor, counts: list[int]) -> Tensor:
 
 
 class MeshCache:
-    """The meshes used last, in device memory.
+    """Cache of the meshes used last, in device memory.
 
     Args:
         device: device of the copies.

@@ -1,4 +1,4 @@
-"""Sharing light between the samples of a pixel and between neighbouring pixels."""
+"""Filters that share light between the samples of a pixel and between neighbouring pixels."""
 
 from __future__ import annotations
 

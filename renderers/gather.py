@@ -1,4 +1,4 @@
-"""Light that arrives from the hemisphere: sky and sun where nothing is in the way, the floor, and the object itself."""
+"""Light from the hemisphere: sky and sun where unoccluded, the floor, and the object itself."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def sky_radiance(up: np.ndarray, sun_strength: float) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Gather:
-    """Follows rays from the object into the scene.
+    """Gatherer of light along rays from the object into the scene.
 
     Attributes:
         mesh, views, floor: the scene.

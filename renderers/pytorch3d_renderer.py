@@ -32,7 +32,7 @@ def pytorch3d_library() -> ModuleType:
 
 @register_renderer("pytorch3d")
 class Pytorch3dRenderer(TorchRenderer):
-    """See the module; options are those of :class:`~equissl.renderers.torch_renderer.TorchRenderer`."""
+    """Rasterising renderer, see the module; options as of :class:`~equissl.renderers.torch_renderer.TorchRenderer`."""
 
     name = "pytorch3d"
     version = "pytorch3d-1"

@@ -34,7 +34,7 @@ _RAYS_PER_PASS = 65536  # arrays of this length still fit the second-level cache
 
 @register_renderer("raycast")
 class RaycastRenderer:
-    """See the module; options are those of :class:`RaycastOptions`.
+    """Ray casting renderer, see the module; options are those of :class:`RaycastOptions`.
 
     The same mesh, view, size and options give the same bytes, whatever else is rendered in the same call.
     """

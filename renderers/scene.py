@@ -63,7 +63,7 @@ class ViewParameters:
 
 @dataclass(frozen=True, eq=False)
 class ViewArrays:
-    """The same as arrays over V views, float32, with colours and positions worked out.
+    """Parameters of V views as float32 arrays, colours and positions computed.
 
     Attributes:
         rotation: (V, 3, 3).

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ObjectSamples:
-    """The object's part of the images.
+    """Shaded samples of the object.
 
     Attributes:
         floor_share: (K, V·P) share of each sub-sample that shows the floor.

@@ -1,4 +1,4 @@
-"""The spot light with cast shadows, on the object and on the floor."""
+"""Spot light with cast shadows, on the object and on the floor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The object's points that camera rays see, with what shading needs to know of them."""
+"""Points of the object that camera rays see, with what shading needs to know of them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from equissl.renderers.traced_mesh import SURFACE_OFFSET
 
 @dataclass(frozen=True)
 class ShadingOptions:
-    """See the ``raycast`` renderer's options of the same names."""
+    """Options of the shading, as the ``raycast`` renderer's of the same names."""
 
     antialias: int = 1
     spot_samples: int = 1

@@ -39,7 +39,7 @@ def warp_library() -> ModuleType:
 
 @register_renderer("warp")
 class WarpRenderer(TorchRenderer):
-    """See the module; options are those of :class:`~equissl.renderers.torch_renderer.TorchRenderer`."""
+    """Ray tracing renderer, see the module; options as of :class:`~equissl.renderers.torch_renderer.TorchRenderer`."""
 
     name = "warp"
     version = "warp-1"

@@ -71,7 +71,7 @@ def trace_mesh(mesh: DeviceMesh) -> wp.Mesh:
 
 
 class WarpTracer:
-    """Rays against several meshes.
+    """Tracer of rays against several meshes.
 
     Args:
         meshes: B of them.

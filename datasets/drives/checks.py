@@ -20,7 +20,7 @@ MOVED = 0.3  # metres between sweeps, from which poses can be told from no poses
 
 @dataclass
 class CheckReport:
-    """Figures over the sweeps looked at.
+    """Results of the checks over the sweeps looked at.
 
     Attributes:
         boxes: number of boxes.

@@ -15,7 +15,7 @@ Batch = TypeVar("Batch", bound="CloudBatch")
 
 @dataclass(frozen=True)
 class CloudBatch:
-    """A dataclass whose fields are tensors, tuples of one tensor for each item, or plain data in host memory."""
+    """Dataclass whose fields are tensors, tuples of one tensor for each item, or plain data in host memory."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Each field as one tensor: a loader's worker hands over every tensor with a file descriptor of its own, and a

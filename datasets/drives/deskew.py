@@ -1,4 +1,4 @@
-"""Undoing the motion of the car during one turn of the sensor."""
+"""Compensation of the motion of the car during one turn of the sensor."""
 
 from __future__ import annotations
 

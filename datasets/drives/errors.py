@@ -32,7 +32,7 @@ class SweepError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that was left out or looks wrong, for the report and the store.
+    """Problem of a recording, left out or suspect, for the report and the store.
 
     Attributes:
         drive, frame, file: where; empty where it does not apply.

@@ -1,4 +1,4 @@
-"""The ground: a simple label where a data set brings none, and planes of the road."""
+"""Ground: a simple label where a data set brings none, and planes of the road."""
 
 from __future__ import annotations
 

@@ -184,8 +184,8 @@ def _list(problems: list[Problem]) -> str:
 
 def _describe(spec: IngestSpec, drives: list[Drive]) -> dict:
     """What makes two runs the same; no path of this machine is in it but the folder's name."""
-    drives = {s.name: [len(s), int(s.timestamps[0]), int(s.timestamps[-1])] for s in drives}
-    return {**spec.options(), "root": spec.root.resolve().name, "drives": drives}
+    extents = {s.name: [len(s), int(s.timestamps[0]), int(s.timestamps[-1])] for s in drives}
+    return {**spec.options(), "root": spec.root.resolve().name, "drives": extents}
 
 
 def _is_complete(out: Path, description: dict) -> bool:

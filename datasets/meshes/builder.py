@@ -19,7 +19,7 @@ _AXES = {"x": (1, 2, 0), "y": (2, 0, 1), "z": (0, 1, 2)}
 
 
 class Builder:
-    """Collects parts. Materials are integers from :meth:`material`; draws come from the object's own stream."""
+    """Collector of parts. Materials are integers from :meth:`material`; draws come from the object's own stream."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng

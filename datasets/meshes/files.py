@@ -143,7 +143,7 @@ def _read_tar(archive: Path) -> dict[str, bytes]:
 
 
 class RecordingFiles:
-    """Passes reads on and remembers the fingerprint of every path asked for, absent ones too."""
+    """Files that remember the fingerprint of every path asked for, absent ones too."""
 
     def __init__(self, files: Files) -> None:
         self.files = files

@@ -1,4 +1,4 @@
-"""A look at the table of contents of a GLB file before its decoding allocates what that promises."""
+"""Check of a GLB file's table of contents before its decoding allocates what that promises."""
 
 from __future__ import annotations
 

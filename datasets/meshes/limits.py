@@ -1,4 +1,4 @@
-"""Bounds on what one mesh may cost: bytes, faces and seconds of decoding. What exceeds them is named at the end."""
+"""Limits on the cost of one mesh: bytes, faces and seconds of decoding. Meshes beyond them are named at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _OutOfTime(BaseException):
 
 @dataclass(frozen=True)
 class MeshLimits:
-    """The most that one mesh may cost; None is no limit.
+    """Limits on the cost of one mesh; None is no limit.
 
     Attributes:
         megabytes: megabytes of the mesh file, before it is read.

@@ -1,4 +1,4 @@
-"""The meshes used last, kept in memory."""
+"""Cache of the meshes used last, in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decoded mesh that sources give and renderers take."""
+"""Decoded mesh that sources give and renderers take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding the kind of a folder of meshes, by its name or by a look at it."""
+"""Detection of the kind of a folder of meshes, by its name or by a look at it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ground-truth sampling: objects of other sweeps, points and box, stand in a sweep too (SECOND, Yan et al., 2018)."""
+"""Ground-truth sampling: objects of other sweeps pasted into a sweep (SECOND, Yan et al., 2018)."""
 
 from __future__ import annotations
 

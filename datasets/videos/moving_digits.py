@@ -113,7 +113,7 @@ class VideoBatch:
 
 @dataclass(frozen=True)
 class DigitSource:
-    """The digits of a split.
+    """Digits of a split.
 
     Attributes:
         path: folder they came from.

@@ -1,4 +1,4 @@
-"""The one batch type of the image side."""
+"""Batch type of views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A contact sheet of a store."""
+"""Contact sheet of a store."""
 
 from __future__ import annotations
 

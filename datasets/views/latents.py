@@ -1,4 +1,4 @@
-"""Drawing the latents of views."""
+"""Sampling of the latents of views."""
 
 from __future__ import annotations
 

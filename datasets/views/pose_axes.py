@@ -1,4 +1,4 @@
-"""The pose of an object, drawn on its picture as the axes of its own frame."""
+"""Pose of an object, drawn on its picture as the axes of its own reference frame."""
 
 from __future__ import annotations
 

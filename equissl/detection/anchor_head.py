@@ -59,7 +59,7 @@ class AnchorWeights:
 
 
 class AnchorHead(DetectionHead):
-    """1 x 1 convolutions on the map (B, channels, Y, X).
+    """Anchor-based head: 1 x 1 convolutions on the map (B, channels, Y, X).
 
     Args:
         channels: channels of the map.

@@ -1,4 +1,4 @@
-"""Boxes as offsets from anchors, and which way along its axis a box looks (SECOND, Yan et al., 2018)."""
+"""Box codes: offsets from anchors, and the direction along a box's axis (SECOND, Yan et al., 2018)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ DEFAULT_WEIGHTS = CenterWeights()
 
 
 class CenterPoint(Detector):
-    """Peaks of maps of centres.
+    """Detector by peaks of maps of centres.
 
     Args:
         encoder: encoder of the clouds.

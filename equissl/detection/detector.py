@@ -24,7 +24,7 @@ DEFAULT_NECK = NeckConfig()
 
 
 class Detector(DriveMethod):
-    """Boxes of objects from single sweeps.
+    """Detector of boxes of objects in single sweeps.
 
     A method like the pretraining ones, whose training, checkpoints and curves it shares; it learns from labelled
     ``frames`` (`SweepBatch`).

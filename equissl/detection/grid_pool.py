@@ -55,7 +55,7 @@ class PoolConfig:
 
 
 class GridPool(nn.Module):
-    """One stage's voxels about each point, by a PointNet whose layer on features runs once for each voxel.
+    """PointNet over one stage's voxels about each point; its layer on features runs once for each voxel.
 
     The sum of a linear function of a voxel's features and one of its place relative to the point, ReLU, the maximum
     over voxels, and one more layer (the accelerated local aggregation of Deng et al., 2021).

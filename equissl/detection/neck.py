@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class NeckConfig:
-    """Blocks one after the other, and what is made of each to be joined. The defaults are SECOND's.
+    """Settings of the blocks, and of what is joined from each. The defaults are SECOND's.
 
     Attributes:
         layers: convolutions of each block after its first, strided one.

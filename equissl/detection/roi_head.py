@@ -47,7 +47,7 @@ class RoILayers:
 
 
 class RoIHead(nn.Module):
-    """Pools voxels at a grid of points in each proposal; answers how sure it is, and a better box.
+    """Head that pools voxels at a grid of points in each proposal, and refines its confidence and box.
 
     Confidence and box are the same layers' for all classes; a refined box keeps its proposal's class.
 

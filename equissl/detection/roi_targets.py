@@ -43,7 +43,7 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class RoITargets:
-    """R proposals of one sweep and what is to be answered for them.
+    """R proposals of one sweep and their targets.
 
     Attributes:
         rois: (R, 7) boxes.

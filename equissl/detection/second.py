@@ -17,7 +17,7 @@ DEFAULT_WEIGHTS = AnchorWeights()
 
 
 class SECOND(Detector):
-    """Anchors of every class on every cell of the neck's map.
+    """Detector by anchors of every class on every cell of the neck's map.
 
     Args:
         encoder: encoder of the clouds.

@@ -32,7 +32,7 @@ DEFAULT_CHOICE = SelectConfig(score=0.3, overlap=0.1)
 
 
 class VoxelRCNN(Detector):
-    """Anchors as in SECOND propose boxes; the backbone's voxels inside refine each and say how sure to be of it.
+    """Two-stage detector: anchors as in SECOND propose boxes, the backbone's voxels inside refine each.
 
     Args:
         encoder: encoder of the clouds.

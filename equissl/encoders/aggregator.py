@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Aggregator(nn.Module):
-    """Post-norm transformer encoder; what it puts in place of a learned first token is the aggregate.
+    """Post-norm transformer encoder; its output in place of a learned first token is the aggregate.
 
     There is no positional encoding and no mask: the aggregate does not depend on the order of the tokens.
 

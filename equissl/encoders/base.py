@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Encoder(nn.Module, ABC):
-    """Images to a feature map, and a feature map to one vector.
+    """Encoder of images to a feature map, and of that to one vector.
 
     Attributes:
         feature_dim: size D of the pooled vector.

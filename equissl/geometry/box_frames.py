@@ -1,4 +1,4 @@
-"""Frames of upright boxes: origin at the centre, x along the heading, z up."""
+"""Reference frames of upright boxes: origin at the centre, x along the heading, z up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Global transforms of driving scenes with their labels: mirror, then turn about z, then scale, then shift.
+"""Global transforms of sweeps with their labels: mirror, then rotate about z, then scale, then shift.
 
 ``p' = s Rz(θ) F p + b``. The mirror comes first, so that the angle stays the true one of a plausible scene: mirroring
 afterwards would turn it into -θ. A flow or a velocity takes the linear part ``A = s Rz(θ) F`` alone.

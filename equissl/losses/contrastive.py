@@ -1,4 +1,4 @@
-"""The one comparison behind the contrastive objectives: positives against the log-sum of negatives, in log space."""
+"""Comparison behind all contrastive objectives: positives against the log-sum of negatives, in log space."""
 
 from __future__ import annotations
 

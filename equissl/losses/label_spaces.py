@@ -1,4 +1,4 @@
-"""Continuous labels: how far two of them are apart, and which label lies between them."""
+"""Spaces of continuous labels: distances, and the labels in between."""
 
 from __future__ import annotations
 

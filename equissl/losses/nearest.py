@@ -1,4 +1,4 @@
-"""The most similar negatives of each anchor."""
+"""Search for the most similar negatives of each anchor."""
 
 from __future__ import annotations
 

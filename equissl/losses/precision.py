@@ -1,4 +1,4 @@
-"""Losses in full precision, whatever the surrounding autocast."""
+"""Full precision for losses, whatever the surrounding autocast."""
 
 from __future__ import annotations
 

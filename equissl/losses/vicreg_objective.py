@@ -1,4 +1,4 @@
-"""The whole VICReg objective over any number of views (Bardes, Ponce and LeCun, ICLR 2022)."""
+"""VICReg objective as a whole, over any number of views (Bardes, Ponce and LeCun, ICLR 2022)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signs of collapse in a set of feature vectors."""
+"""Diagnostics of collapse of a set of feature vectors."""
 
 from __future__ import annotations
 

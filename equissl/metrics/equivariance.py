@@ -19,7 +19,7 @@ EQUAL = 1e-10  # unrelated cells closer than this share of the features' mean sq
 
 @dataclass
 class RelativeDistance:
-    """Mean ‖pᵢ − tᵢ‖² over the mean ‖pᵢ − tⱼ‖² of unrelated rows i ≠ j of the same scene, scene after scene.
+    """Mean ‖pᵢ − tᵢ‖² over the mean ‖pᵢ − tⱼ‖² of unrelated rows i ≠ j of the same sweep, sweep after sweep.
 
     The denominator is the exact mean over all ordered pairs of rows of a scene, not an estimate from drawn pairs.
     Scenes count by their number of rows.

@@ -1,4 +1,4 @@
-"""The two coefficients of determination found in the literature.
+"""Coefficients of determination, the two found in the literature.
 
 They differ in what a prediction is compared with, and are not comparable: on the relative quaternions of 3DIEBench a
 constant predictor scores 0.229 on the first and 0 on the second. So each has its own name and both are always reported.

@@ -16,7 +16,7 @@ class FlowError(ValueError):
 
 @dataclass(frozen=True)
 class FlowEstimate:
-    """Flow of every point of a sweep to the next one.
+    """Scene flow of every point of a sweep to the next one.
 
     Attributes:
         flow: (N, 3) float32 metres.
@@ -28,7 +28,7 @@ class FlowEstimate:
 
 
 class FlowProvider(Protocol):
-    """Anything that tells where the points of one sweep are in the next."""
+    """Provider of scene flow from the points of one sweep to the next."""
 
     name: str
 

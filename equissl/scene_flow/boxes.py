@@ -1,4 +1,4 @@
-"""Flow from tracked boxes: the true one, as far as things are rigid. Uses labels: for tests and upper bounds only."""
+"""Scene flow from tracked boxes, true as far as things are rigid. Uses labels: for tests and upper bounds only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from equissl.scene_flow.base import FlowError, FlowEstimate, motion_between
 
 
 class BoxFlow:
-    """Points in a box move with it, all others with the static world, as the labels of Argoverse 2 are made.
+    """Flow of points that move with their box, others with the static world, as Argoverse 2's labels are made.
 
     A box that has no successor of the same track makes its points invalid. Where boxes overlap, the last one counts.
 

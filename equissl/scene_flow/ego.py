@@ -1,4 +1,4 @@
-"""Flow of a world in which only the sensor moves."""
+"""Scene flow of a world in which only the sensor moves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from equissl.scene_flow.base import FlowEstimate, motion_between
 
 
 class EgoFlow:
-    """``T p - p`` with T the change of the sensor's frame; needs the poses of both sweeps."""
+    """Flow ``T p - p`` with T the change of the sensor's reference frame; needs the poses of both sweeps."""
 
     name = "ego"
 

@@ -1,4 +1,4 @@
-"""Flow that another estimator has written."""
+"""Scene flow that another estimator has written."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class _Scene:
 
 
 class ClusterFlow:
-    """See the module. Needs poses, no labels; the ground mask of a sweep is not used either.
+    """Flow by rigid clusters, see the module. Needs poses, no labels; the ground mask is not used either.
 
     Args:
         speed: fastest thing to look for, m/s over ground.

@@ -1,4 +1,4 @@
-"""The choice of who computes sparse convolutions, and what every such backend does."""
+"""Interface of the backends of sparse convolutions, and the choice among them."""
 
 from __future__ import annotations
 

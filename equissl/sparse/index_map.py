@@ -1,4 +1,4 @@
-"""Index maps (rulebooks): which input row meets which output row under which weight of a convolution's kernel."""
+"""Index maps (rulebooks): pairs of input and output rows under each weight of a convolution's kernel."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from equissl.sparse.tensor import SparseTensor
 
 
 class TorchBackend:
-    """Index maps by sorting keys; one gather, matrix product and scatter for each element of the kernel."""
+    """Backend of index maps by sorted keys; one gather, matrix product and scatter for each element of the kernel."""
 
     name = "torch"
 

@@ -1,4 +1,4 @@
-"""Points to voxels: every point counts, whatever its number (dynamic voxelisation, Zhou et al., 2019)."""
+"""Voxelisation in which every point counts, whatever its number (dynamic; Zhou et al., 2019)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class VoxelGrid:
 
 @dataclass(frozen=True)
 class Voxels:
-    """Occupied voxels and where each point went.
+    """Occupied voxels, and the voxel of each point.
 
     Attributes:
         tensor: mean of the points' columns (V, C) in each occupied voxel; sorted by batch, z, y, x.

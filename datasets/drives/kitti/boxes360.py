@@ -1,4 +1,4 @@
-"""The boxes of KITTI-360: cuboids in the world, in one XML file a drive."""
+"""Boxes of KITTI-360: cuboids in the world, in one XML file a drive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANY_TIME = -1
 
 @dataclass(frozen=True)
 class WorldBox:
-    """One annotated cuboid; ``timestamp`` is the frame at which a moving object is there, -1 for one that stands."""
+    """One annotated cuboid; ``timestamp`` is the sweep at which a moving object is there, -1 for one that stands."""
 
     name: str
     track: str

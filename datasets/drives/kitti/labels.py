@@ -54,7 +54,7 @@ class KittiLabels:
 
 @dataclass(frozen=True)
 class KittiCamera:
-    """The left colour camera of a frame.
+    """Left colour camera of a sweep.
 
     Attributes:
         camera_lidar: (4, 4) LiDAR -> rectified camera.

@@ -15,7 +15,7 @@ SMALLEST = 0.5  # of the usual size of a sweep's file in its drive; smaller ones
 
 
 class Reader(ABC):
-    """A folder in one format.
+    """Reader of a folder in one format.
 
     Attributes:
         format: name on the command line.

@@ -28,7 +28,7 @@ COLUMN_FILE = "columns.txt"
 
 
 class Folder(Reader):
-    """x forward, y left, z up, metres. The time between sweeps is the median of ``times.txt``, else 0.1 s.
+    """Reader of own recordings: x forward, y left, z up, metres; intervals by ``times.txt``, else 0.1 s.
 
     Poses take the sweep's frame to the world, line by line in the order of the file names: 12 numbers (rows of 3x4),
     or ``time x y z qx qy qz qw`` (the TUM form, which gives the times too). Raw files have 4 columns (x y z intensity)

@@ -30,7 +30,7 @@ PERIOD = 100_000_000
 
 
 class Kitti360(Reader):
-    """Frames where the car stood still have no pose, and so make no pairs."""
+    """Reader of KITTI-360. Sweeps where the car stood still have no pose, and so make no pairs."""
 
     format = "kitti-360"
     tree = """

@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 class NuScenes(Reader):
-    """Sweeps in the LiDAR's place with x ahead; its own axes (x right, y ahead) are turned by a quarter.
+    """Reader of nuScenes: sweeps in the LiDAR's place with x ahead; its own axes (x right, y ahead) are turned.
 
     Sequences are scenes. Key frames have boxes, sweeps between them have none; velocities are differences between key
     frames. The ego poses have height 0, and their roll and pitch are not reliable: expect vertical residuals between

@@ -32,7 +32,7 @@ BOX_COLUMNS = (
 
 
 class Waymo(Reader):
-    """First returns of all five LiDARs, in the frame of the vehicle; those of the top one compensated for its motion.
+    """Reader of Waymo: first returns of all LiDARs in the vehicle's reference frame, the top one's compensated.
 
     Sequences are segments; their split is an attribute. Intensity is squashed by tanh, as it has no upper bound.
     """

@@ -1,4 +1,4 @@
-"""Sweeps of a simulated drive: any frame alone, with pose, boxes and exact flow."""
+"""Sweeps of a simulated drive, any one alone, with pose, boxes and exact flow."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ GROUND, BUILDING, POLE, VEGETATION, CLUTTER, CAR, TRUCK, CYCLIST, PEDESTRIAN = r
 
 
 class SimulationError(ValueError):
-    """A setting or a question that the simulator cannot answer."""
+    """A setting or a request that the simulator cannot fulfil."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True)
 class DriveSeed:
-    """Names one drive: dataset seed and number of the drive."""
+    """Name of one drive: dataset seed and number of the drive."""
 
     seed: int
     number: int

@@ -1,4 +1,4 @@
-"""The road: an endless gently winding line with hills, known in closed form at every place."""
+"""Road: an endless gently winding line with hills, known in closed form at every place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KERB_HEIGHT = 0.13
 
 @dataclass(frozen=True)
 class Road:
-    """y = line(x) in plan and z = hill(x) along it, both sums of sines.
+    """Winding road: y = line(x) in plan and z = hill(x) along it, both sums of sines.
 
     Attributes:
         line, hill: (K, 3) rows of amplitude (m), wave number (1/m) and phase.

@@ -1,4 +1,4 @@
-"""The simulated sensor: where it looks, what it hits, what it returns."""
+"""Simulated sensor: its directions, hits and returns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ray_directions(options: DriveOptions) -> np.ndarray:
 
 
 class Raycaster:
-    """A solid in an Embree scene."""
+    """Ray caster of a solid in an Embree scene."""
 
     def __init__(self, solid: Solid) -> None:
         o3d = _open3d()

@@ -59,7 +59,7 @@ class Path:
 
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """A moving road user: who, how it looks and where it goes."""
+    """A moving road user: its kind, body and path."""
 
     track: str
     body: Body
@@ -110,7 +110,7 @@ class Lane:
 
 
 class Traffic:
-    """Everything that moves in one drive."""
+    """All actors of one drive."""
 
     def __init__(self, road: Road, seed: DriveSeed, options: DriveOptions) -> None:
         self._road, self._seed, self._options = road, seed, options

@@ -1,4 +1,4 @@
-"""Writing drive stores: whole or not at all."""
+"""Writer of drive stores: whole or not at all."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def write_drives(
 
 
 class NextPoses:
-    """The pose of the sweep that follows each sweep, where the two make a pair; and the drive's first pose."""
+    """Pose of the sweep that follows each sweep, where the two make a pair; and the drive's first pose."""
 
     def __init__(self, drive: Drive) -> None:
         self.poses = drive.poses

@@ -1,4 +1,4 @@
-"""The folder layout of 3DIEBench: names, and what a folder must look like."""
+"""Format of the folder layout of 3DIEBench: names, and the expected tree."""
 
 from __future__ import annotations
 

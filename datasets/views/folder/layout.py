@@ -1,4 +1,4 @@
-"""Between view stores and the folder layout of 3DIEBench, in both directions; JPEG bytes are kept as they are.
+"""Conversion between view stores and the folder layout of 3DIEBench; JPEG bytes are kept as they are.
 
 The layout, of Garrido, Najman and LeCun ("Self-supervised learning of Split Invariant Equivariant representations",
 ICML 2023): ``CLASS/OBJECT/image_<i>.jpg`` beside ``latent_<i>.npy``, and lists of the objects of each split. The

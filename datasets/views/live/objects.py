@@ -1,4 +1,4 @@
-"""The objects that can be rendered during training: found before it begins, with the split of a build."""
+"""Objects that can be rendered during training: found before it begins, with the split of a build."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ _PLAIN = ("size", "rotation_range", "rotation_gap", "translation_range")
 
 @dataclass(frozen=True)
 class LiveSpec(ViewSpec):
-    """Fresh views in place of stored ones.
+    """Settings of fresh views in place of stored ones.
 
     Attributes:
         cache_megabytes: decoded meshes that each process keeps in memory.

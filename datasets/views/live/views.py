@@ -1,4 +1,4 @@
-"""Views rendered while they are trained on: a store without end, in place of a file.
+"""Views rendered during training: a store without end, in place of a file.
 
 The views of an object are numbered for ever. Those of epoch e are numbers e·V to e·V + V - 1, and their latents are the
 ones that a build of as many views would store: the same seed gives the same images, whether they are stored or not.

@@ -1,4 +1,4 @@
-"""Several view stores that are read as one, without a copy: an index that names them."""
+"""Index of several view stores that are read as one, without a copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading view stores."""
+"""Reader of view stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing view stores: whole or not at all."""
+"""Writer of view stores: whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics of batch norm for encoders that compute with them before, or long after, they were trained."""
+"""Calibration of batch norm statistics, for encoders that are not, or no longer, trained."""
 
 from __future__ import annotations
 

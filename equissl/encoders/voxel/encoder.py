@@ -1,4 +1,4 @@
-"""Point clouds to features: voxelisation, a sparse backbone, and its bird's-eye view."""
+"""Encoder of point clouds: voxelisation, a sparse backbone, and its bird's-eye view."""
 
 from __future__ import annotations
 

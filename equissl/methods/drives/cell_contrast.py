@@ -23,7 +23,7 @@ DEFAULT_POINTS = ContrastConfig(pairs=4096, reduction="mean", symmetric=True)
 
 
 class CellContrast(DriveMethod):
-    """The same place has the same feature in two views, unlike the other places of its sweep.
+    """Contrast of sites: one place has one feature in two views, unlike the other places of its sweep.
 
     Args:
         encoder: encoder of the clouds.

@@ -37,7 +37,7 @@ A, B, C, FLOW = 0, 1, 2, 3  # numbers of the views, which their transforms are d
 
 
 class ESSL3D(DriveMethod):
-    """``L = 0.01 L_pnce + 1 L_ce + 300 L_flow``.
+    """E-SSL3D: ``L = 0.01 L_pnce + 1 L_ce + 300 L_flow``.
 
     Spatial: two transformed views of the later sweep. Features of the same points are contrasted (translation, scale,
     flip), and a classifier names the bin of the rotation of each. Temporal: the target's features of the earlier sweep,

@@ -1,4 +1,4 @@
-"""The temporal objective of E-SSL3D: features of one sweep, moved by scene flow, are those of the next."""
+"""Temporal objective of E-SSL3D: features of one sweep, moved by scene flow, are those of the next."""
 
 from __future__ import annotations
 

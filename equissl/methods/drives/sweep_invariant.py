@@ -25,7 +25,7 @@ BYOL = ObjectiveConfig("byol", {"hidden": 512})
 
 
 class SweepInvariant(DriveMethod):
-    """One embedding of each view of a sweep; the objective says how they should lie.
+    """Invariant objective on one embedding of each view of a sweep.
 
     Args:
         encoder: encoder of the clouds.

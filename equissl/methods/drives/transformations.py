@@ -48,7 +48,7 @@ def only(ranges: TransformRanges, kept: Iterable[str]) -> TransformRanges:
 
 
 class TransformationClassifier(nn.Module):
-    """Names the bin of one transformation from pooled features.
+    """Classifier of the bin of one transformation from pooled features.
 
     Args:
         name: which transformation.

@@ -1,4 +1,4 @@
-"""AugSelf: the change between two views is regressed from their representations (Lee et al. 2021, arXiv 2111.09613)."""
+"""AugSelf: regression of the change between two views from their representations (Lee et al., arXiv 2111.09613)."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _STRETCH = 1.25
 
 
 class CapsIE(CapsuleMethod):
-    """Sharpened capsule activations agree between views; a predictor that knows the rotation moves the poses.
+    """Sharpened capsule activations that agree between views, and a predictor of the poses that knows the rotation.
 
     From the released training script: encoder, one self-routing layer to 16 capsules with 4 × 4 poses, SIE's linear
     hypernetwork, the weights, the two temperatures with their linear schedule, and the names of the logged terms. The

@@ -19,7 +19,7 @@ NT_XENT = ObjectiveConfig("nt_xent")
 
 
 class Invariant(Method):
-    """One embedding of every view; the objective says how they should lie.
+    """Invariant objective on one embedding of every view.
 
     Args:
         encoder: image encoder.

@@ -23,7 +23,7 @@ RESNET18 = EncoderConfig("torchvision/resnet18")
 
 
 class SeqJEPA(Method):
-    """M observed views and the actions between them predict view M + 1, as a slow copy of the encoder sees it.
+    """Prediction of the teacher's view M + 1 from M observed views and the actions between them.
 
     A view's token is its representation beside the embedded action to the next view; the last observed view has zeros
     there. A transformer (or a flow equivariant cell) turns the tokens into the aggregate. The predictor takes the

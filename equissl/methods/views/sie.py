@@ -28,7 +28,7 @@ from equissl.predictors import create_predictor
 
 
 class SIE(Method):
-    """The first part of the representation is invariant; the last part is moved by a predictor that knows the rotation.
+    """Split representation: an invariant part, and a part moved by a predictor that knows the rotation.
 
     Args:
         encoder: image encoder.

@@ -23,7 +23,7 @@ from equissl.methods.base import (
 
 
 class SimCLR(Method):
-    """Each view picks the other view of its object among all views of the batch.
+    """SimCLR: each view picks the other view of its object among all views of the batch.
 
     Args:
         encoder: image encoder.

@@ -22,7 +22,7 @@ from equissl.methods.base import (
 
 
 class Supervised(Method):
-    """Both views' representations to the quaternion of the relative rotation, and each one to the class.
+    """Regression of the relative rotation from both views' representations, and classification from each.
 
     Args:
         encoder: image encoder.

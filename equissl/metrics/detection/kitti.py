@@ -23,7 +23,7 @@ COUNTED, IGNORED, OTHER = 0, 1, -1
 
 @dataclass(frozen=True)
 class Difficulty:
-    """The labels that count: at most so far occluded and truncated, and taller than this many pixels."""
+    """Labels that count: at most so far occluded and truncated, and taller than this many pixels."""
 
     occlusion: float
     truncation: float
