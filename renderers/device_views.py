@@ -42,7 +42,13 @@ class DeviceGrid:
 
 @lru_cache(maxsize=8)
 def device_grid(size: int, antialias: int, device: torch.device) -> DeviceGrid:
-    """The grid of an image size with antialias² samples a pixel: the ray caster's own rays."""
+    """Create the grid of an image size with antialias² samples a pixel: the ray caster's own rays.
+
+    Args:
+        size: size of the image, in pixels.
+        antialias: samples along one side of a pixel.
+        device: device of its tensors.
+    """
     grid = pixel_grid(size, antialias)
     flat = (grid.floor_t, grid.floor_x, grid.floor_y, *grid.turn, grid.stretch)
     direction = np.stack([d.ravel() for d in grid.direction], 1)
@@ -91,7 +97,7 @@ def upload_views(arrays: ViewArrays, mesh: np.ndarray, device: torch.device) -> 
     Args:
         arrays: V views.
         mesh: (V,) index of each view's mesh.
-        device: of the result.
+        device: device of the result.
     """
     camera = np.broadcast_to(np.array(scene.CAMERA_POSITION, np.float32), (len(arrays), 3))
     axis = arrays.light_position * np.float32(-1.0 / scene.SPOT_DISTANCE)

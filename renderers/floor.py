@@ -1,4 +1,4 @@
-"""Light on the floor beneath the object: smooth, so it is worked out on a grid of nodes and interpolated."""
+"""Light on the floor beneath the object, computed on a grid of nodes and interpolated, as it is smooth."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """GPU renderer of the 3DIEBench scene by rasterisation (PyTorch3D), torch shading and shadow maps.
 
-A second opinion on the ``warp`` renderer: it draws the same, with one spot light sample and with shadow edges as fine as the
-shadow map. It runs on the CPU too, far slower.
+A second opinion on the ``warp`` renderer: it draws the same, with one spot light sample and with shadow edges as fine
+as the shadow map. It runs on the CPU too, far slower.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INSTALL_PYTORCH3D = "install it: pip install easypytorch3d (a prebuilt wheel of 
 
 
 def pytorch3d_library() -> ModuleType:
-    """The module that rasterises.
+    """Import the module that rasterises.
 
     Raises:
         RendererError: with the command that installs what is missing.
@@ -31,7 +31,7 @@ def pytorch3d_library() -> ModuleType:
 
 
 class Pytorch3dRenderer(TorchRenderer):
-    """See the module; options are those of :class:`~equissl.renderers.torch_renderer.TorchRenderer`."""
+    """Rasterising renderer, see the module; options as of :class:`~equissl.renderers.torch_renderer.TorchRenderer`."""
 
     name = "pytorch3d"
     version = "pytorch3d-1"

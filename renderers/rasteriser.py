@@ -1,4 +1,4 @@
-"""What the camera and the spot light see of many meshes, by rasterisation (PyTorch3D).
+"""Visible surfaces of many meshes, seen from the camera and from the spot light, by rasterisation (PyTorch3D).
 
 This module needs PyTorch3D; :mod:`equissl.renderers.pytorch3d_renderer` imports it when it draws.
 """
@@ -68,7 +68,7 @@ class RasterTracer:
 
 
 class ShadowMaps:
-    """Which face the spot light sees in each direction, V maps in object coordinates."""
+    """Face seen from the spot light in each direction, V maps in object coordinates."""
 
     def __init__(self, batch: MeshBatch, views: DeviceViews) -> None:
         spot = views.light_in_object
@@ -76,8 +76,8 @@ class ShadowMaps:
         radius = batch.radius[views.mesh.long()] * 1.01
         if bool((radius >= distance).any()):
             raise RendererError(
-                "the 'pytorch3d' renderer draws shadows of objects that do not reach the spot light: expected a radius below "
-                f"{float(distance.min()):.3g}, got {float(radius.max()):.3g}"
+                "the 'pytorch3d' renderer draws shadows of objects that do not reach the spot light: expected a radius "
+                f"below {float(distance.min()):.3g}, got {float(radius.max()):.3g}"
             )
         self._spot, self._forward = spot, -spot / distance[:, None]
         helper = torch.eye(3, device=spot.device)[self._forward.abs().argmin(dim=1)]
@@ -94,7 +94,13 @@ class ShadowMaps:
         self._face, _, _ = _rasterise(frames, [batch.meshes[m].faces.long() for m in mesh], SHADOW_SIZE)
 
     def look_up(self, view: Tensor, spot: Vector3, point: Vector3) -> tuple[Tensor, Tensor]:
-        """The face that the spot light sees towards each point, or -1, and the size of a texel there; (n,)."""
+        """Look up the face that the spot light sees towards each point, or -1, and the size of a texel there; (n,).
+
+        Args:
+            view: (n,) index of the view.
+            spot: (n,) coordinates of the light.
+            point: (n,) coordinates.
+        """
         relative = [p - q for p, q in zip(point, spot, strict=True)]
         right, up, forward = (dot(axis[view].T, relative) for axis in (self._right, self._up, self._forward))
         scale = SHADOW_SIZE / (2.0 * self._slope[view] * forward)

@@ -34,7 +34,7 @@ _RAYS_PER_PASS = 65536  # arrays of this length still fit the second-level cache
 
 
 class RaycastRenderer:
-    """See the module; options are those of :class:`RaycastOptions`.
+    """Ray casting renderer, see the module; options are those of :class:`RaycastOptions`.
 
     The same mesh, view, size and options give the same bytes, whatever else is rendered in the same call.
     """
@@ -57,7 +57,7 @@ class RaycastRenderer:
         return _unpickle, (self.options,)
 
     def render(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> np.ndarray:
-        """All ``views`` of one mesh.
+        """Render all ``views`` of one mesh.
 
         Args:
             mesh: object with its centre at the origin; drawn at its own scale.

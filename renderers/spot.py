@@ -1,4 +1,4 @@
-"""The spot light with cast shadows, on the object and on the floor."""
+"""Spot light with cast shadows, on the object and on the floor."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def spot_on_floor(mesh: TracedMesh, views: Views, seen: np.ndarray, samples: int
 def smooth_spot_on_floor(mesh: TracedMesh, views: Views, samples: int, step: int) -> np.ndarray:
     """The same from the middle of each pixel and as if nothing stood before the floor, (V·P,), with less noise.
 
-    The light without shadows comes from fixed points of the spot light; only the visible share of the spot light is sampled, with
+    The light without shadows comes from fixed points of the spot light; only its visible share is sampled, with
     another pattern in each pixel, and then filtered.
 
     Args:
@@ -175,7 +175,18 @@ def shadow_on_floor(
     view: np.ndarray,
     light: np.ndarray,
 ) -> None:
-    """Dim ``light`` (K, n) where the mesh hides the spot light. Rays that pass the bounding sphere are not cast."""
+    """Dim ``light`` (K, n) where the mesh hides the spot light. Rays that pass the bounding sphere are not cast.
+
+    Args:
+        mesh: mesh that the views show.
+        views: V.
+        x: (n,) of the floor points.
+        y: (n,).
+        offset: from the points to the light.
+        distance2: (n,) squared.
+        view: (n,) index of the view.
+        light: (K, n), changed in place.
+    """
     centre = per_sample(views.translation, view)
     to_centre = (centre[0] - x, centre[1] - y, centre[2] - scene.FLOOR_Z)
     along = dot(to_centre, offset)

@@ -1,8 +1,8 @@
-"""What views of many meshes look like, shaded together on a torch device.
+"""Shading of views of many meshes together, on a torch device.
 
 The physics is the ray caster's: sun and sky in closed form, the spot light with cast shadows, and on the object the
-light that the floor reflects. A tracer finds what the camera sees and what hides the spot light. Lists of samples are (n,),
-their vectors (3, n); whole images are (V, S) with S = K·P sub-samples of pixels.
+light that the floor reflects. A tracer finds what the camera sees and what hides the spot light. Lists of samples are
+(n,), their vectors (3, n); whole images are (V, S) with S = K·P sub-samples of pixels.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from equissl.renderers.traced_mesh import SURFACE_OFFSET
 
 @dataclass(frozen=True)
 class ShadingOptions:
-    """See the ``raycast`` renderer's options of the same names."""
+    """Options of the shading, as the ``raycast`` renderer's of the same names."""
 
     antialias: int = 1
     spot_samples: int = 1
@@ -43,7 +43,7 @@ class ShadingOptions:
 
 @dataclass(frozen=True, eq=False)
 class SurfaceHits:
-    """What the camera rays meet before the floor; (V, S).
+    """First hits of the camera rays before the floor; (V, S).
 
     Attributes:
         face: int32 triangle of the view's mesh, -1 where the floor is seen. The rest is defined only elsewhere.
@@ -58,16 +58,27 @@ class SurfaceHits:
 
 
 class Tracer(Protocol):
-    """Finds surfaces of one batch of meshes."""
+    """Tracer of the surfaces of one batch of meshes."""
 
     def first_hits(self, views: DeviceViews, grid: DeviceGrid) -> SurfaceHits:
-        """What the camera sees in each view."""
+        """Trace the camera rays of each view.
+
+        Args:
+            views: V.
+            grid: grid of pixels.
+        """
         ...
 
     def blocked(self, views: DeviceViews, view: Tensor, start: Vector3, towards: Vector3) -> Tensor:
-        """Whether the view's mesh lies between ``start`` and the spot light at ``start + towards``, (n,) bool.
+        """True where the view's mesh lies between ``start`` and the spot light at ``start + towards``, (n,) bool.
 
         ``view`` is (n,) int64; the vectors are in object coordinates.
+
+        Args:
+            views: V.
+            view: (n,) int64.
+            start: (n,) object coordinates.
+            towards: (n,) object coordinates, to the light.
         """
         ...
 
@@ -75,7 +86,15 @@ class Tracer(Protocol):
 def render_views(
     batch: MeshBatch, views: DeviceViews, grid: DeviceGrid, tracer: Tracer, options: ShadingOptions
 ) -> Tensor:
-    """Images (V, size, size, 3) uint8 of V views, first row at the top."""
+    """Render V views: uint8 (V, size, size, 3), first row at the top.
+
+    Args:
+        batch: batch of meshes.
+        views: V.
+        grid: grid of pixels.
+        tracer: tracer of the batch.
+        options: options of the shading.
+    """
     hits = tracer.first_hits(views, grid)
     covered = hits.face >= 0
     shape = (len(views), grid.samples, grid.pixels)
@@ -205,7 +224,7 @@ def _spot_on_floor(
 def _near_object(
     batch: MeshBatch, views: DeviceViews, grid: DeviceGrid, offset: Vector3, distance2: Tensor, light: Tensor
 ) -> Tensor:
-    """Which lit floor samples (V, S) see the spot light through the object's bounding sphere."""
+    """Lit floor samples (V, S) that see the spot light through the object's bounding sphere."""
     centre = views.translation.T[..., None]
     to_centre = (centre[0] - grid.floor_x, centre[1] - grid.floor_y, centre[2] - scene.FLOOR_Z)
     radius = batch.radius[views.mesh.long()][:, None]
@@ -216,7 +235,7 @@ def _near_object(
 def _floor_blocked(
     views: DeviceViews, grid: DeviceGrid, view: Tensor, sample: Tensor, offset: Vector3, tracer: Tracer
 ) -> Tensor:
-    """Whether the object hides the spot light, at world ``offset``, from floor samples; (n,) bool."""
+    """True where the object hides the spot light, at world ``offset``, from floor samples; (n,) bool."""
     centre = views.translation[view].T
     start = (grid.floor_x[sample] - centre[0], grid.floor_y[sample] - centre[1], scene.FLOOR_Z - centre[2])
     rotation = views.rotation[view].permute(1, 2, 0)
@@ -232,7 +251,7 @@ def _spot_point(
     sample: Tensor,
     options: ShadingOptions,
 ) -> Vector3:
-    """Where sub-samples see the spot light: its centre, or one of several points of its disk."""
+    """Point of the spot light that sub-samples see: its centre, or one of several of its disk."""
     if options.spot_samples == 1:
         return centre
     a, b = disk_point(number, options.spot_samples, grid.turn_cos[sample], grid.turn_sin[sample], grid.stretch[sample])

@@ -20,7 +20,7 @@ MAX_LAYERS = 8  # transparent surfaces that a ray passes
 
 
 def open3d_core() -> Any:
-    """The open3d package.
+    """Import the open3d package.
 
     Raises:
         RendererError: with the command that installs what is missing.
@@ -59,12 +59,12 @@ class Hits:
     v: np.ndarray
 
     def take(self, index: np.ndarray) -> Hits:
-        """Some of the hits."""
+        """Return some of the hits."""
         return Hits(*(a[index] for a in (self.ray, self.distance, self.face, self.u, self.v)))
 
     @classmethod
     def join(cls, parts: Sequence[Hits]) -> Hits:
-        """Several lists as one."""
+        """Join several lists to one."""
         return cls(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("ray", "distance", "face", "u", "v")))
 
 
@@ -72,7 +72,7 @@ class TracedMesh:
     """A mesh in an Embree scene (object frame), with one row of attributes per face.
 
     Attributes:
-        radius: of the bounding sphere about the object's origin.
+        radius: radius of the bounding sphere about the object's origin.
         bounds: (2, 3) float32 lowest and highest corner of the bounding box.
         face_records: (M, 15 or 21) float32: face normal, three corner normals, albedo, [corner texture coordinates].
         face_material: (M,) int32.
@@ -101,7 +101,7 @@ class TracedMesh:
         self.face_alpha = alpha if transparency and (alpha < 1).any() else None
 
     def first_hits(self, rays: np.ndarray) -> Hits:
-        """First hits of rays (n, 6) float32: origin and direction in the object frame."""
+        """Find the first hits of rays (n, 6) float32: origin and direction in the object frame."""
         answer = self._scene.cast_rays(self._core.Tensor.from_numpy(rays), nthreads=1)
         distance = answer["t_hit"].numpy()
         ray = np.flatnonzero(np.isfinite(distance))
@@ -133,7 +133,12 @@ class TracedMesh:
             start[:, :3] += start[:, 3:] * travelled[:, None]
 
     def transmittance(self, origin: Vector, towards: Vector) -> np.ndarray:
-        """Share of light that passes along each ray, (n,): bool for opaque meshes, else float32."""
+        """Compute the share of light that passes along each ray, (n,): bool for opaque meshes, else float32.
+
+        Args:
+            origin: (n,) coordinates.
+            towards: (n,) coordinates, to the end of the ray.
+        """
         rays = pack_rays(origin, towards)
         if self.face_alpha is None:
             return ~self._scene.test_occlusions(self._core.Tensor.from_numpy(rays), nthreads=1).numpy()
@@ -146,7 +151,12 @@ class TracedMesh:
 
 
 def pack_rays(origin: Vector, direction: Vector) -> np.ndarray:
-    """Open3D's ray layout (n, 6) float32."""
+    """Pack rays in Open3D's layout (n, 6) float32.
+
+    Args:
+        origin: (n,) coordinates.
+        direction: (n,) coordinates.
+    """
     rays = np.empty((direction[0].size, 6), np.float32)
     for i in range(3):
         rays[:, i] = origin[i].ravel() if isinstance(origin[i], np.ndarray) else origin[i]

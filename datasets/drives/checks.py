@@ -1,4 +1,4 @@
-"""Whether boxes sit on points and poses bring sweeps together: what goes wrong silently when frames are mixed up."""
+"""Checks that boxes sit on points and that poses align sweeps, which fail silently when frames are mixed up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOVED = 0.3  # metres between sweeps, from which poses can be told from no poses
 
 @dataclass
 class CheckReport:
-    """Figures over the sweeps looked at.
+    """Results of the checks over the sweeps looked at.
 
     Attributes:
         boxes: number of boxes.
@@ -44,7 +44,7 @@ class CheckReport:
     warnings: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Return the lines of the report, for people."""
         found = []
         if self.boxes:
             share = f"{self.boxes_20} of {self.boxes} ({self.boxes_20 / self.boxes:.1%})"
@@ -59,7 +59,7 @@ class CheckReport:
 
 
 def check_drives(drives: list[Drive], sweeps: int = 24, pairs: int = 6) -> CheckReport:
-    """Counts points in boxes and aligns sweeps, on a sample that is spread evenly.
+    """Count points in boxes and align sweeps, on a sample that is spread evenly.
 
     Args:
         drives: to look at.
@@ -88,7 +88,12 @@ def _spread(items: list, most: int) -> list:
 
 
 def count_boxes(sweep: Sweep, report: CheckReport) -> None:
-    """Adds the boxes of one sweep."""
+    """Add the boxes of one sweep to the report.
+
+    Args:
+        sweep: with or without boxes.
+        report: to add to.
+    """
     if sweep.boxes is None or not len(sweep.boxes):
         return
     counts = count_points_in_boxes(sweep.points, sweep.boxes.boxes)
@@ -123,7 +128,7 @@ def alignment(first: Sweep, second: Sweep, most: int = 20000, seed: int = 0) -> 
     Args:
         first, second: with poses.
         most: points of the first sweep, drawn at random.
-        seed: of that draw.
+        seed: seed of that draw.
     """
     if first.pose is None or second.pose is None:
         raise ValueError(f"expected poses of both sweeps, {first.frame} and {second.frame}")
@@ -136,7 +141,12 @@ def alignment(first: Sweep, second: Sweep, most: int = 20000, seed: int = 0) -> 
 
 
 def nearest_distance(points: np.ndarray, cloud: np.ndarray) -> np.ndarray:
-    """(N,) distance of each of (N, 3) ``points`` to the nearest of (M, 3) ``cloud``."""
+    """Compute the distance (N,) of each point to the nearest of a cloud.
+
+    Args:
+        points: (N, 3).
+        cloud: (M, 3).
+    """
     try:
         from open3d.core import Tensor
         from open3d.core.nns import NearestNeighborSearch

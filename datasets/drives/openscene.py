@@ -15,7 +15,7 @@ INDEX_FILE, FLOW_INDEX_FILE = "index_total.pkl", "index_flow.pkl"
 
 
 def export_openscene(store: Path | str, folder: Path | str) -> list[Path]:
-    """Writes every sequence of a drive store as an OpenSceneFlow log, with the index files its loaders want.
+    """Write every drive of a store as an OpenSceneFlow log, with the index files its loaders want.
 
     Sweeps without a pose are left out. Poses are relative to the first one. A ground mask is estimated where there
     is none.

@@ -1,4 +1,4 @@
-"""Ground-truth sampling: objects of other sweeps, points and box, stand in a sweep too (SECOND, Yan et al., 2018)."""
+"""Ground-truth sampling: objects of other sweeps pasted into a sweep (SECOND, Yan et al., 2018)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StoredObject:
     velocity: np.ndarray
 
     def on(self, plane: np.ndarray | None) -> StoredObject:
-        """The same object, its box moved up or down until its bottom's centre is on a plane."""
+        """Return the object moved up or down until its box's bottom centre is on a plane."""
         if plane is None:
             return self
         rise = plane_height(plane, self.box[None])[0] + self.box[5] / 2 - self.box[2]
@@ -39,7 +39,7 @@ class ObjectBank:
 
     Args:
         classes: with how many objects of each a sweep is filled up to, and from how many points on one counts.
-        frames: of each frame its points (N, C) and objects.
+        sweeps: of each its points (N, C) and objects.
     """
 
     def __init__(self, classes: Sequence[ObjectClass], sweeps: Iterable[tuple[np.ndarray, Objects]]) -> None:
@@ -62,8 +62,8 @@ class ObjectBank:
 
         Args:
             points: (N, C).
-            objects: of the frame; its other boxes stand in the way too.
-            rng: of the choice.
+            objects: objects of the sweep; its other boxes stand in the way too.
+            rng: generator of the choice.
             plane: (4,) road of the sweep, see `Sweep.ground_plane`: objects are put down on it. None leaves them at
                 their own height.
 
@@ -96,7 +96,7 @@ class ObjectBank:
         )
 
     def _draw(self, label: int, labels: np.ndarray, rng: np.random.Generator) -> list[StoredObject]:
-        """As many objects of a class as are missing, without repetition."""
+        """Draw as many objects of a class as are missing, without repetition."""
         bank = self.objects[label]
         missing = min(self.classes[label].paste - int((labels == label).sum()), len(bank))
         return [bank[i] for i in rng.choice(len(bank), missing, replace=False)] if missing > 0 else []

@@ -1,4 +1,4 @@
-"""From a drive store to single sweeps with labelled boxes."""
+"""Labelled sweeps from a drive store, as a dataset."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ class LabelledSweeps(Dataset):
         classes: to detect; labels of others are left aside.
         point_range: lowest and highest x, y, z; boxes centred outside are left aside. None keeps all.
         labels: share of the split's sweeps whose labels are used, or a file of their ids, see `choose_labelled`.
-        label_seed: of the share.
-        seed: of augmentation, and of the choice of points.
-        max_points: of a cloud; a random choice of a larger one. None takes all.
+        label_seed: seed of the share of labels.
+        seed: seed of augmentation, and of the choice of points.
+        max_points: most points of a cloud; a random choice of a larger one. None takes all.
         crop: only points within this many degrees in front of the sensor; for labels that end where the camera's view
             does. None takes the whole turn.
         min_points: boxes with fewer points inside are left aside.
@@ -101,8 +101,8 @@ class LabelledSweeps(Dataset):
         rotation, scale, flip, flip_x: of augmentation, see `TransformRanges`.
         paste: ground-truth sampling, from the sweeps of ``labels`` alone.
         augment: False gives every sweep as it is.
-        drives: only these drives; None takes all.
-        val_fraction, val_drives: see `split_pairs`.
+        sequences: only these drives; None takes all.
+        val_fraction, val_sequences: see `split_pairs`.
         at_least: an epoch repeats its sweeps to have so many items, each augmented anew.
         labelled: False also takes sweeps without labels, to run a detector on.
 
@@ -134,9 +134,9 @@ class LabelledSweeps(Dataset):
         flip_x: float = 0.0,
         paste: bool = True,
         augment: bool = True,
-        drives: Sequence[str] | None = None,
+        sequences: Sequence[str] | None = None,
         val_fraction: float = 0.2,
-        val_drives: Sequence[str] | None = None,
+        val_sequences: Sequence[str] | None = None,
         at_least: int = 1,
         labelled: bool = True,
     ) -> None:
@@ -150,7 +150,7 @@ class LabelledSweeps(Dataset):
         self.max_points, self.crop, self.min_points, self.sweeps = max_points, crop, min_points, sweeps
         self.ranges = TransformRanges(tuple(rotation), tuple(scale), (0.0, 0.0), flip, flip_x)  # type: ignore[arg-type]
         self.augment, self.paste = augment, paste and augment
-        found = self._frames(drives, labelled, val_fraction, val_drives)
+        found = self._entries(sequences, labelled, val_fraction, val_sequences)
         ids = self._ids(found)
         chosen = choose_labelled(ids, labels, label_seed)
         self.entries, self.ids = [found[i] for i in chosen], [ids[i] for i in chosen]
@@ -161,11 +161,11 @@ class LabelledSweeps(Dataset):
         return max(len(self.entries), self.at_least)
 
     def __getitem__(self, address: Address) -> SweepBatch:
-        """One item, as a batch of one."""
+        """Return one item, as a batch of one."""
         return self.__getitems__([address])
 
     def __getitems__(self, addresses: Sequence[Address]) -> SweepBatch:
-        """The batch of items at ``addresses``, a list of (epoch, index)."""
+        """Return the batch of items at ``addresses``, a list of (epoch, index)."""
         epochs, indices = np.asarray(addresses, dtype=np.int64).T
         seeds = item_seeds(self.seed, epochs, indices)
         places = [index % len(self.entries) for index in indices.tolist()]
@@ -175,7 +175,7 @@ class LabelledSweeps(Dataset):
         return SweepBatch(clouds, boxes, labels, torch.from_numpy(seeds), ids, velocities)
 
     def read(self, place: int) -> LabelledSweep:
-        """A frame by its position in ``entries``, not augmented."""
+        """Read a sweep by its position in ``entries``, not augmented."""
         name, position = self.entries[place]
         points, sweep = self._points(name, position, item_seeds(self.seed, 0, place).item())
         objects = clean_boxes(sweep.boxes, points, self.classes, self.point_range, self.min_points)
@@ -183,18 +183,18 @@ class LabelledSweeps(Dataset):
 
     @cached_property
     def bank(self) -> ObjectBank:
-        """Objects for ground-truth sampling, of this data set's frames."""
-        frames = (self.read(place) for place in range(len(self.entries)))
-        return ObjectBank(self.classes, ((frame.points, frame.objects) for frame in frames))
+        """Objects for ground-truth sampling, of this data set's sweeps."""
+        sweeps = (self.read(place) for place in range(len(self.entries)))
+        return ObjectBank(self.classes, ((sweep.points, sweep.objects) for sweep in sweeps))
 
     def prepare(self) -> None:
-        """Makes now what items need and workers would each make for themselves."""
+        """Make now what items need and workers would each make for themselves."""
         if self.paste and any(kind.paste for kind in self.classes):
             _ = self.bank
             self.store.close()
 
     def require_velocities(self) -> None:
-        """Raises a `LabelledSweepsError` where no frame's labels have velocities."""
+        """Raise a `LabelledSweepsError` if no sweep's labels have velocities."""
         if not any(self.store.has_velocities(name, position) for name, position in self.entries):
             raise LabelledSweepsError(
                 f"expected labels with velocities in {self.store.path}, got none: its data set has none, or it was "
@@ -203,7 +203,7 @@ class LabelledSweeps(Dataset):
         self.store.close()
 
     def write_ids(self, path: Path) -> None:
-        """Publishes which frames' labels were used, as a list that ``labels`` takes."""
+        """Write the ids of the sweeps whose labels were used, as a list that ``labels`` takes."""
         share = f"share {self.labels}, label seed {self.label_seed}" if not isinstance(self.labels, str) else "a list"
         remark = f"{len(self.ids)} of the {self.of} labelled sweeps of split {self.split} of {self.store.path.name}"
         write_label_list(path, self.ids, f"{remark}: {share}")
@@ -230,7 +230,7 @@ class LabelledSweeps(Dataset):
         return cloud, boxes.float(), labels, velocities.float()
 
     def _points(self, name: str, position: int, seed: int) -> tuple[np.ndarray, Sweep]:
-        """Points (N, 4 or 5) of a frame, those of earlier sweeps included, and its own sweep."""
+        """Read the points (N, 4 or 5) of a sweep, those of earlier sweeps included, and the sweep itself."""
         last = self.store.read(name, position)
         parts = []
         for age in range(self.sweeps):
@@ -246,12 +246,12 @@ class LabelledSweeps(Dataset):
             parts.append(np.column_stack([points, intensity, lag][: 3 if self.sweeps > 1 else 2]))
         return np.concatenate(parts).astype(np.float32, copy=False), last
 
-    def _frames(
-        self, drives: Sequence[str] | None, labelled: bool, fraction: float, held_out: Sequence[str] | None
+    def _entries(
+        self, sequences: Sequence[str] | None, labelled: bool, fraction: float, held_out: Sequence[str] | None
     ) -> list[tuple[str, int]]:
-        """Drive and position of the frames of the split."""
+        """Find drive and position of the sweeps of the split."""
         index = self.store.index
-        names = list(index) if drives is None else list(drives)
+        names = list(index) if sequences is None else list(sequences)
         if unknown := sorted(set(names) - set(index)):
             raise LabelledSweepsError(f"expected drives of {self.store.path}, which has {list(index)}, got {unknown}")
         usable = [
@@ -264,32 +264,32 @@ class LabelledSweeps(Dataset):
         published = None if held_out is not None else self._published(names)
         if published is None:
             triples = [(name, position, position) for name, position in usable]
-            frames = [(name, position) for name, position, _ in split_pairs(triples, self.split, fraction, held_out)]
+            entries = [(name, position) for name, position, _ in split_pairs(triples, self.split, fraction, held_out)]
         else:
-            frames = [f for f in usable if self.split is None or f in published[self.split]]
-        if not frames:
+            entries = [f for f in usable if self.split is None or f in published[self.split]]
+        if not entries:
             total = sum(len(index[name].timestamps) for name in names)
             held = f"{total} sweeps of {len(names)} drive(s), {len(usable)} of them {'labelled' * labelled or 'usable'}"
             raise LabelledSweepsError(
                 f"expected labelled sweeps in split {self.split!r} of {self.store.path}, got none: it has {held}"
             )
-        return frames
+        return entries
 
     def _published(self, names: Sequence[str]) -> dict[str, set[tuple[str, int]]] | None:
-        """Frames of the published lists ``train`` and ``val``; None where a drive has no such lists."""
+        """Find the sweeps of the published lists ``train`` and ``val``; None where a drive has no such lists."""
         found: dict[str, set[tuple[str, int]]] = {"train": set(), "val": set()}
         for name in names:
             lists = self.store.index[name].attributes.get("splits") or {}
             if not (lists.get("train") and lists.get("val")):
                 return None
-            place = {frame: position for position, frame in enumerate(self.store.sweep_names(name))}
+            place = {sweep: position for position, sweep in enumerate(self.store.sweep_names(name))}
             for split, members in found.items():
-                members |= {(name, place[frame]) for frame in lists[split] if frame in place}
+                members |= {(name, place[sweep]) for sweep in lists[split] if sweep in place}
         return found
 
-    def _ids(self, frames: Sequence[tuple[str, int]]) -> list[str]:
-        names = {name: self.store.sweep_names(name) for name in dict.fromkeys(name for name, _ in frames)}
-        return [f"{name}/{names[name][position]}" for name, position in frames]
+    def _ids(self, entries: Sequence[tuple[str, int]]) -> list[str]:
+        names = {name: self.store.sweep_names(name) for name in dict.fromkeys(name for name, _ in entries)}
+        return [f"{name}/{names[name][position]}" for name, position in entries]
 
 
 _PASTE = 0x6771  # keeps this stream apart from those of transforms and of points

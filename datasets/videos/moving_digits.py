@@ -1,7 +1,7 @@
-"""Digits that flow: sequences in which each digit translates on a torus, or rotates, at a constant velocity of its own.
+"""Moving digits: videos in which each digit translates on a torus, or rotates, at a constant velocity of its own.
 
-Digits come from a folder of IDX files such as MNIST's. Training and validation use different digits, and every sequence
-is drawn from its own seed: the same address gives the same sequence in any order, process and worker.
+Digits come from a folder of IDX files such as MNIST's. Training and validation use different digits, and every video
+is drawn from its own seed: the same address gives the same video in any order, process and worker.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ SPLIT_SEED = 0  # of which digits are held out; not the run's seed, so that no r
 
 @dataclass(frozen=True)
 class MovingSpec:
-    """What the sequences are like.
+    """Settings of the videos.
 
     Attributes:
-        motion: ``translation``: whole pixels per frame on the torus, or ``rotation``: degrees per frame about the centre,
-            counter-clockwise on screen.
+        motion: ``translation``: whole pixels per frame on the torus, or ``rotation``: degrees per frame about the
+            centre, counter-clockwise on screen.
         radius: speeds. Both parts of a translation are uniform in −radius..radius, a rotation in as many ``step``s.
         step: degrees between neighbouring angular velocities.
         frames: T.
         size: side of a frame, in pixels.
         digit_size: side that digits are resized to, at most ``size``; None leaves them as they are.
-        digits: in each sequence, each with its own velocity; where they overlap, brightness adds up to at most 1.
-        held_out: velocities that no sequence has, so that they are new to a model that trained on these.
+        digits: in each video, each with its own velocity; where they overlap, brightness adds up to at most 1.
+        held_out: velocities that no video has, so that they are new to a model that trained on these.
     """
 
     motion: MotionName = "translation"
@@ -74,7 +74,7 @@ class MovingSpec:
 
 @dataclass(frozen=True)
 class VideoBatch:
-    """B sequences of T frames.
+    """B videos of T frames.
 
     Attributes:
         frames: (B, T, 1, S, S) in [0, 1].
@@ -99,7 +99,12 @@ class VideoBatch:
         return replace(self, **{f.name: fn(getattr(self, f.name)) for f in fields(self)})
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> VideoBatch:
-        """The same batch on ``device``."""
+        """Return the same batch on ``device``.
+
+        Args:
+            device: to move to.
+            non_blocking: do not wait for the copy.
+        """
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> VideoBatch:
@@ -108,7 +113,7 @@ class VideoBatch:
 
 @dataclass(frozen=True)
 class DigitSource:
-    """The digits of a split.
+    """Digits of a split.
 
     Attributes:
         path: folder they came from.
@@ -126,10 +131,15 @@ class DigitSource:
 
 
 def load_digits(folder: str | Path, split: str, val_fraction: float = 0.1) -> DigitSource:
-    """The training or validation digits of a folder of IDX files.
+    """Load the training or validation digits of a folder of IDX files.
 
     A folder with training and test files (``train``, ``t10k``) keeps that division; of a single file a fixed random
     tenth is held out, the same for every seed.
+
+    Args:
+        folder: folder of IDX files.
+        split: ``train`` or ``val``.
+        val_fraction: held out of a single file.
 
     Raises:
         FileNotFoundError, IdxError: see :func:`equissl.datasets.images.idx.read_idx_folder`.
@@ -155,14 +165,14 @@ def load_digits(folder: str | Path, split: str, val_fraction: float = 0.1) -> Di
 
 
 class MovingDigits(Dataset):
-    """Sequences of flowing digits, addressed by (epoch, index); every epoch brings new ones.
+    """Videos of moving digits, addressed by (epoch, index); every epoch brings new ones.
 
     Args:
         source: folder of IDX files, or digits already loaded.
         split: ``train`` or ``val``, whose digits are disjoint.
-        spec: what the sequences are like.
-        length: sequences of an epoch; None takes the number of digits.
-        seed: of the sequences. Sequence n = epoch · length + index has the SeedSequence [seed, split, n].
+        spec: settings of the videos.
+        length: videos of an epoch; None takes the number of digits.
+        seed: seed of the videos. Video n = epoch · length + index has the SeedSequence [seed, split, n].
         velocities: draw from these instead of the spec's, in the same units; digits and places stay the same.
     """
 
@@ -197,11 +207,11 @@ class MovingDigits(Dataset):
         return self.length
 
     def __getitem__(self, address: Address) -> VideoBatch:
-        """One sequence, as a batch of one."""
+        """Return one video, as a batch of one."""
         return self.__getitems__([address])
 
     def __getitems__(self, addresses: Sequence[Address]) -> VideoBatch:
-        """The batch of sequences at ``addresses``, a list of (epoch, index)."""
+        """Return the batch of videos at ``addresses``, a list of (epoch, index)."""
         drawn = [self._draw(epoch * self.length + index) for epoch, index in addresses]
         chosen, which, places = (torch.from_numpy(np.stack(column)) for column in zip(*drawn, strict=True))
         velocities = self.velocities[which]
@@ -212,9 +222,9 @@ class MovingDigits(Dataset):
         return VideoBatch(frames.unsqueeze(2), velocities, labels, indices)
 
     def _draw(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Digits (D,), velocities (D,) and places (D, 2) in [0, 1) of one sequence."""
-        sequence = np.random.SeedSequence([self.seed, self._stream, number])
-        rng, count = np.random.default_rng(sequence), self.spec.digits
+        """Draw digits (D,), velocities (D,) and places (D, 2) in [0, 1) of one video."""
+        seeds = np.random.SeedSequence([self.seed, self._stream, number])
+        rng, count = np.random.default_rng(seeds), self.spec.digits
         chosen = rng.integers(len(self.store.labels), size=count)
         places = rng.random((count, 2))
         return chosen, rng.integers(len(self.velocities), size=count), places

@@ -1,4 +1,4 @@
-"""What every detector shares: a voxel encoder that pretraining can fill, a neck over the ground, and a head."""
+"""Base of detectors: a voxel encoder that pretraining can fill, a neck over the ground, and a head."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ DEFAULT_NECK = NeckConfig()
 
 
 class Detector(DriveMethod):
-    """Boxes of objects from single sweeps.
+    """Detector of boxes of objects in single sweeps.
 
     A method like the pretraining ones, whose training, checkpoints and curves it shares; it learns from labelled
     sweeps (`SweepBatch`).
 
     Args:
-        encoder: of the clouds; its ``backbone`` is what pretraining hands over.
+        encoder: encoder of the clouds; its ``backbone`` is what pretraining hands over.
         neck: over the bird's-eye view.
         classes: to detect, at least one, with different names.
         frozen: leave the backbone as it was handed over, its BatchNorm statistics included.
@@ -77,7 +77,7 @@ class Detector(DriveMethod):
 
     @torch.no_grad()
     def detect(self, clouds: Sequence[Tensor]) -> list[Detections]:
-        """Detections of each cloud (P, columns); in eval mode."""
+        """Detect boxes in each cloud (P, columns); in eval mode."""
         return self.dense_head.detect(self._answer(clouds)[1])
 
     def openpcdet_refinement(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Detector(DriveMethod):
         return encoded, self.dense_head(self.backbone_2d(bev))
 
     def _finish(self, head: DetectionHead) -> None:
-        """Takes the head, and settles what concerns all layers."""
+        """Set the head, and settle what concerns all layers."""
         self.dense_head = head
         self.encoder.requires_grad_(not self.frozen)
         for module in self.modules():

@@ -48,13 +48,13 @@ class RoILayers:
 
 
 class RoIHead(nn.Module):
-    """Pools voxels at a grid of points in each proposal; answers how sure it is, and a better box.
+    """Head that pools voxels at a grid of points in each proposal, and refines its confidence and box.
 
     Confidence and box are the same layers' for all classes; a refined box keeps its proposal's class.
 
     Args:
-        channels: of the backbone's stages.
-        grid: of the voxeliser.
+        channels: channels of the backbone's stages.
+        grid: grid of the voxeliser.
         pool: what is pooled.
         sample: which proposals are learnt from.
         layers: behind the pooling.
@@ -109,7 +109,12 @@ class RoIHead(nn.Module):
         }
 
     def forward(self, encoded: SweepFeatures, rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (R,) of confidence and codes (R, 7) of refinement of the joined regions (R_b, 7) of each sweep."""
+        """Compute logits (R,) of confidence and codes (R, 7) of refinement of the joined regions of each sweep.
+
+        Args:
+            encoded: features of the batch.
+            rois: (R_b, 7) regions of each sweep.
+        """
         joined = torch.cat(list(rois))
         if len(joined) == 0:
             return joined.new_zeros(0), joined
@@ -118,7 +123,12 @@ class RoIHead(nn.Module):
         return logits.float(), self.reg_pred_layer(self.reg_fc_layers(shared)).float()
 
     def pooled(self, encoded: SweepFeatures, rois: Sequence[Tensor]) -> Tensor:
-        """(R, points³, stages · width) features at the grid points of regions, at least one."""
+        """Pool (R, points³, stages · width) features at the grid points of regions, at least one.
+
+        Args:
+            encoded: features of the batch.
+            rois: (R_b, 7) regions of each sweep.
+        """
         points = box_grid(torch.cat(list(rois)), self.pool.points)
         counts = torch.tensor([len(boxes) for boxes in rois], device=points.device)
         batch = torch.arange(len(rois), device=points.device).repeat_interleave(counts * points.shape[1])
@@ -136,14 +146,14 @@ class RoIHead(nn.Module):
         labels: Sequence[Tensor],
         seeds: Sequence[int],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its detached terms, over the proposals drawn of each sweep.
+        """Compute the loss and its detached terms, over the proposals drawn of each sweep.
 
         Args:
             encoded: features of B sweeps.
-            proposals: of each sweep.
+            proposals: proposals of each sweep.
             boxes: (M_b, 7) its objects.
             labels: (M_b,) int64 their classes.
-            seeds: of the draw in each sweep.
+            seeds: seeds of the draw in each sweep.
         """
         sweeps = zip(proposals, boxes, labels, seeds, strict=True)
         drawn = [sample_proposals(found, own, kinds, self.sample, seed) for found, own, kinds, seed in sweeps]
@@ -166,7 +176,12 @@ class RoIHead(nn.Module):
 
     @torch.no_grad()
     def detect(self, encoded: SweepFeatures, proposals: Sequence[Detections]) -> list[Detections]:
-        """Refined proposals of each sweep by their confidence, then the choice among those that overlap."""
+        """Refine the proposals of each sweep, and choose by confidence among those that overlap.
+
+        Args:
+            encoded: features of the batch.
+            proposals: proposals of each sweep.
+        """
         rois = [found.boxes for found in proposals]
         logits, codes = self(encoded, rois)
         boxes = decode_refinement(codes, torch.cat(rois))

@@ -32,17 +32,17 @@ DEFAULT_CHOICE = SelectConfig(score=0.3, overlap=0.1)
 
 
 class VoxelRCNN(Detector):
-    """Anchors as in SECOND propose boxes; the backbone's voxels inside refine each and say how sure to be of it.
+    """Two-stage detector: anchors as in SECOND propose boxes, the backbone's voxels inside refine each.
 
     Args:
-        encoder: of the clouds.
+        encoder: encoder of the clouds.
         neck: over the bird's-eye view.
         classes: to detect, with their anchors.
-        weights: of the first stage's losses.
+        weights: weights of the first stage's losses.
         train_proposals, test_proposals: which of the anchors' boxes the second stage gets.
         pool: what it sees of them.
         sample: which of them it learns from.
-        layers: of the second stage, with the weights of its losses.
+        layers: layers of the second stage, with the weights of its losses.
         choose: how detections are selected.
         frozen, norm_momentum: see `Detector`.
     """

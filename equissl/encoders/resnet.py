@@ -149,7 +149,7 @@ class ResNet(Encoder):
                 nn.init.zeros_(module.last_norm.weight)  # every block starts as its shortcut
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, H, W) to a non-negative map (N, D, h, w).
+        """Encode normalised images (N, 3, H, W) to a non-negative map (N, D, h, w).
 
         Raises:
             ValueError: if a stage would have to halve an odd size (shortcut and main path then differ).
@@ -168,15 +168,30 @@ class ResNet(Encoder):
 
 
 def resnet18(width: int = 64, stem: Stem = "reference") -> ResNet:
-    """11,180,736 parameters at the default width."""
+    """Create a ResNet-18: 11,180,736 parameters at the default width.
+
+    Args:
+        width: channels of the first stage.
+        stem: stem of the network.
+    """
     return ResNet(BasicBlock, (2, 2, 2, 2), width, stem)
 
 
 def resnet34(width: int = 64, stem: Stem = "reference") -> ResNet:
-    """21,288,896 parameters at the default width."""
+    """Create a ResNet-34: 21,288,896 parameters at the default width.
+
+    Args:
+        width: channels of the first stage.
+        stem: stem of the network.
+    """
     return ResNet(BasicBlock, (3, 4, 6, 3), width, stem)
 
 
 def resnet50(width: int = 64, stem: Stem = "reference") -> ResNet:
-    """23,508,032 parameters at the default width."""
+    """Create a ResNet-50: 23,508,032 parameters at the default width.
+
+    Args:
+        width: channels of the first stage.
+        stem: stem of the network.
+    """
     return ResNet(Bottleneck, (3, 4, 6, 3), width, stem)

@@ -1,4 +1,4 @@
-"""Global transforms of driving scenes with their labels: mirror, then turn about z, then scale, then shift.
+"""Global transforms of sweeps with their labels: mirror, then rotate about z, then scale, then shift.
 
 ``p' = s Rz(θ) F p + b``. The mirror comes first, so that the angle stays the true one of a plausible scene: mirroring
 afterwards would turn it into -θ. A flow or a velocity takes the linear part ``A = s Rz(θ) F`` alone.
@@ -23,7 +23,7 @@ _EDGE = 1e-6
 
 @dataclass(frozen=True)
 class TransformRanges:
-    """What transforms are drawn from. The defaults are those reported for E-SSL3D (Hegde et al., ECCV 2024).
+    """Ranges of random transforms. The defaults are those reported for E-SSL3D (Hegde et al., ECCV 2024).
 
     Attributes:
         rotation: lowest and highest angle about z, radians.
@@ -79,7 +79,7 @@ class SweepTransform:
         return len(self.matrix)
 
     def item(self, index: int) -> SweepTransform:
-        """The transform of one sweep: matrix (4, 4), angle (), scale (), shift (3,), flip ()."""
+        """Return the transform of one sweep: matrix (4, 4), angle (), scale (), shift (3,), flip ()."""
         return SweepTransform(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
     def to(self, device: torch.device | str) -> SweepTransform:
@@ -97,7 +97,7 @@ class SweepTransform:
 
 
 def sweep_transform(angle: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -> SweepTransform:
-    """The transform of given parts.
+    """Build the transform of given parts.
 
     Args:
         angle, scale: (B,).
@@ -116,7 +116,12 @@ def sweep_transform(angle: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -
 
 
 def identity_transform(batch: int, device: torch.device | str = "cpu") -> SweepTransform:
-    """The transform that leaves B sweeps as they are."""
+    """Create the transform that leaves B sweeps as they are.
+
+    Args:
+        batch: B.
+        device: device of its tensors.
+    """
     zeros = torch.zeros(batch, device=device)
     return sweep_transform(zeros, zeros + 1, torch.zeros(batch, 3, device=device), zeros.long())
 
@@ -152,22 +157,37 @@ def _between(uniform: Tensor, ends: tuple[float, float]) -> Tensor:
 
 
 def transform_cloud(cloud: Tensor, matrix: Tensor) -> Tensor:
-    """Points (N, 3 or more) moved by a matrix (4, 4); columns after the third stay."""
+    """Move points by a matrix; columns after the third stay.
+
+    Args:
+        cloud: (N, 3 or more).
+        matrix: (4, 4).
+    """
     return torch.cat([transform_points(matrix, cloud[:, :3]), cloud[:, 3:]], dim=1)
 
 
 def transform_vectors(vectors: Tensor, matrix: Tensor) -> Tensor:
-    """Flow or velocity (N, 3) by the linear part of a matrix (4, 4)."""
+    """Transform scene flow or velocities by the linear part of a matrix.
+
+    Args:
+        vectors: (N, 3).
+        matrix: (4, 4).
+    """
     return vectors @ matrix[:3, :3].T
 
 
 def transform_velocities(velocities: Tensor, matrix: Tensor) -> Tensor:
-    """Velocities (M, 2) along x and y by the linear part of a matrix (4, 4) that keeps z apart; NaN stays NaN."""
+    """Transform velocities along x and y by the linear part of a matrix; NaN stays NaN.
+
+    Args:
+        velocities: (M, 2).
+        matrix: (4, 4) that keeps z apart.
+    """
     return velocities @ matrix[:2, :2].T
 
 
 def transform_flow_pair(points: Tensor, flow: Tensor, previous: Tensor, current: Tensor) -> Tensor:
-    """Flow between two sweeps of which each is transformed: ``T_current(p + d) - T_previous(p)``.
+    """Compute the flow between two sweeps of which each is transformed: ``T_current(p + d) - T_previous(p)``.
 
     With one matrix T for both it is the linear part of T on ``flow``.
 
@@ -184,11 +204,11 @@ def transform_flow_pair(points: Tensor, flow: Tensor, previous: Tensor, current:
 
 
 def transform_boxes(boxes: Tensor, transform: SweepTransform) -> Tensor:
-    """Boxes (M, 7), see :mod:`equissl.datasets.drives.sweep`, by the transform of their scene.
+    """Transform boxes (M, 7), see :mod:`equissl.datasets.drives.sweep`, as their sweep is.
 
     Args:
         boxes: (M, 7) centre, size, heading.
-        transform: of one sweep, see ``SweepTransform.item``.
+        transform: transform of one sweep, see ``SweepTransform.item``.
 
     Returns:
         (M, 7), headings in -π..π.
@@ -202,22 +222,48 @@ def transform_boxes(boxes: Tensor, transform: SweepTransform) -> Tensor:
 
 
 def rotation_class(angle: Tensor, bins: int = 10, low: float = -math.pi / 2, high: float = math.pi / 2) -> Tensor:
-    """Class 0..bins-1 of angles in radians, of equal bins over low..high; int64 of the same shape."""
+    """Classify angles into equal bins over low..high; int64 of the same shape.
+
+    Args:
+        angle: radians.
+        bins: number of classes.
+        low: start of the first bin, radians.
+        high: end of the last bin, radians.
+    """
     return _bin(angle, bins, low, high)
 
 
 def scale_class(scale: Tensor, bins: int = 5, low: float = 0.95, high: float = 1.05) -> Tensor:
-    """Class 0..bins-1 of scales."""
+    """Classify scales into equal bins over low..high.
+
+    Args:
+        scale: of any shape.
+        bins: number of classes.
+        low: start of the first bin.
+        high: end of the last bin.
+    """
     return _bin(scale, bins, low, high)
 
 
 def translation_class(shift: Tensor, bins: int = 5, low: float = 0.0, high: float = 0.2) -> Tensor:
-    """Class 0..bins-1 of each coordinate of shifts (..., 3)."""
+    """Classify each coordinate of shifts into equal bins over low..high.
+
+    Args:
+        shift: (..., 3) metres.
+        bins: number of classes.
+        low: start of the first bin, metres.
+        high: end of the last bin, metres.
+    """
     return _bin(shift, bins, low, high)
 
 
 def flip_class(flip: Tensor, both_axes: bool = False) -> Tensor:
-    """Class of mirrors: 0 or 1 by y alone, or 0..3 by y and x."""
+    """Classify mirrors: 0 or 1 by y alone, or 0..3 by y and x.
+
+    Args:
+        flip: (...) int64; bit 0 mirrors y, bit 1 mirrors x.
+        both_axes: x counts too.
+    """
     return flip if both_axes else flip & 1
 
 

@@ -18,7 +18,7 @@ _RUN = 4
 @torch.no_grad()
 @full_precision
 def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
-    """Soft codes that spread the samples evenly over the prototypes; no gradient.
+    """Compute the soft codes that spread the samples evenly over the prototypes; no gradient.
 
     No exponential overflows and no sum vanishes, so that any epsilon is safe. Adding a constant to one prototype's
     scores changes nothing; adding one to a sample's scores does.

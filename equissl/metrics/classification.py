@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def top_k_accuracy(logits: Tensor, target: Tensor, k: int = 1) -> float:
-    """Share of samples whose class is among the k highest scores.
+    """Compute the share of samples whose class is among the k highest scores.
 
     Ties are shared out instead of broken by class order: among e classes that tie for the last free places, the true
     one counts by its chance of getting one. So a classifier whose scores are all equal has chance level, k / C.
@@ -48,7 +48,7 @@ def top_k_accuracy(logits: Tensor, target: Tensor, k: int = 1) -> float:
 
 
 def majority_accuracy(target: Tensor) -> float:
-    """Accuracy of always answering the most frequent of the (N,) class indices ``target``."""
+    """Compute the accuracy of always answering the most frequent of the (N,) class indices ``target``."""
     if target.ndim != 1 or len(target) == 0 or target.is_floating_point():
         raise ValueError(f"expected target of shape (N,) with integers, got {tuple(target.shape)} {target.dtype}")
     return torch.bincount(target.cpu()).max().item() / len(target)

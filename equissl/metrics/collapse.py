@@ -1,4 +1,4 @@
-"""Signs of collapse in a set of feature vectors."""
+"""Diagnostics of collapse of a set of feature vectors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _features(features: Tensor) -> Tensor:
 
 
 def feature_std(features: Tensor, normalize: bool = False) -> float:
-    """Standard deviation (unbiased) of each dimension over the samples, averaged over dimensions.
+    """Compute the standard deviation (unbiased) of each dimension over the samples, averaged over dimensions.
 
     Args:
         features: (N, D) feature vectors.
@@ -58,7 +58,7 @@ def rankme(features: Tensor) -> float:
 
 
 def mean_correlation(features: Tensor) -> float:
-    """Mean absolute correlation between different dimensions over the samples.
+    """Compute the mean absolute correlation between different dimensions over the samples.
 
     Args:
         features: (N, D) feature vectors, D >= 2.

@@ -1,4 +1,4 @@
-"""How far features of a scene are from moving with it.
+"""Equivariance errors of the features of a sweep.
 
 All errors here are relative: the mean squared distance between a feature after the change and the one that should have
 moved there, over the mean squared distance between unrelated cells of the same scenes. 0 is exact, 1 is as far as
@@ -19,7 +19,7 @@ EQUAL = 1e-10  # unrelated cells closer than this share of the features' mean sq
 
 @dataclass
 class RelativeDistance:
-    """Mean ‖pᵢ − tᵢ‖² over the mean ‖pᵢ − tⱼ‖² of unrelated rows i ≠ j of the same scene, scene after scene.
+    """Mean ‖pᵢ − tᵢ‖² over the mean ‖pᵢ − tⱼ‖² of unrelated rows i ≠ j of the same sweep, sweep after sweep.
 
     The denominator is the exact mean over all ordered pairs of rows of a scene, not an estimate from drawn pairs.
     Scenes count by their number of rows.
@@ -31,7 +31,7 @@ class RelativeDistance:
     rows: int = 0
 
     def update(self, preds: Tensor, target: Tensor, chosen: Tensor | None = None) -> None:
-        """Adds one scene.
+        """Add the rows of one sweep.
 
         Args:
             preds: (N, D) features.
@@ -60,7 +60,7 @@ class RelativeDistance:
 
 
 def relative_distance(preds: Tensor, target: Tensor, groups: Tensor | None = None) -> float:
-    """`RelativeDistance` of rows (N, D) at once.
+    """Compute `RelativeDistance` of rows (N, D) at once.
 
     Args:
         preds: (N, D) features.
@@ -83,7 +83,7 @@ def relative_distance(preds: Tensor, target: Tensor, groups: Tensor | None = Non
 
 
 def carry_features(features: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Moves features along points: each target cell gets the mean over its points of their source cells' features.
+    """Move features along points: each target cell gets the mean over its points of their source cells' features.
 
     This is the warp of flow-equivariant learning, and with a rotation instead of a flow the rotated map.
 
@@ -121,7 +121,7 @@ def transport_error(before: Tensor, after: Tensor, source: Tensor, target: Tenso
 
 
 def shift_error(before: Tensor, after: Tensor, before_sites: Tensor, after_sites: Tensor, shift: Tensor) -> float:
-    """Largest absolute difference between features and those of the shifted input, site by site.
+    """Compute the largest absolute difference between features and those of the shifted input, site by site.
 
     Args:
         before, after: (N, D) and (M, D) features.

@@ -61,7 +61,14 @@ class _Table:
 
 
 def pose_distances(quats: Tensor, others: Tensor) -> Tensor:
-    """(N,) ``1 - <q, q'>²`` in float64, the same for both signs of a quaternion: 0 for equal poses, 1 at 180°."""
+    """Compute ``1 - <q, q'>²`` in float64, the same for both signs of a quaternion: 0 for equal poses, 1 at 180°.
+
+    Args:
+        quats, others: (N, 4) unit quaternions.
+
+    Returns:
+        (N,).
+    """
     return (1 - (quats.double() * others.double()).sum(-1).square()).clamp_min(0)
 
 
@@ -128,7 +135,12 @@ def _nearest_moments(table: _Table, queries: Tensor) -> Tensor:
 
 
 def chance_pre(target: Tensor, candidates: Tensor) -> float:
-    """PRE of a candidate drawn at random: the mean over all pairs, from the second moments of (N, 4) quaternions."""
+    """Compute PRE of a candidate drawn at random: the mean over all pairs, from second moments.
+
+    Args:
+        target: (N, 4) unit quaternions asked for.
+        candidates: (M, 4) unit quaternions to draw from.
+    """
     target, candidates = (quats.double().cpu() for quats in (target, candidates))
     moments = [quats.T @ quats / len(quats) for quats in (target, candidates)]
     return float(1 - (moments[0] * moments[1]).sum())

@@ -1,4 +1,4 @@
-"""Flow that another estimator has written."""
+"""Scene flow that another estimator has written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOW, VALID = "flow", "flow_is_valid"
 
 
 class FileFlow:
-    """Reads flow by the timestamp of the sweep.
+    """Flow from files, by the timestamp of the sweep.
 
     Args:
         path: an ``.h5`` file of one drive with a group per timestamp (the layout of OpenSceneFlow), or a folder with a
@@ -36,7 +36,11 @@ class FileFlow:
             raise FlowError(f"expected a flow file or folder at {self.path}, found nothing")
 
     def estimate(self, sweep: Sweep, following: Sweep) -> FlowEstimate:
-        """See :class:`~equissl.scene_flow.base.FlowProvider`; ``following`` is not looked at.
+        """Read the flow of a sweep, see :class:`~equissl.scene_flow.base.FlowProvider`.
+
+        Args:
+            sweep: whose timestamp names the flow.
+            following: not used.
 
         Raises:
             FlowError: for a missing timestamp or key, another number of points, or a file that cannot be read.
@@ -78,7 +82,11 @@ class FileFlow:
 
 
 def write_flow_file(folder: Path | str, sweep: Sweep) -> Path:
-    """Writes the flow that a sweep carries as ``<timestamp>.npz``, to be read by :class:`FileFlow`.
+    """Write the flow that a sweep carries as ``<timestamp>.npz``, to be read by :class:`FileFlow`.
+
+    Args:
+        folder: to write into.
+        sweep: with flow.
 
     Raises:
         FlowError: for a sweep without flow.

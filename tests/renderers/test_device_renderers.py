@@ -178,9 +178,8 @@ class TestClosedForms:
         original = rasteriser.rasterize_meshes
         monkeypatch.setattr(rasteriser, "rasterize_meshes", watched)
         get_renderer("pytorch3d", device="cpu").render(lopsided, some_views(1), 16)
-        assert len(limits) == 2 and min(limits) >= 2 * len(
-            lopsided.faces
-        )  # camera and spot light; cut faces become two
+        # camera and spot light; cut faces become two
+        assert len(limits) == 2 and min(limits) >= 2 * len(lopsided.faces)
 
 
 class TestBatches:

@@ -45,7 +45,7 @@ def test_probes_read_what_is_in_the_features(make_config, tmp_path, monkeypatch)
 
 
 def output(features: torch.Tensor, gap: dict | None = None) -> StepOutput:
-    return StepOutput(torch.tensor(1.0), {"info_nce": torch.tensor(2.0)}, features, gap)
+    return StepOutput(torch.tensor(1.0), {"nt_xent": torch.tensor(2.0)}, features, gap)
 
 
 def test_collapse_values_of_known_features() -> None:
@@ -72,7 +72,7 @@ def test_thresholds() -> None:
 def test_start_line_shows_theory_beside_values() -> None:
     features = torch.randn(16, 2, 8, generator=torch.Generator().manual_seed(0))
     line = describe_start(output(features), collapse_values(output(features)), 16)
-    assert f"log 16 = {math.log(16):.2f}" in line
+    assert f"log 31 = {math.log(31):.2f}" in line
     assert "RankMe" in line
     assert "of at most 8" in line
 

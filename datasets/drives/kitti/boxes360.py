@@ -1,4 +1,4 @@
-"""The boxes of KITTI-360: cuboids in the world, in one XML file a drive."""
+"""Boxes of KITTI-360: cuboids in the world, in one XML file a drive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANY_TIME = -1
 
 @dataclass(frozen=True)
 class WorldBox:
-    """One annotated cuboid; ``timestamp`` is the frame at which a moving object is there, -1 for one that stands."""
+    """One annotated cuboid; ``timestamp`` is the sweep at which a moving object is there, -1 for one that stands."""
 
     name: str
     track: str
@@ -36,12 +36,12 @@ class WorldBox:
     size: np.ndarray
 
     def at(self, frame: int) -> bool:
-        """Whether it can be seen in a frame."""
+        """Return True if the box can be seen in a sweep."""
         return self.start <= frame <= self.end and self.timestamp in (ANY_TIME, frame)
 
 
 def read_world_boxes(path: Path) -> list[WorldBox]:
-    """Cuboids of vehicles and persons.
+    """Read the cuboids of vehicles and persons.
 
     The heading of the file's boxes is known up to a half turn: dx is the longer horizontal side.
 
@@ -86,10 +86,10 @@ def _cuboid(node: ElementTree.Element, name: str) -> WorldBox:
 
 
 def boxes_at(world_boxes: list[WorldBox], frame: int, pose: np.ndarray, farthest: float = 120.0) -> Boxes:
-    """Boxes of a frame, in the frame of the sweep, up to ``farthest`` metres.
+    """Select the boxes that a sweep can see, in its own reference frame, up to ``farthest`` metres.
 
     Args:
-        world_boxes: of the drive.
+        world_boxes: boxes of the drive.
         frame: its number.
         pose: (4, 4) LiDAR -> world.
         farthest: reach of the sensor; the annotation windows are longer than that.

@@ -34,7 +34,7 @@ class Label:
 
 
 def read_calibration(path: Path) -> dict[str, np.ndarray]:
-    """Lines ``NAME: numbers``; those that are not numbers (dates) are left out.
+    """Read lines ``NAME: numbers``; those that are not numbers (dates) are left out.
 
     Raises:
         IngestError: for a missing file.
@@ -53,7 +53,13 @@ def read_calibration(path: Path) -> dict[str, np.ndarray]:
 
 
 def matrix_from(calibration: dict[str, np.ndarray], path: Path, count: int, *names: str) -> np.ndarray:
-    """(4, 4) of the first of ``names`` that is there with ``count`` numbers (12: rigid, 9: rotation).
+    """Return the (4, 4) matrix of the first of ``names`` that is there with ``count`` numbers (12: rigid, 9: rotation).
+
+    Args:
+        calibration: numbers by name.
+        path: for the message.
+        count: 12 or 9.
+        *names: in order of preference.
 
     Raises:
         IngestError: where it is missing or has another number of numbers.
@@ -72,12 +78,12 @@ def matrix_from(calibration: dict[str, np.ndarray], path: Path, count: int, *nam
 
 
 def read_velodyne(path: Path, frame: str, usual: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 3) and reflectance (N,) of a Velodyne file: float32 x, y, z, reflectance.
+    """Read points (N, 3) and reflectance (N,) of a Velodyne file: float32 x, y, z, reflectance.
 
     Args:
         path: the file.
         frame: for messages.
-        usual: median size in bytes of the files of its sequence.
+        usual: median size in bytes of the files of its drive.
 
     Raises:
         SweepError: for a file that is missing, cut short, with other columns, or with numbers that are no coordinates.
@@ -89,7 +95,7 @@ def read_velodyne(path: Path, frame: str, usual: int) -> tuple[np.ndarray, np.nd
 
 
 def in_image(points: np.ndarray, camera_lidar: np.ndarray, projection: np.ndarray, image: Path) -> np.ndarray:
-    """(N,) bool: which points the left colour camera sees.
+    """Mark the points (N,) that the left colour camera sees.
 
     Args:
         points: (N, 3) in the LiDAR frame.
@@ -106,20 +112,30 @@ def in_image(points: np.ndarray, camera_lidar: np.ndarray, projection: np.ndarra
 
 
 def camera_view(sweep: Sweep, calibration: Path, image: Path) -> Sweep:
-    """The points of a sweep that the left colour camera sees."""
+    """Select the points of a sweep that the left colour camera sees.
+
+    Args:
+        sweep: to cut.
+        calibration: file.
+        image: file, for its size.
+    """
     projection = matrix_from(read_calibration(calibration), calibration, 12, "P2")
     return sweep.select(in_image(sweep.points, camera_from_lidar(calibration), projection, image))
 
 
 def camera_from_lidar(path: Path) -> np.ndarray:
-    """(4, 4) LiDAR -> rectified camera of an object or tracking calibration: ``R0_rect Tr_velo_to_cam``."""
+    """Compute (4, 4) LiDAR -> rectified camera of an object or tracking calibration: ``R0_rect Tr_velo_to_cam``."""
     calibration = read_calibration(path)
     rectify = matrix_from(calibration, path, 9, "R0_rect", "R_rect")
     return rectify @ matrix_from(calibration, path, 12, "Tr_velo_to_cam", "Tr_velo_cam")
 
 
 def parse_labels(path: Path, tracking: bool) -> tuple[list[Label], dict[int, str]]:
-    """Lines of an object (15 fields, 16 with a score) or tracking (17, 18) label file, ``DontCare`` left out.
+    """Parse an object (15 fields, 16 with a score) or tracking (17, 18) label file, ``DontCare`` left out.
+
+    Args:
+        path: path of the file.
+        tracking: True for the tracking benchmark.
 
     Returns:
         the labels; and what is wrong with others, by frame (-1 where even that is not readable).
@@ -157,7 +173,12 @@ def _parse_label(fields: list[str], tracking: bool) -> Label:
 
 
 def to_boxes(labels: list[Label], camera_lidar: np.ndarray) -> Boxes:
-    """Boxes in the LiDAR frame: the bottom's centre is moved there and then up by half the height."""
+    """Convert labels to boxes in the LiDAR's reference frame.
+
+    Args:
+        labels: in the camera's reference frame, about the bottom's centre.
+        camera_lidar: (4, 4) LiDAR -> camera.
+    """
     lidar_camera = np.linalg.inv(camera_lidar)
     boxes = np.zeros((len(labels), 7))
     for box, label in zip(boxes, labels, strict=True):
@@ -197,7 +218,7 @@ def read_plane(path: Path, camera_lidar: np.ndarray) -> np.ndarray:
 
 
 def oxts_poses(rows: np.ndarray) -> np.ndarray:
-    """Poses of the GPS/IMU in a local map.
+    """Read the poses of the GPS/IMU in a local map.
 
     Mercator projection with the scale of the first row's latitude, as in KITTI's own tools; then relative to the first.
 
@@ -231,12 +252,22 @@ def _turn(angle: np.ndarray, axis: int) -> np.ndarray:
 
 
 def in_lidar_frame(poses: np.ndarray, body_from_lidar: np.ndarray) -> np.ndarray:
-    """Poses of the LiDAR relative to its own first place: ``B⁻¹ P B``, with B LiDAR -> body."""
+    """Convert poses to those of the LiDAR relative to its own first place: ``B⁻¹ P B``.
+
+    Args:
+        poses: (T, 4, 4) of the body.
+        body_from_lidar: (4, 4) B, LiDAR -> body.
+    """
     return invert_pose(body_from_lidar) @ poses @ body_from_lidar
 
 
 def read_number_lines(path: Path, columns: int) -> tuple[np.ndarray, dict[int, str]]:
-    """Lines of at least ``columns`` numbers; a line that has not is NaN, and said why by its position."""
+    """Read lines of at least ``columns`` numbers; a line without is NaN, and said why by its position.
+
+    Args:
+        path: path of the file.
+        columns: numbers of a line.
+    """
     lines = path.read_text(errors="replace").splitlines()
     while lines and not lines[-1].strip():
         lines.pop()

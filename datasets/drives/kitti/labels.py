@@ -54,7 +54,7 @@ class KittiLabels:
 
 @dataclass(frozen=True)
 class KittiCamera:
-    """The left colour camera of a frame.
+    """Left colour camera of a sweep.
 
     Attributes:
         camera_lidar: (4, 4) LiDAR -> rectified camera.
@@ -68,7 +68,11 @@ class KittiCamera:
 
     @classmethod
     def read(cls, calib: Path | str, image_size: tuple[int, int] = (1242, 375)) -> KittiCamera:
-        """From a calibration file of the object or tracking benchmark.
+        """Read a calibration file of the object or tracking benchmark.
+
+        Args:
+            calib: the file.
+            image_size: (width, height) in pixels.
 
         Raises:
             IngestError: for a file that is missing or lacks a matrix.
@@ -77,7 +81,7 @@ class KittiCamera:
         return cls(camera_from_lidar(path), matrix_from(read_calibration(path), path, 12, "P2"), image_size)
 
     def bottoms(self, boxes: np.ndarray) -> np.ndarray:
-        """(M, 3) centres of the bottoms of boxes (M, 7), in the rectified camera frame."""
+        """Compute (M, 3) centres of the bottoms of boxes (M, 7), in the rectified camera frame."""
         low = boxes[:, :3].astype(np.float64)
         low[:, 2] -= boxes[:, 5] / 2
         return low @ self.camera_lidar[:3, :3].T + self.camera_lidar[:3, 3]
@@ -116,10 +120,10 @@ class KittiCamera:
 
 
 def read_kitti_labels(path: Path | str, calib: Path | str) -> KittiLabels:
-    """Reads ``label_2/000000.txt``, or results in the same format with a score.
+    """Read ``label_2/000000.txt``, or results in the same format with a score.
 
     Args:
-        path: of the labels.
+        path: path of the labels.
         calib: ``calib/000000.txt``.
 
     Raises:
@@ -149,10 +153,10 @@ def write_kitti_results(
     calib: Path | str,
     image_size: tuple[int, int] = (1242, 375),
 ) -> int:
-    """Writes predictions as the benchmark wants them; those that the picture does not show are left out.
+    """Write predictions in the benchmark's format; those that the picture does not show are left out.
 
     Args:
-        path: of the file, whose folder is made.
+        path: path of the file, whose folder is made.
         boxes: (N, 7) in the LiDAR frame.
         scores: (N,).
         labels: N class names.

@@ -1,4 +1,4 @@
-"""The one batch type of the LiDAR side."""
+"""Batch type of pairs of sweeps."""
 
 from __future__ import annotations
 

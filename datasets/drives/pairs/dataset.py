@@ -1,4 +1,4 @@
-"""From a drive store to pairs of sweeps."""
+"""Pairs of sweeps from a drive store, as a dataset."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class SweepPairs(Dataset):
         gap: turns of the sensor between the two sweeps.
         flow: ``stored`` takes the flow in the store, ``none`` gives none, and the name of a provider of
             :mod:`equissl.scene_flow` computes it whenever a pair is read.
-        flow_options: of the provider; ``{drive}`` in a text becomes the name of the drive.
-        seed: of the choice of points and of the seeds that items carry.
-        max_points: of a cloud; a random choice of a larger one. None takes all.
-        drives: only these drives; None takes all.
+        flow_options: options of the provider; ``{drive}`` in a text becomes the name of the drive.
+        seed: seed of the choice of points and of the seeds that items carry.
+        max_points: most points of a cloud; a random choice of a larger one. None takes all.
+        sequences: only these drives; None takes all.
         crop: only points within this many degrees in front of the sensor, half of them on each side, before anything
             else is done to a cloud; boxes are not cropped. A wedge that is rotated later shows its angle: None, the
             whole turn, is what learning from rotations needs.
-        val_fraction, val_drives: see :func:`split_pairs`.
+        val_fraction, val_sequences: see :func:`split_pairs`.
 
     Raises:
         SweepPairsError: without a pair in the split, or without the flow asked for.
@@ -68,19 +68,19 @@ class SweepPairs(Dataset):
         flow: str = STORED,
         seed: int = 0,
         max_points: int | None = None,
-        drives: Sequence[str] | None = None,
+        sequences: Sequence[str] | None = None,
         crop: float | None = None,
         flow_options: dict[str, Any] | None = None,
         val_fraction: float = 0.2,
-        val_drives: Sequence[str] | None = None,
+        val_sequences: Sequence[str] | None = None,
     ) -> None:
         self.store = store if isinstance(store, DriveStore) else DriveStore(store)
         self.split, self.gap, self.flow, self.seed = split, gap, flow, seed
         self.max_points, self.crop = max_points, crop
         self.flow_options = dict(flow_options or {})
         self._check_options()
-        found = self._find_pairs(drives)
-        self.pairs = split_pairs(found, split, val_fraction, val_drives)
+        found = self._find_pairs(sequences)
+        self.pairs = split_pairs(found, split, val_fraction, val_sequences)
         if not self.pairs:
             held = f"{len(found)} pairs of {len({name for name, _, _ in found})} drive(s)"
             raise SweepPairsError(f"expected pairs in split {split!r} of {self.store.path}, got none of its {held}")
@@ -103,11 +103,16 @@ class SweepPairs(Dataset):
         return make_pairs(sweeps, seeds, chosen)
 
     def item_seeds(self, epochs: np.ndarray, indices: np.ndarray) -> Tensor:
-        """(B,) int64 seeds of the items at (``epochs``, ``indices``), at least 0."""
+        """Derive the seeds (B,) int64 of items, at least 0.
+
+        Args:
+            epochs: (B,).
+            indices: (B,).
+        """
         return torch.from_numpy(item_seeds(self.seed, epochs, indices))
 
     def flow_provider(self, drive: str) -> FlowProvider:
-        """The provider asked for, for one drive."""
+        """Return the provider asked for, for one drive."""
         filled = {k: v.replace(_NAME, drive) if isinstance(v, str) else v for k, v in self.flow_options.items()}
         return get_flow_provider(self.flow, **filled)
 
@@ -142,14 +147,14 @@ class SweepPairs(Dataset):
                 "take flow='none' or a provider, which computes it over any gap"
             )
 
-    def _find_pairs(self, drives: Sequence[str] | None) -> list[Pair]:
+    def _find_pairs(self, sequences: Sequence[str] | None) -> list[Pair]:
         """All pairs of the drives asked for.
 
         Raises:
             SweepPairsError: when there is none, with what stood in the way.
         """
         index = self.store.index
-        names = list(index) if drives is None else list(drives)
+        names = list(index) if sequences is None else list(sequences)
         if unknown := sorted(set(names) - set(index)):
             raise SweepPairsError(f"expected drives of {self.store.path}, which has {list(index)}, got {unknown}")
         pairs: list[Pair] = []
@@ -212,7 +217,7 @@ def choose_points(sweep: Sweep, crop: float | None, max_points: int | None, seed
 
 
 def make_pairs(sweeps: Sequence[tuple[Sweep, Sweep]], seeds: Tensor, pairs: Sequence[Pair]) -> ScenePair:
-    """The batch of given pairs of sweeps (earlier, later).
+    """Read a batch of given pairs of sweeps (earlier, later).
 
     What not all of them have (poses, ground, flow) the batch has not.
 

@@ -1,4 +1,4 @@
-"""Which sweeps of a sequence make pairs."""
+"""Search for the pairs of sweeps of a drive."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ FASTEST = 70.0  # metres a second; a pose that asks for more is wrong
 def find_pairs(
     timestamps: np.ndarray, rate: float | None, poses: np.ndarray | None = None, gap: int = 1
 ) -> tuple[np.ndarray, list[tuple[int, str]]]:
-    """Pairs of sweeps ``gap`` turns of the sensor apart, by time and not by position.
+    """Find the pairs of sweeps ``gap`` turns of the sensor apart, by time and not by position.
 
     A pair is kept when its time gap is within 20 % of ``gap / rate`` and it is no more than ``gap`` sweeps apart: pairs
     across missing sweeps, or from a part that was recorded at another rate, are not.
 
     Args:
         timestamps: (T,) int64 nanoseconds, increasing.
-        rate: sweeps a second; None takes the median of the sequence.
+        rate: sweeps a second; None takes the median of the drive.
         poses: (T, 4, 4), NaN where unknown; with any of them known, both sweeps of a pair need one.
         gap: turns between the two sweeps.
 

@@ -21,7 +21,7 @@ LABEL_FILE, LABEL_FOLDER = "flow_labels.feather", "flow_labels"
 
 
 class Argoverse2(Reader):
-    """Points are in the frame of the vehicle and compensated for its motion to the sweep's timestamp.
+    """Reader of Argoverse 2: points in the vehicle's reference frame, compensated for its motion to the timestamp.
 
     Sequences are logs; those in folders ``train``, ``val`` and ``test`` carry that split as an attribute. Scene flow
     labels are read where they are: ``flow_labels/<timestamp>.feather`` beside the sensors, or ``flow_labels.feather``

@@ -28,17 +28,17 @@ COLUMN_FILE = "columns.txt"
 
 
 class Folder(Reader):
-    """x forward, y left, z up, metres. The time between sweeps is the median of ``times.txt``, else 0.1 s.
+    """Reader of own recordings: x forward, y left, z up, metres; intervals by ``times.txt``, else 0.1 s.
 
     Poses take the sweep's frame to the world, line by line in the order of the file names: 12 numbers (rows of 3x4),
     or ``time x y z qx qy qz qw`` (the TUM form, which gives the times too). Raw files have 4 columns (x y z intensity)
-    unless ``columns.txt`` holds another number. Intensity is divided by 1, 255 or 65535, the same for a whole sequence:
+    unless ``columns.txt`` holds another number. Intensity is divided by 1, 255 or 65535, the same for a whole drive:
     the first that some of its sweeps do not exceed.
     """
 
     format = "folder"
     tree = """
-<sequence>/                      (any number; or ROOT itself is one)
+<drive>/                         (any number; or ROOT itself is one)
   *.bin, *.npy, *.ply or *.pcd   one file a sweep, in the order of their names
                                  (or in a folder velodyne/, lidar/, points/ or sweeps/ in it)
   poses.txt                      12 numbers a sweep, or time x y z qx qy qz qw; optional
@@ -149,7 +149,7 @@ def _intensity(columns: dict[str, np.ndarray]) -> np.ndarray | None:
 
 
 def _intensity_scale(files: list[Path], columns: int) -> float:
-    """1, 255 or 65535, by the largest value of three sweeps of the sequence."""
+    """1, 255 or 65535, by the largest value of three sweeps of the drive."""
     highest = 0.0
     for index in sorted({0, len(files) // 2, len(files) - 1}):
         try:

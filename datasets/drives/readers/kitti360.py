@@ -30,7 +30,7 @@ PERIOD = 100_000_000
 
 
 class Kitti360(Reader):
-    """Frames where the car stood still have no pose, and so make no pairs."""
+    """Reader of KITTI-360. Sweeps where the car stood still have no pose, and so make no pairs."""
 
     format = "kitti-360"
     tree = """
@@ -109,7 +109,7 @@ data_3d_bboxes/train/2013_05_28_drive_0000_sync.xml                          opt
         return body_camera @ invert_pose(rigid_rows(rows[0]))
 
     def _boxes(self, name: str) -> list[WorldBox] | None:
-        """Of the full annotation where it is there: its boxes are seen over more frames."""
+        """Boxes of the full annotation where it is there: they are seen over more sweeps."""
         for folder in ("train_full", "train"):
             path = self.root / "data_3d_bboxes" / folder / f"{name}.xml"
             if path.is_file():

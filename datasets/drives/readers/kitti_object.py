@@ -22,9 +22,9 @@ SECOND = 1_000_000_000
 
 
 class KittiObject(Reader):
-    """The frames are in random order and do not follow one another: for detection, not for pairs.
+    """Reader of KITTI object. Its sweeps are in random order: for detection, not for pairs.
 
-    Timestamps are the frame numbers in seconds. The sequence's attributes hold the id lists of ``ImageSets``, and,
+    Timestamps are the frame numbers in seconds. The drive's attributes hold the id lists of ``ImageSets``, and,
     with the benchmark's mapping files, the raw drive and frame of each id (``raw``), to find what overlaps with
     sequences of the raw, odometry and SemanticKITTI data.
     """

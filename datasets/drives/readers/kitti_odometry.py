@@ -24,7 +24,7 @@ SEMANTIC_MASK = 0xFFFF  # the upper half of a label is the instance
 
 
 class KittiOdometry(Reader):
-    """Sweeps are motion compensated already. Poses are those of the left camera, so they are moved to the LiDAR.
+    """Reader of KITTI odometry: sweeps motion compensated already, poses moved from the left camera to the LiDAR.
 
     The poses of ``poses/`` come before those of ``sequences/NN/poses.txt``; semantic labels are read where they are.
     """

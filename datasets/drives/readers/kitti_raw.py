@@ -22,7 +22,7 @@ from equissl.datasets.drives.sweep import Drive, Sweep, invert_pose
 
 
 class KittiRaw(Reader):
-    """Sweeps are found by the number in their name: some drives lack single ones."""
+    """Reader of KITTI raw. Sweeps are found by the number in their name: some drives lack single ones."""
 
     format = "kitti-raw"
     tree = """

@@ -29,7 +29,7 @@ PERIOD = 100_000_000  # nanoseconds; the benchmark publishes no times
 
 
 class KittiTracking(Reader):
-    """Poses come from the GPS/IMU; boxes cover the front camera's field of view only.
+    """Reader of KITTI tracking: poses from the GPS/IMU, boxes in the front camera's field of view only.
 
     Sequences of the test split, which have no labels, are called ``testing_0000`` and so on.
     """

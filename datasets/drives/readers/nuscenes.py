@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 class NuScenes(Reader):
-    """Sweeps in the LiDAR's place with x ahead; its own axes (x right, y ahead) are turned by a quarter.
+    """Reader of nuScenes: sweeps in the LiDAR's place with x ahead; its own axes (x right, y ahead) are turned.
 
     Sequences are scenes. Key frames have boxes, sweeps between them have none; velocities are differences between key
     frames. The ego poses have height 0, and their roll and pitch are not reliable: expect vertical residuals between
@@ -68,7 +68,7 @@ sweeps/LIDAR_TOP/*.pcd.bin"""
             raise self.wrong_folder(f"no {CHANNEL} sweeps in the tables of {', '.join(v.name for v in versions)}")
 
     def _read_version(self, version: Path) -> None:
-        """Adds its tables; rows that several versions share have the same token."""
+        """Add the tables of a version; rows that several versions share have the same token."""
         for name in (*TABLES, *LABEL_TABLES):
             rows = _read_table(version / f"{name}.json", optional=name in LABEL_TABLES)
             self._tables.setdefault(name, {}).update({row["token"]: row for row in rows})

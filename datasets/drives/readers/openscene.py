@@ -14,7 +14,7 @@ from equissl.datasets.drives.sweep import Drive, Sweep
 
 
 class OpenScene(Reader):
-    """Flow in these files contains the ego motion, as ours does."""
+    """Reader of OpenSceneFlow logs. Flow in these files contains the ego motion, as ours does."""
 
     format = "openscene"
     tree = """

@@ -32,7 +32,7 @@ BOX_COLUMNS = (
 
 
 class Waymo(Reader):
-    """First returns of all five LiDARs, in the frame of the vehicle; those of the top one compensated for its motion.
+    """Reader of Waymo: first returns of all LiDARs in the vehicle's reference frame, the top one's compensated.
 
     Sequences are segments; their split is an attribute. Intensity is squashed by tanh, as it has no upper bound.
     """
@@ -182,7 +182,7 @@ def _read_returns(
 
 
 def _read_boxes(path: Path) -> dict[int, Boxes]:
-    """By time in nanoseconds."""
+    """Read boxes by time in nanoseconds."""
     names = (TIME, TRACK, f"{BOX}.type", f"{BOX}.num_lidar_points_in_box", *BOX_COLUMNS)
     table = _read_parquet(path, names)
     times = np.array(table[TIME], dtype=np.int64)

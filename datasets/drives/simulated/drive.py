@@ -1,4 +1,4 @@
-"""Sweeps of a simulated drive: any frame alone, with pose, boxes and exact flow."""
+"""Sweeps of a simulated drive, any one alone, with pose, boxes and exact flow."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class SimulatedDrive:
     nothing has moved between its first and its last ray.
 
     Args:
-        seed: of the data set.
-        number: of the drive.
+        seed: seed of the data set.
+        number: number of the drive.
         options: what is simulated; the defaults when None.
 
     Raises:
@@ -67,21 +67,21 @@ class SimulatedDrive:
         return type(self), (self.seed.seed, self.seed.number, self.options)
 
     def time(self, frame: int) -> float:
-        """Seconds since frame 0."""
+        """Compute the seconds since frame 0."""
         return frame / self.options.rate
 
     def timestamp(self, frame: int) -> int:
-        """Nanoseconds since frame 0."""
+        """Return the nanoseconds since frame 0."""
         return round(frame * 1e9 / self.options.rate)
 
     def pose(self, frame: int) -> np.ndarray:
-        """(4, 4) float64 sensor -> world at a frame."""
+        """Compute (4, 4) float64 sensor -> world at a frame."""
         pose = self.traffic.ego.frame(self.road, self.time(frame))
         pose[2, 3] += self.options.sensor_height
         return pose
 
     def sweep(self, frame: int) -> Sweep:
-        """The sweep of a frame, with intensity, boxes, ground, categories and the flow to frame + 1.
+        """Simulate the sweep of a frame, with intensity, boxes, ground, categories and the flow to frame + 1.
 
         Raises:
             SimulationError: for a negative frame.
@@ -111,7 +111,7 @@ class SimulatedDrive:
         )
 
     def surface(self, frame: int) -> Raycaster:
-        """Everything there is at a frame, in the sensor's frame of that moment: what its points lie on."""
+        """Return everything there is at a frame, in the sensor's frame of that moment: what its points lie on."""
         pose, actors = self.pose(frame), self._actors(frame)
         to_sensor = invert_pose(pose)
         still = [b.solid.moved(_shift(b.origin)).moved(to_sensor) for b in self._near_blocks(self._block_number(frame))]
@@ -212,7 +212,15 @@ class SimulatedDrive:
 def simulated_drive(
     sweeps: int, seed: int = 0, number: int = 0, options: DriveOptions | None = None, start: int = 0
 ) -> Drive:
-    """Frames ``start`` .. ``start + frames - 1`` of a simulated drive; sweeps are made when they are read."""
+    """Return sweeps ``start`` .. ``start + sweeps - 1`` of a simulated drive, made when they are read.
+
+    Args:
+        sweeps: how many.
+        seed: seed of the data set.
+        number: number of the drive.
+        options: options of the simulation.
+        start: first sweep.
+    """
     if sweeps < 1 or start < 0:
         raise SimulationError(f"expected sweeps >= 1 from start >= 0, got {sweeps} from {start}")
     drive = SimulatedDrive(seed, number, options)
@@ -224,7 +232,7 @@ def simulated_drive(
 
 
 class _Sweeps:
-    """Reads frames from ``start`` on; unlike a closure it can be sent to workers."""
+    """Reader of sweeps from ``start`` on; unlike a closure it can be sent to workers."""
 
     def __init__(self, drive: SimulatedDrive, start: int) -> None:
         self._drive, self._start = drive, start

@@ -1,11 +1,11 @@
-"""What a drive store holds, and how a sweep becomes arrays in it.
+"""Layout of a drive store, and the arrays of a sweep in it.
 
-One HDF5 file. Every sequence is a group, every sweep a group in it named by its timestamp, with the arrays of an
-OpenSceneFlow log: ``lidar`` (N, 3 or 4), ``pose`` (relative to the sequence's first, so that float32 is enough),
+One HDF5 file. Every drive is a group, every sweep a group in it named by its timestamp, with the arrays of an
+OpenSceneFlow log: ``lidar`` (N, 3 or 4), ``pose`` (relative to the drive's first, so that float32 is enough),
 ``ground_mask``, ``flow``, ``flow_is_valid``, ``flow_category_indices``, ``ego_motion``; and beyond these ``times``,
 ``semantic``, ``vehicle_lidar``, ``ground_plane``, ``boxes``, ``box_names``, ``box_tracks``, ``box_num_points``,
 ``box_velocities``. What a sweep does not have, or what a store is too old to hold, is not there and so unknown. The
-group ``_index`` holds, for every sequence, its timestamps in order and its poses in float64.
+group ``_index`` holds, for every drive, its timestamps in order and its poses in float64.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class DriveStoreError(IngestError):
 
 
 def write_sweep(group: h5py.Group, sweep: Sweep, origin: np.ndarray | None, next_pose: np.ndarray | None) -> None:
-    """Writes one sweep as a group named by its timestamp.
+    """Write one sweep as a group named by its timestamp.
 
     Args:
-        group: of the sequence.
+        group: HDF5 group of the drive.
         sweep: what to write.
         origin: (4, 4) pose that becomes the identity in the file's ``pose``.
         next_pose: (4, 4) of the next sweep, for ``ego_motion``; None where there is none.
@@ -81,10 +81,10 @@ def _write_boxes(target: h5py.Group, boxes: Boxes) -> None:
 
 
 def read_sweep(group: h5py.Group, timestamp: int, pose: np.ndarray | None) -> Sweep:
-    """The sweep that ``write_sweep`` wrote, or one of an OpenSceneFlow log.
+    """Read the sweep that ``write_sweep`` wrote, or one of an OpenSceneFlow log.
 
     Args:
-        group: of the sweep.
+        group: HDF5 group of the sweep.
         timestamp: nanoseconds.
         pose: (4, 4), or None where unknown.
 
@@ -118,4 +118,10 @@ def text(value: Any) -> str:
 
 
 def strings(group: h5py.Group, name: str) -> tuple[str, ...]:
+    """Read a dataset of strings.
+
+    Args:
+        group: that holds it.
+        name: name of the dataset.
+    """
     return tuple(value.decode() for value in group[name][()].tolist())

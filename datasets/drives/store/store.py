@@ -1,4 +1,4 @@
-"""Reading drive stores."""
+"""Reader of drive stores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["DriveStore", "DriveStoreError"]
 
 @dataclass(frozen=True)
 class DriveIndex:
-    """What is known of a sequence without reading its points.
+    """Index entry of a drive, known without reading its points.
 
     Attributes:
         timestamps: (T,) int64 nanoseconds, increasing.
@@ -81,7 +81,7 @@ class DriveStore:
         return f"DriveStore({str(self.path)!r})"
 
     def close(self) -> None:
-        """Closes the file; the next read opens it again."""
+        """Close the file; the next read opens it again."""
         if self._file is not None and self._process == os.getpid():
             self._file.close()
         self._file = None
@@ -106,7 +106,7 @@ class DriveStore:
 
     @property
     def problems(self) -> list[Problem]:
-        """What was left out or looked wrong when the store was written."""
+        """Problems found when the store was written."""
         return [Problem(*fields) for fields in self.attributes.get("problems", [])]
 
     @property
@@ -114,13 +114,18 @@ class DriveStore:
         return sum(len(entry.timestamps) for entry in self.index.values())
 
     def drive(self, name: str) -> Drive:
-        """One drive, its sweeps read when asked for; picklable."""
+        """Open one drive, its sweeps read when asked for; picklable."""
         entry = self._entry(name)
         read = partial(self.read, name)
         return Drive(name, entry.timestamps, read, entry.rate, entry.dataset, entry.attributes, entry.poses)
 
     def read(self, name: str, index: int) -> Sweep:
-        """One sweep by its position in its sequence."""
+        """Read one sweep by its position in its drive.
+
+        Args:
+            name: name of the drive.
+            index: index of the sweep.
+        """
         entry = self._entry(name)
         timestamp = int(entry.timestamps[index])
         pose = None if entry.poses is None or not np.isfinite(entry.poses[index]).all() else entry.poses[index]
@@ -132,19 +137,24 @@ class DriveStore:
             raise DriveStoreError(f"expected sweep {timestamp} of {name} in {self.path}: {error}") from error
 
     def sweep_names(self, name: str) -> tuple[str, ...]:
-        """What the data set calls the sweeps of a sequence; their timestamps where it has no names for them."""
+        """Return the names of the sweeps of a drive in its data set; their timestamps where it has none."""
         file = self._open()
         group = file[name] if INDEX in file else file
         keys = [str(timestamp) for timestamp in self._entry(name).timestamps.tolist()]
         return tuple(text(group[key].attrs.get("frame", b"")) or key for key in keys)
 
     def has_velocities(self, name: str, index: int) -> bool:
-        """Whether the boxes of a sweep were written with velocities, known or not; older stores have none."""
+        """Return True if the boxes of a sweep were written with velocities, known or not; older stores have none.
+
+        Args:
+            name: name of the drive.
+            index: index of the sweep.
+        """
         file, key = self._open(), str(int(self._entry(name).timestamps[index]))
         return BOX_VELOCITIES in (file[name] if INDEX in file else file)[key]
 
     def pairs(self, gap: int = 1) -> list[tuple[str, int, int]]:
-        """Sequence and positions of all pairs of sweeps that are ``gap`` turns of the sensor apart."""
+        """Find drive and positions of all pairs of sweeps that are ``gap`` turns of the sensor apart."""
         found = []
         for name, entry in self.index.items():
             chosen, _ = find_pairs(entry.timestamps, entry.rate, entry.poses, gap)
@@ -203,7 +213,7 @@ def is_drive_store(path: Path | str) -> bool:
 
 
 def is_openscene_log(file: h5py.File) -> bool:
-    """Whether the file's groups are sweeps."""
+    """Return True if the file's groups are sweeps."""
     return len(file) > 0 and all(key.isdigit() for key in file) and "lidar" in file[next(iter(file))]
 
 

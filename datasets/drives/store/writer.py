@@ -1,4 +1,4 @@
-"""Writing drive stores: whole or not at all."""
+"""Writer of drive stores: whole or not at all."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def write_drives(
     attributes: dict | None = None,
     problems: Iterable[Problem] = (),
 ) -> Path:
-    """Writes sequences, such as simulated drives, as one drive store.
+    """Write drives, such as simulated ones, as one drive store.
 
     Args:
         path: the file to write; its folder is made.
         drives: with different names.
         attributes: provenance to keep, plain JSON values.
-        problems: of the recording, to keep as well.
+        problems: problems of the recording, to keep as well.
 
     Returns:
         ``path``.
@@ -64,7 +64,7 @@ def write_drives(
 
 
 class NextPoses:
-    """The pose of the sweep that follows each sweep, where the two make a pair; and the sequence's first pose."""
+    """Pose of the sweep that follows each sweep, where the two make a pair; and the drive's first pose."""
 
     def __init__(self, drive: Drive) -> None:
         self.poses = drive.poses
@@ -86,7 +86,15 @@ def start_file(file: h5py.File) -> None:
 def write_index(
     file: h5py.File, drive: Drive, kept: np.ndarray, num_points: list[int], num_boxes: list[int]
 ) -> DriveIndex:
-    """Tables of a sequence whose sweeps ``kept`` were written."""
+    """Write the tables of a drive whose sweeps ``kept`` were written.
+
+    Args:
+        file: the store.
+        drive: in the store.
+        kept: positions of the sweeps that were written.
+        num_points: points of each of them.
+        num_boxes: boxes of each of them, -1 for a sweep without labels.
+    """
     group = file[INDEX].create_group(drive.name)
     poses = None if drive.poses is None else drive.poses[kept]
     entry = DriveIndex(
@@ -108,10 +116,17 @@ def write_index(
 
 
 def finish_file(file: h5py.File, attributes: dict, problems: list[Problem]) -> None:
+    """Write the provenance of a store.
+
+    Args:
+        file: the store.
+        attributes: its provenance.
+        problems: found while it was written.
+    """
     listed = [[p.drive, p.frame, p.file, p.reason] for p in problems]
     write_strings(file, "provenance", [json.dumps({**attributes, "problems": listed}, sort_keys=True)])
 
 
 def sweep_bytes(sweep: Sweep) -> int:
-    """What a sweep takes in a store, roughly."""
+    """Compute the approximate bytes of a sweep in a store."""
     return sum(a.nbytes for a in vars(sweep).values() if isinstance(a, np.ndarray))

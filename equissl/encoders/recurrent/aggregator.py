@@ -1,4 +1,4 @@
-"""A flow equivariant cell as the aggregator of a sequence: of feature maps, or of tokens."""
+"""Aggregators of a sequence of feature maps, or of tokens, by a flow equivariant cell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from equissl.encoders.recurrent.velocities import CyclicVelocities, TranslationV
 
 
 class RecurrentAggregator(nn.Module):
-    """Feature maps of T views (B, T, C, h, w) to one vector (B, ``feature_dim``).
+    """Aggregator of the feature maps of T views (B, T, C, h, w) to one vector (B, ``feature_dim``).
 
     A 1 × 1 convolution gives the maps orientation channels, whose cyclic shifts stand for a yaw of the object (which a
     fixed camera does not see as a motion of the image: the encoder has to learn them); the cell keeps one slice for
@@ -54,7 +54,7 @@ class RecurrentAggregator(nn.Module):
         self.feature_dim = channels * (1 if invariant else self.orientations)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(B, feature_dim) of maps (B, T, C, h, w)."""
+        """Compute (B, feature_dim) of maps (B, T, C, h, w)."""
         embedded = self.embed(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
         state = self.cell.encode(embedded)
         pooled = pool_velocities(self.cell.look(state), self.pool).mean(dim=(-2, -1))
@@ -62,7 +62,7 @@ class RecurrentAggregator(nn.Module):
 
 
 class RecurrentTokenAggregator(nn.Module):
-    """Takes the place of seq-JEPA's transformer: tokens (B, M, dim) to aggregates (B, dim), in the order they came.
+    """Aggregator in place of seq-JEPA's transformer: tokens (B, M, dim) to aggregates (B, dim), in the order they came.
 
     A token is a feature map of one pixel. All yaw velocities of the group are followed; what is pooled over them is
     normalised, as the transformer's output is.
@@ -84,7 +84,7 @@ class RecurrentTokenAggregator(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, M, dim), at least one each, to aggregates (B, dim)."""
+        """Aggregate tokens (B, M, dim), at least one each, to (B, dim)."""
         if tokens.ndim != 3 or tokens.shape[1] < 1 or tokens.shape[2] != self.dim:
             raise ValueError(f"expected tokens (B, M, {self.dim}) with M of at least 1, got {tuple(tokens.shape)}")
         return self.norm(self.maps(tokens[..., None, None]))

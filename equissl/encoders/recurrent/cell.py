@@ -1,4 +1,4 @@
-"""The flow equivariant recurrent cell."""
+"""Flow equivariant recurrent cell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Coordinates = Literal["comoving", "image"]
 
 @dataclass(frozen=True)
 class RecurrentState:
-    """A hidden state.
+    """Hidden state of a recurrent cell.
 
     Attributes:
         slices: (B, V, C, H, W), in the cell's coordinates; read it through :meth:`RecurrentCell.look`.
@@ -29,7 +29,7 @@ class RecurrentState:
 
 
 class LearnedTransport(nn.Module):
-    """One learned kernel per velocity in place of the flow: what is left when the transport is not given.
+    """One learned kernel per velocity in place of the given transport ψ.
 
     The state of this recurrence, h_{t+1}(ν) = σ(W ∗ (K_ν ∗ h_t(ν)) + U ∗ f_t), has the shape of a flow equivariant one
     and none of its guarantees (the baseline G-RNN+).
@@ -45,7 +45,7 @@ class LearnedTransport(nn.Module):
         self.weight = nn.Parameter(nn.init.kaiming_normal_(weight, mode="fan_out"))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(B, V, C, H, W), each slice convolved on the torus with its own kernel."""
+        """Convolve each slice of (B, V, C, H, W) on the torus with its own kernel."""
         batch, velocities, channels, height, width = hidden.shape
         margin = self.weight.shape[-1] // 2
         x = hidden.transpose(1, 2).reshape(batch * channels, velocities, height, width)
@@ -62,7 +62,7 @@ class RecurrentCell(nn.Module):
     the unmoved sequence.
 
     Args:
-        flow: V and how it acts.
+        velocity_set: V and how it acts.
         lift: U, from frames (B, C_in, H, W) to (B, C · orientations, H, W), equivariant to single motions.
         recurrent: W, on (N, C · orientations, H, W), equivariant alike and without a bias in space.
         activation: σ, pointwise.
@@ -72,7 +72,7 @@ class RecurrentCell(nn.Module):
             state again at every step.
         lift_moved: in comoving coordinates, move frames and lift each, which suits a lift of one layer, or lift once
             and move the features, which suits a deep one.
-        learned_transport: moves the slices in place of the flow; needs image coordinates.
+        learned_transport: moves the slices in place of the velocity set; needs image coordinates.
 
     Raises:
         ValueError: unknown coordinates, or learned transport in comoving ones.
@@ -99,7 +99,12 @@ class RecurrentCell(nn.Module):
         self.coordinates, self.lift_moved = coordinates, lift_moved
 
     def forward(self, frame: Tensor, state: RecurrentState | None = None) -> RecurrentState:
-        """The state after one more frame (B, C_in, H, W)."""
+        """Compute the state after one more frame (B, C_in, H, W).
+
+        Args:
+            frame: (B, C_in, H, W).
+            state: before it; None at the start.
+        """
         steps = 0 if state is None else state.steps
         total = self._input(frame, steps)
         if state is not None:
@@ -112,7 +117,12 @@ class RecurrentCell(nn.Module):
         return RecurrentState(self.activation(total), steps + 1)
 
     def encode(self, frames: Tensor, state: RecurrentState | None = None) -> RecurrentState:
-        """The state after the frames (B, T, C_in, H, W)."""
+        """Compute the state after the frames (B, T, C_in, H, W).
+
+        Args:
+            frames: (B, T, C_in, H, W).
+            state: before them; None at the start.
+        """
         _check_frames(frames)
         for t in range(frames.shape[1]):
             state = self(frames[:, t], state)
@@ -120,16 +130,20 @@ class RecurrentCell(nn.Module):
         return state
 
     def look(self, state: RecurrentState, ahead: int = 0) -> Tensor:
-        """Hidden state (B, V, C, H, W) in image coordinates, ``ahead`` frames after the last one consumed.
+        """Return the hidden state (B, V, C, H, W) in image coordinates, ``ahead`` frames after the last one consumed.
 
         Each slice is moved along its own velocity. With ``ahead`` 0 it is h_t, which moves with the frame just seen;
         with 1 it moves with the frame to come, and is what predicts that frame equivariantly.
+
+        Args:
+            state: state of this cell.
+            ahead: frames after the last one consumed.
         """
         steps = ahead + (state.steps - 1 if self.coordinates == "comoving" else 0)
         return self._transport(state.slices, steps) if steps else state.slices
 
     def states(self, frames: Tensor) -> Tensor:
-        """h after each of the frames (B, T, C_in, H, W): (B, T, V, C, H, W)."""
+        """Compute h after each of the frames (B, T, C_in, H, W): (B, T, V, C, H, W)."""
         _check_frames(frames)
         state, seen = None, []
         for t in range(frames.shape[1]):
@@ -154,7 +168,12 @@ class RecurrentCell(nn.Module):
 
 
 def pool_velocities(hidden: Tensor, pool: Pool = "max") -> Tensor:
-    """(B, V, C, H, W) to (B, C, H, W). Any of these commutes with a flow's action where V is a group."""
+    """Pool (B, V, C, H, W) to (B, C, H, W). Any of these commutes with the action of V where V is a group.
+
+    Args:
+        hidden: (B, V, C, H, W).
+        pool: ``max``, ``mean`` or ``sum``.
+    """
     if pool == "max":
         return hidden.amax(dim=1)
     if pool == "mean":
@@ -165,7 +184,13 @@ def pool_velocities(hidden: Tensor, pool: Pool = "max") -> Tensor:
 
 
 def torus_conv(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Conv2d:
-    """A convolution that commutes with translations of the torus."""
+    """Create a convolution that commutes with translations of the torus.
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+        kernel_size: odd side of the kernel.
+    """
     padding = kernel_size // 2
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, padding_mode="circular", bias=False)
 
@@ -173,7 +198,14 @@ def torus_conv(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.
 def recurrent_cell(
     velocity_set: VelocitySet, in_channels: int, channels: int, coordinates: Coordinates = "comoving"
 ) -> RecurrentCell:
-    """The cell of one convolution each for input and state, of the kind that commutes with the flow's motions."""
+    """Create the cell of one convolution each for input and state, of the kind that commutes with the motions of V.
+
+    Args:
+        velocity_set: V and how it acts.
+        in_channels: channels of a frame.
+        channels: channels of the hidden state (for each orientation).
+        coordinates: see :class:`RecurrentCell`.
+    """
     if isinstance(velocity_set, RotationVelocities):
         order = velocity_set.orientations
         return RecurrentCell(

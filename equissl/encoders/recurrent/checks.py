@@ -1,4 +1,4 @@
-"""How far a sequence model is from flow equivariance, measured."""
+"""Measured flow equivariance of video models."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def equivariance_error(
     output: OutputKind | None = None,
     first: int | None = None,
 ) -> float:
-    """Largest absolute difference between the outputs of moved frames and the moved outputs.
+    """Compute the largest absolute difference between the outputs of moved frames and the moved outputs.
 
     Args:
-        model: from frames (B, T, C, H, W) to its outputs. Of a :class:`RecurrentCell` the hidden states after each frame are
-            compared at matched velocities, of a :class:`VideoPredictor` a roll-out as long as the input, of a
+        model: from frames (B, T, C, H, W) to its outputs. Of a :class:`RecurrentCell` the hidden states after each
+            frame are compared at matched velocities, of a :class:`VideoPredictor` a roll-out as long as the input, of a
             :class:`VideoClassifier` the logits; any other callable needs the next two arguments. Put modules into
             evaluation mode first.
-        frames: (B, T, C, H, W) of an unmoved sequence.
-        velocity: ν̂ of the flow; the moved sequence has frame t moved by ψ_t(ν̂).
-        flow: how it acts; that of the model where None.
+        frames: (B, T, C, H, W) of an unmoved video.
+        velocity: ν̂; the moved video has frame t moved by ψ_t(ν̂).
+        velocity_set: V and how it acts; that of the model where None.
         output: ``states`` (B, T, V, C, H, W) after each frame, ``frames`` (B, K, C, H, W), or ``invariant``.
         first: time of the first output; the default is 0 for states, and the time after the last frame for frames.
 
@@ -64,11 +64,11 @@ def assert_flow_equivariant(
     output: OutputKind | None = None,
     first: int | None = None,
 ) -> None:
-    """Raises AssertionError, naming velocity and error, unless :func:`equivariance_error` is at most ``tolerance``.
+    """Raise AssertionError, naming velocity and error, unless :func:`equivariance_error` is at most ``tolerance``.
 
     Args:
-        model, frames, flow, output, first: see :func:`equivariance_error`.
-        velocities: flows to try; all of V where None.
+        model, frames, velocity_set, output, first: see :func:`equivariance_error`.
+        velocities: to try; all of V where None.
         tolerance: largest absolute difference allowed.
     """
     tried = (
@@ -81,7 +81,7 @@ def assert_flow_equivariant(
         if not error <= tolerance:
             name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", repr(model))
             raise AssertionError(
-                f"{name} is not equivariant to the flow of velocity {velocity}: "
+                f"{name} is not equivariant to the velocity {velocity}: "
                 f"expected an error of at most {tolerance:g}, got {error:.3g}"
             )
 

@@ -24,26 +24,45 @@ DecoderKind = Literal["equivariant", "plain"]
 
 
 def torus_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
-    """Convolutions on the torus with ReLU between, no bias, no activation at the end."""
+    """Create convolutions on the torus with ReLU between, no bias, no activation at the end.
+
+    Args:
+        channels: channels of the hidden state.
+        out_channels: channels of a frame.
+        layers: hidden ones.
+    """
     hidden = [m for _ in range(layers) for m in (torus_conv(channels, channels), nn.ReLU())]
     return nn.Sequential(*hidden, torus_conv(channels, out_channels))
 
 
 def rotation_decoder(channels: int, orientations: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
-    """Regular fields to a frame through layers that commute with rotations, so that the output rotates as well."""
+    """Create layers from regular fields to a frame that commute with rotations, so that the output rotates as well.
+
+    Args:
+        channels: fields of the hidden state.
+        orientations: order of the group.
+        out_channels: channels of a frame.
+        layers: hidden ones.
+    """
     hidden = [m for _ in range(layers) for m in (RegularConv(channels, channels, orientations), nn.ReLU())]
     return nn.Sequential(*hidden, ProjectConv(channels, out_channels, orientations))
 
 
 def plain_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
-    """Zero-padded convolutions over flattened orientation channels, as published: not equivariant to rotations."""
+    """Create zero-padded convolutions over flattened orientation channels, as published: not equivariant to rotations.
+
+    Args:
+        channels: channels of the hidden state, orientations included.
+        out_channels: channels of a frame.
+        layers: hidden ones.
+    """
     conv = [nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(layers)]
     hidden = [m for c in conv for m in (c, nn.ReLU())]
     return nn.Sequential(*hidden, nn.Conv2d(channels, out_channels, 3, padding=1, bias=False))
 
 
 class VideoPredictor(nn.Module):
-    """A flow equivariant cell, a pooling over velocities and a decoder: frames in, the frames to come out.
+    """Flow equivariant predictor of frames: a recurrent cell, a pooling over velocities and a decoder.
 
     Args:
         cell: see :class:`RecurrentCell`.
@@ -73,7 +92,7 @@ class VideoPredictor(nn.Module):
         teacher_forcing: float = 0.0,
         detach: bool = True,
     ) -> Tensor:
-        """Rolls out: every prediction is fed back as the next frame.
+        """Roll out: every prediction is fed back as the next frame.
 
         Args:
             frames: (B, T, C, H, W) observed.
@@ -88,7 +107,7 @@ class VideoPredictor(nn.Module):
         return self.roll_out(self.encode(frames), horizon, truth, teacher_forcing, detach)
 
     def encode(self, frames: Tensor) -> RecurrentState:
-        """The state from which the frame after (B, T, C, H, W) is read."""
+        """Compute the state from which the frame after (B, T, C, H, W) is read."""
         state = self.cell.encode(frames)
         return self.cell(frames[:, -1], state) if self.timing == "published" else state
 
@@ -100,7 +119,12 @@ class VideoPredictor(nn.Module):
         teacher_forcing: float = 0.0,
         detach: bool = True,
     ) -> Tensor:
-        """The same from a state."""
+        """Roll out from a state, as `forward` does from frames.
+
+        Args:
+            state: from :meth:`encode`.
+            horizon, truth, teacher_forcing, detach: see :meth:`forward`.
+        """
         if horizon < 1:
             raise ValueError(f"expected a horizon of at least 1, got {horizon}")
         if teacher_forcing and truth is None:
@@ -115,7 +139,7 @@ class VideoPredictor(nn.Module):
         return torch.stack(predictions, dim=1)
 
     def next_frames(self, frames: Tensor) -> Tensor:
-        """The prediction of frame t + 1 from the true frames 0..t, for every t: (B, T, C, H, W)."""
+        """Predict frame t + 1 from the true frames 0..t, for every t: (B, T, C, H, W)."""
         state: RecurrentState | None = None
         predictions = []
         for t in range(frames.shape[1]):
@@ -124,11 +148,16 @@ class VideoPredictor(nn.Module):
         return torch.stack(predictions, dim=1)
 
     def read(self, state: RecurrentState) -> Tensor:
-        """The frame (B, C, H, W) that a state predicts."""
+        """Read the frame (B, C, H, W) that a state predicts."""
         return self.decoder(self.pooled(state, ahead=int(self.timing == "ahead")))
 
     def pooled(self, state: RecurrentState, ahead: int = 0) -> Tensor:
-        """(B, C, H, W): the hidden state in image coordinates, pooled over velocities."""
+        """Pool the hidden state over velocities, in image coordinates: (B, C, H, W).
+
+        Args:
+            state: state of the cell.
+            ahead: frames after the last one consumed, see :meth:`RecurrentCell.look`.
+        """
         return pool_velocities(self.cell.look(state, ahead), self.pool)
 
 
@@ -142,13 +171,13 @@ def video_predictor(
     decoder: DecoderKind = "equivariant",
     coordinates: Coordinates = "comoving",
 ) -> VideoPredictor:
-    """The published predictor of a flow; for translations 739,584 parameters at the defaults, whatever V.
+    """Create the published predictor; for translations 739,584 parameters at the defaults, whatever V.
 
     Args:
-        flow: translations or rotations.
+        velocity_set: translations or rotations.
         channels: C of the hidden state (for each orientation).
         decoder_layers: hidden layers of the decoder.
-        in_channels: of frames.
+        in_channels: channels of frames.
         pool: over velocities.
         timing: see :class:`VideoPredictor`.
         decoder: for rotations, ``plain`` is the published decoder, which is not equivariant.

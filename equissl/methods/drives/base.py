@@ -1,4 +1,4 @@
-"""What every method on LiDAR scenes offers."""
+"""Interface of methods on pairs of LiDAR sweeps."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class DriveMethod(Method):
 
     @abstractmethod
     def step(self, batch: ScenePair) -> StepOutput:
-        """Loss, diagnostics and representation of one batch of pairs of sweeps."""
+        """Compute loss, diagnostics and representation of one batch of pairs of sweeps."""
 
     def encode(self, clouds: Sequence[Tensor]) -> SweepFeatures:
-        """Features of all stages."""
+        """Compute the features of all stages."""
         return self.encoder(clouds)
 
     def features(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -45,11 +45,11 @@ class DriveMethod(Method):
         return {"all": self.pooled(self.encode(inputs))}
 
     def bev_features(self, clouds: Sequence[Tensor]) -> SparseTensor:
-        """Columns of the bird's-eye view: features (M, D / 2) on (1, Y, X)."""
+        """Compute the columns of the bird's-eye view: features (M, D / 2) on (1, Y, X)."""
         return self.encode(clouds).bev
 
     def pooled(self, encoded: SweepFeatures) -> Tensor:
-        """(B, D) in full precision."""
+        """Compute (B, D) in full precision."""
         return widen(self.encoder.pool(encoded.bev))
 
 
@@ -67,5 +67,10 @@ def pooled_mean(total: Tensor, count: int) -> Tensor:
 
 
 def item_seeds(batch: ScenePair, purpose: int) -> list[int]:
-    """One seed for each pair of the batch; ``purpose`` keeps the draws for different ends apart."""
+    """Derive one seed for each pair of the batch.
+
+    Args:
+        batch: batch of B pairs.
+        purpose: keeps the draws for different ends apart.
+    """
     return [(seed * 0x9E3779B97F4A7C15 + purpose) % 2**63 for seed in batch.seeds.tolist()]

@@ -23,14 +23,14 @@ DEFAULT_POINTS = ContrastConfig(pairs=4096, reduction="mean", symmetric=True)
 
 
 class CellContrast(DriveMethod):
-    """The same place has the same feature in two views, unlike the other places of its sweep.
+    """Contrast of sites: one place has one feature in two views, unlike the other places of its sweep.
 
     Args:
-        encoder: of the clouds.
+        encoder: encoder of the clouds.
         sweeps: ``same``: two transformed views of the later sweep, matched point by point (PointContrast). ``ego``: the
             two sweeps, matched by the motion of the vehicle, as if the world stood still (BEVContrast). ``flow``: the
             two sweeps, matched by the scene flow of every point.
-        ranges: of the transformations of each view.
+        ranges: ranges of the transformations of each view.
         points: options of the contrast.
 
     Raises:
@@ -64,7 +64,7 @@ class CellContrast(DriveMethod):
         return StepOutput(loss, terms, stack_features([self.pooled(a), self.pooled(b)]))
 
     def _partners(self, b: SweepFeatures, batch: ScenePair, transform: SweepTransform) -> tuple[Tensor, ...]:
-        """Where the points of the first view are in the second one."""
+        """Positions of the first view's points in the second one."""
         if self.sweeps == "same":
             return point_sites(b, self.points.stage)
         moved = [

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from equissl.encoders.voxel import SweepFeatures
-from equissl.losses import one_way_info_nce
+from equissl.losses import info_nce
 from equissl.methods.base import widen
 from equissl.methods.drives.base import pooled_mean
 from equissl.methods.drives.heads import SiteHead
@@ -22,7 +22,7 @@ STAGES = ("bev", "conv_out", "conv4", "conv3", "conv2", "conv1")
 
 @dataclass(frozen=True)
 class ContrastConfig:
-    """How matched sites are contrasted. A point's feature is that of the site that holds it.
+    """Settings of the contrast of matched sites. A point's feature is that of the site that holds it.
 
     Attributes:
         stage: where features are taken: ``bev`` columns, or the 3D sites of one of the backbone's stages.
@@ -61,15 +61,15 @@ def site_contrast(
     sites: tuple[Sequence[Tensor], Sequence[Tensor]],
     seeds: Sequence[int],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """InfoNCE of matched sites, of the global batch.
+    """Compute InfoNCE of matched sites, of the global batch.
 
     Args:
-        projector: of the features; its batch norm sees the drawn sites of one view at a time.
+        projector: projector of the features; its batch norm sees the drawn sites of one view at a time.
         config: see there.
         views: the two views.
         sites: for each view and pair the row (P,) of the stage's features of each point, -1 for none; point i of one
             view and point i of the other are the same.
-        seeds: of the draw of pairs, one for each pair.
+        seeds: seeds of the draw of pairs, one for each pair.
 
     Returns:
         the loss, and the terms ``contrast``, ``contrast_top1`` (share of pairs that find each other; 1 / K by chance),
@@ -98,10 +98,16 @@ def site_contrast(
 
 
 def pair_contrast(x: Tensor, y: Tensor, config: ContrastConfig) -> Tensor:
-    """InfoNCE of the pairs (K, D) of one sweep."""
-    loss = one_way_info_nce(x, y, config.temperature)
+    """Compute InfoNCE of the matches (K, D) of one pair.
+
+    Args:
+        x: (K, D) embeddings of one sweep.
+        y: (K, D) of the other, row by row the same places.
+        config: settings of the contrast.
+    """
+    loss = info_nce(x, y, config.temperature)
     if config.symmetric:
-        loss = (loss + one_way_info_nce(y, x, config.temperature)) / 2
+        loss = (loss + info_nce(y, x, config.temperature)) / 2
     return loss * len(x) if config.reduction == "sum" else loss
 
 

@@ -37,7 +37,7 @@ A, B, C, FLOW = 0, 1, 2, 3  # numbers of the views, which their transforms are d
 
 
 class ESSL3D(DriveMethod):
-    """``L = 0.01 L_pnce + 1 L_ce + 300 L_flow``.
+    """E-SSL3D: ``L = 0.01 L_pnce + 1 L_ce + 300 L_flow``.
 
     Spatial: two transformed views of the later sweep. Features of the same points are contrasted (translation, scale,
     flip), and a classifier names the bin of the rotation of each. Temporal: the target's features of the earlier sweep,
@@ -51,8 +51,8 @@ class ESSL3D(DriveMethod):
     flow objective have the same cells in their batch norm.
 
     Args:
-        encoder: of the clouds.
-        ranges: of the transformations.
+        encoder: encoder of the clouds.
+        ranges: ranges of the transformations.
         contrast: transformations to be contrasted.
         classify: transformations to be classified. One in neither list is not drawn.
         spatial_mode: ``joint``, two views with all transformations and both losses; ``separate``, two views with those
@@ -64,7 +64,7 @@ class ESSL3D(DriveMethod):
         contrast_weight, classification_weight, flow_weight: of the three losses; 0 leaves a loss out.
         crop_before_transform: only what a camera sees ahead enters the spatial views. The border of the wedge then
             shows the angle: an accuracy near 100 % within a few hundred steps tells that the classifier reads it.
-        field_of_view: of that camera, degrees.
+        field_of_view: field of view of that camera, degrees.
 
     Raises:
         ValueError: for impossible options, or nothing to learn.

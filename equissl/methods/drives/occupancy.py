@@ -43,14 +43,14 @@ class Queries:
 
 
 def ray_queries(cloud: Tensor, sensor: Tensor, number: int, depth: float, seed: int) -> Queries:
-    """Places shortly before and behind random returns, along their rays.
+    """Draw places shortly before and behind random returns, along their rays.
 
     Args:
         cloud: (N, 4) x, y, z, intensity.
         sensor: (3,) where the rays start.
         number: Q; fewer where there are fewer points.
         depth: longest distance from the return, metres; never beyond the sensor.
-        seed: of the draw.
+        seed: seed of the draw.
     """
     source = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(cloud), generator=source)[:number]
@@ -65,18 +65,18 @@ def ray_queries(cloud: Tensor, sensor: Tensor, number: int, depth: float, seed: 
 
 
 class Occupancy(DriveMethod):
-    """From a column of the bird's-eye view, whether places in it are empty or occupied, and what returns there reflect.
+    """Reconstruction of occupancy and intensity at places in a column of the bird's-eye view.
 
     Places lie on rays, up to ``depth`` before a return (empty) or behind it (occupied). The original asks every feature
     within 1 m for its answer; here it is the column that a place lies in.
 
     Args:
-        encoder: of the clouds.
-        ranges: of the transformation of each cloud; any turn about z and mirrors by default, as in ALSO.
+        encoder: encoder of the clouds.
+        ranges: ranges of the transformation of each cloud; any turn about z and mirrors by default, as in ALSO.
         queries: returns drawn from each sweep; 2048 make 4096 places.
         depth: largest distance of a place from its return, metres.
         hidden: sizes of the hidden layers of the decoder.
-        intensity_weight: of the squared error of the returns' intensity; 0 leaves it out.
+        intensity_weight: weight of the squared error of the returns' intensity; 0 leaves it out.
         sensor: where rays start in the frame of a sweep, metres.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The temporal objective of E-SSL3D: features of one sweep, moved by scene flow, are those of the next."""
+"""Temporal objective of E-SSL3D: features of one sweep, moved by scene flow, are those of the next."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """How features and scene flow are compared.
+    """Settings of the comparison of features moved by scene flow.
 
     Attributes:
         stage: what is warped: ``bev`` columns, or the 3D sites of one of the backbone's stages.
@@ -35,7 +35,7 @@ class FlowConfig:
             which the flow reaches and which hold features.
         normalise: compare unit vectors.
         symmetric: also predict the earlier sweep from the later one, by the same flow backwards, and average.
-        momentum: of the target networks at the first and at the last step, along half a cosine.
+        momentum: momentum of the target networks at the first and at the last step, along half a cosine.
     """
 
     stage: Stage = "bev"
@@ -73,11 +73,11 @@ class FlowViews:
 
 
 def flow_views(batch: ScenePair, ranges: TransformRanges, views: str, first_view: int) -> FlowViews:
-    """The sweeps of a batch, transformed as asked for, and the flow between them.
+    """Transform the sweeps of a batch as asked for, and the flow between them.
 
     Args:
         batch: with flow.
-        ranges: of the transforms.
+        ranges: ranges of the transforms.
         views: see `FlowConfig`.
         first_view: number of the first transform drawn.
 
@@ -118,7 +118,7 @@ class SceneFlowEquivariance(nn.Module):
     def forward(
         self, encoder: VoxelEncoder, projector: SiteHead, views: FlowViews
     ) -> tuple[Tensor, SweepFeatures, dict[str, Tensor]]:
-        """Loss of the global batch, the online features of the later sweep, and terms for the log.
+        """Compute the loss of the global batch, the online features of the later sweep, and terms for the log.
 
         Args:
             encoder, projector: online networks.
@@ -134,7 +134,14 @@ class SceneFlowEquivariance(nn.Module):
 
     @torch.no_grad()
     def update(self, step: int, last_step: int, encoder: VoxelEncoder, projector: SiteHead) -> None:
-        """Move the target networks, after the optimiser's step."""
+        """Move the target networks, after the optimiser's step.
+
+        Args:
+            step: number of the step, from 0.
+            last_step: last step of the run.
+            encoder: online.
+            projector: online.
+        """
         self.momentum.fill_(self.teacher.update(step, last_step, encoder=encoder, projector=projector))
 
     def _predict(
@@ -146,7 +153,7 @@ class SceneFlowEquivariance(nn.Module):
         views: FlowViews,
         backwards: bool,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """From the target's features of ``clouds`` to the online ones."""
+        """Predict the online features from the target's features of ``clouds``."""
         stage = online.stage(self.config.stage)
         with torch.no_grad():
             target = self.teacher["encoder"](clouds)

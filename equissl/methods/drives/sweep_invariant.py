@@ -29,16 +29,16 @@ PUBLISHED = {("byol", "pair"): "STRL", ("moco", "same"): "DepthContrast"}
 
 
 class SweepInvariant(DriveMethod):
-    """One embedding of each view of a sweep; the objective says how they should lie.
+    """Invariant objective on one embedding of each view of a sweep.
 
     Args:
-        encoder: of the clouds.
+        encoder: encoder of the clouds.
         objective: name and options, see :data:`equissl.objectives.OBJECTIVES`; ``moco`` in DepthContrast, ``byol`` in
             STRL.
         projector: sizes of the projector's layers.
         sweeps: ``pair``: one view of each of the two sweeps (STRL); ``same``: two views of the later one
             (DepthContrast).
-        ranges: of the transformations of each view.
+        ranges: ranges of the transformations of each view.
         cuboid: each view keeps a box with between this share and all of the sweep's extent along x and y, about one of
             its points; 1 keeps everything. DepthContrast takes 0.5.
         drop: up to this share of the points of each view is left out.

@@ -30,7 +30,7 @@ DEFAULT_VIDEOS = MovingSpec()
 
 
 class VideoMethod(Method):
-    """What the two methods below share: they train on sequences of flowing digits.
+    """Base of the two methods below, which train on videos of moving digits.
 
     Attributes:
         predicts: True where the method predicts frames to come.
@@ -51,31 +51,31 @@ class VideoMethod(Method):
 
     @property
     def label(self) -> str:
-        """What the network is called in the literature."""
+        """Name of the network in the literature."""
         return name_of(self.encoder)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """The representation of sequences of frames (N, T, C, H, W)."""
+        """Compute the representation of videos (N, T, C, H, W)."""
         return {"all": widen(self.video_features(images))}
 
     def video_features(self, frames: Tensor) -> Tensor:
-        """(N, D) of frames (N, T, C, H, W)."""
+        """Compute (N, D) of videos (N, T, C, H, W)."""
         raise TypeError(f"{type(self).__name__} has no features")
 
 
 class FERNN(VideoMethod):
-    """Predicts the frames to come from the frames observed, each prediction fed back as the next input.
+    """Predictor of the frames to come from the frames observed, each prediction fed back as the next input.
 
     Args:
-        videos: training sequences; their first ``observed`` frames are given.
+        videos: videos of training; their first ``observed`` frames are given.
         observed: frames given; the others are predicted.
-        radius: N of the velocity set V_N; 0 is the baseline G-RNN. Its kind and step are those of the sequences.
-        channels: of the hidden state (for each orientation).
+        radius: N of the velocity set V_N; 0 is the baseline G-RNN. Its motion and step are those of the videos.
+        channels: channels of the hidden state (for each orientation).
         decoder_layers: hidden layers of the decoder.
-        orientations: order of the rotation group of the hidden state (rotation flows).
+        orientations: order of the rotation group of the hidden state (rotations).
         pool: over velocities.
         timing: ``ahead`` is exactly equivariant, ``published`` reads the state one frame late.
-        decoder: ``equivariant``, or the published ``plain`` one (rotation flows).
+        decoder: ``equivariant``, or the published ``plain`` one (rotations).
         coordinates: see :class:`equissl.encoders.recurrent.RecurrentCell`.
         teacher_forcing: probability of feeding the true frame in training.
         detach: no gradient through predictions that are fed back, as published.
@@ -110,7 +110,7 @@ class FERNN(VideoMethod):
         self.observed, self.teacher_forcing, self.detach = observed, teacher_forcing, detach
 
     def step(self, batch: VideoBatch) -> StepOutput:
-        """Mean squared error of the roll-out over all frames to predict, at once for the whole sequence."""
+        """Compute the mean squared error of the roll-out over all frames to predict, at once for the whole video."""
         seen, truth = batch.frames[:, : self.observed], batch.frames[:, self.observed :]
         state = self.encoder.encode(seen)
         predictions = self.encoder.roll_out(state, truth.shape[1], truth, self.teacher_forcing, self.detach)
@@ -123,27 +123,32 @@ class FERNN(VideoMethod):
         return StepOutput(loss, terms, features.unsqueeze(1))
 
     def rollout(self, frames: Tensor, horizon: int) -> Tensor:
-        """(B, horizon, 1, H, W) after the frames (B, T, 1, H, W)."""
+        """Predict (B, horizon, 1, H, W) after the frames (B, T, 1, H, W).
+
+        Args:
+            frames: (B, T, 1, H, W) observed.
+            horizon: frames to predict.
+        """
         return self.encoder(frames, horizon)
 
     def video_features(self, frames: Tensor) -> Tensor:
-        """Mean over space of the hidden state after the last frame, pooled over velocities."""
+        """Average over space the hidden state after the last frame, pooled over velocities."""
         return self.encoder.pooled(self.encoder.encode(frames)).mean(dim=(-2, -1))
 
 
 class VideoClassification(VideoMethod):
-    """Names the digit of a flowing sequence, from all of its frames.
+    """Classification of the digit of a moving video, from all of its frames.
 
     Args:
-        videos: training sequences, of one digit each; translations, but for ``cnn``.
+        videos: videos of training, of one digit each; translations, but for ``cnn``.
         network: ``fernn``; ``learned``, the baseline whose transport is learned (G-RNN+); or ``cnn``, 3-D convolutions.
         radius: N of the velocity set; 0 with ``fernn`` is the baseline G-RNN.
         classes: number of classes.
-        channels: of the three layers of the stem, or the three stages of the CNN.
+        channels: channels of the three layers of the stem, or the three stages of the CNN.
         pool: over velocities.
 
     Raises:
-        ValueError: unknown network, or sequences of several digits.
+        ValueError: unknown network, or videos of several digits.
     """
 
     def __init__(
@@ -158,7 +163,7 @@ class VideoClassification(VideoMethod):
         if network not in ("fernn", "learned", "cnn"):
             raise ValueError(f"expected network 'fernn', 'learned' or 'cnn', got {network!r}")
         if videos.digits != 1:
-            raise ValueError(f"expected sequences of one digit to classify, got videos.digits={videos.digits}")
+            raise ValueError(f"expected videos of one digit to classify, got videos.digits={videos.digits}")
         model: nn.Module
         if network == "cnn":
             first, second, third = channels
@@ -170,7 +175,7 @@ class VideoClassification(VideoMethod):
         super().__init__(videos, model, channels[-1])
 
     def step(self, batch: VideoBatch) -> StepOutput:
-        """Cross-entropy."""
+        """Compute the cross-entropy."""
         features = self.video_features(batch.frames)
         logits, labels = self.encoder.head(features), batch.labels[:, 0]
         loss = F.cross_entropy(widen(logits), labels)
@@ -182,7 +187,7 @@ class VideoClassification(VideoMethod):
 
 
 def name_of(network: nn.Module) -> str:
-    """``FERNN V_2``, ``G-RNN`` for the velocity set {0}, ``G-RNN+ V_2`` with learned transport, ``3-D CNN``."""
+    """Name a network: ``FERNN V_2``, ``G-RNN`` for {0}, ``G-RNN+ V_2`` with learned transport, ``3-D CNN``."""
     cell = getattr(network, "cell", None)
     if cell is None:
         return "3-D CNN"
@@ -192,7 +197,13 @@ def name_of(network: nn.Module) -> str:
 
 
 def velocity_set_of(videos: MovingSpec, radius: int, orientations: int) -> VelocitySet:
-    """The velocity set V_radius of the sequences' kind of flow."""
+    """Return the velocity set V_radius of the videos' kind of motion.
+
+    Args:
+        videos: settings of the videos.
+        radius: N of V_N.
+        orientations: orientations of the hidden state, for rotations.
+    """
     if videos.motion == "rotation":
         return RotationVelocities(videos.step, radius, orientations)
     return TranslationVelocities(radius)

@@ -1,4 +1,4 @@
-"""What a detector found in a frame, and what is there: tensors with one row for each box."""
+"""Detected and labelled boxes of a sweep: tensors with one row for each box."""
 
 from __future__ import annotations
 
@@ -109,5 +109,5 @@ class LabelledBoxes(_Rows):
 
     @classmethod
     def empty(cls) -> LabelledBoxes:
-        """A frame without objects."""
+        """Return the labels of a sweep without objects."""
         return cls(torch.zeros(0, 7), torch.zeros(0, dtype=torch.long))

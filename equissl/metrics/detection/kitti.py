@@ -23,7 +23,7 @@ COUNTED, IGNORED, OTHER = 0, 1, -1
 
 @dataclass(frozen=True)
 class Difficulty:
-    """The labels that count: at most so far occluded and truncated, and taller than this many pixels."""
+    """Labels that count: at most so far occluded and truncated, and taller than this many pixels."""
 
     occlusion: float
     truncation: float
@@ -42,7 +42,7 @@ def kitti_labels(names: Sequence[str], classes: Sequence[str] = CLASSES) -> tupl
 
     Args:
         names: M names as KITTI spells them; those of no class (``DontCare``, ``Tram``) get -1.
-        classes: of the metric.
+        classes: classes of the metric.
 
     Returns:
         (M,) int64 and (M,) bool, for ``labels`` and ``ignore`` of :class:`LabelledBoxes`.
@@ -71,7 +71,7 @@ class KittiAP(DetectionMetric):
     Args:
         classes: names that labels index.
         overlaps: by class, the least overlap, strict and loose; a match must exceed it.
-        prefix: of the results' names.
+        prefix: prefix of the results' names.
 
     Raises:
         ValueError: for a class without overlaps.
@@ -121,7 +121,7 @@ def _difficulty_means(means: Mapping[str, float]) -> dict[str, float]:
 
 
 def _status(tables: BoxTables, number: int, difficulty: Difficulty) -> tuple[Tensor, Tensor]:
-    """Whether each prediction and each label is counted, ignored or another class's."""
+    """Status of each prediction and each label: counted, ignored or another class's."""
     preds, target = tables.preds, tables.target
     beyond = (target["occlusion"] > difficulty.occlusion) | (target["truncation"] > difficulty.truncation)
     beyond |= (target["height2d"] <= difficulty.height2d) | (target["ignore"] > 0)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def turns(place: Tensor, sweep: Tensor) -> Tensor:
-    """When each one chooses: how many others of its frame come before.
+    """Turn of each row: how many others of its sweep come before.
 
     Args:
         place: (P,) integer that orders those who choose, and grows from sweep to sweep; entries may repeat.
@@ -22,7 +22,7 @@ def turns(place: Tensor, sweep: Tensor) -> Tensor:
 
 
 def by_score(scores: Tensor, sweep: Tensor, last_first: bool = False) -> tuple[Tensor, Tensor]:
-    """The order of predictions by falling score, and their places in it frame by frame.
+    """Order predictions by falling score, with their places in it sweep by sweep.
 
     Args:
         scores: (N,).
@@ -40,13 +40,18 @@ def by_score(scores: Tensor, sweep: Tensor, last_first: bool = False) -> tuple[T
 
 
 def choices(row: Tensor, preference: Tensor) -> Tensor:
-    """(P,) indices that put pairs row by row, in each the one of the highest preference first, the first of equals."""
+    """Order pairs row by row, in each the one of the highest preference first, the first of equals: (P,) indices.
+
+    Args:
+        row: (P,) int64.
+        preference: (P,).
+    """
     order = preference.argsort(descending=True, stable=True)
     return order[row[order].argsort(stable=True)]
 
 
 def take_turns(row: Tensor, column: Tensor, turn: Tensor, available: Tensor) -> Tensor:
-    """Each row takes the first column on its list that nobody took before.
+    """Let each row take the first column on its list that nobody took before.
 
     Args:
         row: (P,) who chooses; the pairs of one row lie together, the one it likes best first.

@@ -1,4 +1,4 @@
-"""Frames gathered for one evaluation, and the pairs of predictions and labels in them that could match."""
+"""Metrics over sweeps: boxes gathered for one evaluation, and the pairs of predictions and labels that could match."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Table = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class BoxTables:
-    """Every box of all frames, in the order of the frames: columns by name, ``sweep`` among them."""
+    """Boxes of all sweeps, in their order: columns by name, ``sweep`` among them."""
 
     preds: Table
     target: Table
 
 
 class BoxCollector:
-    """Takes frame after frame, in float64 on the CPU: a few dozen bytes for each box.
+    """Collector of boxes, sweep after sweep, in float64 on the CPU: a few dozen bytes for each box.
 
     Predictions and labels with numbers that are not finite, and labels without volume, are left out and counted in
     ``unusable_preds`` and ``unusable_labels``: nothing could ever match them.
@@ -45,7 +45,7 @@ class BoxCollector:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all frames."""
+        """Forget all sweeps."""
         self._preds: list[Tensor] = []
         self._target: list[Tensor] = []
         self.unusable_preds = self.unusable_labels = 0
@@ -54,7 +54,11 @@ class BoxCollector:
         return len(self._preds)
 
     def add(self, preds: DetectedBoxes, target: LabelledBoxes) -> None:
-        """Adds one frame.
+        """Add one sweep.
+
+        Args:
+            preds: detected boxes of the sweep.
+            target: its labels.
 
         Raises:
             ValueError: for class indices out of range.
@@ -69,14 +73,19 @@ class BoxCollector:
         self._target.append(there[real])
 
     def check(self, preds: DetectedBoxes, target: LabelledBoxes) -> None:
-        """Raises a ValueError for class indices out of range."""
+        """Raise a ValueError for class indices out of range.
+
+        Args:
+            preds: detected boxes.
+            target: labels.
+        """
         for name, labels in (("predictions", preds.labels), ("labels", target.labels)):
             if labels.is_floating_point() or not ((labels >= -1) & (labels < self.classes)).all():
                 values = f"{labels.dtype} {labels.unique().tolist()}"
                 raise ValueError(f"expected integer classes of {name} in -1..{self.classes - 1}, got {values}")
 
     def joined(self) -> BoxTables:
-        """All frames."""
+        """Return the tables of all sweeps."""
         return BoxTables(_table(self._preds, self._pred_names), _table(self._target, self._target_names))
 
 
@@ -90,13 +99,17 @@ def _table(parts: list[Tensor], names: Sequence[str]) -> Table:
 
 
 class DetectionMetric(ABC):
-    """A metric over frames: ``update`` with each one, ``compute`` the results by name, ``reset`` to begin again."""
+    """Metric over sweeps: ``update`` with each one, ``compute`` the results by name, ``reset`` to begin again."""
 
     def __init__(self, store: BoxCollector, prefix: str) -> None:
         self._store, self.prefix = store, prefix
 
     def update(self, preds: DetectedBoxes, target: LabelledBoxes) -> None:
-        """Adds one frame; what is no box is left out and counted (see :class:`BoxCollector`).
+        """Add one sweep; what is no box is left out and counted (see :class:`BoxCollector`).
+
+        Args:
+            preds: detected boxes of the sweep.
+            target: its labels.
 
         Raises:
             ValueError: for class indices out of range.
@@ -104,11 +117,11 @@ class DetectionMetric(ABC):
         self._store.add(preds, target)
 
     def reset(self) -> None:
-        """Forgets all frames."""
+        """Forget all sweeps."""
         self._store.reset()
 
     def compute(self) -> dict[str, float]:
-        """Flat results as the class says, with ``sweeps``, ``unusable_preds`` and ``unusable_labels``."""
+        """Compute the flat results of the class, with ``sweeps``, ``unusable_preds`` and ``unusable_labels``."""
         with _one_thread():
             return self._results()
 
@@ -129,7 +142,7 @@ class DetectionMetric(ABC):
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """For thousands of short operations: beside other work, threads that wait for each other take ten times as long."""
+    """Limit torch to one thread: in thousands of short operations, waiting threads take ten times as long."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -156,13 +169,13 @@ class Pairs:
         return len(self.pred)
 
     def select(self, chosen: Tensor) -> Pairs:
-        """Pairs by index or mask."""
+        """Select pairs by index or mask."""
         values = {name: value[chosen] for name, value in self.values.items()}
         return Pairs(self.pred[chosen], self.target[chosen], values)
 
 
 def overlapping_pairs(tables: BoxTables) -> Pairs:
-    """Pairs that overlap from above, with their ``bev`` and ``3d`` overlap: intersection over union."""
+    """Find pairs that overlap from above, with their ``bev`` and ``3d`` overlap: intersection over union."""
     pairs = _near(tables, lambda boxes: boxes[:, 3:5].clamp(min=0).norm(dim=1) / 2)
     parts = list(zip(pairs.pred.split(CANDIDATES), pairs.target.split(CANDIDATES), strict=True))
     a, b = tables.preds["boxes"], tables.target["boxes"]
@@ -173,7 +186,12 @@ def overlapping_pairs(tables: BoxTables) -> Pairs:
 
 
 def nearby_pairs(tables: BoxTables, reach: float) -> Pairs:
-    """Pairs whose centres are closer than ``reach`` metres seen from above, with their ``distance``."""
+    """Find pairs whose centres are closer than ``reach`` metres seen from above, with their ``distance``.
+
+    Args:
+        tables: boxes of all sweeps.
+        reach: metres.
+    """
     pairs = _near(tables, lambda boxes: boxes.new_full((len(boxes),), reach / 2))
     offset = tables.preds["boxes"][pairs.pred, :2] - tables.target["boxes"][pairs.target, :2]
     return Pairs(pairs.pred, pairs.target, {"distance": offset.norm(dim=1)})
@@ -193,7 +211,7 @@ def _near(tables: BoxTables, radius: Callable[[Tensor], Tensor]) -> Pairs:
 
 
 def _same_sweep(tables: BoxTables) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every pair of one frame, a bounded number at a time."""
+    """Yield every pair of one sweep, a bounded number at a time."""
     sweep = tables.target["sweep"]
     first, past = (torch.searchsorted(sweep, tables.preds["sweep"], right=right) for right in (False, True))
     partners, start = past - first, 0

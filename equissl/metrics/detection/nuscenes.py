@@ -53,7 +53,7 @@ class NuScenesDetection(DetectionMetric):
     Args:
         classes: names that labels index.
         ranges: metres by class.
-        prefix: of the results' names.
+        prefix: prefix of the results' names.
 
     Raises:
         ValueError: for a class without a range.
@@ -72,7 +72,7 @@ class NuScenesDetection(DetectionMetric):
         self._in_racks = torch.tensor(racks, dtype=torch.long)
 
     def update(self, preds: DetectedBoxes, target: LabelledBoxes, origin: tuple[float, float] = (0.0, 0.0)) -> None:
-        """Adds one sample.
+        """Add one sample.
 
         Args:
             preds: at most 500 boxes.

@@ -35,7 +35,7 @@ class RangeAP(DetectionMetric):
         points: edges of the bins in LiDAR points; none with fewer than two.
         fewest_points: labels with fewer points are ignored.
         limits: (x, y, z, x, y, z) lowest and highest; what has its centre outside does not count.
-        prefix: of the results' names.
+        prefix: prefix of the results' names.
 
     Raises:
         ValueError: for edges that do not rise, or limits that are no six numbers.
@@ -94,7 +94,7 @@ class RangeAP(DetectionMetric):
 
 
 def _score(tables: BoxTables, pairs: Pairs, own: Tensor, counted: Tensor, least: float) -> dict[str, float]:
-    """Of one class and bin: predictions that are wrong without a label, labels that count."""
+    """Scores of one class and bin, from predictions that are wrong without a label and labels that count."""
     count = int(counted.sum())
     scores = {"labels": float(count)}
     order, place = by_score(tables.preds["scores"], tables.preds["sweep"])
