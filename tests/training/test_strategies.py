@@ -93,7 +93,7 @@ def test_one_process_with_shards_trains_as_one_without(make_config, tmp_path) ->
     assert_same_gradients(plain, shards)
 
 
-BYOL = {"encoder": {"width": 4}, "projector": [16], "objective": {"name": "byol", "options": {"hidden": 8}}}
+BYOL = {"encoder": {"width": 4}, "projector": [16], "objective": {"name": "byol", "options": {"hidden": 8, "momentum": [0.5, 0.5]}}}
 
 
 @pytest.mark.slow
