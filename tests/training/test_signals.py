@@ -23,7 +23,7 @@ from equissl.training.observers import Observer
 from equissl.training.signals import requeue_job
 
 LONG = 100_000
-PATIENCE = 240  # seconds; machines are busy
+PATIENCE = 600  # seconds; machines are busy
 
 
 class SignalAt(Observer):
