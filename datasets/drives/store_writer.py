@@ -15,7 +15,7 @@ from equissl.datasets.drives.errors import Problem
 from equissl.datasets.drives.pairs import find_pairs
 from equissl.datasets.drives.store import SequenceIndex
 from equissl.datasets.drives.store_format import FORMAT, FORMAT_VERSION, INDEX, write_sweep
-from equissl.datasets.drives.sweep import Sequence, Sweep
+from equissl.datasets.drives.sweep import Sequence
 from equissl.datasets.views.store.writer import write_strings
 from equissl.util.disk import full_disk_message, sync_folder
 
@@ -116,8 +116,3 @@ def write_index(
 def finish_file(file: h5py.File, attributes: dict, problems: list[Problem]) -> None:
     listed = [[p.sequence, p.frame, p.file, p.reason] for p in problems]
     write_strings(file, "provenance", [json.dumps({**attributes, "problems": listed}, sort_keys=True)])
-
-
-def sweep_bytes(sweep: Sweep) -> int:
-    """What a sweep takes in a store, roughly."""
-    return sum(a.nbytes for a in vars(sweep).values() if isinstance(a, np.ndarray))

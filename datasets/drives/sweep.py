@@ -27,7 +27,6 @@ __all__ = [
     "level_vehicle",
     "move",
     "own_motion",
-    "residual_flow",
     "rigid_flow",
     "stack_poses",
 ]
@@ -237,11 +236,6 @@ def rigid_flow(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
     """Flow (N, 3) float32 of a static world; ``motion`` as ``ego_motion`` gives it."""
     wide = points.astype(np.float64)
     return (move(motion, wide) - wide).astype(np.float32)
-
-
-def residual_flow(points: np.ndarray, flow: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Flow minus the flow of a static world: zero on static points; axes of the next sweep's frame."""
-    return flow - rigid_flow(points, motion)
 
 
 def own_motion(points: np.ndarray, flow: np.ndarray, motion: np.ndarray) -> np.ndarray:

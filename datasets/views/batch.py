@@ -97,16 +97,6 @@ class ViewBatch:
         poses = (rigid(self.rotations[:, view], self._positions(view, frame)) for view in (first, second))
         return relative_rigid(*poses)
 
-    def translation_differences(self, first: int = 0, second: int = 1, frame: Frame = "object") -> Tensor:
-        """(B, 3) plain difference of the views' translations, the target of 3DIEBench-T's translation probes.
-
-        It is not the translation part of :meth:`relative_rigids`: ``object`` t2 − t1, ``base`` R2 t2 − R1 t1.
-
-        Raises:
-            ValueError: for a batch without translations, or another frame.
-        """
-        return self._positions(second, frame) - self._positions(first, frame)
-
     def relative_quats(self, first: int = 0, second: int = 1, sign: QuaternionSign = "canonical") -> Tensor:
         """(B, 4) relative rotation as a unit quaternion (x, y, z, w).
 
@@ -116,11 +106,6 @@ class ViewBatch:
                 3DIEBench models were trained on; may have w < 0), see :func:`equissl.geometry.relative_unitquat`.
         """
         return relative_unitquat(self._quats(first), self._quats(second), sign=sign)
-
-    def hue_differences(self, first: int = 0, second: int = 1) -> Tensor:
-        """(B, 2) differences of floor and light hue, not wrapped on the colour circle (as 3DIEBench defines them)."""
-        columns = self.schema.columns("floor_hue", "light_hue")
-        return self.latents[:, second, columns] - self.latents[:, first, columns]
 
     def _positions(self, view: int, frame: Frame) -> Tensor:
         """(B, 3) translation of a view's 4 × 4 pose: t, or where the object's centre is in the world, R t."""

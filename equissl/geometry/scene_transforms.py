@@ -115,12 +115,6 @@ def scene_transform(angle: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -
     return SceneTransform(matrix.float(), angle.float(), scale.float(), shift.float(), flip)
 
 
-def identity_transform(batch: int, device: torch.device | str = "cpu") -> SceneTransform:
-    """The transform that leaves B scenes as they are."""
-    zeros = torch.zeros(batch, device=device)
-    return scene_transform(zeros, zeros + 1, torch.zeros(batch, 3, device=device), zeros.long())
-
-
 def draw_transforms(ranges: TransformRanges, seeds: Tensor, view: int) -> SceneTransform:
     """Transforms of one view of each scene: a function of (seed, view) alone, whatever else is in the batch.
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic_store import write_synthetic_store
 
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.training import DataConfig, MethodConfig, PretrainConfig, TrainerConfig
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}

@@ -15,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes import the fakes by name
 from fake_meshes import FakeRenderer, FakeSource
+from synthetic_store import write_synthetic_store
 
 from equissl.datasets.views.build.builder import BuildError, BuildReport, BuildSpec, WorkerError, build_views
 from equissl.datasets.views.build.parts import Share
@@ -22,7 +23,6 @@ from equissl.datasets.views.build.worker import Limits
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.store.index import write_index
 from equissl.datasets.views.store.store import StoreError, ViewStore
-from equissl.datasets.views.synthetic import write_synthetic_store
 
 SPEC = BuildSpec(meshes="fake", views=3, size=16, seed=5, objects_per_shard=2)
 FAKE = Path(__file__).parent / "fake_meshes.py"

@@ -1,4 +1,4 @@
-"""A store made without meshes or a renderer, in milliseconds: for tests, examples and benchmarks."""
+"""A store made without meshes or a renderer, in milliseconds."""
 
 from __future__ import annotations
 
