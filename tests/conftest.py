@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).parent))  # tests import `synthetic_store` by name
 
 
 @pytest.fixture(scope="session", autouse=True)

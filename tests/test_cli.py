@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from synthetic_store import write_synthetic_store
 
 from equissl import cli
-from equissl.datasets.views.synthetic import write_synthetic_store
 
 
 @pytest.fixture(scope="module")

@@ -35,20 +35,3 @@ def count_points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         boxes: (M, 7).
     """
     return np.array([len(points_in_box(points, box)) for box in boxes], dtype=np.int64)
-
-
-def assign_points(points: np.ndarray, boxes: np.ndarray, margin: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:
-    """Assign points to boxes: (N,) int64, -1 outside of all; of overlapping boxes the one nearest by its centre.
-
-    Args:
-        points: (N, 3).
-        boxes: (M, 7).
-        margin: added to the sides, metres.
-    """
-    owner, nearest = np.full(len(points), -1), np.full(len(points), np.inf)
-    for index, box in enumerate(boxes):
-        inside = points_in_box(points, box, margin)
-        distance = np.linalg.norm(points[inside] - box[:3], axis=1)
-        closer = distance < nearest[inside]
-        owner[inside[closer]], nearest[inside[closer]] = index, distance[closer]
-    return owner

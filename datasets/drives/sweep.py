@@ -27,7 +27,6 @@ __all__ = [
     "level_vehicle",
     "move",
     "own_motion",
-    "residual_flow",
     "rigid_flow",
     "stack_poses",
 ]
@@ -259,17 +258,6 @@ def rigid_flow(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
     """
     wide = points.astype(np.float64)
     return (move(motion, wide) - wide).astype(np.float32)
-
-
-def residual_flow(points: np.ndarray, flow: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Subtract the flow of a static world: zero on static points; axes of the next sweep's reference frame.
-
-    Args:
-        points: (N, 3).
-        flow: (N, 3).
-        motion: (4, 4), as ``ego_motion`` gives it.
-    """
-    return flow - rigid_flow(points, motion)
 
 
 def own_motion(points: np.ndarray, flow: np.ndarray, motion: np.ndarray) -> np.ndarray:

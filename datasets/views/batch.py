@@ -107,21 +107,6 @@ class ViewBatch:
         poses = (rigid(self.rotations[:, view], self._positions(view, frame)) for view in (first, second))
         return relative_rigid(*poses)
 
-    def translation_differences(self, first: int = 0, second: int = 1, frame: Frame = "object") -> Tensor:
-        """Compute the differences (B, 3) of the views' translations, the target of 3DIEBench-T's translation probes.
-
-        It is not the translation part of :meth:`relative_rigids`: ``object`` t2 − t1, ``base`` R2 t2 − R1 t1.
-
-        Args:
-            first: position of the first view.
-            second: position of the second view.
-            frame: reference frame, ``object`` or ``base``.
-
-        Raises:
-            ValueError: for a batch without translations, or another frame.
-        """
-        return self._positions(second, frame) - self._positions(first, frame)
-
     def relative_quats(self, first: int = 0, second: int = 1, sign: QuaternionSign = "canonical") -> Tensor:
         """Compute (B, 4) relative rotation as a unit quaternion (x, y, z, w).
 
@@ -131,16 +116,6 @@ class ViewBatch:
                 3DIEBench models were trained on; may have w < 0), see :func:`equissl.geometry.relative_unitquat`.
         """
         return relative_unitquat(self._quats(first), self._quats(second), sign=sign)
-
-    def hue_differences(self, first: int = 0, second: int = 1) -> Tensor:
-        """Compute the differences (B, 2) of floor and light hue, not wrapped on the circle (as 3DIEBench defines them).
-
-        Args:
-            first: position of the first view.
-            second: position of the second view.
-        """
-        columns = self.schema.columns("floor_hue", "light_hue")
-        return self.latents[:, second, columns] - self.latents[:, first, columns]
 
     def _positions(self, view: int, frame: Frame) -> Tensor:
         """(B, 3) translation of a view's 4 × 4 pose: t, or where the object's centre is in the world, R t."""

@@ -115,17 +115,6 @@ def sweep_transform(angle: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -
     return SweepTransform(matrix.float(), angle.float(), scale.float(), shift.float(), flip)
 
 
-def identity_transform(batch: int, device: torch.device | str = "cpu") -> SweepTransform:
-    """Create the transform that leaves B sweeps as they are.
-
-    Args:
-        batch: B.
-        device: device of its tensors.
-    """
-    zeros = torch.zeros(batch, device=device)
-    return sweep_transform(zeros, zeros + 1, torch.zeros(batch, 3, device=device), zeros.long())
-
-
 def draw_transforms(ranges: TransformRanges, seeds: Tensor, view: int) -> SweepTransform:
     """Transforms of one view of each sweep: a function of (seed, view) alone, whatever else is in the batch.
 

@@ -59,29 +59,6 @@ class RelativeDistance:
         return self.matched / self.unrelated
 
 
-def relative_distance(preds: Tensor, target: Tensor, groups: Tensor | None = None) -> float:
-    """Compute `RelativeDistance` of rows (N, D) at once.
-
-    Args:
-        preds: (N, D) features.
-        target: (N, D) what they should be.
-        groups: (N,) scene of each row; rows of different scenes are not compared. None: all are of one scene.
-
-    Raises:
-        ValueError: for other shapes, NaN or infinite values.
-    """
-    distance = RelativeDistance()
-    groups = torch.zeros(len(preds), dtype=torch.int64) if groups is None else groups.cpu()
-    if groups.shape != (len(preds),):
-        raise ValueError(f"expected one group for each of {len(preds)} rows, got {tuple(groups.shape)}")
-    if preds.shape != target.shape:
-        _checked(preds, target)
-    for group in groups.unique():
-        rows = (groups == group).to(preds.device)
-        distance.update(preds[rows], target[rows])
-    return distance.compute()
-
-
 def carry_features(features: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Move features along points: each target cell gets the mean over its points of their source cells' features.
 
@@ -102,22 +79,6 @@ def carry_features(features: Tensor, source: Tensor, target: Tensor) -> tuple[Te
     total = features.new_zeros(len(rows), features.shape[1], dtype=torch.float64)
     total.index_add_(0, cell, features.detach().double()[source[kept]])
     return rows, total / counts[:, None].clamp_min(1)
-
-
-def transport_error(before: Tensor, after: Tensor, source: Tensor, target: Tensor, groups: Tensor) -> float:
-    """Equivariance error of features that should move as points do: by a rotation, a shift, or scene flow.
-
-    Args:
-        before: (N, D) features of cells before.
-        after: (M, D) features of cells after.
-        source, target: (P,) rows of ``before`` and ``after`` that each point lies in; -1 for none.
-        groups: (M,) scene of each cell of ``after``.
-
-    Returns:
-        `relative_distance` between ``after`` and what `carry_features` brings, over the cells that points came to.
-    """
-    rows, carried = carry_features(before, source, target)
-    return relative_distance(after[rows], carried, groups[rows])
 
 
 def shift_error(before: Tensor, after: Tensor, before_sites: Tensor, after_sites: Tensor, shift: Tensor) -> float:

@@ -79,22 +79,3 @@ class FileFlow:
             raise FlowError(f"expected {self.key!r} in {file}, found {', '.join(names) or 'nothing'}")
         valid = np.asarray(arrays[self.valid_key]) if self.valid_key in names else None  # type: ignore[index]
         return np.asarray(arrays[self.key]), valid  # type: ignore[index]
-
-
-def write_flow_file(folder: Path | str, sweep: Sweep) -> Path:
-    """Write the flow that a sweep carries as ``<timestamp>.npz``, to be read by :class:`FileFlow`.
-
-    Args:
-        folder: to write into.
-        sweep: with flow.
-
-    Raises:
-        FlowError: for a sweep without flow.
-    """
-    if sweep.flow is None:
-        raise FlowError(f"expected flow in frame {sweep.frame or sweep.timestamp}, it has none")
-    valid = np.ones(len(sweep), bool) if sweep.flow_valid is None else sweep.flow_valid
-    path = Path(folder) / f"{sweep.timestamp}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, flow=sweep.flow, flow_is_valid=valid)
-    return path

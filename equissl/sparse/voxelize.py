@@ -68,10 +68,6 @@ class Voxels:
     counts: Tensor
     sizes: tuple[int, ...]
 
-    def per_cloud(self) -> tuple[Tensor, ...]:
-        """Split ``point_to_voxel`` by clouds."""
-        return self.point_to_voxel.split(list(self.sizes))
-
 
 def voxelize(clouds: Sequence[Tensor], grid: VoxelGrid, max_points: int | None = None) -> Voxels:
     """Average the points in each voxel, of a batch of clouds. Differentiable in the points' columns.

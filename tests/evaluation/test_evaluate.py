@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from synthetic_store import write_synthetic_store
 
 from equissl.datasets.views.store.store import ViewStore
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.encoders.config import EncoderConfig
 from equissl.evaluation import evaluate
 from equissl.evaluation.probes import FeatureRows, train_probes

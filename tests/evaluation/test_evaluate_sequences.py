@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from synthetic_store import write_synthetic_store
 
 from equissl import cli
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.evaluation import evaluate
 from equissl.evaluation.views.config import (
     EvaluateConfig,

@@ -19,7 +19,6 @@ from equissl.geometry.sweep_transforms import (
     TransformRanges,
     draw_transforms,
     flip_class,
-    identity_transform,
     rotation_class,
     scale_class,
     sweep_transform,
@@ -183,9 +182,10 @@ def test_other_classes() -> None:
 
 def test_identity_and_apply() -> None:
     clouds = [cloud(1, 5), cloud(2, 0)]
-    assert all(torch.equal(a, b) for a, b in zip(identity_transform(2).apply(clouds), clouds, strict=True))
+    nothing = sweep_transform(torch.zeros(2), torch.ones(2), torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))
+    assert all(torch.equal(a, b) for a, b in zip(nothing.apply(clouds), clouds, strict=True))
     with pytest.raises(ValueError, match="expected 2 clouds, as there are transforms, got 1"):
-        identity_transform(2).apply(clouds[:1])
+        nothing.apply(clouds[:1])
 
 
 @pytest.mark.parametrize(

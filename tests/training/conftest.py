@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic_store import write_synthetic_store
 
 from equissl.datasets.views.config import ViewsData
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.runs import MethodConfig, PretrainConfig, TrainerConfig
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from synthetic_store import write_synthetic_store
 from torch import Tensor
-
-from equissl.datasets.views.synthetic import write_synthetic_store
 
 Imitate = Callable[..., dict[str, Tensor]]
 

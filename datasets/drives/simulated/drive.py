@@ -57,7 +57,7 @@ class SimulatedDrive:
             raise SimulationError(f"expected seed and number >= 0, got {seed} and {number}")
         self.seed, self.options = DriveSeed(int(seed), int(number)), options or DriveOptions()
         self.road = Road.draw(self.seed)
-        self.traffic = Traffic(self.road, self.seed, self.options)
+        self.traffic = Traffic(self.seed, self.options)
         self._directions = ray_directions(self.options)
         self._blocks: OrderedDict[int, Block] = OrderedDict()
         self._window: tuple[int, Raycaster, np.ndarray] | None = None

@@ -112,8 +112,8 @@ class Lane:
 class Traffic:
     """All actors of one drive."""
 
-    def __init__(self, road: Road, seed: DriveSeed, options: DriveOptions) -> None:
-        self._road, self._seed, self._options = road, seed, options
+    def __init__(self, seed: DriveSeed, options: DriveOptions) -> None:
+        self._seed, self._options = seed, options
         self._actor = lru_cache(maxsize=1024)(self._make_actor)
 
     @cached_property

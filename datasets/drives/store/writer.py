@@ -14,7 +14,7 @@ from equissl.datasets.drives.errors import Problem
 from equissl.datasets.drives.pairs.finding import find_pairs
 from equissl.datasets.drives.store.format import FORMAT, FORMAT_VERSION, INDEX, write_sweep
 from equissl.datasets.drives.store.store import DriveIndex
-from equissl.datasets.drives.sweep import Drive, Sweep
+from equissl.datasets.drives.sweep import Drive
 from equissl.datasets.views.store.writer import write_strings
 from equissl.util.files import atomic_path, full_disk_message
 
@@ -125,8 +125,3 @@ def finish_file(file: h5py.File, attributes: dict, problems: list[Problem]) -> N
     """
     listed = [[p.drive, p.frame, p.file, p.reason] for p in problems]
     write_strings(file, "provenance", [json.dumps({**attributes, "problems": listed}, sort_keys=True)])
-
-
-def sweep_bytes(sweep: Sweep) -> int:
-    """Compute the approximate bytes of a sweep in a store."""
-    return sum(a.nbytes for a in vars(sweep).values() if isinstance(a, np.ndarray))

@@ -17,7 +17,6 @@ from equissl.datasets.drives.drive_parts import plan_parts
 from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.ingest import IngestReport, ingest
 from equissl.datasets.drives.ingest_parts import IngestJob, IngestSpec, read_part
-from equissl.datasets.drives.openscene import export_openscene
 from equissl.datasets.drives.readers import READERS, open_reader
 from equissl.datasets.drives.store.store import DriveStore, DriveStoreError
 from equissl.datasets.drives.store.writer import write_drives
@@ -124,7 +123,8 @@ def test_a_sequence_group_is_an_openscene_log(tmp_path: Path) -> None:
         assert "ego_motion" not in log["500000000"]
 
 
-def test_openscene_logs_go_out_and_come_back(tmp_path: Path) -> None:
+def test_openscene_logs_are_read(tmp_path: Path) -> None:
+    """A log holds a drive's sweeps at its top, with poses relative to the first one."""
     points = RNG.uniform(-9, 9, (50, 3)).astype(np.float32)
     poses = [np.eye(4) for _ in range(3)]
     for i, pose in enumerate(poses):
@@ -134,25 +134,19 @@ def test_openscene_logs_go_out_and_come_back(tmp_path: Path) -> None:
         for i, pose in enumerate(poses)
     ]
     write_drives(tmp_path / "a.h5", [Drive.of("log", sweeps, 10.0)])
-    (log,) = export_openscene(tmp_path / "a.h5", tmp_path / "logs")
-    index = pickle.loads((tmp_path / "logs" / "index_total.pkl").read_bytes())
-    assert index == [["log", str(10**17 + i * 10**8)] for i in range(3)]
-    assert len(pickle.loads((tmp_path / "logs" / "index_flow.pkl").read_bytes())) == 2
-    with h5py.File(log) as file:
-        first = file[str(10**17)]
-        assert first["flow"].shape == (50, 3) and first["flow_is_valid"][()].all() and "ground_mask" in first
-        assert np.array_equal(first["pose"], np.eye(4, dtype=np.float32))
+    log = tmp_path / "logs" / "log.h5"
+    log.parent.mkdir()
+    with h5py.File(tmp_path / "a.h5") as file, h5py.File(log, "w") as out:
+        for time in file["log"]:
+            file.copy(f"log/{time}", out)
     store = DriveStore(log)
     assert store.names == ("log",) and store.pairs() == [("log", 0, 1), ("log", 1, 2)]
     back = store.drive("log")
-    assert np.array_equal(back[0].flow, points) and np.allclose(  # type: ignore[arg-type]
-        ego_motion(back[0].pose, back[1].pose),
-        ego_motion(poses[0], poses[1]),  # type: ignore[arg-type]
-    )
-    report = ingest("openscene", tmp_path / "logs", tmp_path / "b.h5", workers=0, progress=False, check=False)
+    assert np.array_equal(back[0].pose, np.eye(4)) and np.array_equal(back[0].flow, points)  # type: ignore[arg-type]
+    moved = ego_motion(back[0].pose, back[1].pose)  # type: ignore[arg-type]
+    assert np.allclose(moved, ego_motion(poses[0], poses[1]))
+    report = ingest("openscene", log.parent, tmp_path / "b.h5", workers=0, progress=False, check=False)
     assert report.pairs == 2 and np.array_equal(DriveStore(report.path).read("log", 1).flow, points)  # type: ignore[arg-type]
-    with pytest.raises(IngestError, match="expected a folder without OpenSceneFlow logs"):
-        export_openscene(tmp_path / "a.h5", tmp_path / "logs")
 
 
 def test_damaged_frames_are_named_and_the_others_kept(tmp_path: Path) -> None:

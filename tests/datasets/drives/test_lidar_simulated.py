@@ -26,7 +26,7 @@ from equissl.datasets.drives.simulated.shapes import block, join
 from equissl.datasets.drives.simulated.store import simulate_drives
 from equissl.datasets.drives.store.store import DriveStore
 from equissl.datasets.drives.store.writer import write_drives
-from equissl.datasets.drives.sweep import Drive, Sweep, ego_motion, invert_pose, move, residual_flow
+from equissl.datasets.drives.sweep import Drive, Sweep, ego_motion, invert_pose, move, rigid_flow
 from equissl.scene_flow import FileFlow
 from equissl.util.parts_folder import PartsError
 
@@ -46,7 +46,7 @@ def sweep(drive: SimulatedDrive) -> Sweep:
 
 def own_speed(drive: SimulatedDrive, sweep: Sweep, frame: int) -> np.ndarray:
     motion = ego_motion(drive.pose(frame), drive.pose(frame + 1))
-    return np.linalg.norm(residual_flow(sweep.points, sweep.flow, motion), axis=1)
+    return np.linalg.norm(sweep.flow - rigid_flow(sweep.points, motion), axis=1)
 
 
 def same(one: Sweep, other: Sweep) -> bool:

@@ -1,4 +1,4 @@
-"""Store made without meshes or a renderer, in milliseconds: for tests, examples and benchmarks."""
+"""A store made without meshes or a renderer, in milliseconds."""
 
 from __future__ import annotations
 
@@ -21,19 +21,9 @@ def write_synthetic_store(
     encoding: str = "raw",
     val_fraction: float = 0.25,
 ) -> Path:
-    """Write a store of striped discs: the stripes' number tells the class, their direction the rotation about z.
+    """Writes a store of striped discs: the stripes' number tells the class, their direction the rotation about z.
 
     Objects take the classes in turn and the last ``val_fraction`` of them are the validation split.
-
-    Args:
-        path: path of the store.
-        objects: number of discs.
-        views: views of each object.
-        size: size of the images, in pixels.
-        classes: number of classes.
-        seed: seed of the latents.
-        encoding: encoding of the images.
-        val_fraction: held out.
     """
     schema = threediebench_schema()
     latents = np.stack([sample_latents(schema, seed, i, views) for i in range(objects)])
@@ -48,13 +38,7 @@ def write_synthetic_store(
 
 
 def draw_disc(latents: np.ndarray, label: int, size: int) -> np.ndarray:
-    """Draw one row of latents: (size, size, 3) uint8.
-
-    Args:
-        latents: (L,).
-        label: class.
-        size: in pixels.
-    """
+    """(size, size, 3) uint8 picture of one row of latents."""
     y, x = (np.mgrid[:size, :size] + 0.5) / size * 2 - 1
     angle = latents[2]
     stripes = np.cos((x * np.cos(angle) + y * np.sin(angle)) * np.pi * (label + 1) + 0.5)
