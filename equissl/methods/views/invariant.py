@@ -26,8 +26,9 @@ class Invariant(Method):
         projector: sizes of the projector's layers.
         objective: name and options, see :data:`equissl.objectives.OBJECTIVES`.
         views: views of each object in a batch.
-        small_crops: further views cut out of the others (multi-crop); objectives that know of them (``swav``, ``byol``
-            and ``groco``) use them as anchors only.
+        small_crops: further small views (multi-crop): those that the batch brings, which are cut out of the images
+            themselves, or else cut out of its views; objectives that know of them (``swav``, ``byol`` and ``groco``)
+            use them as anchors only.
         small_size: side of the small crops in pixels.
         small_scale: their share of a view's area.
 
@@ -83,6 +84,10 @@ class Invariant(Method):
         return [projector(encoder(self.normalise(batch.images[:, view]))) for view in range(self.views)]
 
     def _small_features(self, batch: ViewBatch) -> list[Tensor]:
-        """Representations of small crops, taken from the views in turn."""
-        images = [self.normalise(batch.images[:, crop % self.views]) for crop in range(self.small_crops)]
-        return [self.encoder(random_resized_crops(view, self.small_size, self.small_scale)) for view in images]
+        """Representations of small crops."""
+        if batch.small_crops is None:  # rendered views have no image of their own: crops are taken from them in turn
+            images = [self.normalise(batch.images[:, crop % self.views]) for crop in range(self.small_crops)]
+            return [self.encoder(random_resized_crops(view, self.small_size, self.small_scale)) for view in images]
+        if batch.small_crops.shape[1] != self.small_crops:
+            raise ValueError(f"expected {self.small_crops} small crops each, got {batch.small_crops.shape[1]}")
+        return [self.encoder(self.normalise(crop)) for crop in batch.small_crops.unbind(1)]
