@@ -131,8 +131,8 @@ def method_job(name: str, out: Path, task: LidarTask, seed: int) -> Job:
         "--data.batch_size": task.batch_size, "--trainer.max_steps": task.steps, "--trainer.threads": 1,
     }  # fmt: skip
     evaluate = {
-        "--store": out / DRIVES, "--scenes.pairs": task.pairs, "--scenes.sweeps": task.probe_sweeps,
-        "--scenes.rotations": task.rotations, "--scenes.seed": seed,
+        "--store": out / DRIVES, "--pairs": task.pairs, "--sweeps": task.probe_sweeps,
+        "--rotations": task.rotations, "--seed": seed,
     }  # fmt: skip
     commands = [[*program, "pretrain", *_flags(pretrain)], [*program, "evaluate", str(run), *_flags(evaluate)]]
     finished = len(commands) if (run / "results.json").is_file() else 0

@@ -181,7 +181,7 @@ def check_gpu() -> Check:
 
 def check_bf16() -> Check:
     try:
-        from equissl.training.device import cpu_has_bf16
+        from equissl.util.device import cpu_has_bf16
 
         fast = cpu_has_bf16()
     except Exception as error:

@@ -153,7 +153,7 @@ def test_pretrain_continues_and_needs_no_config_then(store, tmp_path, capsys) ->
     assert cli.main(["pretrain", "--config", "demo_sie", "--out", out, *flags(store)]) == 0
     assert cli.main(["pretrain", "--out", out, "--trainer.max_steps=5"]) == 0
     assert capsys.readouterr().out.split() == [out, out]
-    from equissl.training import read_checkpoint
+    from equissl.runs import read_checkpoint
 
     assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["equissl"]["step"] == 5
 

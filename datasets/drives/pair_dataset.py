@@ -185,7 +185,7 @@ class ScenePairDataset(Dataset):
         return (
             f"expected scene flow in {path}, {where} has none. Add it with\n"
             f"  equissl flow {path} --provider icp_cluster --out {out}\n"
-            "or take another data.scenes.flow: a provider, which computes it on the fly, or none"
+            "or take another data.flow: a provider, which computes it on the fly, or none"
         )
 
 

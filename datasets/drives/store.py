@@ -24,6 +24,7 @@ from equissl.datasets.drives.store_format import (
     text,
 )
 from equissl.datasets.drives.sweep import Sequence, Sweep, stack_poses
+from equissl.datasets.hdf5 import declared_format
 
 __all__ = ["SceneStore", "SceneStoreError"]
 
@@ -186,6 +187,19 @@ class SceneStore:
             self._index = {name: _read_index(group) for name, group in file[INDEX].items()}
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise SceneStoreError(f"expected a whole scene store at {self.path}: it is damaged ({error})") from error
+
+
+def is_drive_store(path: Path | str) -> bool:
+    """Return True for a drive store, or a log in OpenSceneFlow's layout."""
+    if declared_format(path) == FORMAT:
+        return True
+    if not Path(path).is_file() or not h5py.is_hdf5(path):
+        return False
+    try:
+        with h5py.File(path, "r") as file:
+            return is_openscene_log(file)
+    except OSError:
+        return False
 
 
 def is_openscene_log(file: h5py.File) -> bool:

@@ -153,17 +153,17 @@ def _folder(out: Path, method: str, share: float, seed: int) -> Path:
 
 
 def _pretrain_job(name: str, seed: int, out: Path, store: Path, task: DetectionTask) -> Job:
-    from equissl.training import load_config
+    from equissl.runs import load_config
 
     run = out / "pretrain" / name / f"seed{seed}"
     detector = load_config(task.config)
-    options, points = detector.method.init_args, detector.data.frames.max_points
+    options, points = detector.method.init_args, detector.data.max_points
     encoder = options["encoder"] | {"norm_momentum": options["norm_momentum"]}
     flags = {
         "--config": RECIPES[name], "--out": run, "--seed": seed, "--data.store": store,
         "--data.batch_size": task.pretrain_batch, "--optim.lr": task.pretrain_lr,
         "--trainer.max_steps": task.pretrain_steps, "--trainer.threads": 1, "--trainer.tensorboard": "false",
-        "--data.scenes.max_points": json.dumps(points),
+        "--data.max_points": json.dumps(points),
         **{f"--method.init_args.encoder.{key}": json.dumps(encoder[key]) for key in
            ("backbone", "point_range", "voxel_size", "max_points", "in_channels", "coordinates", "norm_momentum")},
     }  # fmt: skip

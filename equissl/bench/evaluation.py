@@ -14,13 +14,15 @@ import torch
 
 from equissl.datasets.views.build.builder import BuildSpec, build_views
 from equissl.datasets.views.store.store import ViewStore
-from equissl.evaluation.evaluate import choose_device, evaluate, feature_sets, target_sign
+from equissl.evaluation.evaluate import evaluate, feature_sets, target_sign
 from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
 from equissl.evaluation.views.online import OnlineProbe
 from equissl.evaluation.views.probing import choose_tasks
 from equissl.evaluation.views.tasks import Task
+from equissl.runs import load_method
 from equissl.runs.configfile import resolve_config
-from equissl.training import load_method, pretrain
+from equissl.training import pretrain
+from equissl.util.device import choose_device
 
 # What the published scripts evaluate; ours also does absolute rotation, circular hue, light, and look-up.
 PUBLISHED = ("classification", "rotation", "hue", "translation_object", "translation_base")

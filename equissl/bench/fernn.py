@@ -62,7 +62,7 @@ def bench_fernn(
     pairs = [(radius, seed) for seed in range(seeds) for radius in radii]
     runs = {pair: out / f"radius{pair[0]}" / f"seed{pair[1]}" for pair in pairs}
     flags = {"--config": config, "--data.store": store, "--trainer.max_steps": steps, "--trainer.threads": 1}
-    scored = {"--flows.velocity_radius": max(radii), "--flows.sequences": sequences}
+    scored = {"--velocity_radius": max(radii), "--sequences": sequences}
     jobs = [_job(*pair, run, flags, scored) for pair, run in runs.items()]
     run_jobs([job for job in jobs if not job.finished], parallel or cpu_count(), say)
     results = {pair: json.loads((run / "results.json").read_text()) for pair, run in runs.items()}

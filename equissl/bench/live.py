@@ -13,9 +13,9 @@ from equissl.datasets.loader import ViewLoader
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.live.spec import LiveSpec
 from equissl.datasets.views.live.views import LiveViews
+from equissl.encoders.config import EncoderConfig
 from equissl.methods import VICReg
-from equissl.methods.base import EncoderConfig
-from equissl.training.data import EndlessViews
+from equissl.training.data import EndlessBatches
 from equissl.util.processes import usable_cores
 
 
@@ -64,7 +64,7 @@ def bench_live(
     views = LiveViews(spec, workers=usable_cores(), progress=True)
     inside = views.in_training_process
     processes = 0 if inside else max(1, usable_cores() - 1) if workers is None else workers
-    endless = EndlessViews(ViewLoader(views, batch_size), processes, pin_memory=place.type == "cuda")
+    endless = EndlessBatches(ViewLoader(views, batch_size), processes, pin_memory=place.type == "cuda")
     stream: Iterator[Any] = iter(endless)
     training = _Training(place, width, precision)
     for _ in range(warmup):

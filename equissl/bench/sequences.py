@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.schema import threediebench_schema
 from equissl.encoders.aggregator import Aggregator
+from equissl.encoders.config import EncoderConfig
 from equissl.geometry import euler_to_rotmat
-from equissl.methods import EncoderConfig, SeqJEPA
-from equissl.methods.base import normalize_images
+from equissl.methods import SeqJEPA
+from equissl.methods.views.base import normalize_images
 
 
 class PlainSeqJEPA(nn.Module):

@@ -9,10 +9,7 @@ from equissl.detection.neck import NeckConfig
 from equissl.detection.second import SECOND
 from equissl.detection.voxel_rcnn import VoxelRCNN
 
-DETECTORS: dict[str, type[Detector]] = {detector.__name__: detector for detector in (SECOND, CenterPoint, VoxelRCNN)}
-
 __all__ = [
-    "DETECTORS",
     "SECOND",
     "AnchorClass",
     "CenterClass",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +91,22 @@ class AnchorHead(DetectionHead):
         nn.init.constant_(self.conv_cls.bias, -math.log((1 - PRIOR) / PRIOR))  # type: ignore[arg-type]
         nn.init.normal_(self.conv_box.weight, mean=0, std=0.001)
         self.register_buffer("anchors", make_anchors(classes, point_range, cells), persistent=False)
+
+    def openpcdet(self, stride: int) -> dict[str, Any]:
+        generators = [
+            {
+                "class_name": kind.name,
+                "anchor_sizes": [list(kind.size)],
+                "anchor_rotations": list(ROTATIONS),
+                "anchor_bottom_heights": [kind.bottom],
+                "align_center": False,
+                "feature_map_stride": stride,
+                "matched_threshold": kind.matched,
+                "unmatched_threshold": kind.unmatched,
+            }
+            for kind in self.classes
+        ]
+        return {"NAME": "AnchorHeadSingle", "ANCHOR_GENERATOR_CONFIG": generators}
 
     def forward(self, x: Tensor) -> AnchorOutputs:
         """Answers of all anchors, in full precision."""

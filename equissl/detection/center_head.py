@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -126,6 +127,9 @@ class CenterHead(DetectionHead):
         self.heads_list = nn.ModuleList(
             SeparateHead(WIDTH, {**self.regression, "hm": len(members)}, bias) for members in self.tasks
         )
+
+    def openpcdet(self, stride: int) -> dict[str, Any]:
+        return {"NAME": "CenterHead"}
 
     def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
         """Of each task: ``hm`` (B, classes, Y, X) logits, and the maps of `REGRESSION`, perhaps of `VELOCITY`."""

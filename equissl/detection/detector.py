@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
 from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.detection.detections import Detections
 from equissl.detection.head import DetectionHead
@@ -17,9 +18,6 @@ from equissl.encoders.voxel.bev import compress_height
 from equissl.methods.base import StepOutput, stack_features
 from equissl.methods.drives.base import SceneMethod
 
-if TYPE_CHECKING:
-    from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
-
 DEFAULT_NECK = NeckConfig()
 
 
@@ -27,7 +25,7 @@ class Detector(SceneMethod):
     """Boxes of objects from single sweeps.
 
     A method like the pretraining ones, whose training, checkpoints and curves it shares; it learns from labelled
-    ``frames`` (`FrameBatch`).
+    sweeps (`FrameBatch`).
 
     Args:
         encoder: of the clouds; its ``backbone`` is what pretraining hands over.
@@ -41,7 +39,8 @@ class Detector(SceneMethod):
         ValueError: for no classes or two of one name, or a grid whose cells the neck's strides do not divide.
     """
 
-    data = "frames"
+    kind = "sweeps"
+    batch = FrameBatch  # type: ignore[assignment]
     views = 1
     dense_head: DetectionHead
 
@@ -80,6 +79,10 @@ class Detector(SceneMethod):
     def detect(self, clouds: Sequence[Tensor]) -> list[Detections]:
         """Detections of each cloud (P, columns); in eval mode."""
         return self.dense_head.detect(self._answer(clouds)[1])
+
+    def openpcdet_refinement(self) -> dict[str, Any]:
+        """Return the keys ``MODEL.ROI_HEAD`` of OpenPCDet's configs; none of a detector with one stage."""
+        return {}
 
     def _answer(self, clouds: Sequence[Tensor]) -> tuple[SceneFeatures, Any]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):

@@ -12,7 +12,21 @@ from equissl.detection.detections import Detections
 
 
 class DetectionHead(nn.Module, ABC):
-    """From a dense bird's-eye map to boxes."""
+    """From a dense bird's-eye map to boxes.
+
+    Attributes:
+        velocity: True where the head also tells how fast objects move over ground.
+    """
+
+    velocity: bool = False
+
+    def openpcdet(self, stride: int) -> dict[str, Any] | None:
+        """Return the keys ``MODEL.DENSE_HEAD`` of OpenPCDet's configs; None where it has no such head.
+
+        Args:
+            stride: voxels on a side of a cell of the map.
+        """
+        return None
 
     @abstractmethod
     def loss(

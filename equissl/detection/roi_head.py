@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +82,31 @@ class RoIHead(nn.Module):
         self.cls_pred_layer = _last(layers.classes[-1], 1, std=0.01)
         self.reg_fc_layers = _connected(layers.shared[-1], layers.boxes, layers.dropout)
         self.reg_pred_layer = _last(layers.boxes[-1], 7, std=0.001)
+
+    def openpcdet(self) -> dict[str, Any]:
+        """Return the keys ``MODEL.ROI_HEAD`` of OpenPCDet's configs, and the kind of query, which there is a ball."""
+        pool, layers = self.pool, self.layers
+        return {
+            "NAME": "VoxelRCNNHead",
+            "CLASS_AGNOSTIC": True,
+            "SHARED_FC": list(layers.shared),
+            "CLS_FC": list(layers.classes),
+            "REG_FC": list(layers.boxes),
+            "DP_RATIO": layers.dropout,
+            "ROI_GRID_POOL.GRID_SIZE": pool.points,
+            "ROI_GRID_POOL.FEATURES_SOURCE": [f"x_{stage}" for stage in pool.stages],
+            "ROI_GRID_POOL.POOL_LAYERS": {
+                f"x_{stage}": {
+                    "MLPS": [[pool.width, pool.width]],
+                    "QUERY_RANGES": [[pool.reach] * 3],
+                    "POOL_RADIUS": [layer.radius],
+                    "NSAMPLE": [pool.samples],
+                    "POOL_METHOD": "max_pool",
+                }
+                for stage, layer in zip(pool.stages, self.roi_grid_pool_layers, strict=True)
+            },
+            "query": pool.query,
+        }
 
     def forward(self, scene: SceneFeatures, rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (R,) of confidence and codes (R, 7) of refinement of the joined regions (R_b, 7) of each scene."""

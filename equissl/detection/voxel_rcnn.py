@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -69,6 +69,9 @@ class VoxelRCNN(Detector):
         self.roi_head = RoIHead(self.encoder.channels, self.encoder.grid, pool, sample, layers, choose)
         point_range, channels = self.encoder.config.point_range, self.backbone_2d.out_channels
         self._finish(AnchorHead(channels, classes, point_range, self.cells, test_proposals, weights))
+
+    def openpcdet_refinement(self) -> dict[str, Any]:
+        return self.roi_head.openpcdet()
 
     def step(self, batch: FrameBatch) -> StepOutput:  # type: ignore[override]
         scene, outputs = self._answer(batch.clouds)

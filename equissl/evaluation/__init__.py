@@ -1,30 +1,5 @@
 """Frozen features, probes, look-up of predictions, and the scores of trivial predictors beside them."""
 
-from equissl.evaluation.drives.config import SceneEvaluateConfig
-from equissl.evaluation.evaluate import evaluate
-from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
-from equissl.evaluation.videos.evaluate import FlowEvaluateConfig
-from equissl.evaluation.views.config import (
-    EvaluateConfig,
-    HueProbeConfig,
-    LinearProbeConfig,
-    RetrievalConfig,
-    RotationProbeConfig,
-    SequenceConfig,
-)
-from equissl.evaluation.views.probing import PROTOCOLS, probe_all
+from equissl.evaluation.evaluate import evaluate, evaluation_kind
 
-__all__ = [
-    "PROTOCOLS",
-    "DetectionEvaluateConfig",
-    "EvaluateConfig",
-    "FlowEvaluateConfig",
-    "HueProbeConfig",
-    "LinearProbeConfig",
-    "RetrievalConfig",
-    "RotationProbeConfig",
-    "SceneEvaluateConfig",
-    "SequenceConfig",
-    "evaluate",
-    "probe_all",
-]
+__all__ = ["evaluate", "evaluation_kind"]

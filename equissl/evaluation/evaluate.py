@@ -1,342 +1,52 @@
-"""From a training run to its results.json."""
+"""From a run to its results.json, whatever kind of data it learnt from."""
 
 from __future__ import annotations
 
-import json
-import os
-import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from equissl.datasets.views.store.store import ViewStore
-from equissl.evaluation.diagnostics import predictor_scores
-from equissl.evaluation.views.config import EvaluateConfig
-from equissl.evaluation.views.features import (
-    Allocate,
-    FeatureSet,
-    cached_features,
-    check_finite,
-    extract_features,
-    fingerprint,
-    has_euler_latents,
-    in_memory,
-    view_quats,
-)
-from equissl.evaluation.views.probing import RETRIEVAL, TRAIN_MODE, asked_for, check_protocols, probe_all
-from equissl.evaluation.views.retrieval import EMBEDDING, embed_features, retrieval_scores, why_no_retrieval
-from equissl.evaluation.views.train_mode import train_mode_scores
-from equissl.evaluation.views.world_model import choose_sequence_protocols, world_model_scores
-from equissl.geometry import QuaternionSign
-
-if TYPE_CHECKING:
-    from equissl.evaluation.drives.config import SceneEvaluateConfig
-    from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
-    from equissl.evaluation.videos.evaluate import FlowEvaluateConfig
-    from equissl.methods import Method
-    from equissl.training import PretrainConfig
+from equissl.kinds import KINDS, Kind
+from equissl.runs import load_method
+from equissl.runs.checkpoint import run_config
 
 Log = Callable[[str], None]
 
 
 def evaluate(
     run_dir: str | Path,
-    config: EvaluateConfig | None = None,
+    options: Any = None,
     store: str | Path | None = None,
     log: Log = lambda message: None,
-    scenes: SceneEvaluateConfig | None = None,
-    flows: FlowEvaluateConfig | None = None,
-    detection: DetectionEvaluateConfig | None = None,
 ) -> dict[str, Any]:
-    """Probes the frozen backbone of a run on objects it has never seen and writes ``RUN/results.json``.
-
-    A run of a method on pairs of sweeps is measured by `evaluate_scenes` instead, one on videos by `evaluate_flows`,
-    and a detector by `evaluate_detection`.
-
-    Also writes ``RUN/eval.npz``: the geodesic error of every validation pair, per part and for the constant predictor.
+    """Measure the frozen method of a run on data it has never seen, and write ``RUN/results.json``.
 
     Args:
-        run_dir: folder written by ``pretrain``.
-        config: probes and settings.
-        store: view store to evaluate on; the one the run was trained on where None.
+        run_dir: folder written by `pretrain`.
+        options: what to measure, of the type of the run's kind, see `evaluation_kind`; its defaults where None.
+        store: data to evaluate on; the run's own where None.
         log: called with one line per stage.
-        scenes: what to measure of a method on scenes; ``config`` is for methods on views.
-        flows: what to measure of a method on flowing digits.
-        detection: what to measure of a detector.
 
     Returns:
-        The flat results, as written.
+        the flat results, as written.
 
     Raises:
-        ValueError: a store without validation or training objects, an unknown protocol or part, a protocol asked for
-            that store or method do not allow, or features that are not finite.
+        TypeError: options of another kind of data.
+        ValueError: data without validation items, or a protocol that they or the method do not allow.
     """
-    from equissl.training import load_method
-
-    run_dir, config, started = Path(run_dir), config or EvaluateConfig(), time.perf_counter()
     method, training = load_method(run_dir)
-    if method.data == "scenes":
-        from equissl.evaluation.drives.evaluate import evaluate_scenes
-
-        return evaluate_scenes(run_dir, method, training, scenes, store, log)
-    if method.data == "frames":
-        from equissl.evaluation.sweeps.evaluate import evaluate_detection
-
-        return evaluate_detection(run_dir, method, training, detection, store, log)
-    if method.data == "flows":
-        from equissl.evaluation.videos.evaluate import evaluate_flows
-
-        return evaluate_flows(run_dir, method, training, flows, store, log)
-    device = choose_device(config.device)
-    config = _settle_precision(config, device)
-    views = ViewStore(_store(store, training))
-    _compare_with_live(views, training, log)
-    check_protocols(config)
-    train, val = feature_sets(method, views, run_dir, config, device, log)
-    retrieve = _retrieves(method, val, config, log)
-    train, val = _embedded(method, train, val, retrieve, run_dir, views, config, device)
-    results, errors = probe_all(train, val, len(views.classes), target_sign(config, views), config, device, log)
-    if retrieve:
-        log("looking up predicted embeddings")
-        results |= retrieval_scores(method, train, val, config.retrieval, device, config.seed)
-    if protocols := choose_sequence_protocols(method, config, log):
-        classes = len(views.classes)
-        results |= world_model_scores(method, train, val, classes, config, protocols, device, log)
-    if config.ood_store is not None:
-        results |= ood_scores(method, train, views, run_dir, protocols, config, device, log)
-    if asked_for(TRAIN_MODE, config):
-        results |= train_mode_scores(method, views, train, val, target_sign(config, views), config, device, log)
-    results |= predictor_scores(
-        method, views, batches=config.diagnostic_batches, batch_size=config.batch_size, seed=config.seed, device=device
-    )
-    results |= _meta(method, training, views, train, val, config, run_dir)
-    results["seconds"] = round(time.perf_counter() - started, 2)
-    _write_errors(run_dir / "eval.npz", errors)
-    write_results(run_dir / "results.json", results)
-    return results
+    kind = KINDS[training.data.kind]
+    options = kind.options() if options is None else options
+    if not isinstance(options, kind.options):
+        got = type(options).__name__
+        raise TypeError(f"{run_dir} learnt from {kind.name}: expected {kind.options.__name__}, got {got}")
+    return kind.evaluate(Path(run_dir), method, training, options, store, log)
 
 
-def _store(store: str | Path | None, training: PretrainConfig) -> str | Path:
-    chosen, live = training.data.store if store is None else store, training.data.live
-    if live is not None and store is None and not (str(chosen) and Path(chosen).exists()):
-        raise ValueError(
-            "the run was trained on views rendered while training, and there is no store to evaluate on: render the "
-            f"same objects with `{live.render_command()}` and name that file with --store"
-        )
-    if not str(chosen):
-        raise ValueError("imported weights name no view store: say with --store FILE.h5 which one to evaluate on")
-    return chosen
-
-
-def _compare_with_live(views: ViewStore, training: PretrainConfig, log: Log) -> None:
-    """Says so when objects that are held out here may have been trained on."""
-    if training.data.live is None:
-        return
-    if differences := training.data.live.differences(views.attributes.get("build", {})):
-        log(
-            f"warning: objects held out in {views.path} may have been trained on, since its objects were chosen "
-            "otherwise than those of the run's live views:\n  " + "\n  ".join(differences)
-        )
-
-
-def target_sign(config: EvaluateConfig, store: ViewStore) -> QuaternionSign:
-    """The sign policy that the configuration means on this store."""
-    sign = config.rotation.sign
-    if sign == "auto":
-        return "legacy" if has_euler_latents(store) else "canonical"
-    if sign == "legacy" and not has_euler_latents(store):
-        raise ValueError(f"sign=legacy needs Euler latents, but {store.path} holds {list(store.schema.names)}")
-    return sign
-
-
-def feature_sets(
-    method: Method,
-    store: ViewStore,
-    run_dir: Path,
-    config: EvaluateConfig,
-    device: torch.device,
-    log: Log = lambda message: None,
-) -> tuple[FeatureSet, FeatureSet]:
-    """Features of all training and of all validation views, from the run's cache or computed into it."""
-    train, val = (_features(method, store, run_dir, split, config, device, log) for split in ("train", "val"))
-    return train, val
-
-
-def ood_scores(
-    method: Method,
-    train: FeatureSet,
-    store: ViewStore,
-    run_dir: Path,
-    protocols: tuple[str, ...],
-    config: EvaluateConfig,
-    device: torch.device,
-    log: Log = lambda message: None,
-) -> dict[str, Any]:
-    """What heads that learned from ``train`` make of unseen objects in poses that no training view had.
+def evaluation_kind(run_dir: str | Path) -> Kind:
+    """Return the kind of data that a run learnt from.
 
     Raises:
-        ValueError: other classes than the store's.
+        FileNotFoundError: no such run.
     """
-    other = ViewStore(str(config.ood_store))
-    if other.classes != store.classes:
-        raise ValueError(f"expected {other.path} to hold the {len(store.classes)} classes of {store.path}")
-    log(f"poses out of the training range: {other.path}")
-    val = _features(method, other, run_dir, "val", config, device, log, name="ood")
-    results, _ = probe_all(train, val, len(store.classes), target_sign(config, store), config, device, log)
-    if protocols:
-        classes = len(store.classes)
-        results |= world_model_scores(method, train, val, classes, config, protocols, device, log)  # type: ignore[arg-type]
-    return {f"ood/{key}": value for key, value in results.items()}
-
-
-def _features(
-    method: Method,
-    store: ViewStore,
-    run_dir: Path,
-    split: str,
-    config: EvaluateConfig,
-    device: torch.device,
-    log: Log,
-    name: str | None = None,
-) -> FeatureSet:
-    objects = store.select(split)
-
-    def compute(allocate: Allocate) -> dict[str, Tensor]:
-        log(f"features of {len(objects)} {split} objects, {store.num_views} views each")
-        workers = (os.cpu_count() or 1) * (device.type != "cpu") if config.workers is None else config.workers
-        settings: dict[str, Any] = {"batch_size": config.batch_size, "precision": config.precision, "workers": workers}
-        dtype: torch.dtype = getattr(torch, config.feature_dtype)
-        return extract_features(method, store, objects, device=device, dtype=dtype, allocate=allocate, **settings)
-
-    mark = _mark(run_dir, store, split, config)
-    parts = (
-        cached_features(run_dir / "features" / f"{name or split}.h5", mark, compute)
-        if config.cache
-        else compute(in_memory)
-    )
-    check_finite(parts)
-    labels = torch.from_numpy(store.labels[objects])
-    latents = torch.from_numpy(store.latents[objects])
-    return FeatureSet(parts, objects, labels, view_quats(store, objects), latents, store.schema)
-
-
-def _mark(run_dir: Path, store: ViewStore, split: str, config: EvaluateConfig) -> str:
-    settings = {"split": split, "precision": config.precision, "dtype": config.feature_dtype}
-    return fingerprint(run_dir / "checkpoints" / "last.ckpt", store, **settings)
-
-
-def _retrieves(method: Method, val: FeatureSet, config: EvaluateConfig, log: Log) -> bool:
-    """Whether predictions are looked up: where that is asked for, or possible and not ruled out."""
-    asked = asked_for(RETRIEVAL, config)
-    if asked is False:
-        return False
-    reason = why_no_retrieval(method, val.num_views, val.parts)
-    if reason is not None and asked:
-        raise ValueError(f"protocol {RETRIEVAL!r} is not possible here: {reason}")
-    if reason is not None:
-        log(f"skipping {RETRIEVAL}: {reason}")
-    return reason is None
-
-
-def _embedded(
-    method: Method,
-    train: FeatureSet,
-    val: FeatureSet,
-    retrieve: bool,
-    run_dir: Path,
-    store: ViewStore,
-    config: EvaluateConfig,
-    device: torch.device,
-) -> tuple[FeatureSet, FeatureSet]:
-    """The sets with their embeddings, where these are probed or looked up."""
-    probed = EMBEDDING in (config.parts or ())
-    needed = {
-        "train": probed or (retrieve and (config.retrieval.train or config.retrieval.among_all)),
-        "val": probed or retrieve,
-    }
-    sets = []
-    for split, views in (("train", train), ("val", val)):
-        if needed[split]:
-            compute = partial(embed_features, method, views.parts, device)
-            path, mark = run_dir / "features" / f"{split}_embedding.h5", _mark(run_dir, store, split, config)
-            made = cached_features(path, mark, compute) if config.cache else compute(in_memory)
-            views = replace(views, parts={**views.parts, **made})
-        sets.append(views)
-    return sets[0], sets[1]
-
-
-def _meta(
-    method: Method,
-    training: PretrainConfig,
-    store: ViewStore,
-    train: FeatureSet,
-    val: FeatureSet,
-    config: EvaluateConfig,
-    run_dir: Path,
-) -> dict[str, Any]:
-    from equissl.training import read_checkpoint
-
-    saved = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["equissl"]
-    imported = saved.get("imported") or {}
-    # of published weights nobody knows how long they were trained
-    steps = None if imported else saved["step"]
-    batch = training.trainer.accumulate * training.data.batch_size * method.views
-    return {
-        "method": type(method).__name__,
-        "run": run_dir.name,
-        "store": str(store.path),
-        "seed": training.seed,
-        "steps": steps,
-        "views_seen": None if steps is None else steps * batch,
-        **{f"imported/{key}": value for key, value in imported.items()},
-        "train_objects": len(train.objects),
-        "val_objects": len(val.objects),
-        "views_per_object": val.num_views,
-        "classes": len(store.classes),
-        "rotation/sign": target_sign(config, store),
-        **_flat(asdict(config), "config"),
-    }
-
-
-def _flat(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
-    entries: dict[str, Any] = {}
-    for name, value in tree.items():
-        key = f"{prefix}/{name}"
-        plain = list(value) if isinstance(value, tuple) else value
-        entries |= _flat(value, key) if isinstance(value, dict) else {key: plain}
-    return entries
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` takes a GPU where there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-
-
-def _settle_precision(config: EvaluateConfig, device: torch.device) -> EvaluateConfig:
-    """``auto`` replaced by what this device computes in, so that the results and the cache name it."""
-    from equissl.training.device import choose_precision
-
-    kind = "cpu" if device.type == "cpu" else "gpu"
-    chosen: Any = [choose_precision(name, kind) for name in (config.precision, config.probe_precision)]
-    return replace(config, precision=chosen[0], probe_precision=chosen[1])
-
-
-def _write_errors(path: Path, errors: dict[str, np.ndarray]) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    arrays: dict[str, Any] = {part: values.astype(np.float32) for part, values in errors.items()}
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    partial.replace(path)
-
-
-def write_results(path: Path, results: dict[str, Any]) -> None:
-    """Flat JSON with sorted keys; a reader sees the whole file or the one before."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    partial.write_text(json.dumps(results, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    return KINDS[run_config(run_dir).data.kind]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -59,12 +60,16 @@ class Kind(ABC):
             ConfigError: settings or data that do not fit the method.
         """
 
-    def resolve(self, config: PretrainConfig) -> PretrainConfig:
-        """The config with absolute paths, as it is saved."""
-        return config
+    def location(self, data: Any) -> str:
+        """Return the store or folder that a section ``data`` names; empty where it names none."""
+        return data.store
 
-    def prepare(self, config: PretrainConfig, method: Method, dataset: Any, out: Path, fresh: bool) -> None:
-        """What is done once before the first step, in every process.
+    def resolve(self, data: Any) -> Any:
+        """Return the section ``data`` with absolute paths, as it is saved."""
+        return replace(data, store=str(Path(data.store).resolve())) if data.store else data
+
+    def prepare(self, config: PretrainConfig, method: Method, dataset: Any, out: Path, fresh: bool) -> None:  # noqa: B027
+        """Do what is due once before the first step, in every process.
 
         Args:
             config: resolved.
@@ -75,11 +80,11 @@ class Kind(ABC):
         """
 
     def arrange(self, method: Method, channels_last: bool) -> Method:
-        """The method in the memory format that suits the data."""
+        """Return the method in the memory format that suits the data."""
         return method
 
     def observers(self, config: PretrainConfig, method: Method, dataset: Any, log: MetricLog) -> list[Any]:
-        """Online probes and other observers of training."""
+        """Create online probes and other observers of training."""
         return []
 
     @abstractmethod
@@ -108,15 +113,15 @@ class Kind(ABC):
 
     @abstractmethod
     def columns(self, results: Sequence[Results]) -> tuple[Column, ...]:
-        """The columns of the table of these results."""
+        """Return the columns of the table of these results."""
 
     def baselines(self, results: Sequence[Results]) -> list[Row]:
-        """Rows of what needs no learning."""
+        """Return rows of what needs no learning."""
         return []
 
     @abstractmethod
     def page(self, runs: Sequence[Run], store: str | Path | None = None, title: str | None = None) -> str:
-        """The HTML page about evaluated runs.
+        """Render the HTML page about evaluated runs.
 
         Args:
             runs: in the order they appear.
@@ -126,4 +131,12 @@ class Kind(ABC):
 
     @abstractmethod
     def card(self, method: Any, config: PretrainConfig) -> dict[str, Any]:
-        """What the card of an exported method says of its input and its parts."""
+        """Describe the input and the parts of an exported method, for its card."""
+
+    def library_backbone(self, method: Any, config: PretrainConfig) -> tuple[Any, str]:
+        """Return the encoder as a model of another library (a `LibraryBackbone`), or None and the reason."""
+        return None, f"no other library has an encoder of {self.name} like {type(method).__name__}'s"
+
+    def export_formats(self) -> Mapping[str, Callable[[Any, Path], Any]]:
+        """Return writers of other formats by name, each called with a method and a folder."""
+        return {}

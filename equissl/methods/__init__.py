@@ -1,68 +1,47 @@
-"""Self-supervised methods, one file each. A new one subclasses `Method` and is named in `METHODS`."""
+"""Methods by name, one file each: a new one subclasses `ViewMethod`, `SceneMethod`, … and takes one line here.
 
-from equissl.methods.base import EncoderConfig, Method, StepOutput, normalize_images
-from equissl.methods.drives import ESSL3D, CellContrast, Occupancy, SceneInvariant, SceneMethod
-from equissl.methods.videos.fernn import FERNN, FlowClassification
-from equissl.methods.views.aug_self import AugSelf
-from equissl.methods.views.capsie import CapsIE
-from equissl.methods.views.composed import Composed
-from equissl.methods.views.conv_jepa import ConvJEPA
-from equissl.methods.views.equicaps import EquiCaps
-from equissl.methods.views.group_equivariant import GroupEquivariant
-from equissl.methods.views.invariant import Invariant
-from equissl.methods.views.seq_jepa import SeqJEPA
-from equissl.methods.views.sie import SIE
-from equissl.methods.views.simclr import SimCLR
-from equissl.methods.views.supervised import Supervised
-from equissl.methods.views.vicreg import VICReg
+Those of other packages are found through entry points in the group ``equissl.methods``, or by import path.
+"""
 
-METHODS: dict[str, type[Method]] = {
-    method.__name__: method
-    for method in (
-        VICReg,
-        SimCLR,
-        Invariant,
-        AugSelf,
-        Composed,
-        ConvJEPA,
-        SIE,
-        EquiCaps,
-        CapsIE,
-        GroupEquivariant,
-        SeqJEPA,
-        Supervised,
-        FERNN,
-        FlowClassification,
-        ESSL3D,
-        CellContrast,
-        SceneInvariant,
-        Occupancy,
-    )
-}
+from typing import Any
 
-__all__ = [
-    "ESSL3D",
-    "FERNN",
-    "METHODS",
-    "SIE",
-    "AugSelf",
-    "CapsIE",
-    "CellContrast",
-    "Composed",
-    "ConvJEPA",
-    "EncoderConfig",
-    "EquiCaps",
-    "FlowClassification",
-    "GroupEquivariant",
-    "Invariant",
-    "Method",
-    "Occupancy",
-    "SceneInvariant",
-    "SceneMethod",
-    "SeqJEPA",
-    "SimCLR",
-    "StepOutput",
-    "Supervised",
-    "VICReg",
-    "normalize_images",
-]
+from equissl.methods.base import Method, StepOutput
+from equissl.util.registry import Registry
+
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    {
+        "VICReg": "equissl.methods.views.vicreg:VICReg",
+        "SimCLR": "equissl.methods.views.simclr:SimCLR",
+        "Invariant": "equissl.methods.views.invariant:Invariant",
+        "AugSelf": "equissl.methods.views.aug_self:AugSelf",
+        "Composed": "equissl.methods.views.composed:Composed",
+        "ConvJEPA": "equissl.methods.views.conv_jepa:ConvJEPA",
+        "SIE": "equissl.methods.views.sie:SIE",
+        "EquiCaps": "equissl.methods.views.equicaps:EquiCaps",
+        "CapsIE": "equissl.methods.views.capsie:CapsIE",
+        "GroupEquivariant": "equissl.methods.views.group_equivariant:GroupEquivariant",
+        "SeqJEPA": "equissl.methods.views.seq_jepa:SeqJEPA",
+        "Supervised": "equissl.methods.views.supervised:Supervised",
+        "FERNN": "equissl.methods.videos.fernn:FERNN",
+        "FlowClassification": "equissl.methods.videos.fernn:FlowClassification",
+        "ESSL3D": "equissl.methods.drives.e_ssl3d:ESSL3D",
+        "CellContrast": "equissl.methods.drives.cell_contrast:CellContrast",
+        "SceneInvariant": "equissl.methods.drives.scene_invariant:SceneInvariant",
+        "Occupancy": "equissl.methods.drives.occupancy:Occupancy",
+        "SECOND": "equissl.detection.second:SECOND",
+        "CenterPoint": "equissl.detection.center_point:CenterPoint",
+        "VoxelRCNN": "equissl.detection.voxel_rcnn:VoxelRCNN",
+    },
+    group="equissl.methods",
+    base=Method,
+)
+
+__all__ = ["METHODS", "Method", "StepOutput"]
+
+
+def __getattr__(name: str) -> Any:
+    """``from equissl.methods import SIE``: any registered method, imported when it is asked for."""
+    if name in METHODS:
+        return METHODS[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

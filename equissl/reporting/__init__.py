@@ -1,6 +1,5 @@
 """Tables and self-contained HTML reports of evaluated runs."""
 
-from equissl.reporting.report import write_report
-from equissl.reporting.table import format_table
+from equissl.reporting.report import format_table, write_report
 
 __all__ = ["format_table", "write_report"]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from markupsafe import Markup
+
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 46
 MAX_POINTS = 160
@@ -60,12 +62,12 @@ def number(value: float) -> str:
     return f"{value:g}"
 
 
-def line_chart(series: Sequence[Series], x_label: str, y_label: str, y_zero: bool = False) -> str:
+def line_chart(series: Sequence[Series], x_label: str, y_label: str, y_zero: bool = False) -> Markup:
     """Lines over a common axis. Empty string where no series has a finite point."""
     lines = [Series(s.name, s.colour, thin(s.points), s.dashed) for s in series]
     lines = [line for line in lines if line.points]
     if not lines:
-        return ""
+        return Markup("")
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
     x0, x1 = _span(min(xs), max(xs))
@@ -75,10 +77,10 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, y_zero: boo
     return _svg(frame.axes(x_label, y_label) + "".join(frame.line(line) for line in lines), f"{y_label} over {x_label}")
 
 
-def bar_chart(bars: Sequence[Bar], unit: str, reference: tuple[str, float] | None = None, digits: int = 1) -> str:
+def bar_chart(bars: Sequence[Bar], unit: str, reference: tuple[str, float] | None = None, digits: int = 1) -> Markup:
     """Horizontal bars from zero with standard-error whiskers, and a dashed line for a trivial predictor."""
     if not bars:
-        return ""
+        return Markup("")
     left = max(148, 12 + 7 * max(len(bar.label) for bar in bars))  # a letter is about 7 wide
     row, right, top = 30, 92, 26 if reference else 6
     height = top + row * len(bars) + 8
@@ -156,5 +158,5 @@ def _span(low: float, high: float, pad: float = 0.0) -> tuple[float, float]:
     return low - pad * (high - low), high + pad * (high - low)
 
 
-def _svg(content: str, label: str, height: float = HEIGHT) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(label)}">{content}</svg>'
+def _svg(content: str, label: str, height: float = HEIGHT) -> Markup:
+    return Markup(f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(label)}">{content}</svg>')

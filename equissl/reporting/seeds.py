@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but the seed, as one row with mean and standard deviation."""
+"""Runs that differ in nothing but the seed, as one with means and standard deviations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def group_seeds(folders: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def seedless(folder: Path) -> bool:
-    """Whether the folder's own name is the run's name, and not that of a seed."""
+    """Return True where the folder's own name is the run's name, and not that of a seed."""
     return _SEED_FOLDER.fullmatch(folder.name) is None
 
 
@@ -31,14 +31,15 @@ def merge_seeds(results: Sequence[Results], name: str) -> Results:
 
     Args:
         results: of the runs of one group.
-        name: what the group is called.
+        name: of the group.
 
     Raises:
-        ValueError: for runs of different methods or stores, or two runs of one seed.
+        ValueError: runs of different kinds, methods or stores, or two runs of one seed.
     """
-    for key in ("method", "store"):
-        if len({str(result[key]) for result in results}) > 1:
-            raise ValueError(f"expected runs of one {key} in {name}, got {sorted({str(r[key]) for r in results})}")
+    for key in ("kind", "method", "store"):
+        found = sorted({str(result.get(key)) for result in results})
+        if len(found) > 1:
+            raise ValueError(f"expected runs of one {key} in {name}, got {found}")
     seeds = [result.get("seed") for result in results]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"expected different seeds in {name}, got {seeds}")
@@ -48,4 +49,4 @@ def merge_seeds(results: Sequence[Results], name: str) -> Results:
         if isinstance(value, float) and all(isinstance(v, int | float) for v in values):
             merged[key] = statistics.fmean(values)  # type: ignore[arg-type]
             merged[SPREAD + key] = statistics.stdev(values)  # type: ignore[type-var]
-    return {**merged, "run": name, "label": name, "seeds": len(results), "seed": seeds}
+    return {**merged, "run": name, "name": name, "seeds": len(results), "seed": seeds}

@@ -1,210 +1,219 @@
-"""The results of several runs as one plain-text table."""
+"""Results of several runs as a table: columns and baselines come from their kind."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from equissl.reporting.seeds import SPREAD, Results
-from equissl.reporting.sweeps.table import detection_keys, of_detection
-from equissl.reporting.videos.table import format_flow_table, of_flows
+
+Value = float | str | None
+DECIMALS = 6  # at most; smaller numbers have an exponent
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, the results key it shows, the factor to its unit, its decimals, and which direction is better."""
+    """A column of a table.
+
+    Attributes:
+        heading: above it.
+        key: of the results; a text is shown as it is.
+        scale: factor to the column's unit.
+        digits: decimals.
+        best: ``max`` or ``min`` is marked; none where empty.
+        error: key of the standard error of a single run.
+        significant: ``digits`` counts significant digits, for numbers that differ by orders of magnitude.
+    """
 
     heading: str
     key: str
     scale: float = 1.0
     digits: int = 1
-    best: str = ""  # "max", "min" or no winner
-
-
-COLUMNS = (
-    Column("top-1 %", "classification/all/top1", 100, 1, "max"),
-    Column("top-1 % inv", "classification/inv/top1", 100, 1, "max"),
-    Column("rot. mean °", "rotation/mean_deg/all", 1, 1, "min"),
-    Column("mean ° equi", "rotation/mean_deg/equi", 1, 1, "min"),
-    Column("median °", "rotation/median_deg/all", 1, 1, "min"),
-    Column("R² uniform", "rotation/r2_uniform/all", 1, 3, "max"),
-    Column("R² global", "rotation/r2_global/all", 1, 3, "max"),
-)
-
-# Of runs on driving scenes. Errors are relative: 0 is exact, 1 as far as unrelated cells.
-SCENE_COLUMNS = (
-    Column("flow error", "equivariance/flow/trained", 1, 3, "min"),
-    Column("no motion", "equivariance/flow_no_motion/trained", 1, 3),
-    Column("moving", "equivariance/flow_moving/trained", 1, 3, "min"),
-    Column("rotation error", "equivariance/rotation/trained", 1, 3),
-    Column("shift error", "equivariance/translation/trained", 1, 3, "min"),
-    Column("rot. acc. %", "rotation/accuracy", 100, 1, "max"),
-    Column("wedge acc. %", "rotation_wedge/accuracy", 100, 1),
-    Column("cell RankMe", "collapse/rankme/cells", 1, 1),
-)
+    best: str = ""
+    error: str = ""
+    significant: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; ``baseline`` marks what needs no learning."""
+    """A line of a table; ``baseline`` marks what needs no learning, ``colour`` is a run's CSS colour.
+
+    ``values`` and ``errors`` have the units of their columns; no errors at all is ``()``.
+    """
 
     name: str
-    values: tuple[float | None, ...]
-    errors: tuple[float | None, ...]
+    values: tuple[Value, ...]
+    errors: tuple[float | None, ...] = ()
     baseline: bool = False
+    colour: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows of a value: its text, that of its error, and whether it is the best of its column."""
+
+    text: str
+    error: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows; ``corner`` is the heading of the rows' names."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    corner: str = "method"
+
+    def cells(self, row: Row) -> list[Cell]:
+        """The cells of one of the rows."""
+        errors = row.errors or (None,) * len(row.values)
+        return [
+            Cell(cell(v, c), error_text(e, v, c), not row.baseline and v is not None and v == top)
+            for v, e, c, top in zip(row.values, errors, self.columns, self._best(), strict=True)
+        ]
+
+    def _best(self) -> list[float | None]:
+        """The best value of each column, where two rows or more can be compared."""
+        return [self._best_of(index, column.best) for index, column in enumerate(self.columns)]
+
+    def _best_of(self, index: int, best: str) -> float | None:
+        found = [value for row in self.rows if not row.baseline and _is_number(value := row.values[index])]
+        if len(found) < 2 or not best:
+            return None
+        return max(found) if best == "max" else min(found)  # type: ignore[type-var, return-value]
+
+
+def build_table(
+    results: Sequence[Results], columns: Sequence[Column], baselines: Iterable[Row] = (), colours: Sequence[str] = ()
+) -> Table:
+    """One row per result, then the baselines.
+
+    Args:
+        results: of runs, or merged ones of several seeds.
+        columns: of the table.
+        baselines: rows of what needs no learning.
+        colours: of the runs, if they have any.
+    """
+    runs = [
+        Row(name, row_values(result, columns), tuple(_error(result, column) for column in columns), colour=colour)
+        for name, result, colour in zip(names(results), results, colours or [""] * len(results), strict=True)
+    ]
+    return Table(tuple(columns), (*runs, *baselines))
 
 
 def names(results: Sequence[Results]) -> list[str]:
-    """The method of each run, with the run's folder behind it where a method occurs twice; a label goes first."""
-    methods = [str(result.get("label", result["method"])) for result in results]
+    """What each run is called: its seeds' folder, its label or its method; with its own folder where that occurs twice.
+
+    ``name`` is the folder that holds several seeds, ``label`` what the evaluation called the method.
+    """
+    found = [str(result.get("name") or result.get("label") or result["method"]) for result in results]
     return [
-        f"{method} ({result['run']})" if methods.count(method) > 1 else method
-        for method, result in zip(methods, results, strict=True)
+        f"{name} ({result['run']})" if found.count(name) > 1 else name
+        for name, result in zip(found, results, strict=True)
     ]
 
 
-def of_scenes(results: Sequence[Results]) -> bool:
-    """Whether these are results of runs on driving scenes, and not on views of objects.
+def row_values(result: Results, columns: Iterable[Column]) -> tuple[Value, ...]:
+    """What the columns show of a result, in their units; None where the result lacks a key."""
+    return tuple(_value(result, column) for column in columns)
 
-    Raises:
-        ValueError: for some of each, which no table could compare.
+
+def by_store(results: Sequence[Results]) -> list[tuple[str, Results]]:
+    """A result of each store, and what tells its baselines from those of other stores."""
+    first: dict[str, Results] = {}
+    for result in results:
+        first.setdefault(str(result["store"]), result)
+    return [(f" ({store})" if len(first) > 1 else "", result) for store, result in first.items()]
+
+
+def distinct_rows(title: str, results: Sequence[Results], columns: Sequence[Column]) -> list[Row]:
+    """Baselines that may differ between runs: one row where they agree, else one for each that differs.
+
+    Args:
+        title: of the baseline.
+        results: of the runs.
+        columns: with the keys of the baseline; an empty key leaves the cell empty.
     """
-    kinds = {result.get("data", "views") for result in results}
-    if len(kinds) > 1:
-        listed = ", ".join(
-            f"{name} ({r.get('data', 'views')})" for name, r in zip(names(results), results, strict=True)
-        )
-        raise ValueError(f"expected runs on views or runs on scenes, got both: {listed}")
-    return kinds == {"scenes"}
-
-
-def columns(results: Sequence[Results]) -> tuple[Column, ...]:
-    """The columns of these results' table."""
-    if of_detection(results):
-        keys = detection_keys(results)
-        return (
-            Column(*keys[0], digits=0),
-            *(Column(heading, key, 100 if key.startswith("nuscenes/") else 1, 1, "max") for heading, key in keys[1:]),
-        )
-    return SCENE_COLUMNS if of_scenes(results) else COLUMNS
-
-
-def rows(results: Sequence[Results]) -> list[Row]:
-    """One row per run, then those of what needs no learning, for every store among them.
-
-    Raises:
-        ValueError: for no results, or results without the scores of the constant predictor.
-    """
-    if not results:
-        raise ValueError("expected the results of at least one run, got none")
-    shown = columns(results)
-    table = [
-        Row(name, tuple(_value(result, column) for column in shown), tuple(_error(result, c) for c in shown))
-        for name, result in zip(names(results), results, strict=True)
-    ]
-    if of_detection(results):
-        return table
-    return table + (_scene_baselines(results) if shown is SCENE_COLUMNS else _view_baselines(results))
-
-
-def _view_baselines(results: Sequence[Results]) -> list[Row]:
-    table: list[Row] = []
-    stores = list(dict.fromkeys(str(result["store"]) for result in results))
-    for store in stores:
-        result = next(item for item in results if str(item["store"]) == store)
-        suffix = f" ({store})" if len(stores) > 1 else ""
-        table += [_baseline(f"constant predictor{suffix}", result), _guess(f"chance{suffix}", result)]
-    return table
-
-
-def _scene_baselines(results: Sequence[Results]) -> list[Row]:
-    """The encoders before training (runs of one seed and architecture share theirs), the cloud's outline, chance."""
-    none = (None,) * len(SCENE_COLUMNS)
-    befores: dict[tuple[float | None, ...], str] = {}
+    found: dict[tuple[Value, ...], str] = {}
     for name, result in zip(names(results), results, strict=True):
-        befores.setdefault(tuple(_value(result, _before(column)) for column in SCENE_COLUMNS), name)
-    table = [
-        Row("before training" if len(befores) == 1 else f"{name} before", values, none, baseline=True)
-        for values, name in befores.items()
+        found.setdefault(row_values(result, columns), name)
+    return [
+        Row(title if len(found) == 1 else f"{title} ({name})", values, baseline=True)
+        for values, name in found.items()
+        if any(value is not None for value in values)
     ]
-    for store in dict.fromkeys(str(result["store"]) for result in results):
-        result = next(item for item in results if str(item["store"]) == store)
-        suffix = f" ({store})" if len({str(r["store"]) for r in results}) > 1 else ""
-        for name, leaf in (("outline alone", "outline"), ("chance", "chance")):
-            keys = [c.key.replace("accuracy", leaf) if c.key.endswith("/accuracy") else "" for c in SCENE_COLUMNS]
-            values = tuple(_value(result, replace(c, key=key)) for c, key in zip(SCENE_COLUMNS, keys, strict=True))
-            table.append(Row(name + suffix, values, none, baseline=True))
-    return table
 
 
-def _before(column: Column) -> Column:
-    """The same number of the encoder that training started from."""
-    key = (
-        column.key.replace("/trained", "/initial").replace("/accuracy", "/initial").replace("/cells", "/initial_cells")
-    )
-    return replace(column, key=key)
+def cell(value: Value, column: Column) -> str:
+    """A value with the column's digits; a dash for none, or one that is not a number.
+
+    Args:
+        value: in the column's unit.
+        column: that it stands in.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:#.{column.digits}g}".rstrip(".") if column.significant else f"{value:,.{column.digits}f}"
 
 
-def _value(result: Results, column: Column) -> float | None:
-    value = result.get(column.key)
-    return None if value is None else column.scale * value
+def error_text(error: float | None, value: Value, column: Column) -> str:
+    """What follows ±: as many decimals as the value has, or two significant digits of very small ones.
+
+    Args:
+        error: standard deviation or error; None gives an empty text.
+        value: that it belongs to.
+        column: that it stands in.
+    """
+    if error is None or not _is_number(value):
+        return ""
+    decimals = column.digits
+    if column.significant:
+        decimals -= 1 + (math.floor(math.log10(abs(value))) if value else 0)  # type: ignore[arg-type]
+    return f"{error:.2g}" if decimals > DECIMALS else f"{error:.{max(decimals, 0)}f}"
+
+
+def plain_text(table: Table, errors: bool) -> str:
+    """The table with aligned columns, its baselines beneath a rule.
+
+    Args:
+        table: to show.
+        errors: show what follows ±.
+    """
+    lines = [[table.corner, *(column.heading for column in table.columns)]]
+    lines += [[row.name, *(_text(found, errors) for found in table.cells(row))] for row in table.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(map(_align, line, widths, range(len(line)))) for line in lines]
+    rule = "-" * len(text[0])
+    learned = sum(not row.baseline for row in table.rows)
+    beneath = text[1 + learned :]
+    return "\n".join([text[0], rule, *text[1 : 1 + learned], *([rule, *beneath] if beneath else [])])
+
+
+def _align(text: str, width: int, place: int) -> str:
+    return text.rjust(width) if place else text.ljust(width)
+
+
+def _text(found: Cell, errors: bool) -> str:
+    return f"{found.text} ± {found.error}" if errors and found.error else found.text
+
+
+def _value(result: Results, column: Column) -> Value:
+    return _scaled(result.get(column.key), column)
 
 
 def _error(result: Results, column: Column) -> float | None:
     """Standard deviation over seeds, or the standard error of a single run where it is known."""
-    if "seeds" in result:
-        value = result.get(SPREAD + column.key)
-        return None if value is None else column.scale * value
-    key = column.key.replace("/top1", "/top1_se").replace("/mean_deg/", "/mean_deg_se/")
-    value = result.get(key) if key != column.key else None
-    return None if value is None else column.scale * value
+    return _scaled(result.get(SPREAD + column.key if "seeds" in result else column.error), column)
 
 
-def _baseline(name: str, result: Results) -> Row:
-    if "rotation/mean_deg/constant" not in result:
-        raise ValueError(f"expected 'rotation/mean_deg/constant' in the results of {result.get('run')}, it is missing")
-    keys = [column.key.rsplit("/", 1)[0] + "/constant" for column in COLUMNS]
-    scores = [
-        result.get(key) if column.key.endswith("/all") else None for key, column in zip(keys, COLUMNS, strict=True)
-    ]
-    scores[0] = 100 * result["classification/majority"]
-    return Row(name, tuple(scores), (None,) * len(COLUMNS), baseline=True)
+def _scaled(value: Any, column: Column) -> Any:
+    return value if value is None or isinstance(value, str) else column.scale * value
 
 
-def _guess(name: str, result: Results) -> Row:
-    chance = 100 * result["classification/chance"]
-    return Row(name, (chance, *(None,) * (len(COLUMNS) - 1)), (None,) * len(COLUMNS), baseline=True)
-
-
-def cell(value: float | None, column: Column, error: float | None = None) -> str:
-    """A number with the column's decimals, and what follows ±; or a dash."""
-    plus = "" if error is None else f" ± {error:.{column.digits}f}"
-    return "–" if value is None else f"{value:.{column.digits}f}{plus}"
-
-
-def format_table(results: Sequence[Results]) -> str:
-    """Plain-text table: one row per run, with what needs no learning beneath.
-
-    ``inv`` and ``equi`` columns stay empty for methods that do not split their features; the constant predictor's top-1
-    is that of always naming the most frequent training class. Rows of several seeds show mean ± standard deviation.
-    """
-    if of_flows(results):
-        return format_flow_table(results)
-    table, shown = rows(results), columns(results)
-    lines = [["method", *(column.heading for column in shown)]]
-    several = any("seeds" in result for result in results)
-    lines += [
-        [
-            row.name,
-            *(cell(v, c, e if several else None) for v, c, e in zip(row.values, shown, row.errors, strict=True)),
-        ]
-        for row in table
-    ]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = [
-        "  ".join([line[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(line[1:], widths[1:], strict=True))])
-        for line in lines
-    ]
-    rule = "-" * len(text[0])
-    learned = sum(not row.baseline for row in table)
-    return "\n".join([text[0], rule, *text[1 : 1 + learned], rule, *text[1 + learned :]])
+def _is_number(value: Value) -> bool:
+    return value is not None and not isinstance(value, str) and not math.isnan(value)

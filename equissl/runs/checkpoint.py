@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,17 @@ def load_method(run_dir: str | Path) -> tuple[Any, PretrainConfig]:
     return method.eval(), config
 
 
+def run_config(run_dir: str | Path) -> PretrainConfig:
+    """Return the config that a run was trained with.
+
+    Raises:
+        FileNotFoundError: no such run.
+        CheckpointError: foreign or damaged file.
+    """
+    file = checkpoint_file(run_dir)
+    return resolve_config(read_checkpoint(file, mmap=True)[OURS]["config"], origin=str(file))
+
+
 def checkpoint_file(run_dir: str | Path) -> Path:
     """The checkpoint of a run folder, or the path itself when it is a file."""
     path = Path(run_dir)
@@ -57,6 +67,16 @@ def checkpoint_file(run_dir: str | Path) -> Path:
         held = sorted(p.name for p in path.iterdir())[:10]
         raise FileNotFoundError(f"no {LAST} in {path}; the folder holds {held or 'nothing'}")
     return path / LAST
+
+
+def read_saved(run_dir: str | Path) -> dict[str, Any]:
+    """Return what this program saved in the checkpoint of a run beside weights: config, ``step``, ``versions`` ….
+
+    Raises:
+        FileNotFoundError: no such run.
+        CheckpointError: foreign or damaged file.
+    """
+    return read_checkpoint(checkpoint_file(run_dir), mmap=True)[OURS]
 
 
 def read_checkpoint(file: Path, mmap: bool = False) -> dict[str, Any]:
@@ -106,13 +126,6 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], origin: st
         listed = "\n  ".join(problems[:8]) + (f"\n  … and {len(problems) - 8} more" if len(problems) > 8 else "")
         raise CheckpointError(f"{origin}: weights do not fit {type(module).__name__}:\n  {listed}")
     module.load_state_dict(weights)
-
-
-def replace_file(temporary: Path, final: Path) -> None:
-    """Moves a finished file into place so that a reader sees the old one or the new one, never half."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(final)
 
 
 # What may change between two starts of one run: its length, and what leaves the result as it is.

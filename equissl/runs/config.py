@@ -1,11 +1,11 @@
-"""What a pretraining run is made of: plain data, so that it can be saved, compared and run again."""
+"""Config of a run: plain data, so that it can be saved, compared and run again."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from equissl.datasets.views.live.spec import LiveSpec
+from equissl.datasets.config import DataConfig
 
 
 class ConfigError(ValueError):
@@ -14,108 +14,15 @@ class ConfigError(ValueError):
 
 @dataclass
 class MethodConfig:
-    """Which method, and the arguments of its constructor.
+    """Method, and the arguments of its constructor.
 
     Attributes:
-        class_path: name of a method of :mod:`equissl.methods` (``SIE``), or import path of any other
-            :class:`equissl.methods.base.Method`.
+        class_path: name in `equissl.methods.METHODS` (``SIE``), or import path of any other `Method`.
         init_args: arguments of its constructor; those left out keep their defaults.
     """
 
     class_path: str
     init_args: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class SceneConfig:
-    """Which pairs of sweeps a scene store gives, see :class:`equissl.datasets.drives.pair_dataset.ScenePairDataset`.
-
-    Attributes:
-        gap: turns of the sensor between the two sweeps.
-        flow: ``stored``, ``none``, or a provider that computes it while loading: ego, icp_cluster, nsfp, file, boxes.
-        flow_options: of the provider; ``{sequence}`` in a text becomes the name of the drive.
-        max_points: of a cloud, a random choice of a larger one; None takes all.
-        crop: only points within this many degrees in front of the sensor; None takes the whole turn. A wedge shows the
-            angle it is turned by, which spoils learning from rotations.
-        sequences: only these drives; None takes all.
-        val_fraction: share of the drives, or of the only drive, that is held out.
-        val_sequences: hold out these drives instead.
-    """
-
-    gap: int = 1
-    flow: str = "stored"
-    flow_options: dict[str, Any] = field(default_factory=dict)
-    max_points: int | None = None
-    crop: float | None = None
-    sequences: list[str] | None = None
-    val_fraction: float = 0.2
-    val_sequences: list[str] | None = None
-
-
-@dataclass
-class FrameConfig:
-    """Which labelled sweeps a scene store gives, see :class:`equissl.datasets.sweeps.labelled_sweeps.LabelledFrames`.
-
-    Attributes:
-        labels: share of the training frames whose labels are used, or a file of their ids, one a line.
-        label_seed: of the share.
-        max_points: of a cloud, a random choice of a larger one; None takes all.
-        crop: only points within this many degrees in front of the sensor, for labels that end where the camera's view
-            does; None takes the whole turn.
-        min_points: boxes with fewer points inside are left aside.
-        sweeps: join so many sweeps by their poses; the encoder's fifth column is then the points' age.
-        rotation, scale, flip, flip_x: augmentation, see :class:`equissl.geometry.scene_transforms.TransformRanges`.
-        paste: ground-truth sampling, from the labelled frames alone; how many objects is said by each class.
-        augment: False leaves out all of it.
-        sequences: only these drives; None takes all.
-        val_fraction: share of the drives, or of the only drive, that is held out, where the data set has no lists.
-        val_sequences: hold out these drives instead.
-    """
-
-    labels: float | str = 1.0
-    label_seed: int = 0
-    max_points: int | None = None
-    crop: float | None = None
-    min_points: int = 1
-    sweeps: int = 1
-    rotation: tuple[float, float] = (-0.7853981633974483, 0.7853981633974483)
-    scale: tuple[float, float] = (0.95, 1.05)
-    flip: float = 0.5
-    flip_x: float = 0.0
-    paste: bool = True
-    augment: bool = True
-    sequences: list[str] | None = None
-    val_fraction: float = 0.2
-    val_sequences: list[str] | None = None
-
-
-@dataclass
-class DataConfig:
-    """Where the views come from, or the pairs of sweeps.
-
-    Attributes:
-        store: view store (.h5), or scene store for methods on LiDAR scenes; with ``sequences`` a folder of images.
-        batch_size: objects (of scenes: pairs of sweeps) in one batch, over all processes together.
-        workers: loader processes of each training process; 0 loads in the training process.
-        seed: seed of the order and of the choice of views; None takes the seed of the run.
-        scenes: which pairs of a scene store, for methods on scenes.
-        frames: which labelled sweeps of a scene store, for detectors.
-        sequences: make the views from images as they are asked for: ``augmentations`` or ``saccades``, see
-            :func:`equissl.datasets.images.sequences.open_sequences`.
-        sequence_options: its further arguments; ``split`` among them takes other images than the training ones.
-        live: render fresh views while training instead of reading stored ones, see
-            `LiveViews`; ``store`` may then be left out, and is what ``evaluate`` takes.
-    """
-
-    store: str
-    batch_size: int = 256
-    workers: int = 0
-    seed: int | None = None
-    scenes: SceneConfig = field(default_factory=SceneConfig)
-    frames: FrameConfig = field(default_factory=FrameConfig)
-    sequences: Literal["augmentations", "saccades"] | None = None
-    sequence_options: dict[str, Any] | None = None
-    live: LiveSpec | None = None
 
 
 @dataclass
@@ -152,7 +59,7 @@ class OptimConfig:
 
 @dataclass
 class TrainerConfig:
-    """How long and on what.
+    """Training length, hardware and logging.
 
     Attributes:
         max_epochs: passes over the objects; None when max_steps alone decides.
@@ -187,10 +94,15 @@ class TrainerConfig:
     checkpoint_minutes: float = 10.0
     tensorboard: bool = True
 
+    @property
+    def world_size(self) -> int:
+        """Number of training processes."""
+        return self.devices * self.nodes
+
 
 @dataclass
 class ProbeConfig:
-    """Online probes: small heads trained beside the method on its detached representation. Scenes have none.
+    """Online probes: small heads trained beside the method on its detached representation, for kinds with labels.
 
     Attributes:
         enabled: train them.
@@ -230,7 +142,7 @@ class PretrainConfig:
 
     Attributes:
         method: class and constructor arguments.
-        data: store and batches.
+        data: where the data are and how they are batched: the section of the kind of data.
         optim: optimiser.
         trainer: length, device and logs.
         probes: online probes.

@@ -1,37 +1,23 @@
-"""The batches of a run: one endless stream, at any position of which a run can start."""
+"""Batches of a run: one endless stream, at any position of which a run can start."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import h5py
 import torch
 from torch.utils.data import DataLoader
 
-from equissl.datasets.drives.pair_dataset import ScenePairDataset
-from equissl.datasets.drives.scene_pair import ScenePair
-from equissl.datasets.drives.store import is_openscene_log
-from equissl.datasets.drives.store_format import FORMAT as SCENES
-from equissl.datasets.images.sequences import ImageSequences, open_sequences
-from equissl.datasets.loader import ViewDataset, ViewLoader, start_method
-from equissl.datasets.sweeps.labelled_sweeps import FrameBatch, LabelledFrames
-from equissl.datasets.sweeps.object_classes import ObjectClass
-from equissl.datasets.videos.moving_digits import FlowBatch, FlowingDigits, FlowingSpec
-from equissl.datasets.views.batch import ViewBatch
-from equissl.datasets.views.live.views import LiveViews
-from equissl.datasets.views.store.format import FORMAT as VIEWS
-from equissl.runs.config import ConfigError, FrameConfig, PretrainConfig, SceneConfig
-from equissl.training.launch import local_rank, process_rank
+from equissl.datasets.loader import AddressedDataset, ViewLoader, start_method
+from equissl.kinds import KINDS
+from equissl.methods import Method
+from equissl.runs.config import ConfigError, PretrainConfig
 from equissl.util.processes import one_thread_environment
 
-PairsOrViews = ViewDataset | LiveViews | ImageSequences | ScenePairDataset | FlowingDigits | LabelledFrames
 
-
-class EndlessViews:
-    """Epoch after epoch of a :class:`ViewLoader`, without a pause between epochs and from any batch on.
+class EndlessBatches:
+    """Epoch after epoch of a `ViewLoader`, without a pause between epochs and from any batch on.
 
     Small stores have epochs of a few batches; an iterator that ended with each epoch would empty the workers' queues
     every time. Position is counted in batches from the start of the run, so it needs no state of its own.
@@ -56,16 +42,16 @@ class EndlessViews:
         )
 
     def seek(self, batches: int) -> None:
-        """The next iteration starts after that many batches of the run."""
+        """Start the next iteration after that many batches of the run."""
         self.first = batches
 
-    def __iter__(self) -> Iterator[ViewBatch | ScenePair | FrameBatch | FlowBatch]:
+    def __iter__(self) -> Iterator[Any]:
         # starting a DataLoader draws from torch's generator: it must not change what the method draws
         with torch.random.fork_rng(devices=[]), one_thread_environment():
             return iter(self._batches)
 
     def addresses(self) -> Iterator[list[tuple[int, int]]]:
-        """(epoch, index) of each item, batch by batch, for ever."""
+        """Yield (epoch, index) of each item, batch by batch, for ever."""
         epoch, batch = divmod(self.first, len(self.loader))
         self.loader.load_state_dict({**self.loader.state_dict(), "epoch": epoch, "batch": batch})
         while True:
@@ -75,135 +61,59 @@ class EndlessViews:
 
 
 class _Addresses:
-    def __init__(self, views: EndlessViews) -> None:
-        self.views = views
+    def __init__(self, batches: EndlessBatches) -> None:
+        self.batches = batches
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return self.views.addresses()
+        return self.batches.addresses()
 
 
-def make_views(config: PretrainConfig, dataset: PairsOrViews, rank: int, world_size: int) -> EndlessViews:
-    """This process' part of the training batches.
+def make_batches(config: PretrainConfig, dataset: AddressedDataset, rank: int, world_size: int) -> EndlessBatches:
+    """Create this process' part of the training batches.
+
+    Args:
+        config: batch size, over all processes, and loader processes.
+        dataset: what to load.
+        rank, world_size: this process among all.
 
     Raises:
-        ConfigError: loader processes asked for where views are rendered in the training process.
         ValueError: batch size not a multiple of the number of processes, or larger than the split.
     """
     size = config.data.batch_size
-    if isinstance(dataset, LiveViews) and dataset.in_training_process and config.data.workers:
-        renderer = dataset.spec.renderer
-        raise ConfigError(
-            f"renderer {renderer!r} draws in the training process: expected data.workers 0, got {config.data.workers}"
-        )
     if size % world_size:
         raise ValueError(f"expected data.batch_size to be a multiple of the {world_size} processes, got {size}")
     loader = ViewLoader(dataset, batch_size=size // world_size, rank=rank, world_size=world_size)
-    return EndlessViews(loader, config.data.workers, pin_memory=torch.cuda.is_available())
+    return EndlessBatches(loader, config.data.workers, pin_memory=torch.cuda.is_available())
 
 
-def open_dataset(config: PretrainConfig, views: int, data: str = "views", split: str | None = "train") -> PairsOrViews:
-    """One split of the config's store.
+def open_dataset(config: PretrainConfig, method: Method, split: str | None = "train") -> AddressedDataset:
+    """Open one split of a run's data.
 
     Args:
-        config: of the run.
-        views: of each object; scenes always come as pairs.
-        data: ``views``, ``scenes``, ``frames`` or ``flows``, see :class:`equissl.methods.base.Method`.
+        config: resolved.
+        method: that learns from it.
         split: ``train``, ``val``, or None for all.
 
     Raises:
-        MeshSourceError, RendererError: ``data.live`` without usable meshes, or with an unknown renderer.
-        ConfigError: a store of the other kind, or ``data.scenes`` or ``data.frames`` given where they do not apply.
-        ScenePairError: scenes without pairs, or without the flow asked for.
-        LabelledFramesError: scenes without labelled sweeps.
+        ConfigError: data of another kind, or settings that do not fit the method.
     """
-    seed = config.seed if config.data.seed is None else config.data.seed
-    if config.data.live is not None:
-        return _open_live(config, views, data, split, seed)
-    _check_kind(config, data)
-    if data == "flows":
-        sequences = FlowingSpec(**config.method.init_args["sequences"])  # the resolved config holds every default
-        return FlowingDigits(config.data.store, split or "train", sequences, seed=seed)
-    for kind, given, default in (
-        ("scenes", config.data.scenes, SceneConfig()),
-        ("frames", config.data.frames, FrameConfig()),
-    ):
-        if data != kind and given != default:
-            raise ConfigError(f"{config.method.class_path} learns from {data}: expected no data.{kind}, got {given}")
-    if data == "scenes":
-        return ScenePairDataset(config.data.store, split, seed=seed, **asdict(config.data.scenes))
-    if data == "frames":
-        frames = open_frames(config, split, seed=seed)
-        if config.method.init_args.get("velocity"):
-            frames.require_velocities()
-        return frames
-    options = dict(config.data.sequence_options or {})
-    if config.data.sequences is not None:
-        split = options.pop("split", split)
-        return open_sequences(config.data.sequences, config.data.store, split, views, seed, **options)
-    if options:
-        raise ConfigError(f"expected data.sequences with data.sequence_options, got {options} without")
-    return ViewDataset(config.data.store, split=split, views=views, seed=seed)
+    kind = KINDS[config.data.kind]
+    refuse_other_kind(kind.location(config.data), kind.name)
+    return kind.open(config, method, split)
 
 
-def _open_live(config: PretrainConfig, views: int, data: str, split: str | None, seed: int) -> LiveViews:
-    others = [name for name in ("sequences", "sequence_options") if getattr(config.data, name) is not None]
-    if data != "views" or others:
-        expected = f"no data.live for {config.method.class_path}, which learns from {data}"
-        raise ConfigError(f"expected {f'data.live without data.{others[0]}' if others else expected}")
-    assert config.data.live is not None
-    if torch.cuda.is_available():  # where a renderer in this process works: on the GPU that the method will be moved to
-        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
-    return LiveViews(config.data.live, split, views, seed, config.data.workers, progress=process_rank() == 0)
-
-
-def open_frames(config: PretrainConfig, split: str | None, **options: Any) -> LabelledFrames:
-    """The labelled sweeps that a detector of this config learns from, or those it is scored on.
+def refuse_other_kind(path: str, expected: str) -> None:
+    """Raise ConfigError where the data are certainly of another kind than the expected one.
 
     Args:
-        config: resolved, of a detector.
-        split: ``train``, ``val``, or None for all.
-        options: other arguments of `LabelledFrames`, in place of the config's.
+        path: store or folder; an empty one, or one of no known kind, is let through.
+        expected: name of a kind.
     """
-    arguments = config.method.init_args  # the resolved config holds every default
-    names = [entry.name for entry in fields(ObjectClass)]
-    classes = [ObjectClass(**{name: kind[name] for name in names}) for kind in arguments["classes"]]
-    columns = 5 if config.data.frames.sweeps > 1 else 4
-    if arguments["encoder"]["in_channels"] > columns:
-        got = f"{arguments['encoder']['in_channels']} with data.frames.sweeps {config.data.frames.sweeps}"
-        raise ConfigError(f"expected an encoder of at most {columns} columns, got {got}")
-    settings = {**asdict(config.data.frames), "at_least": config.data.batch_size, **options}
-    settings.setdefault("store", config.data.store)
-    return LabelledFrames(split=split, classes=classes, point_range=arguments["encoder"]["point_range"], **settings)
-
-
-def _check_kind(config: PretrainConfig, data: str) -> None:
-    """Says so when the store is a good one, but of the other kind."""
-    found = store_kind(config.data.store)
-    if found is None or found == data or (found, data) == ("scenes", "frames"):
+    if not path or KINDS[expected].recognises(Path(path)):
         return
-    made = {
-        "flows": "a folder of IDX files, such as MNIST's",
-        "views": "a view store, which `equissl render` writes",
-        "scenes": "a scene store, which `equissl ingest` writes",
-        "frames": "a scene store, which `equissl ingest` writes",
-    }
-    raise ConfigError(
-        f"{config.method.class_path} learns from {data}: expected data.store to be {made[data]}; "
-        f"{config.data.store} is {made[found]}"
-    )
-
-
-def store_kind(path: str | Path) -> str | None:
-    """``views`` or ``scenes``, by what the file says it is; None for anything else, or nothing."""
-    if not Path(path).is_file() or not h5py.is_hdf5(path):
-        return None
-    try:
-        with h5py.File(path, "r") as file:
-            form = file.attrs.get("format", b"")
-            form = form.decode() if isinstance(form, bytes) else str(form)
-            return "scenes" if is_openscene_log(file) else {SCENES: "scenes", VIEWS: "views"}.get(form)
-    except OSError:  # cut off in the middle: opening it as a store says what is wrong
-        return None
+    for other in KINDS.values():
+        if other.recognises(Path(path)):
+            raise ConfigError(f"data.kind is {expected!r}: expected {KINDS[expected].source}; {path} is {other.source}")
 
 
 def _same(batch: Any) -> Any:

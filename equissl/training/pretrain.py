@@ -15,38 +15,33 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 
-from equissl.datasets.images.sequences import ImageSequences
-from equissl.datasets.loader import ViewDataset
-from equissl.datasets.sweeps.labelled_sweeps import LabelledFrames
-from equissl.datasets.views.live.views import LiveViews
+from equissl.datasets.loader import AddressedDataset
 from equissl.encoders.sync_batchnorm import convert_sync_batchnorm
-from equissl.runs.checkpoint import LAST, LENGTH, OURS, changed_keys, read_checkpoint, replace_file
+from equissl.kinds import KINDS
+from equissl.methods import Method
+from equissl.runs.checkpoint import LAST, LENGTH, OURS, changed_keys, read_checkpoint
 from equissl.runs.config import ConfigError, PretrainConfig, check_config, flatten
-from equissl.runs.configfile import build_method, dump_config, resolve_config
+from equissl.runs.configfile import CONFIG_FILE, build_method, resolve_config, save_config
 from equissl.runs.log import RunLog
 from equissl.runs.versions import versions
 from equissl.training.collapse import CollapseMonitor
-from equissl.training.data import PairsOrViews, make_views, open_dataset
-from equissl.training.device import (
+from equissl.training.data import make_batches, open_dataset
+from equissl.training.launch import launch_processes, process_rank
+from equissl.training.metriclog import MetricLog
+from equissl.training.module import PretrainModule
+from equissl.training.progress import Progress
+from equissl.training.saving import CheckpointSaver, TrainingDivergedError
+from equissl.util.device import (
     LIGHTNING_PRECISION,
     choose_accelerator,
     choose_precision,
     launched_outside,
-    world_size,
 )
-from equissl.training.launch import launch_processes, process_rank
-from equissl.training.metriclog import MetricLog
-from equissl.training.module import PretrainModule
-from equissl.training.probes import OnlineProbes
-from equissl.training.progress import Progress
-from equissl.training.randomstate import seed_everything
-from equissl.training.saving import CheckpointSaver, TrainingDivergedError
+from equissl.util.randomstate import seed_everything
 
 __all__ = ["TrainingDivergedError", "pretrain"]
 
-CONFIG_FILE = "config.yaml"
-LABELS_FILE, INIT_FILE = "labels.txt", "init.json"
-SETTLING, SETTLING_BATCH = 16, 4  # frames that statistics are taken from
+INIT_FILE = "init.json"
 logger = logging.getLogger(__name__)
 
 
@@ -77,15 +72,12 @@ def pretrain(config: PretrainConfig, out: str | Path, callbacks: Sequence[pl.Cal
     """
     out = Path(out)
     config = resolve_config(config.to_dict())  # fills in what the method's constructor adds, and checks it
-    if config.data.store:
-        config = replace(config, data=replace(config.data, store=str(Path(config.data.store).resolve())))
-    if config.data.live is not None:
-        config = replace(config, data=replace(config.data, live=config.data.live.resolved()))
+    config = replace(config, data=KINDS[config.data.kind].resolve(config.data))
     if config.init is not None:
         config = replace(config, init=str(Path(config.init).resolve()))
     check_config(config)
     accelerator = choose_accelerator(config.trainer.accelerator)
-    if world_size(config.trainer) > 1 and not launched_outside():
+    if config.trainer.world_size > 1 and not launched_outside():
         if callbacks:
             raise ConfigError("callbacks cannot be handed to other processes: start the run with torchrun instead")
         launch_processes(_run, (config, out), config.trainer)
@@ -101,8 +93,8 @@ def _run(
     with _threads(config.trainer.threads), _quiet_lightning():
         seed_everything(config.seed)
         method = build_method(config.method)
-        dataset = open_dataset(config, method.views, method.data)
-        views = make_views(config, dataset, process_rank(), world_size(config.trainer))
+        dataset = open_dataset(config, method)
+        views = make_batches(config, dataset, process_rank(), config.trainer.world_size)
         last_step = _last_step(config, len(views.loader))
         done = checkpoint[OURS]["step"] if checkpoint else 0
         if done >= last_step:
@@ -115,14 +107,12 @@ def _run(
             (out / LAST).parent.mkdir(parents=True, exist_ok=True)
             _save_config(config, out)
         views.seek(done * config.trainer.accumulate)
-        if isinstance(dataset, LabelledFrames):
-            _prepare_frames(dataset, out)
         if checkpoint:
             logger.info("%s: continuing after step %d of %d", out, done, last_step)
         elif config.init is not None:
             _start_from(config.init, method, out)
-        elif isinstance(dataset, LabelledFrames) and method.frozen:
-            _settle_statistics(method, dataset)
+        fresh = not checkpoint and config.init is None
+        KINDS[config.data.kind].prepare(config, method, dataset, out, fresh)
         _fit(config, out, method, dataset, views, last_step, accelerator, callbacks, resume=bool(checkpoint))
     return out
 
@@ -130,19 +120,18 @@ def _run(
 def _fit(
     config: PretrainConfig,
     out: Path,
-    method: Any,
-    dataset: PairsOrViews,
+    method: Method,
+    dataset: AddressedDataset,
     views: Any,
     last_step: int,
     accelerator: str,
     callbacks: Sequence[pl.Callback],
     resume: bool,
 ) -> None:
-    settings = config.trainer
-    if world_size(settings) > 1:
+    settings, kind = config.trainer, KINDS[config.data.kind]
+    if settings.world_size > 1:
         method = convert_sync_batchnorm(method)
-    if settings.channels_last and method.data == "views":  # of images
-        method = method.to(memory_format=torch.channels_last)
+    method = kind.arrange(method, settings.channels_last)
     if settings.compile:
         method.encoder.compile()
     log = MetricLog(
@@ -150,7 +139,7 @@ def _fit(
         settings.log_every,
         config.data.batch_size * settings.accumulate * dataset.views,
         last_step,
-        unit="sweeps" if method.data in ("scenes", "frames") else "views",
+        unit=kind.unit,
     )
     saver = CheckpointSaver(out, config.to_dict(), settings, log, versions(), last_step)
     trainer = pl.Trainer(
@@ -183,40 +172,15 @@ def _fit(
 
 
 def _observers(
-    config: PretrainConfig, log: MetricLog, method: Any, dataset: PairsOrViews, last_step: int
+    config: PretrainConfig, log: MetricLog, method: Method, dataset: AddressedDataset, last_step: int
 ) -> list[pl.Callback]:
-    found: list[pl.Callback] = []
-    if config.probes.enabled and isinstance(
-        dataset, ViewDataset | LiveViews | ImageSequences
-    ):  # scenes have no labels to probe for
-        classes = len(dataset.store.classes)
-        views = 1 if isinstance(dataset, ImageSequences) else method.views  # nothing turns in images
-        found.append(OnlineProbes(config.probes, log, method.feature_dim, classes, views, config.seed))
+    found: list[pl.Callback] = [*KINDS[config.data.kind].observers(config, method, dataset, log)]
     if config.collapse.every:
         found.append(CollapseMonitor(config.collapse, log))
     found.append(log)
     if process_rank() == 0:
         found.append(Progress(log, last_step, type(method).__name__))
     return found
-
-
-def _prepare_frames(frames: LabelledFrames, out: Path) -> None:
-    """Publishes whose labels are used; and every process cuts out what is pasted into frames, before its workers."""
-    logger.info("%s: labels of %d of %d frames", out, len(frames.ids), frames.of)
-    if process_rank() == 0:
-        frames.write_ids(out / LABELS_FILE)
-    frames.prepare()
-
-
-def _settle_statistics(method: Any, frames: LabelledFrames) -> None:
-    """A frozen backbone that nothing was handed to takes these frames' statistics instead of those of initialisation.
-
-    Without, its features fade from layer to layer, and a comparison with it says nothing of what was learnt.
-    """
-    from equissl.encoders.voxel.calibrate import calibrate
-
-    clouds = [torch.from_numpy(frames.read(place).points) for place in range(min(SETTLING, len(frames.frames)))]
-    calibrate(method.encoder, clouds, SETTLING_BATCH)
 
 
 def _start_from(init: str, method: Any, out: Path) -> None:
@@ -239,7 +203,7 @@ def _last_step(config: PretrainConfig, batches: int) -> int:
 
 
 def _strategy(config: PretrainConfig, accelerator: str) -> Any:
-    if world_size(config.trainer) == 1:
+    if config.trainer.world_size == 1:
         return "auto"
     backend = "nccl" if accelerator == "gpu" else "gloo"
     return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
@@ -268,9 +232,7 @@ def _existing_checkpoint(config: PretrainConfig, out: Path) -> dict[str, Any] | 
 def _save_config(config: PretrainConfig, out: Path) -> None:
     if process_rank() != 0:
         return
-    temporary = out / f"{CONFIG_FILE}.tmp"
-    temporary.write_text(dump_config(config), encoding="utf-8")
-    replace_file(temporary, out / CONFIG_FILE)
+    save_config(config, out / CONFIG_FILE)
 
 
 @contextlib.contextmanager

@@ -12,11 +12,11 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 
-from equissl.runs.checkpoint import LAST, OURS, replace_file
+from equissl.runs.checkpoint import LAST, OURS
 from equissl.runs.config import TrainerConfig
 from equissl.training.metriclog import MetricLog
 from equissl.training.module import PretrainModule
-from equissl.training.randomstate import random_state, seed_everything, set_random_state
+from equissl.util.randomstate import random_state, seed_everything, set_random_state
 
 
 class TrainingDivergedError(RuntimeError):
@@ -105,7 +105,7 @@ class CheckpointSaver(pl.Callback):
         try:
             trainer.save_checkpoint(temporary)
             if trainer.is_global_zero:
-                replace_file(temporary, final)
+                temporary.replace(final)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise OSError(error.errno, f"cannot save {final} ({error.strerror}); {self._last_good()}") from error

@@ -8,31 +8,30 @@ from equissl.verbs.words import arguments, parser_of, say
 
 
 def evaluate(argv: list[str]) -> int:
-    """Probes the frozen backbone of a run on unseen objects, or drives, and writes RUN/results.json."""
-    from equissl.evaluation import DetectionEvaluateConfig, EvaluateConfig, FlowEvaluateConfig, SceneEvaluateConfig
+    """Measure the frozen method of a run on unseen data, and write RUN/results.json.
+
+    The flags are those of the run's kind of data: `equissl evaluate RUN --help`.
+    """
     from equissl.evaluation import evaluate as run
+    from equissl.evaluation import evaluation_kind
     from equissl.reporting import format_table
 
     parser = parser_of("evaluate", evaluate)
     parser.add_argument("run", help="folder that `equissl pretrain --out` wrote")
-    parser.add_argument("--store", help="store to evaluate on; default: the one of the run")
-    parser.add_class_arguments(EvaluateConfig)
-    # of methods on LiDAR scenes
-    parser.add_class_arguments(SceneEvaluateConfig, "scenes")
-    # of methods on flowing digits
-    parser.add_class_arguments(FlowEvaluateConfig, "flows")
-    # of detectors
-    parser.add_class_arguments(DetectionEvaluateConfig, "detection")
+    parser.add_argument("--store", help="data to evaluate on; default: those of the run")
+    words = [word for word in argv[:1] if not word.startswith("-")]
+    if words:
+        options = evaluation_kind(words[0]).options
+        parser.add_class_arguments(options)
     values = arguments(parser, argv)
     run_dir, store = values.pop("run"), values.pop("store")
-    others = {name: values.pop(name) for name in ("scenes", "flows", "detection")}
-    print(format_table([run(run_dir, EvaluateConfig(**values), store=store, log=say, **others)]))
+    print(format_table([run(run_dir, options(**values), store=store, log=say)]))
     return 0
 
 
 def predict(argv: list[str]) -> int:
     """Writes what a detector finds: result files of KITTI or JSON, and pictures from above."""
-    from equissl.evaluation.sweeps.prediction import predict as run
+    from equissl.reporting.sweeps.prediction import predict as run
 
     parser = parser_of("predict", predict)
     parser.add_argument("run", help="folder that `equissl finetune --out` wrote")

@@ -32,7 +32,7 @@ def finetune(argv: list[str]) -> int:
     --print_config  shows the resolved config and stops
     Every key of the config is a flag: --trainer.max_steps 100 --data.store drives.h5
     """
-    short = {"--labels": "--data.frames.labels", "--label_seed": "--data.frames.label_seed"}
+    short = {"--labels": "--data.labels", "--label_seed": "--data.label_seed"}
     words: list[str] = []
     for word in argv:
         name, equals, value = word.partition("=")
@@ -70,12 +70,19 @@ def _train(argv: list[str], verb: Verb) -> int:
 
 
 def _train_help(config_file: str | None, verb: Verb) -> int:
-    """Flags of a method's constructor too, once a config says which."""
-    from equissl.runs.configfile import config_parser, find_config, find_method, read_yaml
+    """Flags of the kind of data and of the method's constructor too, once a config says which."""
+    import re
+
+    from equissl.runs.configfile import config_parser, find_kind, find_method
+    from equissl.runs.recipes import find_config, read_yaml
 
     print("usage: " + (verb.__doc__ or "").partition("\n\n")[2].replace("\n    ", "\n").strip())
-    tree = read_yaml(find_config(config_file)) if config_file else {}
-    name = tree.get("method", {}).get("class_path")
-    text = config_parser(find_method(str(name)) if name else None).format_help()
+    parser = config_parser()
+    if config_file:
+        tree = read_yaml(find_config(config_file))
+        method = find_method(tree, config_file)
+        parser = config_parser(method, find_kind(tree, method, config_file))
+    text = parser.format_help()
+    text = re.sub(r"^  --\S+ CONFIG +Path to a configuration file\.\n", "", text, flags=re.MULTILINE)
     print("\n" + text[text.find("options:") :])
     return 0

@@ -2,8 +2,10 @@
 
 from equissl.weights.backbone import Backbone
 from equissl.weights.detectors import detector_state, import_openpcdet, load_detector
-from equissl.weights.export import ExportReport, export_run, library_backbone, load_exported
-from equissl.weights.imports import ImportReport, import_weights
+from equissl.weights.export import ExportReport, export_run, load_exported
+from equissl.weights.images import library_backbone
+from equissl.weights.imported import ImportReport
+from equissl.weights.imports import import_weights
 from equissl.weights.initial import BackboneReport, load_backbone
 from equissl.weights.layouts import Layout, find_layout, rename
 from equissl.weights.openpcdet import export_openpcdet, load_openpcdet, to_openpcdet

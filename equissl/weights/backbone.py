@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NoReturn
 
 from equissl.datasets.views.batch import ViewBatch
-from equissl.methods.base import DEFAULT_ENCODER, EncoderConfig, Method
+from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
+from equissl.methods.views.base import ViewMethod
 
 
-class Backbone(Method):
+class Backbone(ViewMethod):
     """A frozen encoder; it can be evaluated and exported, and has no loss to train with.
 
     Args:

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equissl.detection import Detector, VoxelRCNN
-from equissl.detection.anchor_head import AnchorHead
-from equissl.detection.anchors import ROTATIONS
+from equissl.detection import Detector
+from equissl.runs.checkpoint import LAST
+from equissl.runs.config import ConfigError
+from equissl.runs.configfile import CONFIG_FILE, build_method, load_config, save_config
+from equissl.weights.imported import ImportReport, save_imported
 from equissl.weights.openpcdet import PREFIX, load_openpcdet, to_openpcdet
-from equissl.weights.reading import WeightsError
+from equissl.weights.reading import WeightsError, read_weights
 
 PARTS = ("backbone_2d.", "dense_head.", "roi_head.")  # of the same names in OpenPCDet
 STEP = "global_step"  # a counter that OpenPCDet keeps among the weights
@@ -23,7 +25,7 @@ def detector_state(detector: Detector, layout: str = "krsc") -> dict[str, Tensor
     """The state dict of a detector under OpenPCDet's names, on the CPU; nothing of OpenPCDet's own is missing.
 
     Args:
-        detector: one of `DETECTORS`.
+        detector: of OpenPCDet's three: SECOND, CenterPoint, Voxel R-CNN.
         layout: of the sparse convolutions' weights, one of `LAYOUTS`.
     """
     others = {
@@ -60,58 +62,24 @@ def load_detector(detector: Detector, tensors: Mapping[str, Tensor]) -> str:
 
 
 def detector_data(detector: Detector) -> dict[str, Any]:
-    """Keys of OpenPCDet's configs that neck, head and classes of the exported weights go with."""
+    """Return the keys of OpenPCDet's configs that neck, head and classes of the exported weights go with.
+
+    Raises:
+        WeightsError: for a head that OpenPCDet does not have.
+    """
     neck = detector.backbone_2d.config
-    found: dict[str, Any] = {
+    head = detector.dense_head.openpcdet(int(detector.encoder.cell_voxels / neck.scale))
+    if head is None:
+        raise WeightsError(f"OpenPCDet has no head like {type(detector.dense_head).__name__}: export format equissl")
+    return {
         "CLASS_NAMES": [kind.name for kind in detector.classes],
         "MODEL.BACKBONE_2D.LAYER_NUMS": list(neck.layers),
         "MODEL.BACKBONE_2D.LAYER_STRIDES": list(neck.strides),
         "MODEL.BACKBONE_2D.NUM_FILTERS": list(neck.widths),
         "MODEL.BACKBONE_2D.UPSAMPLE_STRIDES": list(neck.up_strides),
         "MODEL.BACKBONE_2D.NUM_UPSAMPLE_FILTERS": list(neck.up_widths),
-        "MODEL.DENSE_HEAD.NAME": "AnchorHeadSingle" if isinstance(detector.dense_head, AnchorHead) else "CenterHead",
-    }
-    if isinstance(detector.dense_head, AnchorHead):
-        found["MODEL.DENSE_HEAD.ANCHOR_GENERATOR_CONFIG"] = [
-            {
-                "class_name": kind.name,
-                "anchor_sizes": [list(kind.size)],
-                "anchor_rotations": list(ROTATIONS),
-                "anchor_bottom_heights": [kind.bottom],
-                "align_center": False,
-                "feature_map_stride": int(detector.encoder.cell_voxels / neck.scale),
-                "matched_threshold": kind.matched,
-                "unmatched_threshold": kind.unmatched,
-            }
-            for kind in detector.dense_head.classes
-        ]
-    if isinstance(detector, VoxelRCNN):
-        found |= _second_stage(detector)
-    return found
-
-
-def _second_stage(detector: VoxelRCNN) -> dict[str, Any]:
-    pool, layers = detector.roi_head.pool, detector.roi_head.layers
-    return {
-        "MODEL.ROI_HEAD.NAME": "VoxelRCNNHead",
-        "MODEL.ROI_HEAD.CLASS_AGNOSTIC": True,
-        "MODEL.ROI_HEAD.SHARED_FC": list(layers.shared),
-        "MODEL.ROI_HEAD.CLS_FC": list(layers.classes),
-        "MODEL.ROI_HEAD.REG_FC": list(layers.boxes),
-        "MODEL.ROI_HEAD.DP_RATIO": layers.dropout,
-        "MODEL.ROI_HEAD.ROI_GRID_POOL.GRID_SIZE": pool.points,
-        "MODEL.ROI_HEAD.ROI_GRID_POOL.FEATURES_SOURCE": [f"x_{stage}" for stage in pool.stages],
-        "MODEL.ROI_HEAD.ROI_GRID_POOL.POOL_LAYERS": {
-            f"x_{stage}": {
-                "MLPS": [[pool.width, pool.width]],
-                "QUERY_RANGES": [[pool.reach] * 3],
-                "POOL_RADIUS": [layer.radius],
-                "NSAMPLE": [pool.samples],
-                "POOL_METHOD": "max_pool",
-            }
-            for stage, layer in zip(pool.stages, detector.roi_head.roi_grid_pool_layers, strict=True)
-        },
-        "query": pool.query,  # OpenPCDet's is a ball
+        **{f"MODEL.DENSE_HEAD.{key}": value for key, value in head.items()},
+        **{key if key == "query" else f"MODEL.ROI_HEAD.{key}": v for key, v in detector.openpcdet_refinement().items()},
     }
 
 
@@ -121,7 +89,7 @@ def import_openpcdet(
     config: str = "detection/kitti_second",
     store: str | Path | None = None,
     backbone_only: bool = False,
-) -> Any:
+) -> ImportReport:
     """Reads a detector that OpenPCDet trained into a run folder, to evaluate, predict with, or take the backbone of.
 
     Args:
@@ -139,11 +107,6 @@ def import_openpcdet(
         WeightsError: a file that cannot be read, weights that do not fit, or a folder that is not free.
         ConfigError: no such recipe, or one that is not a detector's.
     """
-    from equissl.runs.checkpoint import LAST
-    from equissl.training import ConfigError, build_method, load_config, save_config
-    from equissl.weights.imports import ImportReport, save_imported
-    from equissl.weights.reading import read_weights
-
     out = Path(out)
     if out.is_file() or (out / LAST).exists():
         raise WeightsError(f"{out} is not free: expected a new run folder for --out")
@@ -162,7 +125,7 @@ def import_openpcdet(
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from error
     (out / LAST).parent.mkdir(parents=True, exist_ok=True)
-    save_config(settings, out / "config.yaml")
+    save_config(settings, out / CONFIG_FILE)
     what = "backbone" if backbone_only else "detector"
     origin = {"family": "openpcdet", "option": what, "file": stored.file.name, "sha256": stored.sha256}
     save_imported(out / LAST, detector, settings.to_dict(), {**origin, "epoch": stored.epoch})

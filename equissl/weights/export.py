@@ -6,25 +6,24 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from equissl.encoders import Encoder
-from equissl.encoders.library import TimmEncoder, TorchvisionEncoder
-from equissl.methods.base import EncoderConfig, Method
-from equissl.methods.drives import SceneMethod
-from equissl.runs.checkpoint import OURS, checkpoint_file, load_method, load_weights, read_checkpoint
+from equissl.kinds import KINDS
+from equissl.methods import Method
+from equissl.runs.checkpoint import load_method, load_weights, read_saved
 from equissl.runs.config import MethodConfig, PretrainConfig
 from equissl.runs.configfile import build_method
 from equissl.runs.versions import versions
+from equissl.util.files import atomic_path, write_json
+from equissl.weights.images import BACKBONE
 from equissl.weights.reading import WeightsError
-from equissl.weights.scenes import LOAD, export_scene_backbone, scene_card
 
-CARD, METHOD, BACKBONE = "card.json", "method.safetensors", "backbone.safetensors"
+CARD, METHOD = "card.json", "method.safetensors"
+OURS_FORMAT = "equissl"
 FORMAT, FORMAT_VERSION = "equissl-method", 1
-_ANY_SIZE = 224  # pixels; every encoder without an image size of its own takes it
 
 
 @dataclass(frozen=True)
@@ -42,62 +41,40 @@ class ExportReport:
     backbone: str
 
 
-@dataclass(frozen=True)
-class LibraryBackbone:
-    """An encoder as a torchvision or timm model.
-
-    Attributes:
-        library: ``torchvision`` or ``timm``.
-        name: of the model in it.
-        state: weights by the library's names, without a head.
-        load: Python that loads ``backbone.safetensors``.
-        same_output: whether the library's own forward pass, without head, gives this program's features; where it does
-            not, the library pools or normalises the last feature map in another way.
-    """
-
-    library: str
-    name: str
-    state: dict[str, Tensor]
-    load: str
-    same_output: bool
-
-
 def export_run(
-    run: str | Path,
-    out: str | Path,
-    need_backbone: bool = False,
-    format: Literal["equissl", "openpcdet"] = "equissl",
+    run: str | Path, out: str | Path, need_backbone: bool = False, format: str = OURS_FORMAT
 ) -> ExportReport:
-    """Writes the method of a run as ``method.safetensors`` with ``card.json``, and its backbone for other libraries.
+    """Write the method of a run as ``method.safetensors`` with ``card.json``, and its backbone for other libraries.
 
-    ``backbone.safetensors`` is written where the encoder is a torchvision or timm model. :func:`load_exported` reads
-    the folder back. The backbone of a run on LiDAR scenes goes to OpenPCDet instead.
+    ``backbone.safetensors`` is written where the encoder is a model of a library. `load_exported` reads the folder
+    back.
 
     Args:
         run: run folder or checkpoint.
         out: folder to write; must not hold an export yet.
         need_backbone: make it an error when there can be no ``backbone.safetensors``.
-        format: ``equissl``, or ``openpcdet`` for a run on LiDAR scenes: its voxel backbone alone, as a checkpoint that
-            OpenPCDet's detectors start from.
+        format: ``equissl``, or another one that the run's kind of data offers: ``openpcdet`` for voxel backbones.
 
     Raises:
         FileNotFoundError: no such run.
         CheckpointError: a damaged or foreign checkpoint.
-        WeightsError: a folder that is not free, or no backbone for other libraries where that is needed.
+        WeightsError: a format that the kind does not offer, a folder that is not free, or no backbone for other
+            libraries where that is needed.
     """
-    out = Path(out)
-    if format not in ("equissl", "openpcdet"):
-        raise WeightsError(f"expected format 'equissl' or 'openpcdet', got {format!r}")
-    if format == "openpcdet":
-        return ExportReport(out, export_scene_backbone(load_method(run)[0], out), LOAD)
+    method, config = load_method(run)
+    kind, out = KINDS[config.data.kind], Path(out)
+    formats = kind.export_formats()
+    if format != OURS_FORMAT:
+        if format not in formats:
+            offered = ", ".join([OURS_FORMAT, *formats])
+            raise WeightsError(f"expected a format of runs on {kind.name} ({offered}), got {format!r}")
+        return formats[format](method, out)
     if out.is_file() or (out / CARD).exists():
         raise WeightsError(f"{out} is not free: expected a folder without {CARD}")
-    method, config = load_method(run)
-    backbone, reason = _backbone(method, config)
+    card = _card(method, config, read_saved(run))
+    backbone, reason = kind.library_backbone(method, config)
     if need_backbone and backbone is None:
         raise WeightsError(reason)
-    out.mkdir(parents=True, exist_ok=True)
-    card = _card(method, config, read_checkpoint(checkpoint_file(run), mmap=True)[OURS])
     card["weights"] = {"file": METHOD, **_write(method.state_dict(), out / METHOD)}
     card["backbone"] = {"file": None, "reason": reason}
     files = [METHOD, CARD]
@@ -105,7 +82,7 @@ def export_run(
         known = {key: getattr(backbone, key) for key in ("library", "name", "load", "same_output")}
         card["backbone"] = {"file": BACKBONE, **known, **_write(backbone.state, out / BACKBONE)}
         files.insert(1, BACKBONE)
-    _replace_text(out / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    write_json(out / CARD, card)
     return ExportReport(out, tuple(files), reason if backbone is None else backbone.load)
 
 
@@ -139,65 +116,6 @@ def load_exported(folder: str | Path, trust: bool = False) -> Method:
     return built.eval()
 
 
-def library_backbone(encoder: Encoder, config: EncoderConfig) -> LibraryBackbone:
-    """An encoder under the names of the library that it comes from.
-
-    Args:
-        encoder: in eval mode, on the CPU.
-        config: that it was built from.
-
-    Raises:
-        WeightsError: for an encoder that no library has.
-    """
-    library, _, name = config.name.partition("/")
-    if not isinstance(encoder, TorchvisionEncoder | TimmEncoder):
-        raise WeightsError(
-            f"encoder {config.name!r} is the ResNet of the SIE and EquiCaps papers, which torchvision and timm do not "
-            "have: a projection shortcut in every stage, the stride in the second convolution of a block, TensorFlow's "
-            "padding. Under their names the weights would give other outputs. Train with an encoder torchvision/NAME "
-            "or timm/NAME for a backbone to load there; load_exported loads this one"
-        )
-    options = "".join(f", {key}={value!r}" for key, value in config.options.items())
-    if library == "timm":
-        create = f"model = timm.create_model({name!r}, num_classes=0{options})"
-    else:
-        heads = [head for head in ("fc", "classifier") if hasattr(encoder.model, head)]
-        create = f"model = torchvision.models.get_model({name!r}{options})"
-        create += "".join(f"; model.{head} = torch.nn.Identity()" for head in heads)
-    load = f"{create}; model.load_state_dict(safetensors.torch.load_file({BACKBONE!r}))"
-    return LibraryBackbone(library, name, encoder.model.state_dict(), load, _same_output(encoder, config))
-
-
-@torch.no_grad()
-def _same_output(encoder: TorchvisionEncoder | TimmEncoder, config: EncoderConfig) -> bool:
-    """The library's own forward pass against ours, on noise; its head is already dropped from ``encoder.model``."""
-    size = config.options.get("img_size", _ANY_SIZE)
-    height, width = size if isinstance(size, list | tuple) else (size, size)
-    images = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
-    theirs, ours = encoder.model(images), encoder(images)
-    if not isinstance(theirs, Tensor) or theirs.shape != ours.shape:
-        return False
-    return bool((theirs - ours).abs().max() <= 1e-4 * ours.abs().max())
-
-
-def _backbone(method: Method, config: PretrainConfig) -> tuple[LibraryBackbone | None, str]:
-    """The backbone for other libraries, or why there is none."""
-    if isinstance(method, SceneMethod):
-        return None, "its backbone is a sparse one of voxels: export it once more with --format openpcdet"
-    encoder = _encoder_config(config)
-    if encoder is None:
-        return None, f"{type(method).__name__} has no argument `encoder` that says what its encoder is"
-    try:
-        return library_backbone(method.encoder, encoder), ""
-    except WeightsError as error:
-        return None, str(error)
-
-
-def _encoder_config(config: PretrainConfig) -> EncoderConfig | None:
-    given = config.method.init_args.get("encoder")
-    return EncoderConfig(**given) if isinstance(given, dict) else None
-
-
 def _card(method: Method, config: PretrainConfig, saved: dict[str, Any]) -> dict[str, Any]:
     """What somebody who has only the files needs to know."""
     arguments = config.method.init_args
@@ -205,8 +123,9 @@ def _card(method: Method, config: PretrainConfig, saved: dict[str, Any]) -> dict
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "method": {"class_path": config.method.class_path, "init_args": arguments},
+        "kind": config.data.kind,
         "views": method.views,
-        **(scene_card(method) if isinstance(method, SceneMethod) else _image_card(method, config)),
+        **KINDS[config.data.kind].card(method, config),
         "training": {
             "config": _shareable(config),
             "steps": saved.get("step"),
@@ -219,58 +138,24 @@ def _card(method: Method, config: PretrainConfig, saved: dict[str, Any]) -> dict
     }
 
 
-def _image_card(method: Method, config: PretrainConfig) -> dict[str, Any]:
-    """What the card of a method of images says of its input."""
-    size = config.method.init_args.get("image_size")
-    return {
-        "parts": _parts(method, size or _encoder_size(config)),
-        "image_size": size,
-        "quaternion": {"order": "xyzw", "sign": config.method.init_args.get("sign")},
-        "normalisation": {
-            "channels": "RGB",
-            "mean": method.pixel_mean,
-            "std": method.pixel_std,
-            "formula": "(pixel / 255 - mean) / std; uint8 images are normalised by the method itself",
-        },
-    }
-
-
 def _shareable(config: PretrainConfig) -> dict[str, Any]:
     """The config without where on this machine the data lie."""
     tree = config.to_dict()
-    tree["data"]["store"] = Path(tree["data"]["store"]).name
+    for key in ("store", "root"):
+        if key in tree["data"]:
+            tree["data"][key] = Path(tree["data"][key]).name
     return tree
-
-
-def _encoder_size(config: PretrainConfig) -> int:
-    encoder = _encoder_config(config)
-    size = (encoder.options if encoder else {}).get("img_size", _ANY_SIZE)
-    return size if isinstance(size, int) else size[0]
-
-
-@torch.no_grad()
-def _parts(method: Method, image_size: int) -> dict[str, int]:
-    """Size of each part of the representation."""
-    black = torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)
-    return {name: part.shape[1] for name, part in method.features(black).items()}
 
 
 def _write(state: dict[str, Tensor], file: Path) -> dict[str, Any]:
     """Weights to safetensors; what the card says of the file."""
-    temporary = file.with_name(f"{file.name}.tmp")
     # copies, since the format has no two names for one tensor, and knows one memory layout only
     copies = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     # not save_file, which leaves a file that nobody else may read
-    temporary.write_bytes(_safetensors().save(copies, metadata={"format": "pt"}))
-    temporary.replace(file)
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(_safetensors().save(copies, metadata={"format": "pt"}))
     numbers = sum(value.numel() for value in copies.values() if value.is_floating_point())
     return {"sha256": _sha256(file), "tensors": len(copies), "numbers": numbers}
-
-
-def _replace_text(file: Path, text: str) -> None:
-    temporary = file.with_name(f"{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
 
 
 def _read_card(folder: Path) -> dict[str, Any]:

@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from equissl.geometry import QuaternionSign
 from equissl.objectives import Objective
-from equissl.runs.checkpoint import LAST, METHOD_PREFIX, OURS, replace_file
+from equissl.runs.checkpoint import LAST
 from equissl.runs.configfile import build_method, resolve_config, save_config
-from equissl.runs.versions import versions
+from equissl.weights.detectors import import_openpcdet
+from equissl.weights.imported import ImportReport, save_imported
 from equissl.weights.layouts import Family, Layout, Settings, find_layout, rename
 from equissl.weights.reading import StoredWeights, WeightsError, read_weights
 
 PARAMS = "params.json"
-
-
-@dataclass(frozen=True)
-class ImportReport:
-    """What came of an import.
-
-    Attributes:
-        run: the run folder.
-        option: the authors' name of the model.
-        method: ours.
-        parameters: number of parameters that were imported.
-        messages: what was left out on purpose, and what had to be assumed.
-    """
-
-    run: Path
-    option: str
-    method: str
-    parameters: int
-    messages: tuple[str, ...]
 
 
 def import_weights(
@@ -74,8 +55,6 @@ def import_weights(
             that already holds a run.
     """
     if family == "openpcdet":
-        from equissl.weights.detectors import import_openpcdet
-
         return import_openpcdet(file, out, config, store, backbone_only)
     out = Path(out)
     if out.is_file() or (out / LAST).exists():
@@ -135,15 +114,6 @@ def _provenance(family: str, layout: Layout, stored: StoredWeights) -> dict[str,
         "sha256": stored.sha256,
         "epoch": stored.epoch,
     }
-
-
-def save_imported(file: Path, method: nn.Module, config: dict[str, Any], imported: dict[str, Any]) -> None:
-    """A checkpoint without optimiser or data order; ``imported`` says where the weights are from."""
-    ours = {"config": config, "step": 0, "views": 0, "seconds": 0.0, "versions": versions(), "imported": imported}
-    weights: dict[str, Tensor] = {METHOD_PREFIX + key: value for key, value in method.state_dict().items()}
-    temporary = file.with_name(f"{file.name}.tmp")
-    torch.save({"state_dict": weights, OURS: ours}, temporary)
-    replace_file(temporary, file)
 
 
 def _messages(layout: Layout, stored: StoredWeights) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from equissl.bench.sequences import PlainSeqJEPA, _batch, bench_sequences
-from equissl.methods import EncoderConfig, SeqJEPA
-from equissl.methods.base import normalize_images
+from equissl.encoders.config import EncoderConfig
+from equissl.methods import SeqJEPA
+from equissl.methods.views.base import normalize_images
 
 
 def test_both_compute_the_same_loss() -> None:

@@ -21,7 +21,7 @@ FLAGS = [
     "--method.norm_momentum=0.1",
     "--data.batch_size=3",
     "--data.workers=0",
-    "--data.frames.augment=false",
+    "--data.augment=false",
     "--optim.lr=0.005",
     "--trainer.max_steps=60",
     "--trainer.precision=32",
@@ -65,7 +65,7 @@ def test_three_frames_are_learnt_by_heart(recipe, folder: Path) -> None:
     run, store = folder / recipe, f"--data.store={folder / 'kitti.h5'}"
     flags = FLAGS + MORE.get(recipe, [])
     assert cli.main(["finetune", "--config", f"detection/{recipe}", "--out", str(run), store, *flags]) == 0
-    assert cli.main(["evaluate", str(run), "--detection.kitti", str(folder / "root" / "training")]) == 0
+    assert cli.main(["evaluate", str(run), "--kitti", str(folder / "root" / "training")]) == 0
     results = json.loads((run / "results.json").read_text())
     for name, count in (("car", 2), ("pedestrian", 1), ("cyclist", 1)):
         assert results[f"detection/{name}/labels"] == count

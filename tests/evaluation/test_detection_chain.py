@@ -17,8 +17,8 @@ from equissl.datasets.drives.store_writer import write_scenes
 from equissl.datasets.drives.sweep import Sequence, Sweep
 from equissl.detection import Detections
 from equissl.evaluation.sweeps.detecting import read_detections, write_detections
+from equissl.runs import build_method, load_config, read_checkpoint
 from equissl.runs.checkpoint import LAST
-from equissl.training import build_method, load_config, read_checkpoint
 from equissl.training.data import open_frames
 
 ENCODER = [
@@ -102,8 +102,8 @@ def test_fine_tuning_continues(runs, store, tmp_path, capsys) -> None:
     words = ["--init", str(runs["pretrained"])]
     assert finetune(tmp_path / "whole", store, *words, steps=4) == 0
     assert finetune(tmp_path / "cut", store, *words, "--optim.schedule=one_cycle", steps=2) == 0
-    assert finetune(tmp_path / "cut", store, *words, "--data.frames.labels=0.5", steps=4) == 2
-    assert "data.frames.labels: was 1.0, now 0.5" in capsys.readouterr().err
+    assert finetune(tmp_path / "cut", store, *words, "--data.labels=0.5", steps=4) == 2
+    assert "data.labels: was 1.0, now 0.5" in capsys.readouterr().err
     assert finetune(tmp_path / "cut", store, steps=4) == 2
     assert "init: was" in capsys.readouterr().err
     assert finetune(tmp_path / "cut", store, *words, steps=4) == 0
@@ -146,9 +146,9 @@ def test_a_detector_with_two_stages(store, tmp_path, capsys) -> None:
 
 
 def test_wrong_data_are_refused(runs, store, tmp_path, capsys) -> None:
-    assert finetune(tmp_path / "a", store, "--data.scenes.gap=2") == 2
+    assert finetune(tmp_path / "a", store, "--data.gap=2") == 2
     assert "learns from frames: expected no data.scenes" in capsys.readouterr().err
-    words = ["--config", "lidar/strl_small", f"--data.store={store}", *ENCODER, *QUICK, "--data.frames.labels=0.5"]
+    words = ["--config", "lidar/strl_small", f"--data.store={store}", *ENCODER, *QUICK, "--data.labels=0.5"]
     assert cli.main(["pretrain", "--out", str(tmp_path / "b"), *words]) == 2
     assert "learns from scenes: expected no data.frames" in capsys.readouterr().err
     assert finetune(tmp_path / "c", store, "--method.encoder.in_channels=5") == 2
@@ -171,7 +171,7 @@ def test_help_of_finetune(capsys) -> None:
     assert cli.main(["finetune", "--config", "detection/second_small", "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: equissl finetune") and "--method.init_args.frozen" in text
-    assert "--data.frames.labels" in text and "--init" in text
+    assert "--data.labels" in text and "--init" in text
 
 
 def test_a_frozen_backbone_from_scratch_has_the_statistics_of_the_frames(store, tmp_path) -> None:

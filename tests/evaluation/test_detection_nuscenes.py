@@ -115,7 +115,7 @@ def test_a_centerpoint_with_velocities_by_the_program(tmp_path, capsys) -> None:
     ]  # fmt: skip
     words = ["finetune", "--config", "detection/centerpoint_small", *small]
     assert cli.main([*words, "--out", str(tmp_path / "run"), f"--data.store={store}"]) == 0
-    assert cli.main(["evaluate", str(tmp_path / "run"), "--detection.nuscenes=true"]) == 0
+    assert cli.main(["evaluate", str(tmp_path / "run"), "--nuscenes=true"]) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["nuscenes/frames_ranged_from_sensor"] == 0 and 0 <= results["nuscenes/nds"] <= 1
     found = read_detections(tmp_path / "run" / "detections.npz")

@@ -14,7 +14,8 @@ from equissl.datasets.loader import make_batch
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.store.store import ViewStore
 from equissl.datasets.views.synthetic import write_synthetic_store
-from equissl.evaluation import RetrievalConfig
+from equissl.encoders.config import EncoderConfig
+from equissl.evaluation.views.config import RetrievalConfig
 from equissl.evaluation.views.features import FeatureSet, in_memory, view_quats
 from equissl.evaluation.views.retrieval import (
     action_batch,
@@ -24,7 +25,7 @@ from equissl.evaluation.views.retrieval import (
     why_no_retrieval,
 )
 from equissl.geometry import unitquat_to_rotmat
-from equissl.methods import SIE, EncoderConfig, EquiCaps, VICReg
+from equissl.methods import SIE, EquiCaps, VICReg
 
 
 class PoseMethod(nn.Module):

@@ -12,17 +12,20 @@ import torch
 
 from equissl.datasets.views.store.store import ViewStore
 from equissl.datasets.views.synthetic import write_synthetic_store
-from equissl.evaluation import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig, evaluate
+from equissl.encoders.config import EncoderConfig
+from equissl.evaluation import evaluate
 from equissl.evaluation.evaluate import feature_sets
 from equissl.evaluation.probes import FeatureRows, train_probes
+from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
 from equissl.evaluation.views.features import in_memory
 from equissl.evaluation.views.online import OnlineProbe
 from equissl.evaluation.views.probing import choose_tasks
 from equissl.evaluation.views.retrieval import embed_features
-from equissl.methods import EncoderConfig, Supervised
+from equissl.methods import Supervised
 from equissl.reporting import format_table, write_report
+from equissl.runs import load_method
 from equissl.runs.configfile import resolve_config
-from equissl.training import load_method, pretrain
+from equissl.training import pretrain
 
 METHODS = {
     "vicreg": ("VICReg", {"projector": [16, 16]}),

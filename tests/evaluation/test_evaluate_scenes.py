@@ -15,12 +15,13 @@ from equissl.datasets.drives.store_writer import write_scenes
 from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, ego_motion, rigid_flow
 from equissl.evaluation.drives.evaluate import choose_flow, method_label
 from equissl.reporting import format_table, write_report
-from equissl.training import load_config, pretrain
+from equissl.runs import load_config
+from equissl.training import pretrain
 
 VOXELS = ["--method.init_args.encoder.point_range=[-6.4, -6.4, -1.2, 6.4, 6.4, 1.2]",
           "--method.init_args.encoder.voxel_size=[0.2, 0.2, 0.1]"]  # fmt: skip
 SMALL = {"pairs": 3, "sweeps": 3, "rotations": 2, "calibrate": 2, "maps": 1, "angles": "[90]"}
-FLAGS = [f"--scenes.{key}={value}" for key, value in SMALL.items()]
+FLAGS = [f"--{key}={value}" for key, value in SMALL.items()]
 
 
 def pose(step: int) -> np.ndarray:

@@ -11,13 +11,13 @@ from PIL import Image
 
 from equissl import cli
 from equissl.datasets.views.synthetic import write_synthetic_store
-from equissl.evaluation import (
+from equissl.evaluation import evaluate
+from equissl.evaluation.views.config import (
     EvaluateConfig,
     HueProbeConfig,
     LinearProbeConfig,
     RotationProbeConfig,
     SequenceConfig,
-    evaluate,
 )
 from equissl.runs.configfile import resolve_config
 from equissl.training import pretrain

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from equissl.evaluation import EvaluateConfig, LinearProbeConfig, RotationProbeConfig, probe_all, probes
+from equissl.evaluation import probes
 from equissl.evaluation.probes import FeatureRows, all_rows, linear_probe, mlp, moments, standardization, train_probes
+from equissl.evaluation.views.config import EvaluateConfig, LinearProbeConfig, RotationProbeConfig
 from equissl.evaluation.views.features import FeatureSet
+from equissl.evaluation.views.probing import probe_all
 from equissl.evaluation.views.tasks import probe_tasks
 from equissl.geometry import euler_to_unitquat
 

@@ -12,8 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.schema import LatentSchema, threediebench_schema, threediebench_t_schema
-from equissl.evaluation import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig, probe_all
+from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
 from equissl.evaluation.views.features import FeatureSet
+from equissl.evaluation.views.probing import probe_all
 from equissl.evaluation.views.scores import direction_errors_deg, hue_steps, hue_steps_of_points, regression_scores
 from equissl.evaluation.views.tasks import probe_tasks
 from equissl.geometry import euler_to_unitquat

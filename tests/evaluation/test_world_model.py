@@ -11,7 +11,8 @@ from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.schema import saccade_schema, threediebench_schema
-from equissl.evaluation import EvaluateConfig, LinearProbeConfig, RotationProbeConfig, SequenceConfig
+from equissl.encoders.config import EncoderConfig
+from equissl.evaluation.views.config import EvaluateConfig, LinearProbeConfig, RotationProbeConfig, SequenceConfig
 from equissl.evaluation.views.features import FeatureSet
 from equissl.evaluation.views.sequences import aggregates, draw_sequences, path_inputs, predictions, view_batch
 from equissl.evaluation.views.world_model import (
@@ -24,7 +25,7 @@ from equissl.evaluation.views.world_model import (
     world_model_scores,
 )
 from equissl.geometry import euler_to_unitquat
-from equissl.methods import EncoderConfig, SeqJEPA, SimCLR
+from equissl.methods import SeqJEPA, SimCLR
 from equissl.methods.views.actions import Action
 from equissl.metrics import rotation_errors_deg
 

@@ -10,8 +10,9 @@ import torch
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.schema import threediebench_schema
+from equissl.encoders.config import EncoderConfig
 from equissl.geometry import euler_to_rotmat
-from equissl.methods import METHODS, EncoderConfig, Method
+from equissl.methods import METHODS, Method
 from equissl.objectives import ObjectiveConfig
 
 IMAGE_SIZE = 64

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.views.batch import Frame, ViewBatch
+from equissl.encoders.config import EncoderConfig
 from equissl.geometry import random_rotmat
-from equissl.methods import CapsIE, EncoderConfig, EquiCaps
+from equissl.methods import CapsIE, EquiCaps
 from equissl.predictors import LinearHypernetwork
 
 TINY = EncoderConfig(width=4)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
+from equissl.encoders.config import EncoderConfig
 from equissl.losses import covariance_penalty, info_nce, invariance, supcon, variance_hinge
-from equissl.methods import SIE, AugSelf, CapsIE, Composed, EncoderConfig, EquiCaps, VICReg
+from equissl.methods import SIE, AugSelf, CapsIE, Composed, EquiCaps, VICReg
 from equissl.objectives import ObjectiveConfig
 
 ENCODER = EncoderConfig(width=4)

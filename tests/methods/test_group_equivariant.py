@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Encoder
+from equissl.encoders.config import EncoderConfig
 from equissl.geometry import geodesic_angle, random_rotmat, rigid
 from equissl.losses import nt_xent
 from equissl.methods import GroupEquivariant
-from equissl.methods.base import EncoderConfig
 from equissl.objectives import ObjectiveConfig
 
 TINY = EncoderConfig(width=2)

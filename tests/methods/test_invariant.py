@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from equissl.datasets.views.batch import ViewBatch
+from equissl.encoders.config import EncoderConfig
 from equissl.losses import info_nce, nt_xent, vicreg
-from equissl.methods import EncoderConfig, Invariant, SimCLR, VICReg
+from equissl.methods import Invariant, SimCLR, VICReg
 from equissl.methods.views.crops import random_resized_crops
 from equissl.objectives import OBJECTIVES, ObjectiveConfig
 

@@ -10,23 +10,14 @@ import pytest
 import torch
 
 from equissl.datasets.views.batch import ViewBatch
+from equissl.encoders.config import EncoderConfig
 from equissl.geometry import euler_to_rotmat, rotmat_to_unitquat
-from equissl.methods import (
-    METHODS,
-    SIE,
-    CapsIE,
-    EncoderConfig,
-    EquiCaps,
-    Method,
-    SimCLR,
-    VICReg,
-    base,
-    normalize_images,
-)
+from equissl.methods import METHODS, SIE, CapsIE, EquiCaps, Method, SimCLR, VICReg, base
+from equissl.methods.views.base import normalize_images
 from equissl.methods.views.supervised import quaternion_alignment
 
 # those on scenes and on sequences have tests of their own
-IMAGE_METHODS = [name for name, method in METHODS.items() if method.data == "views"]
+IMAGE_METHODS = [name for name, method in METHODS.items() if method.kind == "views"]
 PARTS = {
     "Composed split": {"all": 32, "inv": 16, "equi": 16},
     "SIE": {"all": 32, "inv": 16, "equi": 16},

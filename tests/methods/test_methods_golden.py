@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from equissl.datasets.views.batch import Frame, ViewBatch
 from equissl.datasets.views.schema import Latent, LatentSchema, threediebench_schema
 from equissl.encoders import Encoder
+from equissl.encoders.config import EncoderConfig
 from equissl.geometry import euler_to_rotmat, unitquat_to_rotmat
 from equissl.methods import SIE, EquiCaps, SimCLR, VICReg
-from equissl.methods.base import EncoderConfig
 from equissl.predictors import LinearHypernetwork
 
 TINY = EncoderConfig(width=2)

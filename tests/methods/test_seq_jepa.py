@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
-from equissl.methods import ConvJEPA, EncoderConfig, SeqJEPA
+from equissl.encoders.config import EncoderConfig
+from equissl.methods import ConvJEPA, SeqJEPA
 from equissl.methods.views.actions import Action
 from equissl.methods.views.seq_jepa import cosine_distance
 from equissl.weights.layouts import find_layout, rename

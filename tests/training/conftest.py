@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from equissl.datasets.views.config import ViewsData
 from equissl.datasets.views.synthetic import write_synthetic_store
-from equissl.training import DataConfig, MethodConfig, PretrainConfig, TrainerConfig
+from equissl.runs import MethodConfig, PretrainConfig, TrainerConfig
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}
 
@@ -35,7 +36,7 @@ def make_config(tiny_store: Path) -> Callable[..., PretrainConfig]:
         }
         return PretrainConfig(
             MethodConfig(method, dict(TINY) if init_args is None else init_args),
-            DataConfig(str(tiny_store), batch_size=4),
+            ViewsData(store=str(tiny_store), batch_size=4),
             trainer=TrainerConfig(**{**settings, **trainer}),
         )
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from equissl.methods import METHODS, StepOutput, VICReg
+from equissl.runs import CollapseConfig, ConfigError, read_metrics
 from equissl.runs.log import RunLog
-from equissl.training import CollapseConfig, ConfigError, pretrain, read_metrics
+from equissl.training import pretrain
 from equissl.training.collapse import collapse_values, crossed, describe_start
-from equissl.training.data import make_views, open_dataset
-from equissl.training.device import choose_accelerator, choose_precision
-from equissl.training.randomstate import random_state, seed_everything, set_random_state
+from equissl.training.data import make_batches, open_dataset
+from equissl.util.device import choose_accelerator, choose_precision
+from equissl.util.randomstate import random_state, seed_everything, set_random_state
 
 
 class Oracle(VICReg):
@@ -132,7 +133,7 @@ def test_views_start_at_any_batch(make_config, workers) -> None:
     config = replace(config, data=replace(config.data, workers=workers))
 
     def take(first: int, number: int) -> list[torch.Tensor]:
-        views = make_views(config, open_dataset(config, 2), 0, 1)
+        views = make_batches(config, open_dataset(config, 2), 0, 1)
         views.seek(first)
         batches = iter(views)
         return [torch.stack([b.objects, *b.views.T]) for b, _ in zip(batches, range(number), strict=False)]
@@ -144,7 +145,7 @@ def test_views_start_at_any_batch(make_config, workers) -> None:
 
 
 def test_reading_does_not_draw_random_numbers(make_config) -> None:
-    views = make_views(make_config(), open_dataset(make_config(), 2), 0, 1)
+    views = make_batches(make_config(), open_dataset(make_config(), 2), 0, 1)
     torch.manual_seed(0)
     before = torch.get_rng_state()
     next(iter(views))
@@ -153,7 +154,7 @@ def test_reading_does_not_draw_random_numbers(make_config) -> None:
 
 def test_batch_must_divide_over_processes(make_config) -> None:
     with pytest.raises(ValueError, match="multiple of the 3 processes, got 4"):
-        make_views(make_config(), open_dataset(make_config(), 2), 0, 3)
+        make_batches(make_config(), open_dataset(make_config(), 2), 0, 3)
 
 
 def test_batch_larger_than_the_split_is_refused(make_config, tmp_path) -> None:
@@ -171,7 +172,7 @@ def test_a_missing_gpu_is_an_error(make_config, tmp_path) -> None:
 
 def test_precision_choice(monkeypatch) -> None:
     for has, expected in ((True, "bf16"), (False, "32")):
-        monkeypatch.setattr("equissl.training.device.cpu_has_bf16", lambda has=has: has)
+        monkeypatch.setattr("equissl.util.device.cpu_has_bf16", lambda has=has: has)
         assert choose_precision("auto", "cpu") == expected
         assert choose_precision("32", "cpu") == "32"
     with pytest.raises(ConfigError, match="needs a GPU"):

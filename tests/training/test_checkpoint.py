@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from equissl.runs import CheckpointError, load_method
 from equissl.runs.checkpoint import LAST, OURS
-from equissl.training import CheckpointError, load_method, pretrain
+from equissl.training import pretrain
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from equissl.training import ConfigError, OptimConfig, pretrain
+from equissl.runs import ConfigError, OptimConfig
+from equissl.training import pretrain
 
 
 class Norms(pl.Callback):

@@ -8,9 +8,10 @@ import pytest
 import torch
 import yaml
 
+from equissl.runs import ConfigError, build_method, load_config, save_config
 from equissl.runs.checkpoint import changed_keys
-from equissl.runs.configfile import find_config, parse_overrides
-from equissl.training import ConfigError, build_method, load_config, save_config
+from equissl.runs.overrides import parse_overrides
+from equissl.runs.recipes import find_config
 
 RECIPES = [
     *(f"3diebench_{name}" for name in ("sie", "vicreg", "simclr", "equicaps", "supervised")),

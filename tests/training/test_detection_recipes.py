@@ -7,8 +7,8 @@ import torch
 
 from equissl.datasets.sweeps.object_classes import class_indices
 from equissl.detection import DETECTORS
-from equissl.runs.configfile import find_config
-from equissl.training import build_method, load_config, save_config
+from equissl.runs import build_method, load_config, save_config
+from equissl.runs.recipes import find_config
 
 # recipe: cells of the head's map (y, x), voxels along z, y, x
 GEOMETRY = {
@@ -51,7 +51,7 @@ def test_the_published_recipe_of_second() -> None:
     config, method = build("kitti_second")
     assert sum(p.numel() for p in method.parameters()) == 5_325_576
     assert (config.data.batch_size, config.trainer.max_epochs, config.optim.lr) == (4, 80, 0.003)
-    assert config.data.frames.rotation == pytest.approx((-torch.pi / 4, torch.pi / 4))
+    assert config.data.rotation == pytest.approx((-torch.pi / 4, torch.pi / 4))
     assert [(kind.name, kind.paste, kind.overlap) for kind in method.classes] == [
         ("Car", 20, 0.7), ("Pedestrian", 15, 0.5), ("Cyclist", 15, 0.5)
     ]  # fmt: skip
@@ -81,4 +81,4 @@ def test_nuscenes_recipe_knows_the_data_sets_labels() -> None:
     names = [method.classes[i].name if i >= 0 else None for i in class_indices(labels, method.classes)]
     assert names == ["car", "bus", "pedestrian", "traffic_cone", None, None, "construction_vehicle"]
     assert [len(task) for task in method.dense_head.tasks] == [1, 2, 2, 1, 2, 2]
-    assert method.encoder.backbone.in_channels == 5 and config.data.frames.sweeps == 10
+    assert method.encoder.backbone.in_channels == 5 and config.data.sweeps == 10

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from equissl.runs.configfile import find_config
-from equissl.training import build_method, load_config, save_config
+from equissl.runs import build_method, load_config, save_config
+from equissl.runs.recipes import find_config
 
 FULL = ("e_ssl3d", "point_contrast", "bev_contrast", "depth_contrast", "strl", "occupancy")
 RECIPES = [f"lidar/{name}{size}" for name in FULL for size in ("", "_small")]
@@ -22,8 +22,8 @@ def test_recipes_resolve_build_and_round_trip(name, tmp_path) -> None:
     config = load_config(name)
     with torch.device("meta"):
         method = build_method(config.method)
-    assert method.data == "scenes"
-    assert config.data.scenes.flow == ("stored" if "e_ssl3d" in name else "none")
+    assert method.kind == "drives"
+    assert config.data.flow == ("stored" if "e_ssl3d" in name else "none")
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
 

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
 
 from equissl.datasets.views.build.builder import BuildSpec, build_views
+from equissl.datasets.views.config import ViewsData
 from equissl.datasets.views.live.spec import LiveSpec
 from equissl.datasets.views.live.views import LiveViews
 from equissl.evaluation import evaluate
-from equissl.runs.checkpoint import LAST
-from equissl.training import (
+from equissl.runs import (
     ConfigError,
-    DataConfig,
     PretrainConfig,
+    build_method,
     load_config,
     load_method,
-    pretrain,
     read_checkpoint,
+    resolve_config,
 )
-from equissl.training.data import make_views, open_dataset
+from equissl.runs.checkpoint import LAST
+from equissl.training import pretrain
+from equissl.training.data import make_batches, open_dataset
 
 LIVE = LiveSpec("procedural", objects=26, size=32, val_fraction=0.5)
 
@@ -44,7 +47,12 @@ class KillAt(pl.Callback):
 @pytest.fixture
 def config(make_config) -> PretrainConfig:
     """21 training objects: 5 batches of 4 in an epoch, checkpoints at 5, 10 and 12."""
-    return replace(make_config(), data=DataConfig("", batch_size=4, live=LIVE))
+    return replace(make_config(), data=ViewsData(batch_size=4, live=LIVE))
+
+
+def open_data(config: PretrainConfig, **data: object) -> Any:
+    resolved = resolve_config(replace(config, data=replace(config.data, **data)).to_dict())
+    return open_dataset(resolved, build_method(resolved.method))
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -76,9 +84,11 @@ def test_the_first_epoch_shows_what_a_store_of_the_same_seed_shows(config, tmp_p
     spec = BuildSpec("procedural", objects=26, size=32, val_fraction=0.5, views=2, encoding="raw")
     build_views(spec, tmp_path / "a.h5", 0, False)
     settings = replace(config, trainer=replace(config.trainer, max_steps=1))
-    live = open_dataset(settings, 2)
-    stored = open_dataset(replace(settings, data=DataConfig(str(tmp_path / "a.h5"), batch_size=4)), 2)
-    ours, theirs = (next(iter(make_views(settings, views, 0, 1))) for views in (live, stored))
+    live, stored = (
+        open_data(settings),
+        open_data(replace(settings, data=ViewsData(store=str(tmp_path / "a.h5"), batch_size=4))),
+    )
+    ours, theirs = (next(iter(make_batches(settings, views, 0, 1))) for views in (live, stored))
     assert torch.equal(ours.objects, theirs.objects) and torch.equal(ours.labels, theirs.labels)
     for row in range(4):
         shown = {image.numpy().tobytes() for image in theirs.images[row]}
@@ -119,7 +129,6 @@ def test_flags(tmp_path) -> None:
         ),
         (["--data.live.objects", "0"], "objects >= 1, got 0"),
         (["--data.live.size", "big"], "big"),
-        ([], r"data\.store"),
     ],
 )
 def test_bad_flags(words, message) -> None:
@@ -130,14 +139,16 @@ def test_bad_flags(words, message) -> None:
 def test_what_does_not_go_together(config) -> None:
     both = replace(config, data=replace(config.data, sequences="saccades"))
     with pytest.raises(ConfigError, match=r"data\.live without data\.sequences"):
-        open_dataset(both, 2)
-    with pytest.raises(ConfigError, match=r"no data\.live for SIE, which learns from scenes"):
-        open_dataset(config, 2, data="scenes")
+        open_data(both)
+    with pytest.raises(ConfigError, match=r"expected data\.store to be a view store.* or data\.live"):
+        open_data(replace(config, data=ViewsData()))
+    with pytest.raises(ConfigError, match=r"unknown key 'data\.live"):
+        load_config("lidar/strl", ["--data.live.meshes", "procedural"])
 
 
 def test_a_renderer_in_the_training_process_has_no_workers(config, monkeypatch) -> None:
     monkeypatch.setattr("equissl.renderers.raycast.RaycastRenderer.render_batch", print, raising=False)
-    views = open_dataset(config, 2)
+    views = open_data(config)
     assert isinstance(views, LiveViews) and views.in_training_process
     with pytest.raises(ConfigError, match=r"'raycast' draws in the training process: expected data\.workers 0, got 2"):
-        make_views(replace(config, data=replace(config.data, workers=2)), views, 0, 1)
+        open_data(config, workers=2)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from equissl.runs import load_method, read_checkpoint, read_metrics
 from equissl.runs.checkpoint import LAST
-from equissl.training import load_method, pretrain, read_checkpoint, read_metrics
+from equissl.training import pretrain
 from equissl.training.launch import ProcessError
 
 

@@ -11,26 +11,27 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from equissl.datasets.drives.config import DrivesData
 from equissl.datasets.drives.pair_dataset import ScenePairDataset, ScenePairError
 from equissl.datasets.drives.simulated import DriveOptions, simulated_sequence
 from equissl.datasets.drives.store_writer import write_scenes
-from equissl.runs.checkpoint import LAST
-from equissl.training import (
+from equissl.runs import (
     ConfigError,
-    DataConfig,
     MethodConfig,
     OptimConfig,
     PretrainConfig,
-    SceneConfig,
     TrainerConfig,
+    build_method,
     load_config,
     load_method,
-    pretrain,
     read_checkpoint,
     read_metrics,
+    resolve_config,
     save_config,
 )
-from equissl.training.data import make_views, open_dataset
+from equissl.runs.checkpoint import LAST
+from equissl.training import pretrain
+from equissl.training.data import make_batches, open_dataset
 from equissl.training.launch import ProcessError
 from equissl.training.schedule import first_beta, learning_rate
 
@@ -64,7 +65,7 @@ def make_scenes(scenes: Path) -> Callable[..., PretrainConfig]:
         }
         return PretrainConfig(
             MethodConfig(method, {"encoder": dict(GRID), **ARGS[method]}),
-            DataConfig(str(scenes), batch_size=2, scenes=SceneConfig(max_points=150)),
+            DrivesData(store=str(scenes), batch_size=2, max_points=150),
             OptimConfig(lr=1e-3, weight_decay=0.01, optimizer="adamw", schedule="one_cycle", momentum=(0.95, 0.85)),
             trainer=TrainerConfig(**{**settings, **trainer}),
         )
@@ -146,43 +147,44 @@ def test_each_step_is_taken_at_its_rate(make_scenes, make_config, tmp_path) -> N
 def test_config_round_trips(make_scenes, tmp_path) -> None:
     config = make_scenes()
     save_config(config, tmp_path / "config.yaml")
-    again = load_config(tmp_path / "config.yaml", ["--data.scenes.gap", "2", "--data.scenes.flow=ego"])
-    assert again.data.scenes == replace(config.data.scenes, gap=2, flow="ego")
+    again = load_config(tmp_path / "config.yaml", ["--data.gap", "2", "--data.flow=ego"])
+    assert again.data == replace(config.data, kind="drives", gap=2, flow="ego")
     assert again.optim == config.optim
-    with pytest.raises(ConfigError, match=r"unknown key 'data.scenes.gapp'.*data.scenes.gap"):
-        load_config(tmp_path / "config.yaml", ["--data.scenes.gapp", "2"])
+    with pytest.raises(ConfigError, match=r"unknown key 'data.gapp'.*data.gap"):
+        load_config(tmp_path / "config.yaml", ["--data.gapp", "2"])
 
 
 def test_options_reach_the_dataset(make_scenes) -> None:
-    config = make_scenes()
-    config.data.scenes = SceneConfig(gap=2, flow="ego", max_points=50, val_sequences=["sim-0000007-0000"])
-    config.data.scenes.val_sequences = [ScenePairDataset(config.data.store).pairs[0][0]]
-    dataset = open_dataset(config, 2, "scenes")
+    config = resolve_config(make_scenes().to_dict())
+    held_out = [ScenePairDataset(config.data.store).pairs[0][0]]
+    config.data = replace(config.data, gap=2, flow="ego", max_points=50, val_sequences=held_out)
+    method = build_method(config.method)
+    dataset = open_dataset(config, method)
     assert isinstance(dataset, ScenePairDataset)
     assert (dataset.gap, dataset.flow, dataset.max_points, dataset.seed) == (2, "ego", 50, config.seed)
-    assert {name for name, _, _ in dataset.pairs}.isdisjoint(config.data.scenes.val_sequences)
-    batch = next(iter(make_views(config, dataset, 0, 1)))
+    assert {name for name, _, _ in dataset.pairs}.isdisjoint(config.data.val_sequences)
+    batch = next(iter(make_batches(config, dataset, 0, 1)))
     assert len(batch) == 2 and batch.flow_provider == "ego"
-    assert {name for name, _, _ in open_dataset(config, 2, "scenes", "val").pairs} == set(
-        config.data.scenes.val_sequences
-    )
+    assert {name for name, _, _ in open_dataset(config, method, "val").pairs} == set(config.data.val_sequences)
 
 
 def test_the_other_kind_of_store_is_named(make_scenes, make_config, tiny_store, tmp_path) -> None:
     config = make_scenes()
     config.data.store = str(tiny_store)
-    with pytest.raises(ConfigError, match=r"ESSL3D learns from scenes: expected data.store to be a scene store"):
+    with pytest.raises(ConfigError, match=r"data.kind is 'drives': expected a drive store, .* is a view store"):
         pretrain(config, tmp_path / "a")
     config = make_config("VICReg")
     config.data.store = make_scenes().data.store
-    with pytest.raises(ConfigError, match=r"VICReg learns from views: expected .* a view store.* is a scene store"):
+    with pytest.raises(ConfigError, match=r"data.kind is 'views': expected a view store, .* is a drive store"):
         pretrain(config, tmp_path / "b")
-    config = make_config("VICReg")
-    config.data.scenes.gap = 2
-    with pytest.raises(ConfigError, match=r"VICReg learns from views: expected no data.scenes, got .*gap=2"):
-        pretrain(config, tmp_path / "c")
+    with pytest.raises(ConfigError, match=r"unknown key 'data.gap'"):
+        load_config("demo_vicreg", ["--data.gap", "2"])
+    with pytest.raises(ConfigError, match=r"VICReg learns from ViewBatch, got data.kind 'drives'.* are ScenePair"):
+        load_config("demo_vicreg", ["--data.kind", "drives"])
+    with pytest.raises(ConfigError, match=r"unknown kind 'drive' \(did you mean 'drives'\?\)"):
+        load_config("demo_vicreg", ["--data.kind", "drive"])
     config = make_scenes()
-    config.data.scenes.sequences = ["nowhere"]
+    config.data.sequences = ["nowhere"]
     with pytest.raises(ScenePairError, match="nowhere"):
         pretrain(config, tmp_path / "d")
 
@@ -192,7 +194,7 @@ def test_runs_of_before_still_continue(make_config, tmp_path) -> None:
     pretrain(make_config("VICReg", max_steps=5), tmp_path)
     saved = read_checkpoint(tmp_path / LAST)
     old = saved["equissl"]["config"]
-    del old["data"]["scenes"]
+    del old["data"]["live"]
     old["optim"] = {name: old["optim"][name] for name in ("lr", "weight_decay")}
     torch.save(saved, tmp_path / LAST)
     pretrain(make_config("VICReg", max_steps=7), tmp_path)

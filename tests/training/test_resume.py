@@ -13,8 +13,9 @@ import torch
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.methods import METHODS, StepOutput, VICReg
+from equissl.runs import ConfigError, load_method, read_checkpoint, read_metrics
 from equissl.runs.checkpoint import LAST, OURS
-from equissl.training import ConfigError, TrainingDivergedError, load_method, pretrain, read_checkpoint, read_metrics
+from equissl.training import TrainingDivergedError, pretrain
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}
 
@@ -161,7 +162,7 @@ def test_other_config_in_the_same_folder_is_refused(make_config, tmp_path) -> No
 
 
 def test_saved_config_runs_again_to_the_same_bits(make_config, tmp_path) -> None:
-    from equissl.training import load_config
+    from equissl.runs import load_config
 
     first = pretrain(make_config(), tmp_path / "first")
     again = pretrain(load_config(first / "config.yaml"), tmp_path / "again")

@@ -6,8 +6,9 @@ import pytest
 import torch
 from pytest import approx
 
-from equissl.runs.config import DataConfig, MethodConfig, PretrainConfig, TrainerConfig, check_config
-from equissl.training import ConfigError, OptimConfig
+from equissl.datasets.views.config import ViewsData
+from equissl.runs import ConfigError, OptimConfig
+from equissl.runs.config import MethodConfig, PretrainConfig, TrainerConfig, check_config
 from equissl.training.module import PretrainModule
 from equissl.training.schedule import first_beta, learning_rate
 
@@ -75,7 +76,7 @@ def test_impossible_steps() -> None:
 )
 def test_impossible_settings(options: dict, message: str) -> None:
     config = PretrainConfig(
-        MethodConfig("VICReg"), DataConfig("a.h5"), OptimConfig(**options), TrainerConfig(max_steps=1)
+        MethodConfig("VICReg"), ViewsData(store="a.h5"), OptimConfig(**options), TrainerConfig(max_steps=1)
     )
     with pytest.raises(ConfigError, match=message):
         check_config(config)

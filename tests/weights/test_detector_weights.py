@@ -14,9 +14,9 @@ from equissl.detection import SECOND, CenterPoint, Detector, NeckConfig, VoxelRC
 from equissl.detection.grid_pool import PoolConfig
 from equissl.encoders.voxel import VoxelEncoderConfig
 from equissl.methods.drives import SceneInvariant
+from equissl.runs import ConfigError, load_method
 from equissl.runs.checkpoint import LAST
 from equissl.runs.configfile import resolve_config
-from equissl.training import ConfigError, load_method
 from equissl.weights import WeightsError, detector_state, export_run, import_openpcdet, load_backbone, load_detector
 from equissl.weights.detectors import detector_data
 from equissl.weights.imports import save_imported

@@ -14,11 +14,13 @@ import torchvision
 from torch import nn
 
 from equissl import cli
+from equissl.datasets.views.config import ViewsData
 from equissl.encoders import create_encoder
-from equissl.methods import EncoderConfig
+from equissl.encoders.config import EncoderConfig
+from equissl.runs import MethodConfig, PretrainConfig, TrainerConfig, load_method
 from equissl.runs.checkpoint import LAST, METHOD_PREFIX, OURS
 from equissl.runs.configfile import build_method, resolve_config
-from equissl.training import DataConfig, MethodConfig, PretrainConfig, TrainerConfig, load_method, pretrain
+from equissl.training import pretrain
 from equissl.weights import WeightsError, export_run, import_weights, library_backbone, load_exported
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}
@@ -76,7 +78,7 @@ def test_card_of_a_trained_run(small_store: Path, tmp_path: Path, capsys: pytest
     trainer = TrainerConfig(max_steps=2, precision="32", accelerator="cpu", tensorboard=False)
     method = MethodConfig("SIE", {**TINY, "sign": "legacy"})
     run = pretrain(
-        PretrainConfig(method, DataConfig(str(small_store), batch_size=4), trainer=trainer), tmp_path / "run"
+        PretrainConfig(method, ViewsData(store=str(small_store), batch_size=4), trainer=trainer), tmp_path / "run"
     )
     assert cli.main(["export", str(run), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr()

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from equissl import cli
 from equissl.encoders import CapsuleProjector, resnet18
-from equissl.evaluation import EvaluateConfig, evaluate
-from equissl.evaluation.views.config import HueProbeConfig, LinearProbeConfig, RotationProbeConfig
+from equissl.evaluation import evaluate
+from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
+from equissl.runs import ConfigError, load_config, load_method
 from equissl.runs.checkpoint import read_checkpoint
 from equissl.runs.configfile import build_method, resolve_config
-from equissl.training import ConfigError, load_config, load_method, pretrain
+from equissl.training import pretrain
 from equissl.weights import WeightsError, find_layout, import_weights, read_weights, rename
 from equissl.weights.imports import bookkeeping
 from equissl.weights.layouts import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +14,6 @@ from equissl.encoders.voxel import VoxelEncoder, bev_columns, locate
 from equissl.encoders.voxel.calibrate import calibrate
 from equissl.geometry.scene_transforms import scene_transform, transform_cloud
 from equissl.sparse import SparseTensor
-
-if TYPE_CHECKING:
-    from equissl.training import PretrainConfig
 
 
 def rotate_cloud(cloud: Tensor, angle: float) -> Tensor:
@@ -90,19 +87,6 @@ def frozen(method: Any, device: torch.device, clouds: Sequence[Tensor], batch_si
         calibrate(encoder.encoder, [cloud.to(device) for cloud in clouds], batch_size)
     encoder.method.eval().requires_grad_(False)
     return encoder
-
-
-def initial_method(training: PretrainConfig) -> Any:
-    """The method as training started with it: the same seed, the same weights."""
-    from equissl.runs.configfile import build_method
-    from equissl.training.randomstate import random_state, seed_everything, set_random_state
-
-    before = random_state()
-    try:
-        seed_everything(training.seed)
-        return build_method(training.method)
-    finally:
-        set_random_state(before)
 
 
 def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

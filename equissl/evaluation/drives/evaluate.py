@@ -6,23 +6,29 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
+from equissl.datasets.drives.config import DrivesData
 from equissl.datasets.drives.pair_dataset import ScenePairDataset
 from equissl.datasets.drives.scene_pair import ScenePair
 from equissl.datasets.drives.store import SceneStore
 from equissl.evaluation.diagnostics import collapse_scores
 from equissl.evaluation.drives.config import SceneEvaluateConfig
-from equissl.evaluation.drives.encoding import SceneEncoder, batches, frozen, initial_method, spread
+from equissl.evaluation.drives.encoding import SceneEncoder, batches, frozen, spread
 from equissl.evaluation.drives.equivariance import equivariance_scores
 from equissl.evaluation.drives.maps import describe_maps, scene_maps, write_maps
 from equissl.evaluation.drives.rotation import Turned, rotation_scores
+from equissl.evaluation.initial import initial_method
+from equissl.runs.checkpoint import read_saved
+from equissl.runs.config import PretrainConfig
+from equissl.runs.results import flat_config, write_results
+from equissl.util.device import choose_device
 
 if TYPE_CHECKING:
-    from equissl.training import PretrainConfig
+    from equissl.methods.drives.base import SceneMethod
 
 Log = Callable[[str], None]
 MAPS = "maps.npz"
@@ -31,7 +37,7 @@ TRAIN_STREAM, VAL_STREAM = 0, 1  # of random rotations
 
 def evaluate_scenes(
     run_dir: str | Path,
-    method: Any,
+    method: SceneMethod,
     training: PretrainConfig,
     config: SceneEvaluateConfig | None = None,
     store: str | Path | None = None,
@@ -59,8 +65,6 @@ def evaluate_scenes(
         ScenePairError: a store without pairs of sweeps, or none of unseen drives.
         FlowError: an unknown flow provider, or one that the store has no poses or boxes for.
     """
-    from equissl.evaluation.evaluate import choose_device, write_results
-
     run_dir, config, started = Path(run_dir), config or SceneEvaluateConfig(), time.perf_counter()
     device = choose_device(config.device)
     path = Path(training.data.store if store is None else store)
@@ -91,13 +95,13 @@ def evaluate_scenes(
     if shown:
         write_maps(run_dir / MAPS, scene_maps(encoders, shown), describe_maps(encoders["trained"], shown))
     results["seconds"] = round(time.perf_counter() - started, 2)
-    write_results(run_dir / "results.json", results)
+    write_results(run_dir, results)
     return results
 
 
 def _open(path: Path, split: str, flow: str, training: PretrainConfig, config: SceneEvaluateConfig) -> ScenePairDataset:
     """A split of the store, divided as for training; whole sweeps, however training cropped them."""
-    scenes = training.data.scenes
+    scenes = cast(DrivesData, training.data)
     same = str(path.resolve()) == training.data.store
     return ScenePairDataset(
         path,
@@ -145,25 +149,9 @@ def _sweeps(dataset: ScenePairDataset, wanted: int) -> list[tuple[Tensor, str]]:
     return [(pair.current[0], pair.sequences[0]) for pair in pairs]
 
 
-# of options that make a method what a paper calls it
-KNOWN = {("byol", "pair"): "STRL", ("moco", "same"): "DepthContrast"}
-
-
-def method_label(training: PretrainConfig) -> str:
-    """What the method is called in tables: two of the invariant ones have names of their own."""
-    name, options = training.method.class_path.rpartition(".")[2], training.method.init_args
-    if name == "CellContrast":
-        return {"same": "PointContrast", "ego": "BEVContrast"}.get(options.get("frames", "same"), name)
-    if name != "SceneInvariant":
-        return {"ESSL3D": "E-SSL3D"}.get(name, name)
-    objective = options.get("objective") or {}
-    key = (objective.get("name", "byol"), options.get("frames", "pair"))
-    return KNOWN.get(key, f"{name} {key[0]}, {key[1]}")
-
-
 def _meta(
     run_dir: Path,
-    method: Any,
+    method: SceneMethod,
     training: PretrainConfig,
     store: Path,
     flow: str,
@@ -171,14 +159,11 @@ def _meta(
     val: ScenePairDataset,
     config: SceneEvaluateConfig,
 ) -> dict[str, Any]:
-    from equissl.training import read_checkpoint
-
-    step = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["equissl"]["step"]
-    settings = {f"config/{key}": list(v) if isinstance(v, tuple) else v for key, v in asdict(config).items()}
+    step = read_saved(run_dir)["step"]
     return {
-        "data": "scenes",
+        "kind": training.data.kind,
         "method": type(method).__name__,
-        "label": method_label(training),
+        "label": method.label,
         "run": run_dir.name,
         "store": str(store),
         "seed": training.seed,
@@ -188,5 +173,5 @@ def _meta(
         "val_pairs": len(val),
         "flow": flow,
         "flow_provider": val[0, 0].flow_provider,
-        **settings,
+        **flat_config(asdict(config)),
     }

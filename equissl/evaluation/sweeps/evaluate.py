@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,9 +17,11 @@ from equissl.datasets.drives.box_points import count_points_in_boxes
 from equissl.datasets.drives.kitti_labels import KittiCamera, read_kitti_labels
 from equissl.datasets.drives.sweep import Boxes, level_vehicle
 from equissl.datasets.sweeps.clean_boxes import LabelCounts
+from equissl.datasets.sweeps.config import SweepsData
 from equissl.datasets.sweeps.labelled_sweeps import Frame
 from equissl.datasets.sweeps.object_classes import class_indices, neighbour_indices
 from equissl.detection import Detections, Detector
+from equissl.detection.sweeps import open_unseen
 from equissl.evaluation.drives.encoding import spread
 from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
 from equissl.evaluation.sweeps.detecting import DETECTIONS, detect_frames, write_detections
@@ -32,9 +34,11 @@ from equissl.metrics.detection import (
     RangeAP,
     kitti_labels,
 )
-
-if TYPE_CHECKING:
-    from equissl.training import PretrainConfig
+from equissl.runs.checkpoint import LAST, read_saved, run_config
+from equissl.runs.config import PretrainConfig
+from equissl.runs.configfile import build_method
+from equissl.runs.results import flat_config, write_results
+from equissl.util.device import choose_device
 
 Log = Callable[[str], None]
 BoxRows = TypeVar("BoxRows", DetectedBoxes, LabelledBoxes)
@@ -69,16 +73,11 @@ def evaluate_detection(
         LabelledFramesError: a store without labelled frames that were held out.
         IngestError: ``config.kitti`` lacks a frame.
     """
-    from equissl.evaluation.evaluate import choose_device, write_results
-    from equissl.training.data import open_frames
-
     run_dir, config, started = Path(run_dir), config or DetectionEvaluateConfig(), time.perf_counter()
     device = choose_device(config.device)
-    path = Path(training.data.store if store is None else store)
-    same = str(path.resolve()) == training.data.store
-    drives = {} if same else {"sequences": None, "val_sequences": None}
-    every = {"labels": 1.0, "augment": False, "at_least": 1, "store": path, **drives}
-    frames = open_frames(training, "val", **every)
+    data = cast(SweepsData, training.data)
+    path = Path(data.store if store is None else store)
+    frames = open_unseen(detector, data, path)
     places = spread(len(frames), config.frames or len(frames))
     log(f"detecting in {len(places)} of {len(frames)} held-out frames")
     detector = detector.to(device).eval()
@@ -94,7 +93,7 @@ def evaluate_detection(
     results |= {f"labels/{name}": value for name, value in asdict(counts).items()}
     results |= {"val_frames": len(places), "detections": sum(map(len, found))}
     results["seconds"] = round(time.perf_counter() - started, 2)
-    write_results(run_dir / "results.json", results)
+    write_results(run_dir, results)
     return results
 
 
@@ -178,14 +177,12 @@ def _moved(boxes: BoxRows, matrix: Tensor) -> BoxRows:
 def _meta(
     run_dir: Path, detector: Detector, training: PretrainConfig, store: Path, config: DetectionEvaluateConfig
 ) -> dict[str, Any]:
-    from equissl.training import read_checkpoint
-
-    ours = read_checkpoint(run_dir / "checkpoints" / "last.ckpt", mmap=True)["equissl"]
+    ours = read_saved(run_dir)
     listed = run_dir / "labels.txt"
     lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
-    start = starting_point(training)
+    start, data = starting_point(training), cast(SweepsData, training.data)
     return {
-        "data": "detection",
+        "kind": training.data.kind,
         "method": type(detector).__name__,
         "label": f"{type(detector).__name__}, {start}{' (frozen)' if detector.frozen else ''}",
         "start": start,
@@ -195,22 +192,16 @@ def _meta(
         "seed": training.seed,
         "steps": ours["step"],
         "frames_seen": ours["step"] * training.trainer.accumulate * training.data.batch_size,
-        "labels": training.data.frames.labels,
-        "label_seed": training.data.frames.label_seed,
+        "labels": data.labels,
+        "label_seed": data.label_seed,
         "labelled_frames": sum(not line.startswith("#") for line in lines) or None,
-        **{f"config/{key}": value for key, value in asdict(config).items()},
+        **flat_config(asdict(config)),
     }
 
 
 def starting_point(training: PretrainConfig) -> str:
-    """What the backbone was before training: the name of a pretraining method, of a file, or ``scratch``."""
-    from equissl.evaluation.drives.evaluate import method_label
-    from equissl.runs.checkpoint import LAST, OURS, read_checkpoint
-    from equissl.runs.configfile import resolve_config
-
+    """Name what the backbone was before training: a pretraining method, a file, or ``scratch``."""
     if training.init is None:
         return "scratch"
     path = Path(training.init)
-    if not (path / LAST).is_file():
-        return path.name
-    return method_label(resolve_config(read_checkpoint(path / LAST, mmap=True)[OURS]["config"]))
+    return build_method(run_config(path).method).label if (path / LAST).is_file() else path.name

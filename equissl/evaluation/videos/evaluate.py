@@ -6,19 +6,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from equissl.datasets.videos.config import VideosData
 from equissl.datasets.videos.moving_digits import DigitSource, FlowBatch, FlowingDigits, FlowingSpec, load_digits
 from equissl.encoders.recurrent import FlowCell, equivariance_error
+from equissl.runs.checkpoint import read_saved
+from equissl.runs.config import PretrainConfig
+from equissl.runs.results import flat_config, write_results
+from equissl.util.device import choose_device
 
 if TYPE_CHECKING:
-    from equissl.methods import FERNN, FlowClassification
-    from equissl.methods.videos.fernn import FlowMethod
-    from equissl.training import PretrainConfig
+    from equissl.methods.videos.fernn import FERNN, FlowClassification, FlowMethod
 
 Log = Callable[[str], None]
 ROLLOUTS = "rollouts.npz"
@@ -79,21 +82,18 @@ def evaluate_flows(
     Returns:
         the flat results, as written.
     """
-    from equissl.evaluation.evaluate import choose_device, write_results
-    from equissl.methods import FERNN
-
     run_dir, config, started = Path(run_dir), config or FlowEvaluateConfig(), time.perf_counter()
     method = method.to(choose_device(config.device)).eval()
-    digits = load_digits(training.data.store if store is None else store, "val")
+    digits = load_digits(cast(VideosData, training.data).store if store is None else store, "val")
     log(f"{len(digits.labels)} unseen digits of {digits.path}")
     results = _meta(run_dir, method, training, digits, config)
     with torch.no_grad():
-        if isinstance(method, FERNN):
-            results |= _prediction(method, digits, config, run_dir, log)
+        if method.predicts:
+            results |= _prediction(cast("FERNN", method), digits, config, run_dir, log)
         else:
-            results |= _classification(method, digits, config, log)  # type: ignore[arg-type]
+            results |= _classification(cast("FlowClassification", method), digits, config, log)
     results["seconds"] = round(time.perf_counter() - started, 2)
-    write_results(run_dir / "results.json", results)
+    write_results(run_dir, results)
     return results
 
 
@@ -252,11 +252,9 @@ def _bytes(frames: Tensor) -> np.ndarray:
 def _meta(
     run_dir: Path, method: FlowMethod, training: PretrainConfig, digits: DigitSource, config: FlowEvaluateConfig
 ) -> dict[str, Any]:
-    from equissl.training import read_checkpoint
-
-    step = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["equissl"]["step"]
+    step = read_saved(run_dir)["step"]
     return {
-        "data": "flows",
+        "kind": training.data.kind,
         "method": type(method).__name__,
         "label": method.label,
         "run": run_dir.name,
@@ -267,5 +265,5 @@ def _meta(
         "model_radius": model_radius(method),
         "parameters": sum(p.numel() for p in method.parameters()),
         **{f"sequences/{key}": value for key, value in asdict(method.sequences).items()},
-        **{f"config/{key}": value for key, value in asdict(config).items()},
+        **flat_config(asdict(config)),
     }

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from equissl.datasets.drives.scene_pair import ScenePair
 from equissl.encoders.voxel import SceneFeatures, VoxelEncoder, VoxelEncoderConfig
 from equissl.losses import all_reduce_mean
 from equissl.methods.base import Method, StepOutput, widen
 from equissl.sparse import SparseTensor
-
-if TYPE_CHECKING:
-    from equissl.datasets.drives.scene_pair import ScenePair
 
 DEFAULT_VOXELS = VoxelEncoderConfig()
 
@@ -27,8 +24,9 @@ class SceneMethod(Method):
     representation of a scene is the mean and the maximum over the columns of its bird's-eye view.
     """
 
-    data = "scenes"
-    encoder: VoxelEncoder  # type: ignore[assignment]
+    kind = "drives"
+    batch = ScenePair
+    encoder: VoxelEncoder
 
     def __init__(self, encoder: VoxelEncoderConfig) -> None:
         super().__init__(encoder)
@@ -42,9 +40,9 @@ class SceneMethod(Method):
         """Features of all stages."""
         return self.encoder(clouds)
 
-    def features(self, clouds: Any) -> dict[str, Tensor]:
-        """``all``: (B, D) of clouds (P, 4); zeros for a cloud without a point in range."""
-        return {"all": self.pooled(self.encode(clouds))}
+    def features(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return ``all``: (B, D) of clouds (P, 4); zeros for a cloud without a point in range."""
+        return {"all": self.pooled(self.encode(inputs))}
 
     def bev_features(self, clouds: Sequence[Tensor]) -> SparseTensor:
         """Columns of the bird's-eye view: features (M, D / 2) on (1, Y, X)."""

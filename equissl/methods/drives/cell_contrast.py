@@ -51,6 +51,10 @@ class CellContrast(SceneMethod):
         self.encoder.freeze_after(points.stage)
         self.projector = SiteHead(self.encoder.channels[points.stage], points.projector)
 
+    @property
+    def label(self) -> str:
+        return {"same": "PointContrast", "ego": "BEVContrast"}.get(self.frames, type(self).__name__)
+
     def step(self, batch: ScenePair) -> StepOutput:
         first, second = (draw_transforms(self.ranges, batch.seeds, view) for view in (0, 1))
         a = self.encode(first.apply(batch.current if self.frames == "same" else batch.previous))

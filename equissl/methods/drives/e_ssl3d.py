@@ -114,6 +114,10 @@ class ESSL3D(SceneMethod):
         if "flow" in self.weights:
             self.flow = FlowEquivariance(flow, self.encoder, self._projector(flow.stage))
 
+    @property
+    def label(self) -> str:
+        return "E-SSL3D"
+
     def step(self, batch: ScenePair) -> StepOutput:
         losses: dict[str, Tensor] = {}
         terms: dict[str, Tensor] = {}

@@ -24,6 +24,10 @@ DEFAULT_RANGES = TransformRanges()
 BYOL = ObjectiveConfig("byol", {"hidden": 512})
 
 
+# names that papers give to an objective on these views
+PUBLISHED = {("byol", "pair"): "STRL", ("moco", "same"): "DepthContrast"}
+
+
 class SceneInvariant(SceneMethod):
     """One embedding of each view of a scene; the objective says how they should lie.
 
@@ -64,12 +68,18 @@ class SceneInvariant(SceneMethod):
         self.projector = Projector(self.feature_dim, projector)
         self.objective = objective.build(self.projector.out_dim)
         self.objective.check_views(objective.name, 2)
+        self.objective_name = objective.name
         if self.objective.for_predictions or (unknown := sorted(self.objective.needs - {"teacher"})):
             needs = "a predictor" if self.objective.for_predictions else ", ".join(unknown)
             raise ValueError(f"objective {objective.name!r} needs {needs}, which scenes do not have")
         self.teacher: Teacher | None = None
         if "teacher" in self.objective.needs:
             self.teacher = Teacher(self.objective.momentum, encoder=self.encoder, projector=self.projector)
+
+    @property
+    def label(self) -> str:
+        plain = f"{type(self).__name__} {self.objective_name}, {self.frames}"
+        return PUBLISHED.get((self.objective_name, self.frames), plain)
 
     def step(self, batch: ScenePair) -> StepOutput:
         clouds = [self._view(batch, number) for number in (0, 1)]

@@ -6,7 +6,7 @@ With radius 0 they are the group-convolutional recurrent network without flow eq
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,12 +33,14 @@ class FlowMethod(Method):
     """What the two methods below share: they train on sequences of flowing digits.
 
     Attributes:
-        data: kind of batches they take.
+        predicts: True where the method predicts frames to come.
         sequences: what the sequences are like; training opens them from ``data.store``, a folder of IDX files.
         views: frames of a sequence.
     """
 
-    data = "flows"
+    kind = "videos"
+    batch = FlowBatch
+    predicts: ClassVar[bool] = False
     sequences: FlowingSpec
 
     def __init__(self, sequences: FlowingSpec, network: nn.Module, feature_dim: int) -> None:
@@ -82,6 +84,7 @@ class FERNN(FlowMethod):
         ValueError: no frames left to predict.
     """
 
+    predicts = True
     encoder: FlowPredictor
 
     def __init__(

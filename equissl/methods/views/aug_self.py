@@ -9,25 +9,19 @@ from torch import Tensor, nn
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Projector
+from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from equissl.geometry import QuaternionSign
 from equissl.losses import invariance
-from equissl.methods.base import (
-    DEFAULT_ENCODER,
-    EncoderConfig,
-    Method,
-    StepOutput,
-    gather_together,
-    stack_features,
-    widen,
-)
+from equissl.methods.base import StepOutput, gather_together, stack_features, widen
 from equissl.methods.views.actions import Action
+from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.embedding import embed_together, plain_objective
 from equissl.objectives import Objective, ObjectiveConfig
 
 NT_XENT = ObjectiveConfig("nt_xent")
 
 
-class AugSelf(Method):
+class AugSelf(ViewMethod):
     """An invariant objective on embeddings, and a regression of the action on representations.
 
     Args:

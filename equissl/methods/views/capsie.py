@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
+from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from equissl.geometry import QuaternionSign
 from equissl.losses import (
     covariance_penalty,
@@ -17,14 +18,7 @@ from equissl.losses import (
     sharpened_cross_entropy,
     variance_hinge,
 )
-from equissl.methods.base import (
-    DEFAULT_ENCODER,
-    EncoderConfig,
-    StepOutput,
-    detach_terms,
-    gather_together,
-    stack_features,
-)
+from equissl.methods.base import StepOutput, detach_terms, gather_together, stack_features
 from equissl.methods.views.actions import Action
 from equissl.methods.views.capsules import CapsuleMethod
 from equissl.methods.views.embedding import pair_loss, plain_objective

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import CapsuleProjector
+from equissl.encoders.config import EncoderConfig
 from equissl.losses import invariance
-from equissl.methods.base import EncoderConfig, Method, widen
+from equissl.methods.base import widen
+from equissl.methods.views.base import ViewMethod
 
 
-class CapsuleMethod(Method):
+class CapsuleMethod(ViewMethod):
     """Capsule activations are the invariant part, capsule poses the equivariant part.
 
     Args:

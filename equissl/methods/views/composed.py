@@ -14,18 +14,12 @@ from torch import Tensor, nn
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Projector, split_sizes
+from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from equissl.geometry import QuaternionSign
 from equissl.losses import invariance
-from equissl.methods.base import (
-    DEFAULT_ENCODER,
-    EncoderConfig,
-    Method,
-    StepOutput,
-    gather_together,
-    stack_features,
-    widen,
-)
+from equissl.methods.base import StepOutput, gather_together, stack_features, widen
 from equissl.methods.views.actions import Action
+from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.embedding import embed_together
 from equissl.methods.views.teacher import Teacher
 from equissl.objectives import Embedded, Objective, ObjectiveConfig
@@ -35,7 +29,7 @@ from equissl.predictors import create_predictor
 NT_XENT = ObjectiveConfig("nt_xent")
 
 
-class Composed(Method):
+class Composed(ViewMethod):
     """One objective on invariant embeddings, and one between predicted and true equivariant embeddings.
 
     Args:

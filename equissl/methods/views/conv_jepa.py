@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from equissl.datasets.views.batch import ViewBatch
+from equissl.encoders.config import EncoderConfig
 from equissl.geometry import QuaternionSign
-from equissl.methods.base import EncoderConfig, Method, StepOutput, gather_together, widen
+from equissl.methods.base import StepOutput, gather_together, widen
 from equissl.methods.views.actions import Action
+from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.seq_jepa import RESNET18, cosine_distance
 from equissl.methods.views.teacher import Teacher
 
 
-class ConvJEPA(Method):
+class ConvJEPA(ViewMethod):
     """From the projected representation of each observed view and the action to the last view, that one's projection.
 
     The target is a momentum teacher's. Nothing is aggregated.

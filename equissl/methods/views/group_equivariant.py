@@ -10,17 +10,10 @@ from torch import Tensor
 
 from equissl.datasets.views.batch import Frame, ViewBatch
 from equissl.encoders import Projector, split_sizes
+from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from equissl.losses import action_cross_entropy, copy_covariance_penalty, copy_variance_hinge, invariance
-from equissl.methods.base import (
-    DEFAULT_ENCODER,
-    EncoderConfig,
-    Method,
-    StepOutput,
-    detach_terms,
-    gather_together,
-    stack_features,
-    widen,
-)
+from equissl.methods.base import StepOutput, detach_terms, gather_together, stack_features, widen
+from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.embedding import embed_together, plain_objective
 from equissl.objectives import ObjectiveConfig
 from equissl.predictors import GroupRepresentation
@@ -28,7 +21,7 @@ from equissl.predictors import GroupRepresentation
 VICREG = ObjectiveConfig("vicreg", {"sim": 10.0, "std": 10.0})
 
 
-class GroupEquivariant(Method):
+class GroupEquivariant(ViewMethod):
     """An invariant objective on one embedding; a second one consists of irreps, which the rotation's Wigner-D moves.
 
     The equivariant loss is one of two. ``likelihood``: the batch's rotations are candidates, each moves the first

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Projector
-from equissl.methods.base import DEFAULT_ENCODER, EncoderConfig, Method, StepOutput, stack_features, widen
+from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
+from equissl.methods.base import StepOutput, stack_features, widen
+from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.crops import random_resized_crops
 from equissl.methods.views.embedding import embed_together
 from equissl.methods.views.teacher import Teacher
@@ -18,7 +20,7 @@ from equissl.objectives import Objective, ObjectiveConfig
 NT_XENT = ObjectiveConfig("nt_xent")
 
 
-class Invariant(Method):
+class Invariant(ViewMethod):
     """One embedding of every view; the objective says how they should lie.
 
     Args:

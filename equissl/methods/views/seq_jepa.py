@@ -12,17 +12,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders.aggregator import Aggregator
+from equissl.encoders.config import EncoderConfig
 from equissl.encoders.recurrent import FlowTokenAggregator
 from equissl.geometry import QuaternionSign
 from equissl.losses.precision import full_precision, unit_norm
-from equissl.methods.base import EncoderConfig, Method, StepOutput, gather_together, widen
+from equissl.methods.base import StepOutput, gather_together, widen
 from equissl.methods.views.actions import Action
+from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.teacher import Teacher
 
 RESNET18 = EncoderConfig("torchvision/resnet18")
 
 
-class SeqJEPA(Method):
+class SeqJEPA(ViewMethod):
     """M observed views and the actions between them predict view M + 1, as a slow copy of the encoder sees it.
 
     A view's token is its representation beside the embedded action to the next view; the last observed view has zeros

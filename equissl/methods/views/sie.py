@@ -10,24 +10,18 @@ from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Projector, split_sizes
+from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from equissl.geometry import QuaternionSign
 from equissl.losses import covariance_penalty, invariance, variance_hinge
-from equissl.methods.base import (
-    DEFAULT_ENCODER,
-    EncoderConfig,
-    Method,
-    StepOutput,
-    detach_terms,
-    gather_together,
-    stack_features,
-)
+from equissl.methods.base import StepOutput, detach_terms, gather_together, stack_features
 from equissl.methods.views.actions import Action
+from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.embedding import pair_loss, plain_objective
 from equissl.objectives import ObjectiveConfig
 from equissl.predictors import create_predictor
 
 
-class SIE(Method):
+class SIE(ViewMethod):
     """The first part of the representation is invariant; the last part is moved by a predictor that knows the rotation.
 
     Args:

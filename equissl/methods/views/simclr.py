@@ -8,19 +8,13 @@ from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Projector
+from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from equissl.losses import info_nce
-from equissl.methods.base import (
-    DEFAULT_ENCODER,
-    EncoderConfig,
-    Method,
-    StepOutput,
-    detach_terms,
-    gather_together,
-    stack_features,
-)
+from equissl.methods.base import StepOutput, detach_terms, gather_together, stack_features
+from equissl.methods.views.base import ViewMethod
 
 
-class SimCLR(Method):
+class SimCLR(ViewMethod):
     """Each view picks the other view of its object among all views of the batch.
 
     Args:

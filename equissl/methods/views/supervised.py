@@ -9,19 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equissl.datasets.views.batch import ViewBatch
+from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from equissl.losses import full_precision, gather, invariance, unit_norm
-from equissl.methods.base import (
-    DEFAULT_ENCODER,
-    EncoderConfig,
-    Method,
-    StepOutput,
-    detach_terms,
-    gather_together,
-    stack_features,
-)
+from equissl.methods.base import StepOutput, detach_terms, gather_together, stack_features
+from equissl.methods.views.base import ViewMethod
 
 
-class Supervised(Method):
+class Supervised(ViewMethod):
     """Both views' representations to the quaternion of the relative rotation, and each one to the class.
 
     Args:

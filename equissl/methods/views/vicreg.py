@@ -8,19 +8,13 @@ from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Projector
+from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from equissl.losses import covariance_penalty, invariance, variance_hinge
-from equissl.methods.base import (
-    DEFAULT_ENCODER,
-    EncoderConfig,
-    Method,
-    StepOutput,
-    detach_terms,
-    gather_together,
-    stack_features,
-)
+from equissl.methods.base import StepOutput, detach_terms, gather_together, stack_features
+from equissl.methods.views.base import ViewMethod
 
 
-class VICReg(Method):
+class VICReg(ViewMethod):
     """Invariant embeddings, kept from collapse by variance and covariance terms.
 
     Args:

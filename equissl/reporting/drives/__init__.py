@@ -1,1 +1,1 @@
-"""Report page of runs on pairs of sweeps."""
+"""Table and page of runs of kind `drives`."""

@@ -1,9 +1,9 @@
-"""The report's pictures of scenes and of their features."""
+"""Pictures of sweeps and of maps of their features."""
 
 from __future__ import annotations
 
 import math
-from html import escape
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,66 +11,75 @@ from PIL import Image
 
 from equissl.datasets.drives.store import SceneStore
 from equissl.datasets.drives.sweep import Sweep, ego_motion, own_motion
+from equissl.evaluation.drives.maps import read_maps
 from equissl.reporting.bev import Window, component_colours, draw_cells, draw_scene
-from equissl.reporting.gallery import data_uri
+from equissl.reporting.blocks import Picture, data_uri
+from equissl.reporting.colours import SOFT
 from equissl.reporting.runs import Run
 
 MAP_PIXELS, SCENE_PIXELS = 300, 560
 HALF_SECOND, USUAL_RATE = 0.5, 10.0
-ARROWS = "arrows show where moving things go within half a second."
+ARROWS = "Arrows show where moving things go within half a second."
 Maps = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
 def load_maps(run: Run) -> Maps | None:
     """What the evaluation left for pictures, or None."""
-    from equissl.evaluation.drives.maps import read_maps
-
-    path = None if run.folder is None else run.folder / "maps.npz"
-    return read_maps(path) if path is not None and path.is_file() else None
+    path = run.file("maps.npz")
+    return None if path is None else read_maps(path)
 
 
-def scene_figures(runs: list[Run], store: SceneStore) -> tuple[str, str]:
-    """The scenes whose features are shown, as recorded; and what their arrows are, for the caption."""
+def scene_pictures(runs: Sequence[Run], store: SceneStore) -> tuple[list[Picture], str]:
+    """The sweeps whose features are shown, as recorded; and a sentence on their arrows where they have any.
+
+    Args:
+        runs: the first with maps says which sweeps.
+        store: that holds them; others are left out.
+    """
     maps = next((found for run in runs if (found := load_maps(run)) is not None), None)
     if maps is None:
-        return "", ""
-    description = maps[1]
-    figures, any_flow = [], False
-    for scene in description["scenes"]:
-        if scene["drive"] not in store.index:
-            continue
-        sweep, flow = _sweep_with_motion(store, scene["drive"], *scene["sweeps"])
-        any_flow |= flow is not None
-        boxes = None if sweep.boxes is None else _near(sweep.boxes.boxes)
-        ahead = HALF_SECOND * (store.index[scene["drive"]].rate or USUAL_RATE)
-        picture = draw_scene(sweep.points, boxes, flow, _window(description, SCENE_PIXELS), ahead)
-        caption = f"{scene['drive']}, sweep {scene['sweeps'][0]}: {len(sweep):,} points"
-        caption += "" if boxes is None else f", {len(boxes)} boxes"
-        figures.append(_figure(data_uri(picture), caption, escape(caption)))
-    return "".join(figures), ARROWS if any_flow else ""
+        return [], ""
+    scenes = [scene for scene in maps[1]["scenes"] if scene["drive"] in store.index]
+    drawn = [_scene(scene, store, _window(maps[1], SCENE_PIXELS)) for scene in scenes]
+    return [picture for picture, _ in drawn], ARROWS if any(arrows for _, arrows in drawn) else ""
 
 
-def map_figures(runs: list[Run]) -> tuple[str, float]:
-    """Maps of every run, of each scene, and of the first run before training; and the angle of the turned ones."""
+def map_pictures(runs: Sequence[Run]) -> tuple[list[list[Picture]], float]:
+    """For each scene, the maps of the first run before training and of every run; and the angle of the turned ones.
+
+    Args:
+        runs: of the page; those without maps are left out.
+    """
     found = [(run, maps) for run in runs if (maps := load_maps(run)) is not None]
     if not found:
-        return "", 0.0
+        return [], 0.0
     first = found[0][1]
-    rows = []
-    for number, scene in enumerate(first[1]["scenes"]):
-        entries = [("before training", "var(--soft)", first, "initial")]
-        entries += [(run.name, run.colour, maps, "trained") for run, maps in found]
-        figures = [
-            _map_pair(maps, name, number, label, colour)
+    entries = [("before training", SOFT, first, "initial")]
+    entries += [(run.name, run.colour, maps, "trained") for run, maps in found]
+    rows = [
+        [
+            Picture(_map_pair(maps, name, number), label, f"feature maps, {label}", colour)
             for label, colour, maps, name in entries
             if maps[1]["scenes"][number : number + 1] == [scene]
         ]
-        rows.append(f'<div class="maps">{"".join(figures)}</div>')
-    return "".join(rows), float(first[1]["angle"])
+        for number, scene in enumerate(first[1]["scenes"])
+    ]
+    return rows, float(first[1]["angle"])
 
 
-def _map_pair(maps: Maps, name: str, number: int, label: str, colour: str) -> str:
-    """Both maps of a scene, side by side in one picture."""
+def _scene(scene: dict[str, Any], store: SceneStore, window: Window) -> tuple[Picture, bool]:
+    """A sweep as recorded, and True where it has arrows."""
+    drive, sweeps = scene["drive"], scene["sweeps"]
+    sweep, flow = _sweep_with_motion(store, drive, *sweeps)
+    boxes = None if sweep.boxes is None else _near(sweep.boxes.boxes)
+    ahead = HALF_SECOND * (store.index[drive].rate or USUAL_RATE)
+    caption = f"{drive}, sweep {sweeps[0]}: {len(sweep):,} points"
+    caption += "" if boxes is None else f", {len(boxes)} boxes"
+    return Picture(data_uri(draw_scene(sweep.points, boxes, flow, window, ahead)), caption), flow is not None
+
+
+def _map_pair(maps: Maps, name: str, number: int) -> str:
+    """Both maps of a scene, side by side in one picture, as a data URI."""
     arrays, description = maps
     states = ("now", "turned")
     values = component_colours([arrays[f"{name}/{number}/{state}/values"] for state in states])
@@ -89,8 +98,7 @@ def _map_pair(maps: Maps, name: str, number: int, label: str, colour: str) -> st
     joined = Image.new("RGB", (sum(p.width for p in pictures), pictures[0].height))
     for index, picture in enumerate(pictures):
         joined.paste(picture, (index * pictures[0].width, 0))
-    dot = f'<span class="dot" style="background:{colour}"></span>'
-    return _figure(data_uri(joined), f"feature maps, {label}", f"{dot}<b>{escape(label)}</b>")
+    return data_uri(joined)
 
 
 def _sweep_with_motion(store: SceneStore, drive: str, first: int, second: int) -> tuple[Sweep, np.ndarray | None]:
@@ -113,7 +121,3 @@ def _near(boxes: np.ndarray, metres: float = 80.0) -> np.ndarray:
 def _window(description: dict[str, Any], pixels: int) -> Window:
     low, high = description["low"], description["high"]
     return Window((low[0], high[0]), (low[1], high[1]), pixels)
-
-
-def _figure(uri: str, alternative: str, caption: str) -> str:
-    return f'<figure><img alt="{escape(alternative)}" src="{uri}"><figcaption>{caption}</figcaption></figure>'

@@ -1,1 +1,1 @@
-"""Report page of detectors."""
+"""Table and page of runs of kind `sweeps`."""

@@ -1,27 +1,38 @@
-"""Results of detectors: which columns their table has."""
+"""Table of detectors: average precision of every class, and its mean."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-Results = dict[str, Any]
-# heading and end of the results' key
-KINDS = (("3D", "3d_ap"), ("BEV", "bev_ap"))
+from equissl.reporting.seeds import Results
+from equissl.reporting.table import Column, Row
 
-
-def of_detection(results: Sequence[Results]) -> bool:
-    """Whether all of these are results of detectors."""
-    return bool(results) and all(result.get("data") == "detection" for result in results)
+LABELS = Column("labels", "labelled_frames", digits=0)
+MEASURES = (("3D", "3d_ap"), ("BEV", "bev_ap"))  # heading, and last part of the key
 
 
-def detection_keys(results: Sequence[Results]) -> list[tuple[str, str]]:
-    """Heading and key of each column: average precision of every class that any of them has, and its mean."""
-    names = list(dict.fromkeys(name for result in results for name in result["classes"]))
-    plain = [(f"{name} {kind}", f"detection/{name.lower()}/{key}") for kind, key in KINDS for name in names]
-    plain += [(f"mean {kind}", f"detection/mean/{key}") for kind, key in KINDS]
-    kitti = [(f"{name} R40 mod.", f"kitti/{name.lower()}/3d_r40_moderate") for name in names]
-    kitti += [("mean R40 mod.", "kitti/mean/3d_r40_moderate")]
-    nuscenes = [("nuScenes mAP", "nuscenes/mean/ap")]
-    found = plain + [column for column in kitti + nuscenes if any(column[1] in result for result in results)]
-    return [("labels", "labelled_frames"), *found]
+def columns(results: Sequence[Results]) -> tuple[Column, ...]:
+    """Labels used, average precision of every class that any of the results has, and other protocols they hold."""
+    classes = list(dict.fromkeys(name for result in results for name in result["classes"]))
+    others = [*_kitti(classes), Column("nuScenes mAP", "nuscenes/mean/ap", 100, best="max")]
+    return (LABELS, *_precisions(classes), *(c for c in others if any(c.key in result for result in results)))
+
+
+def baselines(results: Sequence[Results]) -> list[Row]:
+    """None: nothing is found without learning."""
+    return []
+
+
+def _precisions(classes: Iterable[str]) -> list[Column]:
+    found = [
+        Column(f"{name} {heading}", f"detection/{name.lower()}/{measure}", best="max")
+        for heading, measure in MEASURES
+        for name in classes
+    ]
+    return found + [Column(f"mean {heading}", f"detection/mean/{measure}", best="max") for heading, measure in MEASURES]
+
+
+def _kitti(classes: Iterable[str]) -> list[Column]:
+    return [
+        Column(f"{name} R40 mod.", f"kitti/{name.lower()}/3d_r40_moderate", best="max") for name in (*classes, "mean")
+    ]

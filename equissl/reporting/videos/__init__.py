@@ -1,1 +1,1 @@
-"""Report page of runs on videos."""
+"""Table and page of runs of kind `videos`."""

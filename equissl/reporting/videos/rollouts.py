@@ -1,14 +1,17 @@
-"""Predicted roll-outs beside the truth."""
+"""Sequences of moving digits, and predicted roll-outs beside the truth."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from equissl.datasets.videos.moving_digits import DigitSource, FlowingDigits, FlowingSpec
 from equissl.evaluation.videos.evaluate import ROLLOUTS
+from equissl.reporting.blocks import Picture, data_uri
+from equissl.reporting.runs import Run
 
 GAP, MARK = 2, (217, 115, 13)
 LETTERS = 95  # that the figure's width has room for, so that names can be read when a page scales it
@@ -53,18 +56,45 @@ def rollout_figure(
     return picture
 
 
-def runs_figure(runs: Mapping[str, Path]) -> Image.Image | None:
-    """The roll-outs that evaluation kept of the runs, by name; of those that saw the same sequences as the first.
+def rollout_pictures(runs: Sequence[Run]) -> list[Picture]:
+    """The roll-outs that evaluation kept, in one picture; of those runs that saw the same sequences as the first.
 
-    None where none was kept.
+    Args:
+        runs: of the page; none of them may have kept any.
     """
-    loaded = {}
-    for name, run in runs.items():
-        if (run / ROLLOUTS).is_file():
-            with np.load(run / ROLLOUTS) as arrays:
-                loaded[name] = (arrays["truth"], arrays["predicted"])
-    if not loaded:
-        return None
-    truth, first = next(iter(loaded.values()))
-    same = {name: p for name, (t, p) in loaded.items() if np.array_equal(t, truth)}
-    return rollout_figure(truth, same, truth.shape[1] - first.shape[1])
+    kept = {run.name: _read(file) for run in runs if (file := run.file(ROLLOUTS)) is not None}
+    if not kept:
+        return []
+    truth, first = next(iter(kept.values()))
+    same = {name: predicted for name, (other, predicted) in kept.items() if np.array_equal(other, truth)}
+    picture = rollout_figure(truth, same, truth.shape[1] - first.shape[1])
+    return [Picture(data_uri(picture), f"truth and predictions of {', '.join(same)}")]
+
+
+def sequence_pictures(digits: DigitSource, spec: FlowingSpec, count: int = 4) -> list[Picture]:
+    """Strips of frames of moving digits.
+
+    Args:
+        digits: that move.
+        spec: of the sequences.
+        count: strips.
+    """
+    dataset = FlowingDigits(digits, "val", spec, count)
+    batch = dataset.__getitems__([(0, index) for index in range(count)])
+    frames = batch.frames.clamp(0, 1).mul(255).round().byte().numpy()
+    return [
+        Picture(data_uri(_strip(item)), ", ".join(digits.classes[label] for label in labels))
+        for item, labels in zip(frames, batch.labels.tolist(), strict=True)
+    ]
+
+
+def _strip(frames: np.ndarray, height: int = 56) -> Image.Image:
+    """Frames (T, 1, S, S) side by side."""
+    strip = Image.fromarray(np.concatenate(list(frames[:, 0]), axis=1))
+    scale = max(1, height // strip.height)
+    return strip.resize((strip.width * scale, strip.height * scale), Image.Resampling.NEAREST)
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path) as arrays:
+        return arrays["truth"], arrays["predicted"]

@@ -1,39 +1,57 @@
-"""Results of runs on flowing digits as a table."""
+"""Table of runs on videos: errors of predictions, or accuracy, and how far they are from equivariance."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
-Results = dict[str, Any]
+from equissl.reporting.seeds import Results
+from equissl.reporting.table import Column, Row, distinct_rows
 
-
-def of_flows(results: Sequence[Results]) -> bool:
-    """Whether all of these are results of runs on flowing digits."""
-    return bool(results) and all(result.get("data") == "flows" for result in results)
+MODEL = Column("model", "label")
 
 
-def flow_rows(results: Sequence[Results]) -> list[list[str]]:
-    """Heading and one row per run: the numbers that matter, for a table."""
-    columns = {
-        "run": "run", "model": "label", "parameters": "parameters", "steps": "steps", "next MSE": "prediction/next_mse",
-        "copy MSE": "prediction/copy_mse", "roll-out MSE": "rollout/mse", "beyond": "rollout/mse_beyond",
-        "last/trained": "rollout/last_over_trained", "seen v": "velocity/mse_seen", "unseen v": "velocity/mse_unseen",
-        "state error": "equivariance/states", "top-1": "classification/top1", "top-1 seen v": "velocity/top1_seen",
-        "top-1 unseen v": "velocity/top1_unseen",
-    }  # fmt: skip
-    kept = {heading: key for heading, key in columns.items() if any(key in r for r in results)}
-    return [list(kept), *[[_text(r.get(key)) for key in kept.values()] for r in results]]
+def _error(heading: str, key: str, best: str = "min") -> Column:
+    return Column(heading, key, digits=3, best=best, significant=True)
 
 
-def format_flow_table(results: Sequence[Results]) -> str:
-    """The rows as plain text."""
-    rows = flow_rows(results)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
+def _accuracy(heading: str, key: str) -> Column:
+    return Column(heading, key, 100, best="max")
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+COLUMNS = (
+    Column("parameters", "parameters", digits=0),
+    Column("steps", "steps", digits=0),
+    _error("next MSE", "prediction/next_mse"),
+    _error("roll-out MSE", "rollout/mse"),
+    _error("beyond", "rollout/mse_beyond"),
+    _error("last/trained", "rollout/last_over_trained", best=""),
+    _error("seen v", "velocity/mse_seen"),
+    _error("unseen v", "velocity/mse_unseen"),
+    _error("state error", "equivariance/states", best=""),
+    _accuracy("top-1 %", "classification/top1"),
+    _accuracy("top-1 % seen v", "velocity/top1_seen"),
+    _accuracy("top-1 % unseen v", "velocity/top1_unseen"),
+)
+BASELINES = (
+    ("copy of the last frame", {"prediction/next_mse": "prediction/copy_mse"}),
+    ("mean of all pixels", {"prediction/next_mse": "prediction/mean_mse"}),
+    ("chance", {"classification/top1": "classification/chance"}),
+)
+
+
+def columns(results: Sequence[Results]) -> tuple[Column, ...]:
+    """Those that any of the results has; the model first, where runs are called by their folders."""
+    model = (MODEL,) if any("name" in result for result in results) else ()
+    return (*model, *(column for column in COLUMNS if any(column.key in result for result in results)))
+
+
+def baselines(results: Sequence[Results]) -> list[Row]:
+    """Predictors that repeat the last frame or give every pixel the mean, and chance, of each sort of sequences."""
+    shown = columns(results)
+    return [
+        row
+        for title, keys in BASELINES
+        if (having := [result for result in results if any(key in result for key in keys.values())])
+        for row in distinct_rows(title, having, [replace(c, key=keys.get(c.key, "")) for c in shown])
+    ]

@@ -1,1 +1,1 @@
-"""Report page of runs on views."""
+"""Table and page of runs of kind `views`."""

@@ -14,7 +14,8 @@ from equissl.datasets.views.build.spec import BuildSpec
 from equissl.datasets.views.folder.layout import pack, unpack
 from equissl.datasets.views.schema import TRANSLATION, threediebench_t_schema
 from equissl.datasets.views.store.store import ViewStore
-from equissl.evaluation import EvaluateConfig, LinearProbeConfig, RotationProbeConfig, evaluate
+from equissl.evaluation import evaluate
+from equissl.evaluation.views.config import EvaluateConfig, LinearProbeConfig, RotationProbeConfig
 from equissl.renderers import ViewParameters, get_renderer
 from equissl.runs.configfile import resolve_config
 from equissl.training import pretrain

@@ -17,7 +17,7 @@ from equissl.methods.drives import ESSL3D, CellContrast, Occupancy, SceneInvaria
 from equissl.objectives import ObjectiveConfig
 from equissl.runs.configfile import build_method, dump_config, resolve_config
 
-SCENE_METHODS = [name for name, method in METHODS.items() if method.data == "scenes"]
+SCENE_METHODS = [name for name, method in METHODS.items() if method.kind == "drives"]
 BEHIND_CONV3 = ("encoder.backbone.conv4", "encoder.backbone.conv_out")
 VIEWS = {"ESSL3D time": 1, "Occupancy": 1}
 

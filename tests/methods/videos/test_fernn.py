@@ -12,14 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
+from equissl.datasets.videos.config import VideosData
 from equissl.datasets.videos.moving_digits import FlowBatch, FlowingDigits, FlowingSpec
-from equissl.evaluation import FlowEvaluateConfig, evaluate
-from equissl.evaluation.videos.evaluate import rollout_scores
+from equissl.evaluation import evaluate
+from equissl.evaluation.videos.evaluate import FlowEvaluateConfig, rollout_scores
 from equissl.methods import FERNN, FlowClassification
 from equissl.reporting import format_table, write_report
 from equissl.reporting.videos.rollouts import rollout_figure
+from equissl.runs import MethodConfig, PretrainConfig, ProbeConfig, TrainerConfig
 from equissl.runs.configfile import load_config
-from equissl.training import DataConfig, MethodConfig, PretrainConfig, ProbeConfig, TrainerConfig, pretrain
+from equissl.training import pretrain
 
 SEQUENCES = {"radius": 1, "frames": 6, "size": 8, "digit_size": 6, "digits": 1, "held_out": [[1, 1]]}
 FEW = FlowEvaluateConfig(sequences=8, velocity_sequences=4, batch_size=4, rollouts=2, device="cpu")
@@ -33,7 +35,7 @@ def mnist(shared: Path) -> Path:
 def config(store: Path, method: str = "FERNN", steps: int = 4, **init_args: Any) -> PretrainConfig:
     return PretrainConfig(
         MethodConfig(method, {"sequences": SEQUENCES, "radius": 1, **init_args}),
-        DataConfig(str(store), batch_size=4),
+        VideosData(store=str(store), batch_size=4),
         trainer=TrainerConfig(
             max_steps=steps, precision="32", accelerator="cpu", log_every=2, checkpoint_every=2, tensorboard=False
         ),

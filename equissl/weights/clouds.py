@@ -1,16 +1,16 @@
-"""Runs on LiDAR scenes as files that others can use."""
+"""Voxel backbones and detectors for OpenPCDet, and what the card of a method on clouds says."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from equissl.detection import Detector
-from equissl.methods.base import Method
 from equissl.methods.drives import SceneMethod
+from equissl.util.files import write_json
 from equissl.weights.detectors import detector_data, detector_state
+from equissl.weights.export import ExportReport
 from equissl.weights.openpcdet import to_openpcdet, write_openpcdet
 from equissl.weights.reading import WeightsError
 
@@ -18,32 +18,36 @@ CHECKPOINT, DESCRIPTION = "openpcdet.pth", "openpcdet.json"
 LOAD = f"python train.py --cfg_file CONFIG --pretrained_model {CHECKPOINT} (its data as in {DESCRIPTION})"
 
 
-def export_scene_backbone(method: Method, out: Path) -> tuple[str, ...]:
-    """Writes the backbone, or a whole detector, under OpenPCDet's names, and what its data must be like to fit.
+def export_for_openpcdet(method: SceneMethod, out: Path) -> ExportReport:
+    """Write the backbone, or a whole detector, under OpenPCDet's names, and what its data must be like to fit.
 
     Args:
-        method: of a scene run, or a detector.
+        method: of a run on LiDAR data.
         out: folder to write; must not hold such an export yet.
 
-    Returns:
-        names of the files.
-
     Raises:
-        WeightsError: for a method of images, or a folder that is not free.
+        WeightsError: a folder that is not free, or a head that OpenPCDet does not have.
     """
-    if not isinstance(method, SceneMethod):
-        raise WeightsError(f"OpenPCDet takes voxel backbones: expected a run on scenes, got {type(method).__name__}")
     if out.is_file() or (out / CHECKPOINT).exists():
         raise WeightsError(f"{out} is not free: expected a folder without {CHECKPOINT}")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / DESCRIPTION).write_text(json.dumps(openpcdet_data(method), indent=2) + "\n", encoding="utf-8")
+    description = openpcdet_data(method)
     state = detector_state(method) if isinstance(method, Detector) else to_openpcdet(method.encoder.backbone)
+    write_json(out / DESCRIPTION, description)
     write_openpcdet(state, out / CHECKPOINT)
-    return CHECKPOINT, DESCRIPTION
+    return ExportReport(out, (CHECKPOINT, DESCRIPTION), LOAD)
+
+
+def no_library_backbone(method: SceneMethod, config: Any) -> tuple[None, str]:
+    """Return the reason why a voxel backbone is no model of an image library.
+
+    Args:
+        method, config: of the run.
+    """
+    return None, "its backbone is a sparse one of voxels: export it once more with --format openpcdet"
 
 
 def openpcdet_data(method: SceneMethod) -> dict[str, Any]:
-    """Keys of OpenPCDet's configs that the weights were trained with."""
+    """Return the keys of OpenPCDet's configs that the weights were trained with."""
     config = method.encoder.config
     columns = ["x", "y", "z", "intensity"][: config.in_channels]
     return {
@@ -57,8 +61,8 @@ def openpcdet_data(method: SceneMethod) -> dict[str, Any]:
     }
 
 
-def scene_card(method: SceneMethod) -> dict[str, Any]:
-    """What the card of an exported scene method says of its input."""
+def cloud_card(method: SceneMethod, config: Any = None) -> dict[str, Any]:
+    """Describe the input of a method on clouds."""
     encoder = {
         key: list(value) if isinstance(value, tuple) else value for key, value in asdict(method.encoder.config).items()
     }

@@ -1,4 +1,4 @@
-"""Device, precision and processes of a run."""
+"""Device and precision, as asked for and as there is."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import os
 
 import torch
 
-from equissl.runs.config import ConfigError, TrainerConfig
+
+class DeviceError(ValueError):
+    """A device or precision that this machine does not have."""
+
 
 LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def choose_accelerator(requested: str) -> str:
-    """``cpu`` or ``gpu``.
+    """Return ``cpu`` or ``gpu``.
 
     Raises:
-        ConfigError: a GPU was asked for and there is none.
+        DeviceError: a GPU was asked for and there is none.
     """
     available = torch.cuda.is_available()
     if requested == "gpu" and not available:
-        raise ConfigError(
+        raise DeviceError(
             "expected a CUDA GPU (trainer.accelerator=gpu), but torch finds none; `equissl doctor` says why. "
             "Use --trainer.accelerator cpu to train without"
         )
@@ -39,10 +42,10 @@ def choose_precision(requested: str, accelerator: str) -> str:
     """``32``, ``bf16`` or ``16``; ``auto`` is bf16 where the device computes in it.
 
     Raises:
-        ConfigError: 16 on a CPU, where Lightning has no gradient scaling.
+        DeviceError: 16 on a CPU, where Lightning has no gradient scaling.
     """
     if requested == "16" and accelerator == "cpu":
-        raise ConfigError("trainer.precision=16 needs a GPU; on a CPU use bf16 or 32")
+        raise DeviceError("trainer.precision=16 needs a GPU; on a CPU use bf16 or 32")
     if requested != "auto":
         return requested
     bf16 = torch.cuda.is_bf16_supported() if accelerator == "gpu" else cpu_has_bf16()
@@ -56,6 +59,18 @@ def launched_outside() -> bool:
     )
 
 
-def world_size(trainer: TrainerConfig) -> int:
-    """Number of training processes."""
-    return trainer.devices * trainer.nodes
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        DeviceError: a name that torch does not know, or a GPU where there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"expected a device such as cpu or cuda, got {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(f"expected a CUDA GPU for device {name!r}, but torch finds none; `equissl doctor` says why")
+    return device

@@ -7,13 +7,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from equissl.datasets.drives.kitti_labels import write_kitti_results
+from equissl.datasets.sweeps.config import SweepsData
 from equissl.datasets.sweeps.labelled_sweeps import Frame
 from equissl.detection import Detections, Detector
+from equissl.detection.sweeps import open_unseen
 from equissl.evaluation.drives.encoding import spread
 from equissl.evaluation.sweeps.detecting import detect_frames
+from equissl.reporting.sweeps.pictures import draw_detections
+from equissl.runs.checkpoint import load_method
+from equissl.util.device import choose_device
 
 RESULTS, PICTURES = "results", "pictures"
 
@@ -67,20 +72,15 @@ def predict(
         ValueError: a run that is not a detector's, or a split that is none.
         IngestError: a calibration that is missing.
     """
-    from equissl.evaluation.evaluate import choose_device
-    from equissl.training import load_method
-    from equissl.training.data import open_frames
-
     started, out = time.perf_counter(), Path(out)
     if split not in ("train", "val", "all"):
         raise ValueError(f"expected split train, val or all, got {split!r}")
     detector, training = load_method(run)
     if not isinstance(detector, Detector):
         raise ValueError(f"expected a run of a detector in {run}, got one of {type(detector).__name__}")
-    same = store is None or str(Path(store).resolve()) == training.data.store
-    drives = {} if same else {"sequences": None, "val_sequences": None}
-    every = {"store": training.data.store if store is None else store, "labels": 1.0, "augment": False, "at_least": 1}
-    data = open_frames(training, None if split == "all" else split, labelled=False, **every, **drives)
+    section = cast(SweepsData, training.data)
+    chosen = section.store if store is None else store
+    data = open_unseen(detector, section, chosen, None if split == "all" else split, labelled=False)
     places = spread(len(data), frames or len(data))
     drawn = {places[index] for index in spread(len(places), pictures)}
     log(f"detecting in {len(places)} of {len(data)} sweeps")
@@ -114,8 +114,6 @@ def _write(folder: Path, frame: Frame, found: Detections, detector: Detector, ca
 
 
 def _draw(folder: Path, frame: Frame, found: Detections, detector: Detector) -> None:
-    from equissl.reporting.sweeps.pictures import draw_detections
-
     folder.mkdir(parents=True, exist_ok=True)
     picture = draw_detections(frame, found, detector.encoder.config.point_range)
     picture.save(folder / f"{frame.id.replace('/', '_')}.png")

@@ -1,0 +1,28 @@
+"""Section ``data`` of every run's config; each kind of data adds its own fields."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """Batches of a run.
+
+    Attributes:
+        kind: of data; empty takes the one that the method was written for.
+        batch_size: objects, images or pairs in one batch, over all processes together.
+        workers: loader processes of each training process; 0 loads in the training process.
+        seed: of the order and of all that is random about an item; None takes the seed of the run.
+    """
+
+    kind: str = ""
+    batch_size: int = 256
+    workers: int = 0
+    seed: int | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a kind adds to these fields, as arguments of its data set."""
+        shared = {field.name for field in fields(DataConfig)}
+        return {name: value for name, value in asdict(self).items() if name not in shared}

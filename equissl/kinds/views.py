@@ -1,0 +1,102 @@
+"""Kind ``views``: rendered images of objects with exact latents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from equissl.datasets.hdf5 import declared_format
+from equissl.datasets.images.sequences import open_sequences
+from equissl.datasets.loader import AddressedDataset, ViewDataset
+from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.config import ViewsData
+from equissl.datasets.views.live.views import LiveViews
+from equissl.datasets.views.store.format import FORMAT
+from equissl.evaluation.views.config import EvaluateConfig
+from equissl.evaluation.views.evaluate import evaluate_views
+from equissl.kinds.kind import Kind
+from equissl.methods import Method
+from equissl.reporting.views.page import page
+from equissl.reporting.views.table import baselines, columns
+from equissl.runs.config import ConfigError, PretrainConfig
+from equissl.training.launch import local_rank, process_rank
+from equissl.training.metriclog import MetricLog
+from equissl.training.probes import OnlineProbes
+from equissl.weights.images import image_backbone, image_card
+
+
+class Views(Kind):
+    """Views of objects, stored or rendered while training."""
+
+    name, unit = "views", "views"
+    batch, data, options = ViewBatch, ViewsData, EvaluateConfig
+    source = "a view store, which `equissl render` writes"
+    evaluate = staticmethod(evaluate_views)
+    columns, baselines, page = staticmethod(columns), staticmethod(baselines), staticmethod(page)
+    card, library_backbone = staticmethod(image_card), staticmethod(image_backbone)
+
+    def recognises(self, path: Path) -> bool:
+        return declared_format(path) == FORMAT
+
+    def resolve(self, data: ViewsData) -> ViewsData:
+        data = super().resolve(data)
+        return data if data.live is None else replace(data, live=data.live.resolved())
+
+    def open(self, config: PretrainConfig, method: Method, split: str | None = "train") -> AddressedDataset:
+        data: Any = config.data
+        seed = config.seed if data.seed is None else data.seed
+        if data.live is not None:
+            return open_live(data, method.views, split, seed)
+        if not data.store:
+            raise ConfigError(f"expected data.store to be {self.source}, or data.live to render while training")
+        options = dict(data.sequence_options or {})
+        if data.sequences is not None:
+            split = options.pop("split", split)
+            return open_sequences(data.sequences, data.store, split, method.views, seed, **options)
+        if options:
+            raise ConfigError(f"expected data.sequences with data.sequence_options, got {options} without")
+        return ViewDataset(data.store, split=split, views=method.views, seed=seed)
+
+    def arrange(self, method: Method, channels_last: bool) -> Method:
+        return method.to(memory_format=torch.channels_last) if channels_last else method  # type: ignore[call-overload]
+
+    def observers(self, config: PretrainConfig, method: Method, dataset: Any, log: MetricLog) -> list[OnlineProbes]:
+        if not config.probes.enabled:
+            return []
+        classes = len(dataset.store.classes)
+        views = 1 if config.data.sequences is not None else method.views  # nothing turns in images
+        return [OnlineProbes(config.probes, log, method.feature_dim, classes, views, config.seed)]
+
+
+def open_live(data: ViewsData, views: int, split: str | None, seed: int) -> LiveViews:
+    """Open views that are rendered while they are trained on.
+
+    Args:
+        data: with ``live``.
+        views: of each object.
+        split: ``train``, ``val``, or None for all.
+        seed: of the order and of the latents.
+
+    Raises:
+        ConfigError: image sequences asked for too, or loader processes where views are rendered in this one.
+        MeshSourceError, RendererError: without usable meshes, or with an unknown renderer.
+    """
+    assert data.live is not None
+    for name in ("sequences", "sequence_options"):
+        if getattr(data, name) is not None:
+            raise ConfigError(f"expected data.live without data.{name}")
+    if torch.cuda.is_available():  # where a renderer in this process works: on the GPU that the method will be moved to
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+    dataset = LiveViews(data.live, split, views, seed, data.workers, progress=process_rank() == 0)
+    if dataset.in_training_process and data.workers:
+        renderer = data.live.renderer
+        raise ConfigError(
+            f"renderer {renderer!r} draws in the training process: expected data.workers 0, got {data.workers}"
+        )
+    return dataset
+
+
+VIEWS = Views()

@@ -1,0 +1,47 @@
+"""Some of the sweeps that detectors were scored on, with what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from equissl.datasets.sweeps.labelled_sweeps import Frame
+from equissl.evaluation.sweeps.detecting import DETECTIONS, read_detections
+from equissl.reporting.blocks import Picture, data_uri
+from equissl.reporting.runs import Run
+from equissl.reporting.sweeps.pictures import draw_detections
+from equissl.runs.configfile import resolve_config
+from equissl.training.data import open_frames
+
+SHOWN = 3  # sweeps of each detector
+
+
+def detection_pictures(run: Run, store: str | Path | None = None) -> list[Picture]:
+    """Some sweeps that a detector was scored on; none where the run kept no detections.
+
+    Args:
+        run: of a detector.
+        store: that holds the sweeps; the run's evaluation store where None.
+    """
+    file = run.file(DETECTIONS)
+    if file is None:
+        return []
+    found = read_detections(file)
+    count = min(SHOWN, len(found))
+    chosen = [list(found)[i * len(found) // count] for i in range(count)]
+    return [
+        Picture(data_uri(draw_detections(frame, found[frame.id], point_range)), f"{run.name}: {frame.id}")
+        for frame, point_range in _frames(run, store, chosen)
+    ]
+
+
+def _frames(run: Run, store: str | Path | None, ids: Sequence[str]) -> list[tuple[Frame, Sequence[float]]]:
+    """The sweeps of these names that the store has, and what the detector sees of the ground."""
+    training = resolve_config(yaml.safe_load(run.config))
+    source = store if store is not None else run.results["store"]
+    frames = open_frames(training, "val", labels=1.0, augment=False, at_least=1, store=source)
+    place = {name: index for index, name in enumerate(frames.ids)}
+    point_range = training.method.init_args["encoder"]["point_range"]
+    return [(frames.read(place[name]), point_range) for name in ids if name in place]

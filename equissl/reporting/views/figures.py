@@ -1,0 +1,94 @@
+"""Charts of runs on views: scores of every part of the features, errors, and the use of the action."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from equissl.reporting.blocks import Card, cards
+from equissl.reporting.charts import Bar, Series, bar_chart, line_chart
+from equissl.reporting.colours import SOFT
+from equissl.reporting.figures import LOSS, RANK, Curve, points, training_curves
+from equissl.reporting.runs import Run
+from equissl.reporting.seeds import SPREAD
+
+PARTS = (("all", ""), ("inv", " · inv"), ("equi", " · equi"))  # part, and what its rows and bars add to the run's name
+SEEN, UNIT = "views_seen", "views"
+CURVES = (
+    LOSS,
+    Curve("Online rotation probe, on training views", "mean geodesic error (degrees)", "online/rotation_mean_deg"),
+    Curve("Online class probe, on training views", "top-1 (%)", "online/top1", 100),
+    RANK,
+)
+REAL, IGNORED = (Curve("", "", f"collapse/equivariance{suffix}") for suffix in ("", "_ignored_action"))
+
+
+def score_bars(runs: Sequence[Run]) -> list[Card]:
+    """Rotation error and top-1 accuracy of every part of every run's features."""
+    first = runs[0].results
+    rotation = _part_bars(runs, "rotation/mean_deg/{}", "rotation/mean_deg_se/{}", 1.0)
+    classes = _part_bars(runs, "classification/{}/top1", "classification/{}/top1_se", 100.0)
+    constant, chance = first["rotation/mean_deg/constant"], 100 * first["classification/chance"]
+    return cards(
+        Card(
+            "Mean rotation error on unseen objects (lower is better)",
+            bar_chart(rotation, "°", ("constant predictor", constant)),
+        ),
+        Card("Top-1 accuracy on unseen objects (higher is better)", bar_chart(classes, " %", ("chance", chance))),
+    )
+
+
+def curves(runs: Sequence[Run]) -> list[Card]:
+    """Errors over pairs, the use of the action, and what training logged."""
+    return cards(_error_curves(runs), _action_gap(runs)) + training_curves(runs, CURVES, SEEN, UNIT)
+
+
+def cumulative(errors: np.ndarray, step: int = 5) -> list[tuple[float, float]]:
+    """(degrees, percentage of errors at most that) from 0 to 180 degrees.
+
+    Args:
+        errors: (N,) degrees.
+        step: degrees between points.
+    """
+    return [(float(x), 100 * float(np.mean(errors <= x))) for x in range(0, 181, step)]
+
+
+def _part_bars(runs: Sequence[Run], key: str, error: str, scale: float) -> list[Bar]:
+    return [
+        Bar(
+            run.name + suffix,
+            run.colour,
+            scale * run.results[key.format(part)],
+            scale * (run.results.get(SPREAD + key.format(part) if "seeds" in run.results else error.format(part)) or 0),
+            faint=part != "all",
+        )
+        for run in runs
+        for part, suffix in PARTS
+        if key.format(part) in run.results
+    ]
+
+
+def _error_curves(runs: Sequence[Run]) -> Card:
+    series = [Series(run.name, run.colour, cumulative(run.errors["all"])) for run in runs if "all" in run.errors]
+    constant = next((run.errors["constant"] for run in runs if "constant" in run.errors), None)
+    if series and constant is not None:
+        series.append(Series("constant predictor", SOFT, cumulative(constant), dashed=True))
+    chart = line_chart(series, "geodesic error (degrees)", "pairs within it (%)", y_zero=True)
+    return Card("Rotation error on unseen objects: share of pairs within it (higher is better)", chart)
+
+
+def _action_gap(runs: Sequence[Run]) -> Card:
+    """Loss with a wrong action over loss with the right one: 1 means that the predictor ignores the action."""
+    found = [Series(run.name, run.colour, _loss_ratio(run)) for run in runs]
+    series = [line for line in found if line.points]
+    if series:
+        first, last = series[0].points[0][0], series[0].points[-1][0]
+        series.append(Series("action ignored", SOFT, [(first, 1.0), (last, 1.0)], dashed=True))
+    chart = line_chart(series, "views seen", "loss ratio, wrong action / right")
+    return Card("Does the predictor use the action? (1: it ignores it)", chart)
+
+
+def _loss_ratio(run: Run) -> list[tuple[float, float]]:
+    real, ignored = points(run, REAL, SEEN), points(run, IGNORED, SEEN)
+    return [(x, wrong / right) for (x, right), (_, wrong) in zip(real, ignored, strict=False) if right > 0]
