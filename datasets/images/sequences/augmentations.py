@@ -138,19 +138,23 @@ def random_boxes(chances: Tensor, sides: Tensor, recipe: Recipe) -> Tensor:
     w, h = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
     fits = (w > 0) & (w <= width[:, None]) & (h > 0) & (h <= height[:, None])
     first = fits.float().argmax(1, keepdim=True)  # of equal values the first
-    found, most = fits.any(1), _largest(height, width, recipe.ratio)
-    h, w = (torch.where(found, x.gather(1, first)[:, 0], y) for x, y in zip((h, w), most, strict=True))
-    top = torch.where(found, (chances[:, 0] * (height - h + 1)).floor(), ((height - h) / 2).floor())
-    left = torch.where(found, (chances[:, 1] * (width - w + 1)).floor(), ((width - w) / 2).floor())
-    return torch.stack([top, left, h, w], 1).long()
+    h, w = h.gather(1, first)[:, 0], w.gather(1, first)[:, 0]
+    top, left = (chances[:, 0] * (height - h + 1)).floor(), (chances[:, 1] * (width - w + 1)).floor()
+    found = torch.stack([top, left, h, w], 1).long()
+    return torch.where(fits.any(1, keepdim=True), found, largest_boxes(sides, recipe.ratio))
 
 
-def _largest(height: Tensor, width: Tensor, ratio: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Sides of the largest box of an allowed ratio."""
-    low, high = ratio
-    tall = torch.minimum(height, (width / low).round().clamp_min(1))
-    wide = torch.minimum(width, (height * high).round().clamp_min(1))
-    return tall, wide
+def largest_boxes(sides: Tensor, ratio: tuple[float, float]) -> Tensor:
+    """(B, 4) top, left, height and width of the largest box of an allowed ratio in the middle of each image.
+
+    Args:
+        sides: (B, 2) height and width of the images.
+        ratio: bounds of width over height.
+    """
+    height, width = sides.double().unbind(1)
+    h = torch.minimum(height, (width / ratio[0]).round().clamp_min(1))
+    w = torch.minimum(width, (height * ratio[1]).round().clamp_min(1))
+    return torch.stack([((height - h) / 2).floor(), ((width - w) / 2).floor(), h, w], 1).long()
 
 
 def _factors(recipe: Recipe, jitters: Tensor, chances: Tensor) -> Tensor:
