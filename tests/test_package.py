@@ -32,6 +32,15 @@ def test_every_package_is_listed() -> None:
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == _packages_on_disk()
 
 
+def test_every_template_is_packaged() -> None:
+    listed = PROJECT["tool"]["setuptools"]["package-data"]
+    files = [path.relative_to(ROOT) for suffix in ("html", "css") for path in (ROOT / "equissl").rglob(f"*.{suffix}")]
+    assert files
+    for file in files:
+        patterns = listed.get(".".join(file.parent.parts), [])
+        assert any(file.match(pattern) for pattern in patterns), f"package-data lacks {file}"
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A non-editable installation of the wheel, without its dependencies, in a folder of its own."""

@@ -14,8 +14,9 @@ import torch
 
 from equissl.datasets.views.build.builder import BuildSpec, build_views
 from equissl.datasets.views.store.store import ViewStore
-from equissl.evaluation.evaluate import evaluate, feature_sets, target_sign
+from equissl.evaluation.evaluate import evaluate
 from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
+from equissl.evaluation.views.evaluate import feature_sets, target_sign
 from equissl.evaluation.views.online import OnlineProbe
 from equissl.evaluation.views.probing import choose_tasks
 from equissl.evaluation.views.tasks import Task

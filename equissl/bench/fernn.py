@@ -1,7 +1,7 @@
 """Flow equivariant against ordinary recurrent networks on flowing digits, at equal steps.
 
 ``equissl bench fernn --digits FOLDER --out runs/fernn`` trains, evaluates and writes OUT/report.html with roll-outs
-beside the truth in OUT/report.png; started again it goes on where it stopped.
+beside the truth; started again it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def bench_fernn(
     Raises:
         ValueError: no radii or no seeds.
     """
-    from equissl.reporting.videos.page import write_flow_report
-    from equissl.reporting.videos.table import format_flow_table
+    from equissl.reporting import format_table, write_report
+    from equissl.reporting.runs import load_runs
 
     if not radii or seeds < 1:
         raise ValueError(f"expected at least one radius and one seed, got {list(radii)} and {seeds}")
@@ -66,8 +66,8 @@ def bench_fernn(
     jobs = [_job(*pair, run, flags, scored) for pair, run in runs.items()]
     run_jobs([job for job in jobs if not job.finished], parallel or cpu_count(), say)
     results = {pair: json.loads((run / "results.json").read_text()) for pair, run in runs.items()}
-    say("\n" + format_flow_table(list(results.values())) + "\n")
-    page = write_flow_report(list(runs.values()), out / "report.html")
+    say("\n" + format_table([run.results for run in load_runs(list(runs.values()))]) + "\n")
+    page = write_report(list(runs.values()), out / "report.html")
     return {**_summary(results, radii, seeds), "report": str(page)}
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,62 +10,28 @@ from torch import Tensor, nn
 from equissl.geometry.wigner import wigner_ds
 from equissl.losses import full_precision, unit_norm
 
-HOMOGENEOUS = "h"
-_TERM = re.compile(r"(?:(\d+)x)?(\d+|h)")
-
-Terms = str | Sequence[tuple[int, int | str]] | Mapping[int | str, int]
+if TYPE_CHECKING:
+    from e3nn.o3 import Irreps
 
 
-@dataclass(frozen=True)
-class Term:
-    """``multiplicity`` copies of the irrep of degree ``degree``, or of homogeneous vectors (x, y, z, 1) for ``h``."""
-
-    multiplicity: int
-    degree: int | str
-
-    @property
-    def size(self) -> int:
-        """Numbers in one copy: 2l+1, or 4."""
-        return 4 if isinstance(self.degree, str) else 2 * self.degree + 1
-
-    @property
-    def dim(self) -> int:
-        return self.multiplicity * self.size
-
-    def __str__(self) -> str:
-        return f"{self.multiplicity}x{self.degree}"
-
-
-def parse_terms(terms: Terms) -> tuple[Term, ...]:
-    """``"16x0+32x1+8xh"``, pairs (multiplicity, degree), or a mapping degree → multiplicity, as terms.
+def rotation_irreps(irreps: str | Irreps) -> Irreps:
+    """Read irreps of SO(3): those of e3nn that are even, ``16x0e+32x1e``, as rotations alone know no parity.
 
     Raises:
-        ValueError: naming the term that is not one, or for no copies at all.
+        ValueError: for another notation, odd irreps, or a multiplicity of 0.
     """
-    if isinstance(terms, str):
-        pairs = [_parse_term(word, terms) for word in terms.replace(" ", "").split("+")]
-    elif isinstance(terms, Mapping):
-        pairs = [(multiplicity, degree) for degree, multiplicity in terms.items()]
-    else:
-        pairs = [(multiplicity, degree) for multiplicity, degree in terms]
-    for multiplicity, degree in pairs:
-        valid = degree == HOMOGENEOUS if isinstance(degree, str) else degree >= 0
-        if multiplicity < 1 or not valid:
-            raise ValueError(
-                "expected a multiplicity of 1 or more and a degree of 0 or more (or 'h'), "
-                f"got {multiplicity}x{degree} in {terms!r}"
-            )
-    if not pairs:
-        raise ValueError(f"expected at least one term such as '32x1', got {terms!r}")
-    return tuple(Term(multiplicity, degree) for multiplicity, degree in pairs)
+    from e3nn import o3  # a second of start-up time
 
-
-def _parse_term(word: str, terms: str) -> tuple[int, int | str]:
-    match = _TERM.fullmatch(word)
-    if match is None:
-        raise ValueError(f"expected terms such as '16x0+32x1+16x2+8xh', got {word!r} in {terms!r}")
-    multiplicity, degree = match.groups()
-    return int(multiplicity or 1), degree if degree == HOMOGENEOUS else int(degree)
+    try:
+        found = o3.Irreps(irreps)
+    except ValueError as error:
+        raise ValueError(f"expected irreps in e3nn's notation, such as '32x1e+32x2e', got {irreps!r}") from error
+    if odd := [str(term) for term in found if term.ir.p != 1]:
+        even = "+".join(f"{copies}x{ir.l}e" for copies, ir in found)
+        raise ValueError(f"expected even irreps, as rotations know no parity, such as {even!r}, got {'+'.join(odd)!r}")
+    if any(copies == 0 for copies, _ in found):
+        raise ValueError(f"expected at least one copy of each irrep, got {str(found)!r}")
+    return found
 
 
 class GroupRepresentation(nn.Module):
@@ -80,34 +44,40 @@ class GroupRepresentation(nn.Module):
     order of axes, those of its 4 × 4 poses are homogeneous vectors.
 
     For rotations ρ is a sum of Wigner-D matrices (:mod:`equissl.geometry.wigner`), which keep lengths. Poses in SE(3),
-    as 4 × 4 matrices [R t; 0 1], act on irreps by their rotation alone, and on homogeneous vectors ``h`` by the whole
+    as 4 × 4 matrices [R t; 0 1], act on irreps by their rotation alone, and on homogeneous vectors by the whole
     matrix: exactly, but not keeping lengths, which no faithful representation of SE(3) of finite dimension does.
 
     Args:
-        terms: which irreps and how many of each, ``"16x0+32x1+16x2"``; with a term ``h`` actions are poses in SE(3). An
-            embedding holds the terms in this order, and a term one copy after the other.
+        irreps: which irreps and how many copies of each, in e3nn's notation, ``16x0e+32x1e+16x2e``, or its type; see
+            :func:`rotation_irreps`. An embedding holds them in this order, and one copy after the other.
+        homogeneous: number of homogeneous vectors (x, y, z, 1) after the irreps; with any, actions are poses in SE(3).
 
     Attributes:
         dim: size of the embedding.
+        shapes: number of copies of each irrep, and of homogeneous vectors, and the size of one.
         action_size: 3 where actions are rotation matrices, 4 where they are poses.
 
     Raises:
-        ValueError: for terms that are none, see :func:`parse_terms`.
+        ValueError: for an embedding of nothing, or irreps that are none of SO(3).
     """
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, irreps: str | Irreps, homogeneous: int = 0) -> None:
         super().__init__()
-        self.terms = parse_terms(terms)
-        self.dim = sum(term.dim for term in self.terms)
-        self.action_size = 4 if any(term.degree == HOMOGENEOUS for term in self.terms) else 3
-        self.max_degree = max((term.degree for term in self.terms if isinstance(term.degree, int)), default=0)
+        self.irreps, self.homogeneous = rotation_irreps(irreps), homogeneous
+        if homogeneous < 0 or not (homogeneous or self.irreps):
+            raise ValueError(f"expected irreps or homogeneous vectors, got {str(self.irreps)!r} and {homogeneous}")
+        self.shapes = [(copies, ir.dim) for copies, ir in self.irreps]
+        if homogeneous:
+            self.shapes.append((homogeneous, 4))
+        self.dim = self.irreps.dim + 4 * homogeneous
+        self.action_size = 4 if homogeneous else 3
 
     def forward(self, embedding: Tensor, action: Tensor) -> Tensor:
         """The embedding after the action, ``ρ(g)ᵀ e``.
 
         Args:
             embedding: (B, D).
-            action: g, (B, 3, 3) rotations, or (B, 4, 4) poses where there is a term ``h``; or flattened.
+            action: g, (B, 3, 3) rotations, or (B, 4, 4) poses where there are homogeneous vectors; or flattened.
 
         Returns:
             (B, D), in float32 or better.
@@ -136,24 +106,23 @@ class GroupRepresentation(nn.Module):
         return torch.cat(coefficients, dim=1) @ torch.cat(matrices, dim=1).T
 
     def matrices(self, action: Tensor) -> list[Tensor]:
-        """One matrix ρ(g) (B, d, d) for each term, in at least float32."""
+        """One matrix ρ(g) (B, d, d) for each kind of copy, in at least float32."""
         action = self._check_action(action)
-        found = wigner_ds(action[:, :3, :3], self.max_degree)
-        return [action if isinstance(term.degree, str) else found[term.degree] for term in self.terms]
+        found = wigner_ds(action[:, :3, :3], max((ir.l for _, ir in self.irreps), default=0))
+        matrices = [found[ir.l] for _, ir in self.irreps]
+        return [*matrices, action] if self.homogeneous else matrices
 
     def matrix(self, action: Tensor) -> Tensor:
         """The whole ρ(g), (B, D, D) with a block for each copy; to look at, since it is large and mostly zero."""
-        copies = [
-            m for term, m in zip(self.terms, self.matrices(action), strict=True) for _ in range(term.multiplicity)
-        ]
+        copies = [m for (count, _), m in zip(self.shapes, self.matrices(action), strict=True) for _ in range(count)]
         return torch.stack([torch.block_diag(*blocks) for blocks in zip(*copies, strict=True)])
 
     def copies(self, embedding: Tensor) -> list[Tensor]:
-        """An embedding (B, D) as one (B, multiplicity, d) for each term."""
+        """An embedding (B, D) as one (B, copies, d) for each irrep, and one for the homogeneous vectors."""
         if embedding.ndim != 2 or embedding.shape[1] != self.dim:
             raise ValueError(f"expected an embedding (B, {self.dim}) for {self}, got {tuple(embedding.shape)}")
-        parts = embedding.split([term.dim for term in self.terms], dim=1)
-        return [p.unflatten(1, (term.multiplicity, term.size)) for p, term in zip(parts, self.terms, strict=True)]
+        parts = embedding.split([count * size for count, size in self.shapes], dim=1)
+        return [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     @full_precision
     def normalize(self, embedding: Tensor) -> Tensor:
@@ -182,7 +151,8 @@ class GroupRepresentation(nn.Module):
         return action.float() if action.dtype in (torch.float16, torch.bfloat16) else action
 
     def __str__(self) -> str:
-        return "+".join(map(str, self.terms))
+        vectors = f"{self.homogeneous} homogeneous vectors" if self.homogeneous else ""
+        return " and ".join(filter(None, [str(self.irreps), vectors]))
 
     def extra_repr(self) -> str:
         return f"{self}, dim={self.dim}"

@@ -11,6 +11,8 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 46
+ROW = 30  # height of a bar's row
+LETTER = 7  # width of a letter, about
 MAX_POINTS = 160
 
 
@@ -78,39 +80,74 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, y_zero: boo
 
 
 def bar_chart(bars: Sequence[Bar], unit: str, reference: tuple[str, float] | None = None, digits: int = 1) -> Markup:
-    """Horizontal bars from zero with standard-error whiskers, and a dashed line for a trivial predictor."""
+    """Horizontal bars from zero with error whiskers, and a dashed line for what needs no learning.
+
+    Args:
+        bars: from above to below; none give an empty chart.
+        unit: behind each number.
+        reference: name and value of the dashed line.
+        digits: decimals.
+    """
     if not bars:
         return Markup("")
-    left = max(148, 12 + 7 * max(len(bar.label) for bar in bars))  # a letter is about 7 wide
-    row, right, top = 30, 92, 26 if reference else 6
-    height = top + row * len(bars) + 8
-    peak = max([b.value + (b.error or 0.0) for b in bars] + ([reference[1]] if reference else [])) or 1.0
-
-    def x(value: float) -> float:
-        return left + (WIDTH - left - right) * value / peak
-
-    parts = []
-    for index, bar in enumerate(bars):
-        middle = top + row * index + row / 2
-        parts.append(
-            f'<rect x="{left}" y="{middle - 8:.1f}" width="{max(1.0, x(bar.value) - left):.1f}" height="16" rx="3" '
-            f'fill="{bar.colour}" opacity="{0.45 if bar.faint else 0.9}"/>'
-            f'<text x="{left - 10}" y="{middle + 4:.1f}" text-anchor="end">{escape(bar.label)}</text>'
-        )
-        end = bar.value
-        if bar.error:
-            end += bar.error
-            parts.append(f'<path d="M{x(bar.value - bar.error):.1f} {middle:.1f}H{x(end):.1f}" stroke="var(--ink)"/>')
-        text = f"{bar.value:.{digits}f}{unit}" + (f" ± {bar.error:.{digits}f}" if bar.error else "")
-        parts.append(f'<text class="value" x="{WIDTH - 4}" y="{middle + 4:.1f}" text-anchor="end">{text}</text>')
+    scale = _Bars.of(bars, reference, [_bar_text(bar, unit, digits) for bar in bars])
+    marks = [_bar(bar, scale, index, _bar_text(bar, unit, digits)) for index, bar in enumerate(bars)]
     if reference:
-        name, value = reference
-        parts.append(
-            f'<path d="M{x(value):.1f} {top - 4}V{height - 6}" stroke="var(--soft)" stroke-dasharray="4 4"/>'
-            f'<text x="{x(value):.1f}" y="{top - 10}" text-anchor="{"end" if x(value) > WIDTH / 2 else "start"}">'
-            f"{escape(name)} {value:.{digits}f}{unit}</text>"
-        )
-    return _svg("".join(parts), ", ".join(bar.label for bar in bars), height)
+        marks.append(_reference(reference, scale, f"{reference[0]} {reference[1]:.{digits}f}{unit}"))
+    return _svg("".join(marks), ", ".join(bar.label for bar in bars), scale.height)
+
+
+@dataclass(frozen=True)
+class _Bars:
+    """Where bars lie: their left and right end, the rows' top and number, and the largest value."""
+
+    left: float
+    right: float
+    top: float
+    count: int
+    peak: float
+
+    @classmethod
+    def of(cls, bars: Sequence[Bar], reference: tuple[str, float] | None, texts: Sequence[str]) -> _Bars:
+        values = [bar.value + (bar.error or 0.0) for bar in bars] + ([reference[1]] if reference else [])
+        left = max(148, 12 + LETTER * max(len(bar.label) for bar in bars))
+        right = max(92, 12 + LETTER * max(map(len, texts)))
+        return cls(left, WIDTH - right, 26 if reference else 6, len(bars), max(*values, 0.0) or 1.0)
+
+    @property
+    def height(self) -> float:
+        return self.top + ROW * self.count + 8
+
+    def x(self, value: float) -> float:
+        return self.left + (self.right - self.left) * max(value, 0.0) / self.peak
+
+    def middle(self, index: int) -> float:
+        return self.top + ROW * index + ROW / 2
+
+
+def _bar_text(bar: Bar, unit: str, digits: int) -> str:
+    return f"{bar.value:.{digits}f}{unit}" + (f" ± {bar.error:.{digits}f}" if bar.error else "")
+
+
+def _bar(bar: Bar, scale: _Bars, index: int, text: str) -> str:
+    middle, error = scale.middle(index), bar.error or 0.0
+    whisker = f"M{scale.x(bar.value - error):.1f} {middle:.1f}H{scale.x(bar.value + error):.1f}"
+    return (
+        f'<rect x="{scale.left:g}" y="{middle - 8:.1f}" width="{max(1.0, scale.x(bar.value) - scale.left):.1f}" '
+        f'height="16" rx="3" fill="{bar.colour}" opacity="{0.45 if bar.faint else 0.9}"/>'
+        f'<text x="{scale.left - 10:g}" y="{middle + 4:.1f}" text-anchor="end">{escape(bar.label)}</text>'
+        + (f'<path d="{whisker}" stroke="var(--ink)"/>' if error else "")
+        + f'<text class="value" x="{WIDTH - 4}" y="{middle + 4:.1f}" text-anchor="end">{escape(text)}</text>'
+    )
+
+
+def _reference(reference: tuple[str, float], scale: _Bars, text: str) -> str:
+    x = scale.x(reference[1])
+    return (
+        f'<path d="M{x:.1f} {scale.top - 4:g}V{scale.height - 6:g}" stroke="var(--soft)" stroke-dasharray="4 4"/>'
+        f'<text x="{x:.1f}" y="{scale.top - 10:g}" text-anchor="{"end" if x > WIDTH / 2 else "start"}">'
+        f"{escape(text)}</text>"
+    )
 
 
 @dataclass(frozen=True)
@@ -145,9 +182,11 @@ class _Frame:
 
     def line(self, series: Series) -> str:
         path = "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in series.points)
+        path += "h0" * (len(series.points) == 1)  # a dot
         dash = ' stroke-dasharray="5 4"' if series.dashed else ""
         return (
-            f'<path d="M{path}" fill="none" stroke="{series.colour}" stroke-width="2" stroke-linejoin="round"{dash}>'
+            f'<path d="M{path}" fill="none" stroke="{series.colour}" stroke-width="2" stroke-linejoin="round" '
+            f'stroke-linecap="round"{dash}>'
             f"<title>{escape(series.name)}</title></path>"
         )
 

@@ -55,9 +55,20 @@ def run_page(
     )
 
 
-def listed(runs: Sequence[Run], noun: str = "run") -> str:
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 run``, ``2,000 runs``.
+
+    Args:
+        number: of things.
+        noun: for one of them.
+        plural: for several; the noun with an s where None.
+    """
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def listed(runs: Sequence[Run]) -> str:
     """Number and names of the runs: ``2 runs (SIE, VICReg)``."""
-    return f"{len(runs)} {noun}{'s' * (len(runs) > 1)} ({', '.join(run.name for run in runs)})"
+    return f"{counted(len(runs), 'run')} ({', '.join(run.name for run in runs)})"
 
 
 def budget(runs: Sequence[Run], key: str, unit: str) -> str:

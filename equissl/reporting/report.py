@@ -7,8 +7,8 @@ from pathlib import Path
 
 from equissl.kinds import KINDS, Kind
 from equissl.reporting.runs import load_runs
-from equissl.reporting.seeds import Results
 from equissl.reporting.table import build_table, names, plain_text
+from equissl.runs.results import Results
 from equissl.util.files import write_text
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from equissl.reporting.colours import assign_colours
 from equissl.reporting.seeds import group_seeds, merge_seeds, seedless
 from equissl.reporting.table import names
 from equissl.runs.log import read_metrics
+from equissl.runs.results import Results, read_results
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -34,7 +33,7 @@ class Run:
 
     name: str
     colour: str
-    results: dict[str, Any]
+    results: Results
     curves: Curves
     errors: dict[str, np.ndarray]
     config: str
@@ -58,11 +57,7 @@ def load_runs(run_dirs: Sequence[str | Path]) -> list[Run]:
     """
     if not run_dirs:
         raise ValueError("expected at least one run folder, got none")
-    folders = [Path(folder) for folder in run_dirs]
-    for folder in folders:
-        if not (folder / "results.json").is_file():
-            raise FileNotFoundError(f"{folder} holds no results.json; make it with: equissl evaluate {folder}")
-    groups = list(group_seeds(folders).values())
+    groups = list(group_seeds([Path(folder) for folder in run_dirs]).values())
     results = [load_results(group) for group in groups]
     found = names(results)
     colours = assign_colours(found)
@@ -72,15 +67,15 @@ def load_runs(run_dirs: Sequence[str | Path]) -> list[Run]:
     ]
 
 
-def load_results(group: Sequence[Path]) -> dict[str, Any]:
+def load_results(group: Sequence[Path]) -> Results:
     """Results of one run folder, or the merged ones of several seeds."""
-    results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in group]
+    results = [read_results(folder) for folder in group]
     if len(results) > 1:
         return merge_seeds(results, group[0].parent.name)
     return results[0] if seedless(group[0]) else {**results[0], "name": group[0].parent.name}
 
 
-def _load_run(name: str, colour: str, results: dict[str, Any], group: Sequence[Path]) -> Run:
+def _load_run(name: str, colour: str, results: Results, group: Sequence[Path]) -> Run:
     folder, config = group[0], group[0] / "config.yaml"
     curves = read_metrics(folder) if (folder / "metrics.csv").is_file() else {}
     text = config.read_text(encoding="utf-8") if config.is_file() else ""

@@ -6,9 +6,9 @@ import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-Results = dict[str, Any]
+from equissl.runs.results import Results
+
 SPREAD = "std_over_seeds/"
 _SEED_FOLDER = re.compile(r"seed[-_]?\d+")
 

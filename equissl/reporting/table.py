@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from equissl.reporting.seeds import SPREAD, Results
+from equissl.reporting.seeds import SPREAD
+from equissl.runs.results import Results
 
 Value = float | str | None
 DECIMALS = 6  # at most; smaller numbers have an exponent

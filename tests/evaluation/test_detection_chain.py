@@ -19,7 +19,7 @@ from equissl.detection import Detections
 from equissl.evaluation.sweeps.detecting import read_detections, write_detections
 from equissl.runs import build_method, load_config, read_checkpoint
 from equissl.runs.checkpoint import LAST
-from equissl.training.data import open_frames
+from equissl.training.data import open_dataset
 
 ENCODER = [
     "--method.encoder.point_range=[-12.8,-12.8,-3.0,12.8,12.8,1.0]",
@@ -68,7 +68,7 @@ def runs(store: Path) -> dict[str, Path]:
 def test_results_of_a_detector(runs) -> None:
     results = json.loads((runs["pretrained0"] / "results.json").read_text())
     assert all(not isinstance(value, dict) for value in results.values())
-    assert (results["data"], results["method"], results["start"]) == ("detection", "SECOND", "PointContrast")
+    assert (results["kind"], results["method"], results["start"]) == ("sweeps", "SECOND", "PointContrast")
     assert results["classes"] == ["car", "pedestrian", "cyclist"]
     assert results["labelled_frames"] == 5 and results["labels"] == 0.5 and results["val_frames"] == 3
     assert 0 <= results["detection/car/3d_ap"] <= 100 and results["detection/car/labels"] > 0
@@ -178,7 +178,8 @@ def test_a_frozen_backbone_from_scratch_has_the_statistics_of_the_frames(store, 
     """In evaluation mode its layers then give zero mean and unit variance on those frames, as in training mode."""
     assert finetune(tmp_path / "run", store, "--frozen", steps=1) == 0
     config = load_config(tmp_path / "run" / "config.yaml")
-    frames, detector = open_frames(config, "train", seed=0), build_method(config.method)
+    detector = build_method(config.method)
+    frames = open_dataset(config, detector)
     saved = read_checkpoint(tmp_path / "run" / LAST)["state_dict"]
     detector.load_state_dict({name.removeprefix("method."): tensor for name, tensor in saved.items()})
     last, seen = detector.encoder.backbone.conv_out[1], []

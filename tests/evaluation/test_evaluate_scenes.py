@@ -13,9 +13,9 @@ import pytest
 from equissl import cli
 from equissl.datasets.drives.store_writer import write_scenes
 from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, ego_motion, rigid_flow
-from equissl.evaluation.drives.evaluate import choose_flow, method_label
+from equissl.evaluation.drives.evaluate import choose_flow
 from equissl.reporting import format_table, write_report
-from equissl.runs import load_config
+from equissl.runs import build_method, load_config
 from equissl.training import pretrain
 
 VOXELS = ["--method.init_args.encoder.point_range=[-6.4, -6.4, -1.2, 6.4, 6.4, 1.2]",
@@ -76,7 +76,7 @@ def test_results_are_flat_complete_and_have_a_before(results: dict) -> None:
     for prefix in ("rotation", "rotation_wedge"):
         assert all(0 <= results[f"{prefix}/{name}"] <= 1 for name in ("accuracy", "initial", "outline"))
     assert results["rotation/chance"] == 0.1
-    assert (results["data"], results["label"], results["flow"]) == ("scenes", "STRL", "stored")
+    assert (results["kind"], results["label"], results["flow"]) == ("drives", "STRL", "stored")
     assert (results["train_pairs"], results["val_pairs"], results["pairs_seen"]) == (6, 2, 2)
     assert all(math.isfinite(results[f"collapse/{k}/cells"]) for k in ("rankme", "std"))
 
@@ -119,5 +119,5 @@ def test_flow_comes_from_the_store_from_boxes_or_from_poses(tmp_path: Path) -> N
 def test_invariant_methods_go_by_the_names_of_their_papers() -> None:
     same = load_config("demo_strl", ["--method.init_args.frames=same", "--method.init_args.objective.name=moco",
                                      "--method.init_args.objective.options={}"])  # fmt: skip
-    assert method_label(same) == "DepthContrast"
-    assert method_label(load_config("demo_essl3d")) == "E-SSL3D"
+    assert build_method(same.method).label == "DepthContrast"
+    assert build_method(load_config("demo_essl3d").method).label == "E-SSL3D"

@@ -37,7 +37,7 @@ def test_for_degree_zero_they_are_vicregs() -> None:
 
 def test_turning_the_batch_changes_neither_where_vicregs_would() -> None:
     torch.manual_seed(0)
-    predictor = GroupRepresentation("2x0+3x1+2x2")
+    predictor = GroupRepresentation("2x0e+3x1e+2x2e")
     x = 0.5 * torch.randn(40, predictor.dim, dtype=torch.float64) * torch.rand(predictor.dim)
     turned = predictor(x, random_rotmat(1, dtype=torch.float64).expand(40, 3, 3))
     for loss in (copy_variance_hinge, copy_covariance_penalty):

@@ -44,10 +44,10 @@ _TINY: dict[str, dict[str, Any]] = {
     "EquiCaps": {"image_size": IMAGE_SIZE, "capsules": 4},
     "EquiCaps 4x4": {"image_size": IMAGE_SIZE, "capsules": 4, "pose": "rigid"},
     "CapsIE": {"image_size": IMAGE_SIZE, "capsules": 4, "pose_dim": 5},
-    "GroupEquivariant": {"projector": (12, 10), "irreps": "2x0+3x1+2x2", "irrep_projector": (12,)},
+    "GroupEquivariant": {"projector": (12, 10), "irreps": "2x0e+3x1e+2x2e", "irrep_projector": (12,)},
     "GroupEquivariant alignment": {
         "projector": (12, 10),
-        "irreps": "1x0+2x1+2x2",
+        "irreps": "1x0e+2x1e+2x2e",
         "irrep_projector": (12,),
         "equi_loss": "alignment",
     },

@@ -78,7 +78,7 @@ def exact_batch(method: GroupEquivariant, template: ViewBatch, scale: float = 1.
 
 @pytest.mark.parametrize("equi_loss", ["likelihood", "alignment"])
 def test_exactly_equivariant_irreps_have_no_error(equi_loss: Any, build_batch: Any) -> None:
-    method = oracle("2x0+3x1+2x2+1x3", equi_loss=equi_loss)
+    method = oracle("2x0e+3x1e+2x2e+1x3e", equi_loss=equi_loss)
     out = method.step(exact_batch(method, build_batch(8)))
     assert out.terms["equivariance"] < 1e-24
     assert out.action_gap is not None and out.action_gap["equivariance_ignored_action"] > 0.05
@@ -86,11 +86,11 @@ def test_exactly_equivariant_irreps_have_no_error(equi_loss: Any, build_batch: A
 
 @pytest.mark.parametrize("frame", ["object", "base"])
 def test_translations_move_homogeneous_vectors_exactly(frame: Any, build_batch: Any) -> None:
-    method = oracle("2x1+3xh", frame=frame)
+    method = oracle("2x1e", homogeneous=3, frame=frame)
     batch = exact_batch(method, build_batch(8), translations=torch.rand(8, 2, 3, dtype=torch.float64))
     assert method.actions(batch).shape == (8, 4, 4)
     assert method.step(batch).terms["equivariance"] < 1e-24
-    other = oracle("2x1+3xh", frame="base" if frame == "object" else "object")
+    other = oracle("2x1e", homogeneous=3, frame="base" if frame == "object" else "object")
     assert other.step(batch).terms["equivariance"] > 1e-3
 
 
@@ -103,11 +103,11 @@ def test_published_relative_poses_of_both_frames(build_batch: Any) -> None:
         "base": torch.einsum("bij,bj->bi", r12, t2) - t1,
     }
     for frame, u in shifts.items():
-        torch.testing.assert_close(oracle("1xh", frame=frame).actions(batch), rigid(r12, u))
+        torch.testing.assert_close(oracle("", homogeneous=1, frame=frame).actions(batch), rigid(r12, u))
 
 
 def test_likelihood_finds_the_rotation_and_costs_log_b_where_irreps_say_nothing(build_batch: Any) -> None:
-    method = oracle("4x1+4x2", invariant=NOTHING, equi=2.0)
+    method = oracle("4x1e+4x2e", invariant=NOTHING, equi=2.0)
     batch = exact_batch(method, build_batch(8), scale=30.0)
     out = method.step(batch)
     assert out.terms["action_likelihood"] < 1e-6 and out.loss < 2e-6
@@ -121,7 +121,7 @@ def test_likelihood_finds_the_rotation_and_costs_log_b_where_irreps_say_nothing(
 
 
 def test_alignment_needs_its_variance_terms(build_batch: Any) -> None:
-    method = oracle("2x1", equi_loss="alignment", invariant=NOTHING, equi=3.0, equi_std=2.0, equi_cov=5.0)
+    method = oracle("2x1e", equi_loss="alignment", invariant=NOTHING, equi=3.0, equi_std=2.0, equi_cov=5.0)
     out = method.step(exact_batch(method, build_batch(8)))
     t = out.terms
     expected = 3 * t["equivariance"] + 2 * t["irrep_variance"] + 5 * t["irrep_covariance"]
@@ -132,7 +132,7 @@ def test_alignment_needs_its_variance_terms(build_batch: Any) -> None:
 def test_equivariant_part_of_the_loss_ignores_a_common_turn_of_the_world(build_batch: Any) -> None:
     """Turning the camera turns the content c of every view; the loss depends on poses relative to each other only."""
     for equi_loss in ("likelihood", "alignment"):
-        method = oracle("2x1+2x2", equi_loss=equi_loss)
+        method = oracle("2x1e+2x2e", equi_loss=equi_loss)
         batch = exact_batch(method, build_batch(6))
         world = random_rotmat(1, dtype=torch.float64)[0]
         turned = replace(batch, rotations=world @ batch.rotations)
@@ -140,8 +140,8 @@ def test_equivariant_part_of_the_loss_ignores_a_common_turn_of_the_world(build_b
 
 
 def test_any_invariant_objective_beside_the_irreps(build_batch: Any) -> None:
-    batch = exact_batch(oracle("2x1"), build_batch(8))
-    out = oracle("2x1", invariant=ObjectiveConfig("nt_xent", {"temperature": 0.5})).step(batch)
+    batch = exact_batch(oracle("2x1e"), build_batch(8))
+    out = oracle("2x1e", invariant=ObjectiveConfig("nt_xent", {"temperature": 0.5})).step(batch)
     z = batch.images.flatten(2)[..., :4]
     torch.testing.assert_close(out.terms["inv_nt_xent"], nt_xent(z, temperature=0.5))
     torch.testing.assert_close(out.loss.detach(), out.terms["inv_nt_xent"] + 5 * out.terms["action_likelihood"])
@@ -163,7 +163,7 @@ def test_features_without_and_with_a_split(batch: ViewBatch, build_method: Any) 
     assert all(p.grad.abs().max() > 0 for p in split.parameters())
 
 
-@pytest.mark.parametrize("changes", [{"equi_loss": "alignment"}, {"irreps": "2x0+2xh+1x1"}])
+@pytest.mark.parametrize("changes", [{"equi_loss": "alignment"}, {"irreps": "2x0e+1x1e", "homogeneous": 2}])
 def test_other_choices_learn_also_in_bfloat16(changes: dict, build_batch: Any, build_method: Any) -> None:
     batch = replace(build_batch(), translations=torch.rand(6, 2, 3))
     method = build_method("GroupEquivariant", **changes)
@@ -183,5 +183,5 @@ def test_names_impossible_choices(batch: ViewBatch, build_method: Any) -> None:
         build_method("GroupEquivariant", equi_loss="mse")
     with pytest.raises(ValueError, match=r"frame to be one of .* got 'world'"):
         build_method("GroupEquivariant", frame="world")
-    with pytest.raises(ValueError, match="2xh need translations, which this batch does not have"):
-        build_method("GroupEquivariant", irreps="2xh").step(replace(batch, translations=None))
+    with pytest.raises(ValueError, match="2 homogeneous vectors need translations, which this batch does not have"):
+        build_method("GroupEquivariant", homogeneous=2).step(replace(batch, translations=None))

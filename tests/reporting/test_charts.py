@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from equissl.reporting.charts import MAX_POINTS, Bar, Series, bar_chart, line_chart, number, thin, ticks
-from equissl.reporting.figures import cumulative
-from equissl.reporting.style import LIGHT, assign_colours
+from equissl.reporting.colours import COLOURS, assign_colours
+from equissl.reporting.views.figures import cumulative
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,13 @@ def test_bars_have_the_length_of_their_values() -> None:
     assert "25.0° ± 5.0" in svg and "constant 60.0°" in svg
 
 
+def test_one_point_is_a_dot_and_numbers_have_room() -> None:
+    assert re.search(r'd="M[^"L]+h0" fill="none"', line_chart([Series("a", "red", [(1, 2)])], "x", "y"))
+    svg = bar_chart([Bar("a", "red", 31.2, 11.3), Bar("b", "red", 12345.6, 100.0)], " frames")
+    ends = [float(x) for x in re.findall(r"H([\d.]+)", svg)]
+    assert max(ends) <= 520 - 7 * len("12345.6 frames ± 100.0")
+
+
 def test_cumulative_shares() -> None:
     curve = dict(cumulative(np.array([0.0, 10.0, 90.0, 180.0])))
     assert (curve[0], curve[10], curve[85], curve[90], curve[180]) == (25, 50, 50, 75, 100)
@@ -63,5 +70,5 @@ def test_cumulative_shares() -> None:
 
 def test_a_method_has_one_colour_in_every_report() -> None:
     assert assign_colours(["SIE", "Mine"])["SIE"] == assign_colours(["VICReg", "SIE"])["SIE"]
-    many = assign_colours(["EquiCaps", *(f"run {i}" for i in range(len(LIGHT) - 1))])
-    assert len(set(many.values())) == len(LIGHT)
+    many = assign_colours(["EquiCaps", *(f"run {i}" for i in range(COLOURS - 1))])
+    assert len(set(many.values())) == COLOURS

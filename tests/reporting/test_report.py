@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from equissl.datasets.views.store.format import StoreError
 from equissl.datasets.views.store.store import ViewStore
 from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.reporting import write_report
-from equissl.reporting.gallery import gallery
+from equissl.reporting.views.pictures import gallery
 
 
 @pytest.fixture
@@ -29,6 +30,7 @@ def run(tmp_path: Path) -> Path:
     scores |= {"classification/all/top1": 0.9, "classification/chance": 0.5, "classification/majority": 0.5,
                "collapse/rankme/all": 3.0, "collapse/dim/all": 8, "collapse/std/all": 0.5}  # fmt: skip
     meta = {
+        "kind": "views",
         "method": "My<Method>",
         "run": folder.name,
         "store": str(store),
@@ -72,6 +74,20 @@ def test_a_run_without_curves_or_errors_still_has_its_page(run: Path, tmp_path: 
     images = [attributes["src"] for tag, attributes in tags if tag == "img"]
     assert len(images) == 8
     assert not any(value.startswith("http") for _, attributes in tags for value in attributes.values() if value)
+
+
+def test_title_and_store_are_those_asked_for(run: Path, tmp_path: Path) -> None:
+    other = write_synthetic_store(tmp_path / "other.h5", objects=8, views=2, size=16, classes=2)
+    page = write_report([run], tmp_path / "report.html", store=other, title="Mine & <yours>").read_text()
+    assert "<h1>Mine &amp; &lt;yours&gt;</h1>" in page and "rendered 2 times" in page and str(other) in page
+
+
+def test_a_failing_page_leaves_the_one_before(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    before = write_report([run], out).read_text()
+    with pytest.raises(StoreError, match="expected a view store"):
+        write_report([run], out, store=tmp_path / "missing.h5")
+    assert out.read_text() == before and [path.name for path in tmp_path.glob("report*")] == ["report.html"]
 
 
 def test_gallery_shows_stored_pixels_and_every_class(run: Path) -> None:

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 from equissl.reporting import format_table
-from equissl.reporting.report import _spread
+from equissl.reporting.page import spread
 from equissl.reporting.runs import load_runs
 from equissl.reporting.seeds import SPREAD, merge_seeds
+from equissl.reporting.table import build_table
+from equissl.reporting.views.table import COLUMNS
 
 TOP1, DEGREES = [0.31, 0.35, 0.42], [40.25, 38.5, 44.0]
 
 
 def results(seed: int, **changes: Any) -> dict[str, Any]:
     return {
-        "method": "SIE", "run": f"seed{seed}", "store": "views.h5", "seed": seed, "classes": 12,
+        "kind": "views", "method": "SIE", "run": f"seed{seed}", "store": "views.h5", "seed": seed, "classes": 12,
         "classification/all/top1": TOP1[seed], "classification/all/top1_se": 0.5,
         "rotation/mean_deg/all": DEGREES[seed],
         "rotation/mean_deg/constant": 58.0, "classification/majority": 0.1, "classification/chance": 1 / 12, **changes,
@@ -49,10 +51,18 @@ def test_means_and_standard_deviations(tmp_path: Path) -> None:
 
 
 def test_the_page_says_what_the_spread_is(tmp_path: Path) -> None:
-    runs = load_runs([write(tmp_path / "sie" / f"seed{s}", results(s)) for s in range(2)])
-    assert "standard deviation over seeds" in _spread(runs)
-    alone = load_runs([write(tmp_path / "alone", results(0))])
-    assert _spread(alone) == "± is one standard error over unseen objects."
+    def said(*folders: Path) -> str:
+        runs = load_runs(folders)
+        return spread(runs, build_table([run.results for run in runs], COLUMNS).rows)
+
+    seeds = [write(tmp_path / "sie" / f"seed{s}", results(s)) for s in range(2)]
+    alone = write(tmp_path / "alone", results(0))
+    assert said(*seeds) == "± is one standard deviation over seeds where a row has several."
+    assert said(alone) == "± is one standard error over unseen data."
+    assert said(*seeds, alone).endswith("where a row has several; elsewhere, one standard error over unseen data.")
+    bare = results(0)
+    del bare["classification/all/top1_se"]
+    assert said(write(tmp_path / "bare", bare)) == ""
 
 
 def test_one_seed_has_the_name_of_the_run_and_no_deviation(tmp_path: Path) -> None:
@@ -63,5 +73,7 @@ def test_one_seed_has_the_name_of_the_run_and_no_deviation(tmp_path: Path) -> No
 def test_runs_that_do_not_belong_together_are_named() -> None:
     with pytest.raises(ValueError, match=r"runs of one method in x, got \['SIE', 'VICReg'\]"):
         merge_seeds([results(0), results(1, method="VICReg")], "x")
+    with pytest.raises(ValueError, match=r"runs of one kind in x, got \['drives', 'views'\]"):
+        merge_seeds([results(0), results(1, kind="drives")], "x")
     with pytest.raises(ValueError, match=r"different seeds in x, got \[1, 1\]"):
         merge_seeds([results(1), results(1)], "x")

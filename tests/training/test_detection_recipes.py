@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from equissl.datasets.sweeps.object_classes import class_indices
-from equissl.detection import DETECTORS
+from equissl.detection import Detector
 from equissl.runs import build_method, load_config, save_config
 from equissl.runs.recipes import find_config
 
@@ -38,7 +38,7 @@ def test_every_packaged_file_is_tested() -> None:
 @pytest.mark.parametrize("name", GEOMETRY)
 def test_recipes_resolve_build_and_round_trip(name, tmp_path) -> None:
     config, method = build(name)
-    assert method.data == "frames" and type(method).__name__ in DETECTORS
+    assert isinstance(method, Detector) and config.data.kind == "sweeps"
     assert (method.cells, method.encoder.grid.shape) == GEOMETRY[name]
     assert (config.optim.optimizer, config.optim.schedule, config.optim.momentum) == (
         "adamw", "one_cycle", (0.95, 0.85)

@@ -32,8 +32,10 @@ class GroupEquivariant(ViewMethod):
 
     Args:
         encoder: image encoder.
-        irreps: copies of each degree, such as ``32x1+32x2``; a term ``h`` of homogeneous vectors makes the action a
-            pose in SE(3), for batches with translations. See :class:`~equissl.predictors.GroupRepresentation`.
+        irreps: copies of each degree in e3nn's notation, such as ``32x1e+32x2e``; all even, as rotations know no
+            parity.
+        homogeneous: homogeneous vectors after the irreps; with any, the action is a pose in SE(3), for batches with
+            translations. See :class:`~equissl.predictors.GroupRepresentation`.
         projector: sizes of the invariant projector's layers.
         irrep_projector: sizes of the hidden layers of the projector to irreps.
         equi_dim: with a number, the representation is split as SIE's: its last ``equi_dim`` dimensions feed the irreps,
@@ -43,7 +45,7 @@ class GroupEquivariant(ViewMethod):
         invariant: objective of the invariant embeddings; None is VICReg with SIE's weights (10, 10, 1).
         equi: weight of the equivariant loss.
         equi_std, equi_cov: weights of the irreps' variance and covariance terms; used by ``alignment``.
-        frame: of the poses where there is a term ``h``, see `ViewBatch.relative_rigids`.
+        frame: of the poses where there are homogeneous vectors, see `ViewBatch.relative_rigids`.
 
     Raises:
         ValueError: for no irreps, an ``equi_dim`` that leaves one part empty, an unknown loss or frame, or an objective
@@ -53,7 +55,8 @@ class GroupEquivariant(ViewMethod):
     def __init__(
         self,
         encoder: EncoderConfig = DEFAULT_ENCODER,
-        irreps: str = "32x1+32x2",
+        irreps: str = "32x1e+32x2e",
+        homogeneous: int = 0,
         projector: Sequence[int] = (2048, 2048, 2048),
         irrep_projector: Sequence[int] = (1024,),
         equi_dim: int | None = None,
@@ -71,7 +74,7 @@ class GroupEquivariant(ViewMethod):
         if equi_dim is not None and not 0 < equi_dim < whole:
             raise ValueError(f"expected equi_dim between 1 and {whole - 1}, or none, got {equi_dim}")
         inv_dim = whole - (equi_dim or 0)
-        self.predictor = GroupRepresentation(irreps)
+        self.predictor = GroupRepresentation(irreps, homogeneous)
         self.projector_inv = Projector(inv_dim, split_sizes(projector, inv_dim, whole))
         self.invariant = plain_objective(invariant or VICREG, self.projector_inv.out_dim)
         self.projector_equi = Projector(equi_dim or whole, (*irrep_projector, self.predictor.dim))
@@ -124,7 +127,7 @@ class GroupEquivariant(ViewMethod):
         if self.predictor.action_size == 3:
             return batch.relative_rotations().to(dtype)
         if batch.translations is None:
-            raise ValueError(f"irreps {self.predictor} need translations, which this batch does not have; drop the 'h'")
+            raise ValueError(f"{self.predictor} need translations, which this batch does not have")
         return batch.relative_rigids(frame=self.frame).to(dtype)
 
     def embed(self, representation: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,8 @@ from equissl.reporting.drives.table import baselines, columns
 from equissl.reporting.figures import LOSS, RANK, Curve, training_curves
 from equissl.reporting.page import best_run, budget, listed, run_page, store_facts
 from equissl.reporting.runs import Run
-from equissl.reporting.seeds import Results
 from equissl.reporting.table import Column, Row, Table
+from equissl.runs.results import Results
 
 TITLE = "Equivariant LiDAR pretraining: what the features hold"
 CURVES = (

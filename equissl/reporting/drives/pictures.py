@@ -19,7 +19,7 @@ from equissl.reporting.runs import Run
 
 MAP_PIXELS, SCENE_PIXELS = 300, 560
 HALF_SECOND, USUAL_RATE = 0.5, 10.0
-ARROWS = "Arrows show where moving things go within half a second."
+ARROWS = "arrows show where moving things go within half a second"
 Maps = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
@@ -30,7 +30,7 @@ def load_maps(run: Run) -> Maps | None:
 
 
 def scene_pictures(runs: Sequence[Run], store: SceneStore) -> tuple[list[Picture], str]:
-    """The sweeps whose features are shown, as recorded; and a sentence on their arrows where they have any.
+    """The sweeps whose features are shown, as recorded; and what their arrows show, if they have any.
 
     Args:
         runs: the first with maps says which sweeps.

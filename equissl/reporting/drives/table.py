@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from equissl.reporting.seeds import Results
 from equissl.reporting.table import Column, Row, by_store, distinct_rows, row_values
+from equissl.runs.results import Results
 
 COLUMNS = (
     Column("flow error", "equivariance/flow/trained", 1, 3, "min"),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import yaml
 
+from equissl.datasets.sweeps.config import SweepsData
 from equissl.datasets.sweeps.labelled_sweeps import Frame
+from equissl.detection.sweeps import open_unseen
 from equissl.evaluation.sweeps.detecting import DETECTIONS, read_detections
 from equissl.reporting.blocks import Picture, data_uri
 from equissl.reporting.runs import Run
 from equissl.reporting.sweeps.pictures import draw_detections
-from equissl.runs.configfile import resolve_config
-from equissl.training.data import open_frames
+from equissl.runs.configfile import build_method, resolve_config
 
 SHOWN = 3  # sweeps of each detector
 
@@ -33,15 +35,14 @@ def detection_pictures(run: Run, store: str | Path | None = None) -> list[Pictur
     chosen = [list(found)[i * len(found) // count] for i in range(count)]
     return [
         Picture(data_uri(draw_detections(frame, found[frame.id], point_range)), f"{run.name}: {frame.id}")
-        for frame, point_range in _frames(run, store, chosen)
+        for frame, point_range in _examples(run, store, chosen)
     ]
 
 
-def _frames(run: Run, store: str | Path | None, ids: Sequence[str]) -> list[tuple[Frame, Sequence[float]]]:
+def _examples(run: Run, store: str | Path | None, ids: Sequence[str]) -> list[tuple[Frame, Sequence[float]]]:
     """The sweeps of these names that the store has, and what the detector sees of the ground."""
     training = resolve_config(yaml.safe_load(run.config))
-    source = store if store is not None else run.results["store"]
-    frames = open_frames(training, "val", labels=1.0, augment=False, at_least=1, store=source)
-    place = {name: index for index, name in enumerate(frames.ids)}
-    point_range = training.method.init_args["encoder"]["point_range"]
-    return [(frames.read(place[name]), point_range) for name in ids if name in place]
+    detector, source = build_method(training.method), store if store is not None else run.results["store"]
+    data = open_unseen(detector, cast(SweepsData, training.data), source)
+    place = {name: index for index, name in enumerate(data.ids)}
+    return [(data.read(place[name]), detector.encoder.config.point_range) for name in ids if name in place]

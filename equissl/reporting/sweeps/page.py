@@ -13,7 +13,7 @@ from equissl.reporting.blocks import Card, Tile, cards
 from equissl.reporting.charts import Series, line_chart
 from equissl.reporting.colours import assign_colours
 from equissl.reporting.figures import Curve, training_curves
-from equissl.reporting.page import best_run, run_page, store_facts
+from equissl.reporting.page import best_run, counted, run_page, store_facts
 from equissl.reporting.runs import Run
 from equissl.reporting.sweeps.examples import detection_pictures
 from equissl.reporting.sweeps.pictures import SURE
@@ -58,8 +58,8 @@ def _setup(runs: Sequence[Run]) -> str:
     first = runs[0].results
     counts = {name: int(first.get(f"detection/{name.lower()}/labels") or 0) for name in first["classes"]}
     objects = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    detectors = f"{len(runs)} detector{'s' * (len(runs) > 1)}"
-    return f"{detectors}, scored on {first['val_frames']:,} held-out sweeps of {first['store']} ({objects})."
+    scored = counted(first["val_frames"], "held-out sweep")
+    return f"{counted(len(runs), 'detector')}, scored on {scored} of {first['store']} ({objects})."
 
 
 def _tiles(runs: Sequence[Run]) -> list[Tile]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from equissl.reporting.seeds import Results
 from equissl.reporting.table import Column, Row
+from equissl.runs.results import Results
 
 LABELS = Column("labels", "labelled_frames", digits=0)
 MEASURES = (("3D", "3d_ap"), ("BEV", "bev_ap"))  # heading, and last part of the key

@@ -11,8 +11,8 @@ from equissl.datasets.videos.moving_digits import FlowingSpec
 from equissl.reporting.blocks import Card, cards
 from equissl.reporting.charts import Series, line_chart
 from equissl.reporting.runs import Run
-from equissl.reporting.seeds import Results
 from equissl.reporting.table import Cell, Column, Row, Table
+from equissl.runs.results import Results
 
 STEPS = (
     ("Error of the next frame, true frames fed", "prediction/step_mse/"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from equissl.datasets.videos.moving_digits import DigitSource, FlowingSpec, load_digits
 from equissl.reporting.blocks import Tile
 from equissl.reporting.figures import LOSS, RANK, training_curves
-from equissl.reporting.page import best_run, budget, listed, run_page
+from equissl.reporting.page import best_run, budget, counted, listed, run_page
 from equissl.reporting.runs import Run
 from equissl.reporting.videos.figures import sequences_of, step_curves, velocity_tables
 from equissl.reporting.videos.rollouts import rollout_pictures, sequence_pictures
@@ -51,12 +51,11 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
 
 
 def _setup(runs: Sequence[Run], digits: DigitSource, spec: FlowingSpec) -> str:
-    held_out = f", {len(spec.held_out)} velocities held out" if spec.held_out else ""
+    held_out = f", {counted(len(spec.held_out), 'velocity', 'velocities')} held out" if spec.held_out else ""
     return (
-        f"{listed(runs)}, trained on sequences of {spec.frames} frames of {spec.size}×{spec.size} pixels, in which "
-        f"{spec.digits} digit{'s' * (spec.digits > 1)} undergo a {spec.flow} of constant velocity{held_out}"
-        f"{budget(runs, SEEN, UNIT)}. They are scored on sequences of digits that no run has seen, "
-        f"of {len(digits.labels):,}."
+        f"{listed(runs)}, trained on sequences of {spec.frames} frames of {spec.size}×{spec.size} pixels "
+        f"({counted(spec.digits, 'digit')} in {spec.flow} at constant velocity{held_out}){budget(runs, SEEN, UNIT)}. "
+        f"They are scored on sequences of {len(digits.labels):,} digits that no run has seen."
     )
 
 

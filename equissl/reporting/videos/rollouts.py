@@ -68,7 +68,7 @@ def rollout_pictures(runs: Sequence[Run]) -> list[Picture]:
     truth, first = next(iter(kept.values()))
     same = {name: predicted for name, (other, predicted) in kept.items() if np.array_equal(other, truth)}
     picture = rollout_figure(truth, same, truth.shape[1] - first.shape[1])
-    return [Picture(data_uri(picture), f"truth and predictions of {', '.join(same)}")]
+    return [Picture(data_uri(picture), "", f"predicted frames beside the truth: {', '.join(same)}")]
 
 
 def sequence_pictures(digits: DigitSource, spec: FlowingSpec, count: int = 4) -> list[Picture]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from equissl.reporting.seeds import Results
 from equissl.reporting.table import Column, Row, distinct_rows
+from equissl.runs.results import Results
 
 MODEL = Column("model", "label")
 

@@ -12,11 +12,11 @@ from equissl.datasets.views.store.store import ViewStore
 from equissl.reporting.blocks import Tile
 from equissl.reporting.page import budget, listed, run_page, store_facts
 from equissl.reporting.runs import Run
-from equissl.reporting.seeds import Results
 from equissl.reporting.table import Column, Row, Table
 from equissl.reporting.views.figures import PARTS, SEEN, UNIT, curves, score_bars
 from equissl.reporting.views.pictures import gallery
 from equissl.reporting.views.table import baselines, columns
+from equissl.runs.results import Results
 
 TITLE = "Equivariant self-supervised learning: what the features hold"
 SUPERVISED = "Supervised"  # method that learns from the labels which the others are scored on

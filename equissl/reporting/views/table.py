@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from equissl.reporting.seeds import Results
 from equissl.reporting.table import Column, Row, Value, by_store
+from equissl.runs.results import Results
 
 COLUMNS = (
     Column("top-1 %", "classification/all/top1", 100, 1, "max", "classification/all/top1_se"),
