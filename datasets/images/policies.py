@@ -105,7 +105,7 @@ def _altered(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
     for name in options:
         if name not in known:
             raise ValueError(f"unknown option {name!r} of a policy{did_you_mean(name, known)}; expected {known}")
-    plain = {name: tuple(value) if isinstance(value, Sequence) else value for name, value in options.items()}
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, Sequence) else v for k, v in options.items()}
     try:
         return replace(recipe, **plain)
     except TypeError as error:

@@ -15,6 +15,7 @@ from equissl.datasets.images.open import open_form, open_source
 from equissl.datasets.images.sequences import ImageSequences, SmallCrops
 from equissl.datasets.images.sources import ImagesError
 from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.store.index import is_index
 from equissl.evaluation.images.config import ImageOptions
 from equissl.evaluation.images.evaluate import evaluate_images
 from equissl.kinds.kind import Kind
@@ -35,11 +36,13 @@ class Images(Kind):
     source = "a folder of images, or CIFAR's, STL-10's or MNIST's files"
     evaluate = staticmethod(evaluate_images)
     columns, baselines, page = staticmethod(columns), staticmethod(baselines), staticmethod(page)
-    card, library_backbone = staticmethod(image_card), staticmethod(image_backbone)
+    library_backbone = staticmethod(image_backbone)
 
     def recognises(self, path: Path) -> bool:
+        if not path.is_dir() or is_index(path) or any(path.glob("*.h5")):  # stores may have pictures beside them
+            return False
         try:
-            return path.is_dir() and not isinstance(find_format(path), Mnist)  # videos are made of MNIST too
+            return not isinstance(find_format(path), Mnist)  # videos are made of MNIST too
         except ImagesError:
             return False
 
@@ -61,6 +64,10 @@ class Images(Kind):
         if not source.labelled and method.objective is not None and "labels" in method.objective.needs:
             raise ConfigError(f"the objective needs labels, and the images of {source.path} have none")
         return dataset
+
+    def card(self, method: Any, config: PretrainConfig) -> dict[str, Any]:
+        card = image_card(method, config)
+        return card | {"image_size": card["image_size"] or cast(ImagesData, config.data).size}
 
     def arrange(self, method: Method, channels_last: bool) -> Method:
         return method.to(memory_format=torch.channels_last) if channels_last else method  # type: ignore[call-overload]

@@ -33,7 +33,18 @@ def bench(argv: list[str]) -> int:
     """Measures on this machine: ``bench KIND``; ``methods``, ``study``, ``fernn``, ``detection`` train, others time."""
     import importlib
 
-    timed = ["render", "live", "loader", "losses", "evaluate", "sparse", "ingest", "detection_metrics", "wigner", "fidelity"]
+    timed = [
+        "render",
+        "live",
+        "loader",
+        "losses",
+        "evaluate",
+        "sparse",
+        "ingest",
+        "detection_metrics",
+        "wigner",
+        "fidelity",
+    ]
     kinds = [*timed, "methods", "study", "sequences", "fernn", "detection"]
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: equissl bench {{{','.join(kinds)}}} [--help]\n\n{bench.__doc__}")

@@ -20,10 +20,12 @@ from equissl.evaluation.images.evaluate import PREDICTIONS, open_labelled
 from equissl.evaluation.images.knn import knn_votes
 from equissl.evaluation.images.scores import accuracy_scores, class_scores, confusion, gain_scores
 from equissl.evaluation.views.config import LinearProbeConfig
+from equissl.kinds.images import IMAGES
 from equissl.reporting import format_table, write_report
 from equissl.runs import ConfigError, load_method
 from equissl.runs.configfile import resolve_config
 from equissl.training import pretrain
+from equissl.training.data import refuse_other_kind
 
 ENCODER = {"name": "resnet18", "width": 4, "stem": "small"}
 OPTIONS = ImageOptions(neighbours=(3, 7), linear=LinearProbeConfig(steps=20), calibrate=16)
@@ -157,3 +159,16 @@ def test_scores_of_a_classifier() -> None:
     assert class_scores(scores, labels, ("a", "b", "c")) == {
         "class/a/top1": 0.5, "class/b/top1": pytest.approx(2 / 3), "class/c/top1": None,
     }  # fmt: skip
+
+
+def test_recognised_where_no_other_kind_could_be_meant(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images")
+    assert IMAGES.recognises(images) and not IMAGES.recognises(images / "train/red/0.png")
+    (tmp_path / "views").mkdir()
+    (images / "train/red/0.png").rename(tmp_path / "views/gallery.png")
+    (tmp_path / "views/a.h5").touch()
+    assert not IMAGES.recognises(tmp_path / "views") and not IMAGES.recognises(tmp_path / "nowhere")
+    tree = config(images, **SMALL)
+    with pytest.raises(ConfigError, match=r"data\.kind is 'views'.*is a folder of images"):
+        refuse_other_kind(str(images), "views")
+    assert IMAGES.location(tree.data) == str(images) and Path(IMAGES.resolve(tree.data).root).is_absolute()
