@@ -38,7 +38,7 @@ class ImageOptions:
     temperature: float = 0.07
     linear: LinearProbeConfig = field(default_factory=_linear)
     standardize: bool = True
-    calibrate: int = 1024
+    calibrate: int = 512
     size: int | None = None
     pixels: int = 32
     batch_size: int = 256

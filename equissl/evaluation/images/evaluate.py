@@ -25,6 +25,7 @@ from equissl.evaluation.probes import FeatureRows, predict, standardization, tra
 from equissl.evaluation.views.config import EvaluateConfig
 from equissl.evaluation.views.evaluate import evaluate_views
 from equissl.evaluation.views.features import FeatureSet
+from equissl.evaluation.views.scores import Scores
 from equissl.evaluation.views.tasks import probe_tasks
 from equissl.methods.views.base import ViewMethod
 from equissl.runs.checkpoint import read_saved
@@ -74,19 +75,17 @@ def evaluate_images(
     log(f"features of {len(train)} training and {len(val)} validation images")
     known, asked = encoders.feature_set(train), encoders.feature_set(val)
     log(f"k-NN and linear probes of {named(asked.parts)}")
-    votes = vote_all(known, asked, len(train.classes), options)
-    logits = {LINEAR: probe_linear(known, asked, len(train.classes), encoders), KNN: votes[KNN]}
+    scores = {
+        LINEAR: probe_linear(known, asked, len(train.classes), encoders),
+        **vote_all(known, asked, len(train.classes), options),
+    }
     results = label_scores(train.labels, val.labels, len(train.classes))
-    for name, found in {**votes, LINEAR: logits[LINEAR]}.items():
-        for part, scores in found.items():
-            results |= accuracy_scores(scores, val.labels, f"{name}/{part}")
-        results |= gain_scores(found["all"], found[INITIAL], val.labels, f"{name}/gain")
-    results |= class_scores(logits[LINEAR]["all"], val.labels, train.classes)
+    results |= all_scores(scores, val.labels, train.classes)
     for part, values in asked.parts.items():
         results |= {} if part == PIXELS else collapse_scores(values, part)
     results |= _meta(run_dir, method, training, train, val, encoders)
     results["seconds"] = round(time.perf_counter() - started, 2)
-    write_predictions(run_dir / PREDICTIONS, val.labels, {name: found["all"] for name, found in logits.items()})
+    write_predictions(run_dir / PREDICTIONS, val.labels, {name: scores[name]["all"] for name in (LINEAR, KNN)})
     write_results(run_dir, results)
     return results
 
@@ -170,6 +169,22 @@ def probe_linear(train: FeatureSet, val: FeatureSet, classes: int, encoders: Ima
     return {part: logits for (_, part), logits in found.items()}
 
 
+def all_scores(scores: dict[str, Logits], labels: Tensor, classes: Sequence[str]) -> Scores:
+    """Accuracies of every classifier on every part, gains over the encoder before training, and accuracies by class.
+
+    Args:
+        scores: (M, C) by classifier and part.
+        labels: (M,) classes.
+        classes: names.
+    """
+    results = class_scores(scores[LINEAR]["all"], labels, classes)
+    for name, found in scores.items():
+        for part, logits in found.items():
+            results |= accuracy_scores(logits, labels, f"{name}/{part}")
+        results |= gain_scores(found["all"], found[INITIAL], labels, f"{name}/gain")
+    return results
+
+
 def write_predictions(path: Path, labels: Tensor, scores: Logits) -> None:
     """Write the true and the named class of every validation image.
 
@@ -220,6 +235,3 @@ def _meta(
         "policy": data.policy,
         **flat_config({key: value for key, value in asdict(encoders.options).items() if key != "views"}),
     }
-
-
-__all__: Sequence[str] = ("PREDICTIONS", "evaluate_images", "method_label", "open_labelled", "write_predictions")
