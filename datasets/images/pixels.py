@@ -30,10 +30,21 @@ def crop_resize(images: Images, boxes: Tensor, size: int) -> Tensor:
     Returns:
         (n, 3, size, size) in [0, 1].
     """
-    if isinstance(images, Tensor) and max(images.shape[2:]) <= _DENSE:
+    if not isinstance(images, Tensor):
+        return _crop_by_size(images, boxes, size)
+    if max(images.shape[2:]) <= _DENSE:
         return crop_resize_together(images.float() / 255, boxes, size)
     pairs = zip(images, boxes.tolist(), strict=True)
     return torch.stack([resized_crop(x, *box, [size, size], _BICUBIC, antialias=True) for x, box in pairs]) / 255
+
+
+def _crop_by_size(images: list[Tensor], boxes: Tensor, size: int) -> Tensor:
+    """Images of one size together: how one is resized depends on its own size and not on its company."""
+    out = torch.empty(len(images), 3, size, size)
+    for shape in {tuple(image.shape) for image in images}:
+        rows = [row for row, image in enumerate(images) if tuple(image.shape) == shape]
+        out[rows] = crop_resize(torch.stack([images[row] for row in rows]), boxes[rows], size)
+    return out
 
 
 def crop_resize_together(images: Tensor, boxes: Tensor, size: int) -> Tensor:

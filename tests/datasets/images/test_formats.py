@@ -174,7 +174,7 @@ def test_images_of_several_sizes_and_formats(tmp_path: Path) -> None:
     assert isinstance(found, list) and all(image.shape[0] == 3 and image.dtype == torch.uint8 for image in found)
     for image, suffix in zip(found, ("bmp", "png", "tiff"), strict=False):
         assert np.array_equal(image.permute(1, 2, 0), exact[suffix]), suffix
-    alpha, deep, photo, gray = found[3:]
+    alpha, photo, deep, gray = found[3:]
     assert np.array_equal(alpha.permute(1, 2, 0), noise(12, 14, 4, seed=4)[..., :3])
     assert np.array_equal(gray, np.broadcast_to(noise(12, 14, seed=3), (3, 12, 14)))
     assert np.array_equal(deep, np.broadcast_to(noise(10, 11, seed=6), (3, 10, 11))) and photo.shape == (3, 40, 30)
