@@ -17,7 +17,7 @@ import torch
 from equissl import cli
 from equissl.bench import BENCHES
 from equissl.datasets.drives.readers import READERS
-from equissl.datasets.images.sequences.create import IMAGE_SEQUENCES
+from equissl.datasets.images.sequences.create import FORMS
 from equissl.datasets.images.sequences.saliency import SALIENCY
 from equissl.datasets.meshes import MESH_SOURCES
 from equissl.encoders import ENCODERS
@@ -41,7 +41,7 @@ REGISTRIES: dict[str, Registry] = {
     "BENCHES": BENCHES,
     "ENCODERS": ENCODERS,
     "FAMILIES": FAMILIES,
-    "IMAGE_SEQUENCES": IMAGE_SEQUENCES,
+    "FORMS": FORMS,
     "MESH_SOURCES": MESH_SOURCES,
     "OBJECTIVES": OBJECTIVES,
     "PREDICTORS": PREDICTORS,

@@ -54,14 +54,23 @@ def read_idx_folder(folder: str | Path) -> dict[str, tuple[np.ndarray, np.ndarra
         FileNotFoundError: no such folder, no images in it, or images without labels.
         IdxError: a damaged file, or counts or shapes that do not fit.
     """
+    return {name: read_idx_pair(*files) for name, files in find_idx_pairs(folder).items()}
+
+
+def find_idx_pairs(folder: str | Path) -> dict[str, tuple[Path, Path]]:
+    """Files of images and labels by NAME, sorted; see `read_idx_folder`.
+
+    Raises:
+        FileNotFoundError: no such folder, no images in it, or images without labels.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"expected a folder of IDX files (train-images-idx3-ubyte.gz, …), got {folder}")
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    found: dict[str, tuple[Path, Path]] = {}
     for file in sorted(folder.iterdir()):
         name, mark, _ = file.name.partition("-images")
         if mark and "idx3" in file.name and name not in found:
-            found[name] = _pair(file, _labels_of(file, name))
+            found[name] = (file, _labels_of(file, name))
     if not found:
         held = sorted(p.name for p in folder.iterdir())[:8]
         raise FileNotFoundError(f"no *-images-idx3-ubyte[.gz] in {folder}; it holds {held or 'nothing'}")
@@ -75,7 +84,12 @@ def _labels_of(images: Path, name: str) -> Path:
     return beside[0]
 
 
-def _pair(image_file: Path, label_file: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_idx_pair(image_file: Path, label_file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, H, W) and labels (N,) of two files.
+
+    Raises:
+        IdxError: a damaged file, or counts or shapes that do not fit.
+    """
     images, labels = read_idx(image_file), read_idx(label_file)
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise IdxError(

@@ -1,6 +1,7 @@
 """Augmentations of many images at once, each with parameters of its own. Images are float, (n, 3, H, W) in [0, 1].
 
-They compute what torchvision's transforms of single images do, which the tests hold them against.
+They compute what torchvision's transforms of single images do, which the tests hold them against. torchvision's own
+functions take one set of parameters for a whole batch.
 """
 
 from __future__ import annotations
@@ -8,17 +9,48 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resized_crop
+
+from equissl.datasets.images.sources import Images
 
 GRAY = (0.2989, 0.587, 0.114)
+_DENSE = 128  # pixels of a side up to which products with banded matrices are faster than one call for each image
+_BICUBIC = InterpolationMode.BICUBIC
 
 
-def crop_resize(images: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Crops resized to ``size``, bicubic with antialiasing, clamped to [0, 1].
-
-    Two products with banded matrices, one for rows and one for columns: all boxes at once.
+def crop_resize(images: Images, boxes: Tensor, size: int) -> Tensor:
+    """Crop and resize uint8 images, bicubic with antialiasing.
 
     Args:
+        images: (n, 3, H, W) uint8, or n images of several sizes.
         boxes: (n, 4) top, left, height, width in whole pixels, inside the image.
+        size: side of the results.
+
+    Returns:
+        (n, 3, size, size) in [0, 1].
+    """
+    if not isinstance(images, Tensor):
+        return _crop_by_size(images, boxes, size)
+    if max(images.shape[2:]) <= _DENSE:
+        return crop_resize_together(images.float() / 255, boxes, size)
+    pairs = zip(images, boxes.tolist(), strict=True)
+    return torch.stack([resized_crop(x, *box, [size, size], _BICUBIC, antialias=True) for x, box in pairs]) / 255
+
+
+def _crop_by_size(images: list[Tensor], boxes: Tensor, size: int) -> Tensor:
+    """Images of one size together: how one is resized depends on its own size and not on its company."""
+    out = torch.empty(len(images), 3, size, size)
+    for shape in {tuple(image.shape) for image in images}:
+        rows = [row for row, image in enumerate(images) if tuple(image.shape) == shape]
+        out[rows] = crop_resize(torch.stack([images[row] for row in rows]), boxes[rows], size)
+    return out
+
+
+def crop_resize_together(images: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """The same of images (n, 3, H, W) in [0, 1], all boxes at once.
+
+    Two products with banded matrices, one for rows and one for columns.
     """
     top, left, height, width = boxes.to(images.dtype).unbind(1)
     rows = resampling(top, height, size, images.shape[2])

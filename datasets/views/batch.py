@@ -35,6 +35,7 @@ class ViewBatch:
         translations: (B, V, 3) in the object frame, or None.
         objects: (B,) index of each object in its store.
         views: (B, V) index of each view among its object's.
+        small_crops: (B, C, 3, h, w) small crops of each object beside its views (multi-crop), or None.
     """
 
     images: Tensor
@@ -45,6 +46,7 @@ class ViewBatch:
     translations: Tensor | None = None
     objects: Tensor | None = None
     views: Tensor | None = None
+    small_crops: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 5 or self.images.shape[2] != 3:

@@ -115,20 +115,26 @@ def threediebench_t_schema(rotation_range: Triple = (math.pi / 2,) * 3) -> Laten
     return threediebench_schema(rotation_range, translation_range=(0.5, 0.5, 0.5))
 
 
-def augmentation_schema() -> LatentSchema:
+def augmentation_schema(
+    brightness: float = 0.4, contrast: float = 0.4, saturation: float = 0.2, hue: float = 0.1, sigma: float = 2.0
+) -> LatentSchema:
     """Return the schema of an augmented view of an image; an operation left out has its neutral values.
 
     Crops are in shares of the source image's sides, brightness, contrast and saturation are factors, hue is in turns,
     the blur's deviation in pixels.
+
+    Args:
+        brightness, contrast, saturation: how far the factors go from 1, but not below 0.
+        hue: how far it goes from 0.
+        sigma: largest deviation of the blur.
     """
+    reaches = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
     return LatentSchema(
         (
             *(Latent(name, "side", 0.0, 1.0) for name in CROP),
-            Latent("brightness", "factor", 0.6, 1.4),
-            Latent("contrast", "factor", 0.6, 1.4),
-            Latent("saturation", "factor", 0.8, 1.2),
-            Latent("hue", "hue", -0.1, 0.1),
-            Latent("blur_sigma", "pixel", 0.0, 2.0),
+            *(Latent(name, "factor", max(0.0, 1 - reach), 1 + reach) for name, reach in reaches.items()),
+            Latent("hue", "hue", -hue, hue),
+            Latent("blur_sigma", "pixel", 0.0, sigma),
         )
     )
 

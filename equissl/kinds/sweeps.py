@@ -14,7 +14,7 @@ from equissl.datasets.sweeps.config import SweepsData
 from equissl.datasets.sweeps.labelled_sweeps import LabelledSweeps, SweepBatch
 from equissl.detection import Detector
 from equissl.detection.sweeps import open_sweeps
-from equissl.encoders.voxel.calibrate import calibrate
+from equissl.encoders.calibrate import calibrate
 from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
 from equissl.evaluation.sweeps.evaluate import evaluate_detection
 from equissl.kinds.kind import Kind

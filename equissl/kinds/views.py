@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from equissl.datasets.hdf5 import declared_format
-from equissl.datasets.images.sequences import open_sequences
 from equissl.datasets.loader import AddressedDataset, ViewDataset
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.config import ViewsData
@@ -52,12 +51,6 @@ class Views(Kind):
             return open_live(data, method.views, split, seed)
         if not data.store:
             raise ConfigError(f"expected data.store to be {self.source}, or data.live to render while training")
-        options = dict(data.sequence_options or {})
-        if data.sequences is not None:
-            split = options.pop("split", split)
-            return open_sequences(data.sequences, data.store, split, method.views, seed, **options)
-        if options:
-            raise ConfigError(f"expected data.sequences with data.sequence_options, got {options} without")
         return ViewDataset(data.store, split=split, views=method.views, seed=seed)
 
     def arrange(self, method: Method, channels_last: bool) -> Method:
@@ -67,8 +60,7 @@ class Views(Kind):
         if not config.probes.enabled:
             return []
         classes = len(dataset.store.classes)
-        views = 1 if config.data.sequences is not None else method.views  # nothing turns in images
-        return [OnlineProbes(config.probes, log, method.feature_dim, classes, views, config.seed)]
+        return [OnlineProbes(config.probes, log, method.feature_dim, classes, method.views, config.seed)]
 
 
 def open_live(data: ViewsData, views: int, split: str | None, seed: int) -> LiveViews:
@@ -81,13 +73,10 @@ def open_live(data: ViewsData, views: int, split: str | None, seed: int) -> Live
         seed: of the order and of the latents.
 
     Raises:
-        ConfigError: image sequences asked for too, or loader processes where views are rendered in this one.
+        ConfigError: loader processes where views are rendered in this one.
         MeshSourceError, RendererError: without usable meshes, or with an unknown renderer.
     """
     assert data.live is not None
-    for name in ("sequences", "sequence_options"):
-        if getattr(data, name) is not None:
-            raise ConfigError(f"expected data.live without data.{name}")
     if torch.cuda.is_available():  # where a renderer in this process works: on the GPU that the method will be moved to
         torch.cuda.set_device(local_rank() % torch.cuda.device_count())
     dataset = LiveViews(data.live, split, views, seed, data.workers, progress=process_rank() == 0)

@@ -12,6 +12,7 @@ from synthetic_store import write_synthetic_store
 
 from equissl import cli
 from equissl.evaluation import evaluate
+from equissl.evaluation.images.config import ImageOptions
 from equissl.evaluation.views.config import (
     EvaluateConfig,
     HueProbeConfig,
@@ -71,20 +72,18 @@ def test_augmentation_sequences(tmp_path: Path, capsys: pytest.CaptureFixture[st
             folder.mkdir(parents=True)
             for i in range(number):
                 Image.fromarray(generator.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / f"{i}.png")
-    config = run_config(tmp_path / "images", sequences="augmentations", sequence_options={"size": 16})
+    config = run_config(tmp_path / "images")
+    config["data"] |= {"kind": "images", "root": config["data"].pop("store"), "size": 16, "policy": "seq_jepa"}
     config["method"]["init_args"]["action"] = "crop+jitter+blur"
     run = pretrain(resolve_config(config), tmp_path / "run")
     out = tmp_path / "views.h5"
     assert cli.main(["sequences", str(tmp_path / "images"), "--out", str(out), "--views", "4"]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     lines: list[str] = []
-    found = evaluate(run, settings(), store=out, log=lines.append)
+    found = evaluate(run, ImageOptions(views=settings()), store=out, log=lines.append)
     for task in ("crop", "jitter", "blur"):
         assert np.isfinite(found[f"{task}/r2_uniform/all"]), task
         assert found[f"{task}/r2_uniform/constant"] == pytest.approx(0, abs=0.3)
     assert "skipping rotation: the store's views are not rotated" in lines
     assert not any(key.startswith(("rotation/r2", "position")) for key in found)
     assert np.isfinite(found["path_integration/r2_uniform/full/2"]) and "path_integration/mean_deg/full/2" not in found
-    config["data"]["sequences"] = None
-    with pytest.raises(ValueError, match=r"expected data\.sequences with data\.sequence_options"):
-        pretrain(resolve_config({**config, "data": {**config["data"], "store": str(out)}}), tmp_path / "other")

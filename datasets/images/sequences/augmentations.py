@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.images import pixels
-from equissl.datasets.images.sequences.base import ImageSequences
-from equissl.datasets.images.sources import ImageSource
+from equissl.datasets.images.policies import POLICIES, Policy, Recipe
+from equissl.datasets.images.sequences.base import ImageSequences, MadeViews
+from equissl.datasets.images.sources import Images, ImageSource
 from equissl.datasets.views.schema import augmentation_schema
 
 _TRIES = 10  # boxes drawn before the largest that fits is taken, as torchvision does
+_SLOTS = 12 + 2 * _TRIES  # random numbers that a view needs
 _ORDERS = np.array(list(itertools.permutations(range(4))))
 _JITTER: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
     pixels.brightness, pixels.contrast, pixels.saturation, pixels.hue
@@ -29,37 +31,18 @@ _JITTER: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a view is made, in this order.
+class SmallCrops:
+    """Small crops beside the views (multi-crop: Caron et al., SwAV, NeurIPS 2020).
 
     Attributes:
-        scale: share of the image's area that a crop takes.
-        ratio: of its width to its height.
-        flip: chance of a mirror image. Like gray, solarise and the order of colour changes, it is no part of an action.
-        jitter: chance of colour changes.
-        brightness, contrast, saturation, hue: how far they go from 1, 1, 1 and 0.
-        gray: chance of no colours.
-        blur: chance of a blur.
-        sigma: its deviation in pixels.
-        solarize: chance of inverting bright pixels.
+        count: of each image.
+        size: side in pixels.
+        scale: share of the image's area.
     """
 
-    scale: tuple[float, float] = (0.2, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = 0.5
-    jitter: float = 0.8
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.2
-    hue: float = 0.1
-    gray: float = 0.2
-    blur: float = 1.0
-    sigma: tuple[float, float] = (0.1, 2.0)
-    solarize: float = 0.0
-
-
-OBSERVED = Recipe()
-TARGET = Recipe(blur=0.1, solarize=0.2)
+    count: int
+    size: int = 96
+    scale: tuple[float, float] = (0.05, 0.14)
 
 
 class AugmentationSequences(ImageSequences):
@@ -68,8 +51,8 @@ class AugmentationSequences(ImageSequences):
     Args:
         images, split, views, seed: see :class:`ImageSequences`.
         size: side of a view; None keeps the images' height.
-        observed: how views are made.
-        target: how the last view is made; None: like the others.
+        policy: how views are made.
+        small_crops: further views that are made beside them.
     """
 
     def __init__(
@@ -79,26 +62,33 @@ class AugmentationSequences(ImageSequences):
         views: int = 2,
         seed: int = 0,
         size: int | None = None,
-        observed: Recipe = OBSERVED,
-        target: Recipe | None = TARGET,
+        policy: Policy = POLICIES["seq_jepa"],
+        small_crops: SmallCrops | None = None,
     ) -> None:
         super().__init__(images, split, views, seed)
-        self.size = self.store.images.shape[2] if size is None else size
-        self.recipes = [observed] * views if target is None else [observed] * (views - 1) + [target]
-        self.schema = augmentation_schema()
+        self.size = self.image_size()[0] if size is None else size
+        self.recipes = policy.recipes(views)
+        self.crops, self.small_recipe = small_crops, policy.small(small_crops.scale) if small_crops else None
+        reach = np.max([recipe.reach for recipe in self.recipes], axis=0).tolist()
+        self.schema = augmentation_schema(*reach, max(recipe.sigma[1] for recipe in self.recipes))
 
-    def make_views(self, images: Tensor, epochs: np.ndarray, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        chances = self.draw(epochs, indices, 12 + 2 * _TRIES)
+    def make_views(self, images: Images, epochs: np.ndarray, indices: np.ndarray) -> MadeViews:
+        chances = self.draw(epochs, indices, _SLOTS, self.views + (self.crops.count if self.crops else 0))
         made = [augment(images, recipe, chances[:, view], self.size) for view, recipe in enumerate(self.recipes)]
         views, latents = zip(*made, strict=True)
-        return torch.stack(views, 1), torch.stack(latents, 1)
+        small = [self._small_crop(images, chances[:, view]) for view in range(self.views, chances.shape[1])]
+        return MadeViews(torch.stack(views, 1), torch.stack(latents, 1), torch.stack(small, 1) if small else None)
+
+    def _small_crop(self, images: Images, chances: Tensor) -> Tensor:
+        assert self.crops is not None and self.small_recipe is not None
+        return augment(images, self.small_recipe, chances, self.crops.size)[0]
 
 
-def augment(images: Tensor, recipe: Recipe, chances: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """One view of each image.
+def augment(images: Images, recipe: Recipe, chances: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Make one view of each image.
 
     Args:
-        images: (B, 3, H, W) uint8.
+        images: (B, 3, H, W) uint8, or B images of several sizes.
         recipe: how.
         chances: (B, 32) float64 uniform in [0, 1): all that is random.
         size: side of the views.
@@ -106,17 +96,15 @@ def augment(images: Tensor, recipe: Recipe, chances: Tensor, size: int) -> tuple
     Returns:
         (B, 3, size, size) uint8, and (B, 9) float64 latents by :func:`augmentation_schema`.
     """
-    height, width = images.shape[2:]
+    sides = torch.tensor([image.shape[1:] for image in images])
     flips, jitters, grays, blurs, solarizes = (
         chances[:, slot] < chance
         for slot, chance in enumerate((recipe.flip, recipe.jitter, recipe.gray, recipe.blur, recipe.solarize))
     )
-    boxes = random_boxes(chances[:, 10:], height, width, recipe)
-    x = pixels.crop_resize(images.float() / 255, boxes, size)
+    boxes = random_boxes(chances[:, 10:], sides, recipe)
+    x = pixels.crop_resize(images, boxes, size)
     x = torch.where(flips.view(-1, 1, 1, 1), x.flip(3), x)
-    reach = torch.tensor([recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue], dtype=torch.float64)
-    neutral = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64)
-    factors = torch.where(jitters[:, None], neutral + reach * (2 * chances[:, 5:9] - 1), neutral)
+    factors = _factors(recipe, jitters, chances[:, 5:9])
     x = _jitter(x, factors, torch.from_numpy(_ORDERS[(chances[:, 9] * len(_ORDERS)).long().numpy()]), jitters)
     x = torch.where(grays.view(-1, 1, 1, 1), pixels.gray(x).expand_as(x), x)
     low, high = recipe.sigma
@@ -125,43 +113,58 @@ def augment(images: Tensor, recipe: Recipe, chances: Tensor, size: int) -> tuple
     if blurs.any():
         x[blurs] = pixels.blur(x[blurs], sigma[blurs].float(), blur_kernel(size))
     x = torch.where(solarizes.view(-1, 1, 1, 1), pixels.solarize(x), x)
-    shares = boxes.double() / torch.tensor([height, width, height, width])
+    shares = boxes.double() / sides.repeat(1, 2)
     return (x * 255).round().to(torch.uint8), torch.cat([shares, factors, sigma[:, None]], 1)
 
 
 def blur_kernel(size: int) -> int:
-    """Pixels of the blur's kernel: 3 for views of 32 pixels, 7 for 64."""
+    """Pixels of the blur's kernel: 3 for views of 32 pixels, 7 for 64, 23 for 224."""
     return max(1, 2 * round((size - 10) / 20) + 1)
 
 
-def random_boxes(chances: Tensor, height: int, width: int, recipe: Recipe) -> Tensor:
+def random_boxes(chances: Tensor, sides: Tensor, recipe: Recipe) -> Tensor:
     """(B, 4) top, left, height and width of the first of some random boxes that fits, or of the largest in the middle.
 
     Args:
         chances: (B, 22) uniform: place, then area and ratio of each box.
+        sides: (B, 2) height and width of the images.
+        recipe: with the ranges of area and ratio.
     """
     area, ratio = chances[:, 2:].unflatten(1, (-1, 2)).unbind(2)
     (small, large), (tall, wide) = recipe.scale, np.log(recipe.ratio)
-    area = (small + (large - small) * area) * height * width
+    height, width = sides.double().unbind(1)
+    area = (small + (large - small) * area) * (height * width)[:, None]
     ratio = torch.exp(tall + (wide - tall) * ratio)
     w, h = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
-    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+    fits = (w > 0) & (w <= width[:, None]) & (h > 0) & (h <= height[:, None])
     first = fits.float().argmax(1, keepdim=True)  # of equal values the first
-    w, h = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0]
-    found = fits.any(1)
-    most_h, most_w = _largest(height, width, recipe.ratio)
-    h, w = torch.where(found, h, torch.full_like(h, most_h)), torch.where(found, w, torch.full_like(w, most_w))
-    top = torch.where(found, (chances[:, 0] * (height - h + 1)).floor(), ((height - h) / 2).floor())
-    left = torch.where(found, (chances[:, 1] * (width - w + 1)).floor(), ((width - w) / 2).floor())
-    return torch.stack([top, left, h, w], 1).long()
+    h, w = h.gather(1, first)[:, 0], w.gather(1, first)[:, 0]
+    top, left = (chances[:, 0] * (height - h + 1)).floor(), (chances[:, 1] * (width - w + 1)).floor()
+    found = torch.stack([top, left, h, w], 1).long()
+    return torch.where(fits.any(1, keepdim=True), found, largest_boxes(sides, recipe.ratio))
 
 
-def _largest(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int]:
-    if width / height < ratio[0]:
-        return round(width / ratio[0]), width
-    if width / height > ratio[1]:
-        return height, round(height * ratio[1])
-    return height, width
+def largest_boxes(sides: Tensor, ratio: tuple[float, float]) -> Tensor:
+    """(B, 4) top, left, height and width of the largest box of an allowed ratio in the middle of each image.
+
+    Args:
+        sides: (B, 2) height and width of the images.
+        ratio: bounds of width over height.
+    """
+    height, width = sides.double().unbind(1)
+    h = torch.minimum(height, (width / ratio[0]).round().clamp_min(1))
+    w = torch.minimum(width, (height * ratio[1]).round().clamp_min(1))
+    return torch.stack([((height - h) / 2).floor(), ((width - w) / 2).floor(), h, w], 1).long()
+
+
+def _factors(recipe: Recipe, jitters: Tensor, chances: Tensor) -> Tensor:
+    """(B, 4) brightness, contrast, saturation and hue; neutral where the colours are not changed."""
+    reach = torch.tensor(recipe.reach, dtype=torch.float64)
+    neutral = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64)
+    lowest = torch.tensor([0.0, 0.0, 0.0, -0.5], dtype=torch.float64)  # a reach above 1 starts from 0
+    low = torch.maximum(neutral - reach, lowest)
+    drawn = low + (neutral + reach - low) * chances
+    return torch.where(jitters[:, None], drawn, neutral)
 
 
 def _jitter(x: Tensor, factors: Tensor, orders: Tensor, chosen: Tensor) -> Tensor:

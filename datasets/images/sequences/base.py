@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,28 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from equissl.datasets.images.sources import ImageSource, read_images
+from equissl.datasets.images.formats import open_images
+from equissl.datasets.images.sources import Images, ImageSource
 from equissl.datasets.sampling import mix
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.schema import LatentSchema
 
 Address = tuple[int, int]  # (epoch, index)
+
+
+@dataclass(frozen=True)
+class MadeViews:
+    """Views of B images.
+
+    Attributes:
+        images: (B, V, 3, S, S) uint8.
+        latents: (B, V, L) float64.
+        small_crops: (B, C, 3, s, s) uint8, of which no latents are kept.
+    """
+
+    images: Tensor
+    latents: Tensor
+    small_crops: Tensor | None = None
 
 
 class ImageSequences(Dataset, ABC):
@@ -25,7 +42,7 @@ class ImageSequences(Dataset, ABC):
     Items are addressed by (epoch, index): the same address gives the same views in any order, process and worker.
 
     Args:
-        images: where they come from, or a path, see :func:`read_images`.
+        images: where they come from, or a path, see :func:`equissl.datasets.images.formats.open_images`.
         split: ``train``, ``val`` or ``unlabeled``.
         views: V.
         seed: of all that is random.
@@ -40,7 +57,7 @@ class ImageSequences(Dataset, ABC):
         if views < 1:
             raise ValueError(f"expected at least 1 view, got {views}")
         self.split, self.views, self.seed = split or "train", views, seed
-        self.store = images if isinstance(images, ImageSource) else read_images(images, self.split)
+        self.store = images if isinstance(images, ImageSource) else open_images(images, self.split)
 
     def __len__(self) -> int:
         return len(self.store)
@@ -53,24 +70,46 @@ class ImageSequences(Dataset, ABC):
         """The batch of items at ``addresses``, a list of (epoch, index). Images are uint8, nothing turns."""
         epochs, indices = np.asarray(addresses, dtype=np.int64).T
         rows = torch.from_numpy(indices)
-        images, latents = self.make_views(self.store.images[rows], epochs, indices)
+        made = self.make_views(self.store.read(indices), epochs, indices)
         batch = len(indices)
         return ViewBatch(
-            images=images,
+            images=made.images,
             rotations=torch.eye(3).expand(batch, self.views, 3, 3),
-            latents=latents.float(),
+            latents=made.latents.float(),
             labels=self.store.labels[rows],
             schema=self.schema,
             objects=rows,
             views=torch.arange(self.views).expand(batch, self.views),
+            small_crops=made.small_crops,
         )
 
-    @abstractmethod
-    def make_views(self, images: Tensor, epochs: np.ndarray, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Views (B, V, 3, S, S) uint8 and latents (B, V, L) float64 of images (B, 3, H, W)."""
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images; of the first one, where they are not known to be of one size."""
+        if self.store.size is not None:
+            return self.store.size
+        height, width = self.store.read(np.arange(1))[0].shape[1:]
+        return height, width
 
-    def draw(self, epochs: np.ndarray, indices: np.ndarray, slots: int) -> Tensor:
-        """(B, V, slots) float64, uniform in [0, 1), functions of (seed, epoch, index, view, slot) alone."""
-        places = np.arange(self.views)[:, None], np.arange(slots)
+    @abstractmethod
+    def make_views(self, images: Images, epochs: np.ndarray, indices: np.ndarray) -> MadeViews:
+        """Make the views of B images.
+
+        Args:
+            images: (B, 3, H, W) uint8, or B images of several sizes.
+            epochs, indices: (B,) addresses.
+        """
+
+    def draw(self, epochs: np.ndarray, indices: np.ndarray, slots: int, views: int | None = None) -> Tensor:
+        """Draw random numbers that are functions of (seed, epoch, index, view, slot) alone.
+
+        Args:
+            epochs, indices: (B,) addresses.
+            slots: numbers for each view.
+            views: V; those of the data set where None.
+
+        Returns:
+            (B, V, slots) float64, uniform in [0, 1).
+        """
+        places = np.arange(self.views if views is None else views)[:, None], np.arange(slots)
         bits = mix(self.seed, epochs[:, None, None], indices[:, None, None], *places)
         return torch.from_numpy((bits >> np.uint64(11)).astype(np.float64) / 2**53)

@@ -1,57 +1,74 @@
-"""Sequences by name, and as a view store: what an evaluation takes."""
+"""Image sequences by name, as they are asked for or as a view store."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from equissl.datasets.images.sequences.augmentations import AugmentationSequences, Recipe
+from equissl.datasets.images.policies import POLICIES, Policy
+from equissl.datasets.images.sequences.augmentations import AugmentationSequences
 from equissl.datasets.images.sequences.base import ImageSequences
 from equissl.datasets.images.sequences.saccades import SaccadeSequences
-from equissl.datasets.images.sources import ImagesError
+from equissl.datasets.images.sources import ImagesError, ImageSource
 from equissl.datasets.views.store.format import SPLITS
 from equissl.datasets.views.store.writer import write_store
 from equissl.util.registry import Registry
 
-IMAGE_SEQUENCES: Registry[type[ImageSequences]] = Registry(
-    "kind of sequences",
+FORMS: Registry[type[ImageSequences]] = Registry(
+    "form of image sequences",
     {"augmentations": AugmentationSequences, "saccades": SaccadeSequences},
-    group="equissl.image_sequences",
+    group="equissl.image_forms",
     base=ImageSequences,
 )
 _BATCH = 64
 
 
+def choose_policy(name: str, options: Mapping[str, Any] | None = None) -> Policy:
+    """The augmentation policy of a name.
+
+    Args:
+        name: one of `POLICIES`, or an import path.
+        options: see `Policy.altered`.
+
+    Raises:
+        ValueError: an unknown policy or option, or a value out of range.
+    """
+    return POLICIES[name].altered(options or {})
+
+
 def open_sequences(
-    kind: str, root: Path | str, split: str | None, views: int, seed: int = 0, **options: Any
+    form: str, images: ImageSource | Path | str, split: str | None, views: int, seed: int = 0, **options: Any
 ) -> ImageSequences:
     """Sequences of ``views`` views of the images of a split.
 
     Args:
-        kind: ``augmentations``, ``saccades``, or the import path of a subclass of `ImageSequences`.
-        root: images, see :func:`equissl.datasets.images.sequences.read_images`.
+        form: ``augmentations`` or ``saccades``, or an import path.
+        images: see :func:`equissl.datasets.images.formats.open_images`.
         split: ``train``, ``val`` or ``unlabeled``; None means ``train``.
         views: V.
         seed: of all that is random.
-        **options: of :class:`AugmentationSequences` (recipes as dictionaries) or :class:`SaccadeSequences`.
+        **options: of :class:`AugmentationSequences` (``policy`` as a name, ``policy_options``) or
+            :class:`SaccadeSequences`.
 
     Raises:
-        ValueError: for another kind or option.
+        ValueError: for another form or option.
     """
-    sequences = IMAGE_SEQUENCES[kind]
-    recipes = {key: Recipe(**value) for key, value in options.items() if isinstance(value, dict)}
+    changes = options.pop("policy_options", None)
+    if changes is not None or isinstance(options.get("policy"), str):
+        options["policy"] = choose_policy(options.get("policy", "seq_jepa"), changes)
     try:
-        return sequences(root, split, views, seed, **{**options, **recipes})
+        return FORMS[form](images, split, views, seed, **options)
     except TypeError as error:
-        raise ValueError(f"options of {kind}: {error}") from error
+        raise ValueError(f"options of {form}: {error}") from error
 
 
 def write_sequences(
     root: Path | str,
     out: Path | str,
-    kind: str = "augmentations",
+    form: str = "augmentations",
     views: int = 9,
     seed: int = 0,
     options: dict[str, Any] | None = None,
@@ -61,9 +78,9 @@ def write_sequences(
     All views are made as observed ones are.
 
     Args:
-        root: images, see :func:`equissl.datasets.images.sequences.read_images`.
+        root: images, see :func:`equissl.datasets.images.formats.open_images`.
         out: the ``.h5`` file.
-        kind: ``augmentations`` or ``saccades``.
+        form: ``augmentations`` or ``saccades``.
         views: views of each image.
         seed: of all that is random.
         options: of the sequences, see :func:`open_sequences`.
@@ -72,13 +89,13 @@ def write_sequences(
         ``out``.
 
     Raises:
-        ImagesError: training and validation images of different sizes or classes.
+        ImagesError: images without labels, or training and validation images of different sizes or classes.
     """
-    options = {**({"target": None} if kind == "augmentations" else {}), **(options or {})}
-    parts = [open_sequences(kind, root, split, views, seed, **options) for split in SPLITS]
+    options = {**({"policy_options": {"last": None}} if form == "augmentations" else {}), **(options or {})}
+    parts = [open_sequences(form, root, split, views, seed, **options) for split in SPLITS]
     first, last = (part.store for part in parts)
-    if first.classes != last.classes or first.images.shape[1:] != last.images.shape[1:]:
-        raise ImagesError(f"expected one size and the same classes in both splits of {root}")
+    if not first.labelled or first.classes != last.classes or parts[0].image_size() != parts[1].image_size():
+        raise ImagesError(f"expected labelled images of one size and the same classes in both splits of {root}")
     images, latents, labels = [], [], []
     for part in parts:
         for start in range(0, len(part), _BATCH):
@@ -88,7 +105,7 @@ def write_sequences(
             latents.append(batch.latents.double().numpy())
             labels.append(batch.labels.numpy())
     split = np.repeat([SPLITS[part.split] for part in parts], [len(part) for part in parts]).astype(np.uint8)
-    provenance = {"seed": seed, "renderer": {"name": kind, "version": 1, "options": _plain(options)}}
+    provenance = {"seed": seed, "renderer": {"name": form, "version": 1, "options": _plain(options)}}
     pictures, numbers, names = (np.concatenate(arrays) for arrays in (images, latents, labels))
     schema, classes = parts[0].schema, first.classes
     return write_store(out, pictures, numbers, names, schema, classes, split, encoding="raw", attributes=provenance)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from equissl.datasets.images.sequences.base import ImageSequences
+from equissl.datasets.images.sequences.base import ImageSequences, MadeViews
 from equissl.datasets.images.sequences.saliency import Saliency, get_saliency
-from equissl.datasets.images.sources import ImageSource
+from equissl.datasets.images.sources import Images, ImagesError, ImageSource
 from equissl.datasets.views.schema import saccade_schema
 
 _LEFT = 1e-16  # of a place that has been looked at, so that something is left when all has been
@@ -54,20 +54,22 @@ class SaccadeSequences(ImageSequences):
             raise ValueError(
                 f"expected inhibited disc or square and border pad or inside, got {inhibited!r} and {border!r}"
             )
-        height, width = self.store.images.shape[2:]
-        if border == "inside" and patch > min(height, width):
+        if border == "inside" and patch > min(self.image_size()):
+            height, width = self.image_size()
             raise ValueError(f"expected a patch inside images of {height} x {width}, got {patch}")
         self.patch, self.inhibition, self.inhibited, self.border = patch, inhibition, inhibited, border
         self.saliency = get_saliency(saliency) if isinstance(saliency, str) else saliency
         self.schema = saccade_schema()
 
-    def make_views(self, images: Tensor, epochs: np.ndarray, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+    def make_views(self, images: Images, epochs: np.ndarray, indices: np.ndarray) -> MadeViews:
+        if not isinstance(images, Tensor):
+            raise ImagesError(f"{self.store.path}: saccades need images of one size")
         maps = self.saliency(images, indices)
         if self.border == "inside":
             maps = maps * _margin(maps, self.patch)
         places = fixate(maps, self.draw(epochs, indices, 1)[..., 0], self.inhibition, self.inhibited)
         sides = torch.tensor(images.shape[2:], dtype=torch.float64)
-        return cut_patches(images, places, self.patch), places.double() / sides
+        return MadeViews(cut_patches(images, places, self.patch), places.double() / sides)
 
 
 def fixate(maps: Tensor, chances: Tensor, inhibition: float = 16, inhibited: str = "disc") -> Tensor:

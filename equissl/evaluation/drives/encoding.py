@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from equissl.encoders.calibrate import calibrate
 from equissl.encoders.voxel import VoxelEncoder, bev_columns, locate
-from equissl.encoders.voxel.calibrate import calibrate
 from equissl.geometry.sweep_transforms import sweep_transform, transform_cloud
 from equissl.sparse import SparseTensor
 

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equissl.datasets.views.config import ViewsData
+from equissl.datasets.views.live.spec import LiveSpec
 from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.diagnostics import predictor_scores
 from equissl.evaluation.views.config import EvaluateConfig
@@ -103,7 +105,7 @@ def evaluate_views(
 
 
 def _store(store: str | Path | None, training: PretrainConfig) -> str | Path:
-    chosen, live = training.data.store if store is None else store, training.data.live
+    chosen, live = training.data.store if store is None else store, _live(training)
     if live is not None and store is None and not (str(chosen) and Path(chosen).exists()):
         raise ValueError(
             "the run was trained on views rendered while training, and there is no store to evaluate on: render the "
@@ -114,11 +116,17 @@ def _store(store: str | Path | None, training: PretrainConfig) -> str | Path:
     return chosen
 
 
+def _live(training: PretrainConfig) -> LiveSpec | None:
+    """How views were rendered while training; None for stored ones, and for runs on images."""
+    return training.data.live if isinstance(training.data, ViewsData) else None
+
+
 def _compare_with_live(views: ViewStore, training: PretrainConfig, log: Log) -> None:
     """Says so when objects that are held out here may have been trained on."""
-    if training.data.live is None:
+    live = _live(training)
+    if live is None:
         return
-    if differences := training.data.live.differences(views.attributes.get("build", {})):
+    if differences := live.differences(views.attributes.get("build", {})):
         log(
             f"warning: objects held out in {views.path} may have been trained on, since its objects were chosen "
             "otherwise than those of the run's live views:\n  " + "\n  ".join(differences)
@@ -266,7 +274,7 @@ def _meta(
     steps = None if imported else saved["step"]
     batch = training.trainer.accumulate * training.data.batch_size * method.views
     return {
-        "kind": training.data.kind,
+        "kind": type(method).kind,  # of the store; image sequences are trained on as images
         "method": type(method).__name__,
         "run": run_dir.name,
         "store": str(store.path),

@@ -20,6 +20,10 @@ from equissl.objectives import Objective, ObjectiveConfig
 NT_XENT = ObjectiveConfig("nt_xent")
 
 
+# names that papers give to an objective without a predictor of actions
+PUBLISHED = {"byol": "BYOL", "swav": "SwAV", "simsiam": "SimSiam", "barlow_twins": "Barlow Twins", "moco": "MoCo"}
+
+
 class Invariant(ViewMethod):
     """One embedding of every view; the objective says how they should lie.
 
@@ -28,8 +32,9 @@ class Invariant(ViewMethod):
         projector: sizes of the projector's layers.
         objective: name and options, see :data:`equissl.objectives.OBJECTIVES`.
         views: views of each object in a batch.
-        small_crops: further views cut out of the others (multi-crop); objectives that know of them (``swav``, ``byol``
-            and ``groco``) use them as anchors only.
+        small_crops: further small views (multi-crop): those that the batch brings, which are cut out of the images
+            themselves, or else cut out of its views; objectives that know of them (``swav``, ``byol`` and ``groco``)
+            use them as anchors only.
         small_size: side of the small crops in pixels.
         small_scale: their share of a view's area.
 
@@ -55,11 +60,16 @@ class Invariant(ViewMethod):
         self.objective.check_views(objective.name, views, small_crops)
         if self.objective.for_predictions:
             raise ValueError(f"objective {objective.name!r} compares predictions with targets: it needs a predictor")
+        self.objective_name = objective.name
         self.views, self.small_crops = views, small_crops
         self.small_size, self.small_scale = small_size, small_scale
         self.teacher: Teacher | None = None
         if "teacher" in self.objective.needs:
             self.teacher = Teacher(self.objective.momentum, encoder=self.encoder, projector=self.projector)
+
+    @property
+    def label(self) -> str:
+        return PUBLISHED.get(self.objective_name, self.objective_name)
 
     def step(self, batch: ViewBatch) -> StepOutput:
         views = self.view_features(batch)
@@ -85,6 +95,10 @@ class Invariant(ViewMethod):
         return [projector(encoder(self.normalise(batch.images[:, view]))) for view in range(self.views)]
 
     def _small_features(self, batch: ViewBatch) -> list[Tensor]:
-        """Representations of small crops, taken from the views in turn."""
-        images = [self.normalise(batch.images[:, crop % self.views]) for crop in range(self.small_crops)]
-        return [self.encoder(random_resized_crops(view, self.small_size, self.small_scale)) for view in images]
+        """Representations of small crops."""
+        if batch.small_crops is None:  # rendered views have no image of their own: crops are taken from them in turn
+            images = [self.normalise(batch.images[:, crop % self.views]) for crop in range(self.small_crops)]
+            return [self.encoder(random_resized_crops(view, self.small_size, self.small_scale)) for view in images]
+        if batch.small_crops.shape[1] != self.small_crops:
+            raise ValueError(f"expected {self.small_crops} small crops each, got {batch.small_crops.shape[1]}")
+        return [self.encoder(self.normalise(crop)) for crop in batch.small_crops.unbind(1)]

@@ -12,20 +12,20 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from equissl.datasets.images import pixels
-from equissl.datasets.images.sequences import AugmentationSequences, ImageSource, Recipe, open_sequences
-from equissl.datasets.images.sequences.augmentations import OBSERVED, TARGET, augment, blur_kernel, random_boxes
+from equissl.datasets.images.policies import OBSERVED, PLAIN, TARGET, Policy, Recipe
+from equissl.datasets.images.sequences import AugmentationSequences, open_sequences
+from equissl.datasets.images.sequences.augmentations import augment, blur_kernel, random_boxes
+from equissl.datasets.images.sources import StoredImages
 from equissl.datasets.loader import ViewLoader
-
-PLAIN = Recipe(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, jitter=0.0, gray=0.0, blur=0.0)
 
 
 def pictures(number: int = 6, height: int = 32, width: int = 40, seed: int = 0) -> Tensor:
     return torch.rand(number, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-def source(number: int = 12, size: int = 32) -> ImageSource:
+def source(number: int = 12, size: int = 32) -> StoredImages:
     images = (pictures(number, size, size) * 255).to(torch.uint8)
-    return ImageSource(images, torch.arange(number) % 3, ("a", "b", "c"), Path("pictures"))
+    return StoredImages(images, torch.arange(number) % 3, ("a", "b", "c"), Path("pictures"))
 
 
 @pytest.mark.parametrize("size", [16, 32, 48])
@@ -34,7 +34,7 @@ def test_crops_are_torchvision_s(size: int) -> None:
     boxes = torch.tensor(
         [[0, 0, 32, 40], [3, 5, 20, 17], [10, 0, 9, 40], [0, 39, 32, 1], [31, 0, 1, 1], [7, 7, 25, 33]]
     )
-    found = pixels.crop_resize(images, boxes, size)
+    found = pixels.crop_resize_together(images, boxes, size)
     for image, box, ours in zip(images, boxes.tolist(), found, strict=True):
         expected = V.resized_crop(image, *box, [size, size], InterpolationMode.BICUBIC, antialias=True)
         torch.testing.assert_close(ours, expected.clamp(0, 1), atol=2e-5, rtol=0)
@@ -99,7 +99,7 @@ def test_latents_say_how_a_view_was_made() -> None:
 
 def test_boxes_follow_torchvision_s_distribution() -> None:
     chances = torch.rand(20_000, 22, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    boxes = random_boxes(chances, 32, 32, OBSERVED).double()
+    boxes = random_boxes(chances, torch.full((20_000, 2), 32), OBSERVED).double()
     top, left, height, width = boxes.unbind(1)
     assert boxes.min() >= 0 and (top + height).max() <= 32 and (left + width).max() <= 32
     share, ratio = height * width / 1024, width / height
@@ -115,7 +115,7 @@ def test_boxes_follow_torchvision_s_distribution() -> None:
 
 def test_box_that_never_fits_is_the_largest_in_the_middle() -> None:
     wide = Recipe(scale=(1.0, 1.0), ratio=(4.0, 5.0))
-    boxes = random_boxes(torch.rand(3, 22, dtype=torch.float64), 32, 32, wide)
+    boxes = random_boxes(torch.rand(3, 22, dtype=torch.float64), torch.full((3, 2), 32), wide)
     assert boxes.tolist() == [[12, 0, 8, 32]] * 3
 
 
@@ -132,7 +132,7 @@ def test_observed_views_and_the_target_are_made_by_their_recipes() -> None:
     low, high = batch.latents[..., 4:8].flatten(0, 1).aminmax(dim=0)
     assert torch.allclose(low, torch.tensor([0.6, 0.6, 0.8, -0.1]), atol=0.02)
     assert torch.allclose(high, torch.tensor([1.4, 1.4, 1.2, 0.1]), atol=0.02)
-    alike = AugmentationSequences(source(300), views=4, seed=1, target=None)
+    alike = AugmentationSequences(source(300), views=4, seed=1, policy=Policy(OBSERVED))
     others = alike.__getitems__([(0, i) for i in range(300)])
     assert torch.equal(others.images[:, :3], batch.images[:, :3]) and (others.latents[:, 3, 8] > 0).all()
     assert TARGET.blur == 0.1
@@ -147,7 +147,7 @@ def test_an_address_gives_the_same_views_in_any_company() -> None:
     assert not torch.equal(batch.latents[0, 0], batch.latents[0, 1])
     other = AugmentationSequences(source(), views=3, seed=6)[(2, 4)]
     assert not torch.equal(other.latents, alone.latents)
-    more = AugmentationSequences(source(), views=5, seed=5, target=None)[(2, 4)]
+    more = AugmentationSequences(source(), views=5, seed=5, policy=Policy(OBSERVED))[(2, 4)]
     assert torch.equal(more.images[:, :2], alone.images[:, :2])  # actions do not depend on how many views there are
     assert batch.labels.tolist() == [1, 1, 1] and batch.objects.tolist() == [4, 4, 7]
 
@@ -159,7 +159,7 @@ def test_loads_like_stored_views() -> None:
 
 
 def test_wrong_kinds_and_options_are_named() -> None:
-    with pytest.raises(ValueError, match=r"unknown kind of sequences 'saccade' \(did you mean 'saccades'"):
+    with pytest.raises(ValueError, match=r"did you mean 'saccades'"):
         open_sequences("saccade", "nowhere", "train", 2)
     with pytest.raises(ValueError, match=r"options of augmentations: .*patch"):
         open_sequences("augmentations", "nowhere", "train", 2, patch=3)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from equissl.datasets.images.sequences import (
     CentreBias,
-    ImageSource,
     Precomputed,
     SaccadeSequences,
     SpectralResidual,
@@ -20,10 +19,11 @@ from equissl.datasets.images.sequences import (
 )
 from equissl.datasets.images.sequences.saccades import cut_patches, fixate
 from equissl.datasets.images.sequences.saliency import get_saliency
+from equissl.datasets.images.sources import StoredImages
 
 
-def source(images: Tensor) -> ImageSource:
-    return ImageSource(images, torch.zeros(len(images), dtype=torch.int64), ("a",), Path("pictures"))
+def source(images: Tensor) -> StoredImages:
+    return StoredImages(images, torch.zeros(len(images), dtype=torch.int64), ("a",), Path("pictures"))
 
 
 def noise(number: int = 4, height: int = 96, width: int = 96) -> Tensor:

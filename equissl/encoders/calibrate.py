@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def calibrate(encoder: nn.Module, clouds: Sequence[Tensor], batch_size: int) -> None:
-    """Compute the statistics of every batch norm anew: plain means over batches of ``clouds``.
+def calibrate(encoder: nn.Module, items: Sequence[Tensor] | Tensor, batch_size: int) -> None:
+    """Compute the statistics of every batch norm anew: plain means over batches of clouds or images.
 
     Args:
         encoder: whose batch norms are filled.
-        clouds: (N, 3+) each.
-        batch_size: clouds at a time.
+        items: clouds (N, 3+) each, or images.
+        batch_size: items at a time.
     """
     layers = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [layer.momentum for layer in layers]
@@ -23,8 +23,8 @@ def calibrate(encoder: nn.Module, clouds: Sequence[Tensor], batch_size: int) -> 
         layer.reset_running_stats()
         layer.momentum = None  # a cumulative mean
     encoder.train()
-    for start in range(0, len(clouds), batch_size):
-        encoder(clouds[start : start + batch_size])
+    for start in range(0, len(items), batch_size):
+        encoder(items[start : start + batch_size])
     encoder.eval()
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -1,0 +1,38 @@
+"""Section ``data`` of runs on images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from equissl.datasets.config import DataConfig
+from equissl.datasets.images.formats import AUTO
+
+
+@dataclass(kw_only=True)
+class ImagesData(DataConfig):
+    """Ordinary images, and the views that are made of them while training.
+
+    Attributes:
+        root: folder of the images.
+        format: ``folder``, ``cifar10``, ``cifar100``, ``stl10``, ``mnist``, an import path, or ``auto``, which
+            recognises it; see `equissl.datasets.images.formats.FORMATS`.
+        split: images to train on; ``unlabeled`` are STL-10's, or those of a folder of that name.
+        val_fraction: share of each class that is held out where the images come without a validation split.
+        size: side of a view in pixels; None takes that of the images, which then must be of one size.
+        form: ``augmentations``, or ``saccades`` (fixations, told the eye's movements).
+        policy: of augmentations: ``simclr``, ``asymmetric`` (BYOL, VICReg), ``multi_crop``, each also as ``…_cifar``,
+            ``seq_jepa``, ``none``, or an import path; see `equissl.datasets.images.policies`.
+        policy_options: values in place of the policy's, ``{flip: 0}``; those below ``last`` are of the last view alone.
+        form_options: further arguments of the form, such as ``patch`` and ``saliency`` of saccades.
+    """
+
+    root: str = ""
+    format: str = AUTO
+    split: Literal["train", "unlabeled"] = "train"
+    val_fraction: float = 0.1
+    size: int | None = None
+    form: str = "augmentations"
+    policy: str = "simclr"
+    policy_options: dict[str, Any] = field(default_factory=dict)
+    form_options: dict[str, Any] = field(default_factory=dict)

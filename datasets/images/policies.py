@@ -1,0 +1,150 @@
+"""Augmentation policies by name, with the values that their papers publish.
+
+A policy says how the views of an image are drawn; `equissl.datasets.images.sequences.augmentations` draws them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from equissl.util.registry import Registry, did_you_mean
+
+LAST = "last"  # option that holds options of the last view alone
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The random changes that make one view of an image, in this order.
+
+    Attributes:
+        scale: share of the image's area that a crop takes.
+        ratio: of its width to its height.
+        flip: chance of a mirror image. Like gray, solarise and the order of colour changes, it is no part of an action.
+        jitter: chance of colour changes.
+        brightness, contrast, saturation, hue: how far they go from 1, 1, 1 and 0.
+        gray: chance of no colours.
+        blur: chance of a blur; its kernel is about a tenth of the view wide.
+        sigma: its deviation in pixels.
+        solarize: chance of inverting bright pixels.
+
+    Raises:
+        ValueError: chances outside [0, 1], ranges that are not in order, or colour changes out of range.
+    """
+
+    scale: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    gray: float = 0.2
+    blur: float = 1.0
+    sigma: tuple[float, float] = (0.1, 2.0)
+    solarize: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "jitter", "gray", "blur", "solarize"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"expected a chance of {name} in [0, 1], got {getattr(self, name)}")
+        for name in ("scale", "ratio", "sigma"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high or (name == "scale" and high > 1):
+                raise ValueError(f"expected {name} as a lower and an upper bound above 0, got {low} and {high}")
+        if min(self.brightness, self.contrast, self.saturation) < 0 or not 0 <= self.hue <= 0.5:
+            raise ValueError(f"expected colour changes of at least 0, and hue of at most 0.5, got {self}")
+
+    @property
+    def reach(self) -> tuple[float, float, float, float]:
+        """How far brightness, contrast, saturation and hue go."""
+        return self.brightness, self.contrast, self.saturation, self.hue
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How each view of an image is made.
+
+    Attributes:
+        recipe: of the views, and of small crops.
+        last: of the last view; None: like the others.
+    """
+
+    recipe: Recipe
+    last: Recipe | None = None
+
+    def recipes(self, views: int) -> list[Recipe]:
+        """The recipe of each of so many views."""
+        return [self.recipe] * (views - 1) + [self.last or self.recipe]
+
+    def small(self, scale: tuple[float, float]) -> Recipe:
+        """The recipe of small crops, which take so much of the image's area."""
+        return replace(self.recipe, scale=scale)
+
+    def altered(self, options: Mapping[str, Any]) -> Policy:
+        """The policy with other values.
+
+        Args:
+            options: fields of `Recipe`, for all views; and ``last``, such fields for the last view alone, or None to
+                make it like the others.
+
+        Raises:
+            ValueError: an unknown field (the message holds the nearest one), or a value out of range.
+        """
+        common = {name: value for name, value in options.items() if name != LAST}
+        recipe, last = _altered(self.recipe, common), self.last and _altered(self.last, common)
+        if LAST in options:
+            last = None if options[LAST] is None else _altered(last or recipe, options[LAST])
+        return Policy(recipe, last)
+
+
+def _altered(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
+    known = [field.name for field in fields(Recipe)]
+    for name in options:
+        if name not in known:
+            raise ValueError(f"unknown option {name!r} of a policy{did_you_mean(name, known)}; expected {known}")
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, Sequence) else v for k, v in options.items()}
+    try:
+        return replace(recipe, **plain)
+    except TypeError as error:
+        raise ValueError(f"options {dict(options)} of a policy: {error}") from error
+
+
+# SimCLR, Chen et al. 2020 (arXiv 2002.05709): appendix A, colour strength 1; and for CIFAR-10 appendix B.9, colour
+# strength 1/2, without blur.
+SIMCLR = Recipe((0.08, 1.0), brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur=0.5)
+SIMCLR_CIFAR = Recipe((0.08, 1.0), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur=0.0)
+
+# BYOL, Grill et al. 2020 (arXiv 2006.07733), appendix B; the same in Barlow Twins (arXiv 2103.03230) and VICReg (arXiv
+# 2105.04906): the second view is rarely blurred and sometimes solarised. Without blur on CIFAR, as SimCLR.
+BYOL = Recipe((0.08, 1.0), blur=1.0)
+BYOL_LAST = Recipe((0.08, 1.0), blur=0.1, solarize=0.2)
+
+# SwAV, Caron et al. 2020 (arXiv 2006.09882): SimCLR's colours, large crops of at least 14 % of the area; the method
+# says how many small crops there are beside them and of which share (0.05, 0.14).
+SWAV = replace(SIMCLR, scale=(0.14, 1.0))
+
+# seq-JEPA, Ghaemi et al. 2025 (arXiv 2505.03176), after EquiMod (arXiv 2211.01244): all but the last are observed.
+OBSERVED = Recipe()
+TARGET = Recipe(blur=0.1, solarize=0.2)
+
+# The whole image, or the largest square in its middle.
+PLAIN = Recipe((1.0, 1.0), (1.0, 1.0), flip=0.0, jitter=0.0, gray=0.0, blur=0.0)
+
+POLICIES: Registry[Policy] = Registry(
+    "augmentation policy",
+    {
+        "simclr": Policy(SIMCLR),
+        "simclr_cifar": Policy(SIMCLR_CIFAR),
+        "asymmetric": Policy(BYOL, BYOL_LAST),
+        "asymmetric_cifar": Policy(replace(BYOL, blur=0.0), replace(BYOL_LAST, blur=0.0)),
+        "multi_crop": Policy(SWAV),
+        "multi_crop_cifar": Policy(replace(SIMCLR_CIFAR, scale=(0.14, 1.0))),
+        "seq_jepa": Policy(OBSERVED, TARGET),
+        "none": Policy(PLAIN),
+    },
+    group="equissl.augmentation_policies",
+    base=Policy,
+)

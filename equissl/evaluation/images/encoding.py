@@ -1,0 +1,111 @@
+"""Frozen features of whole images, of an encoder and of the same encoder before training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equissl.datasets.images.pixels import crop_resize
+from equissl.datasets.images.sources import ImageSource, ImageSubset
+from equissl.datasets.images.whole import iterate_images
+from equissl.encoders.calibrate import calibrate
+from equissl.evaluation.images.config import ImageOptions
+from equissl.evaluation.initial import initial_method
+from equissl.evaluation.views.features import FeatureSet, check_finite
+from equissl.methods.views.base import ViewMethod
+from equissl.runs.config import PretrainConfig
+from equissl.util.device import choose_device, choose_precision
+
+INITIAL, PIXELS = "initial", "pixels"  # parts beside those of the method
+
+
+@dataclass(frozen=True)
+class ImageEncoders:
+    """A method, and the same method as training started with it.
+
+    Attributes:
+        trained, initial: in eval mode.
+        size: side of the images in pixels.
+        options: of the evaluation.
+        device: where they are.
+    """
+
+    trained: ViewMethod
+    initial: ViewMethod
+    size: int
+    options: ImageOptions
+    device: torch.device
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """Encode images (n, 3, S, S) uint8.
+
+        Returns:
+            parts (n, D) on the CPU: the trained method's, ``initial`` and raw ``pixels``.
+        """
+        moved, kind = images.to(self.device), self.device.type
+        precision = choose_precision(self.options.precision, "cpu" if kind == "cpu" else "gpu")
+        with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
+            found = {**self.trained.features(moved), INITIAL: self.initial.features(moved)["all"]}
+        found[PIXELS] = small_pixels(images, self.options.pixels)
+        return {part: values.float().cpu() for part, values in found.items()}
+
+    def feature_set(self, source: ImageSource) -> FeatureSet:
+        """Encode all images of a source, each one view of one object.
+
+        Raises:
+            ValueError: features that are not finite.
+            ImagesError: a file that cannot be decoded.
+        """
+        batches = [self.features(x) for x in iterate_images(source, self.size, self.options.batch_size)]
+        parts = {part: torch.cat([batch[part] for batch in batches])[:, None] for part in batches[0]}
+        check_finite(parts)
+        nothing_turns = torch.zeros(len(source), 1, 4, dtype=torch.float64)
+        return FeatureSet(parts, np.arange(len(source)), source.labels, nothing_turns)
+
+
+def image_encoders(
+    method: ViewMethod, training: PretrainConfig, train: ImageSource, size: int, options: ImageOptions
+) -> ImageEncoders:
+    """The frozen encoders of a run.
+
+    Args:
+        method: trained.
+        training: config of the run.
+        train: images that statistics of the initial encoder's batch norm are taken from.
+        size: side of the images in pixels.
+        options: of the evaluation.
+    """
+    device = choose_device(options.device)
+    initial = initial_method(training).to(device)
+    if options.calibrate:
+        _calibrate(initial, train, size, options)
+    frozen = [found.to(device).eval().requires_grad_(False) for found in (method, initial)]
+    return ImageEncoders(frozen[0], frozen[1], size, options, device)
+
+
+def small_pixels(images: Tensor, side: int) -> Tensor:
+    """(n, D) pixels in [0, 1] of images (n, 3, S, S) uint8, no larger than so many pixels a side."""
+    full = images.shape[2]
+    if full <= side:
+        return images.flatten(1).float() / 255
+    return crop_resize(images, torch.tensor([[0, 0, full, full]]).expand(len(images), 4), side).flatten(1)
+
+
+def _calibrate(method: ViewMethod, train: ImageSource, size: int, options: ImageOptions) -> None:
+    """Statistics of batch norm from training images that are spread over all of them."""
+    count = min(options.calibrate, len(train))
+    chosen = ImageSubset(train, np.linspace(0, len(train) - 1, count).round().astype(np.int64))
+    device = next(method.parameters()).device
+    batches = iterate_images(chosen, size, options.batch_size)
+    images = torch.cat([method.normalise(batch.to(device)) for batch in batches])
+    calibrate(method.encoder, images, options.batch_size)
+
+
+def named(parts: Mapping[str, Tensor]) -> str:
+    """Names and sizes of parts, for the log."""
+    return ", ".join(f"{part} ({values.shape[-1]})" for part, values in parts.items())

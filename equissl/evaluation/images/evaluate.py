@@ -1,0 +1,227 @@
+"""From a run on images to its results.json."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from torch import Tensor
+
+from equissl.datasets.hdf5 import declared_format
+from equissl.datasets.images.config import ImagesData
+from equissl.datasets.images.formats import AUTO, open_images
+from equissl.datasets.images.sources import ImagesError, ImageSource
+from equissl.datasets.views.store.format import FORMAT
+from equissl.evaluation.diagnostics import collapse_scores
+from equissl.evaluation.images.config import ImageOptions
+from equissl.evaluation.images.encoding import INITIAL, PIXELS, ImageEncoders, image_encoders, named
+from equissl.evaluation.images.knn import knn_votes
+from equissl.evaluation.images.scores import accuracy_scores, class_scores, gain_scores, label_scores
+from equissl.evaluation.probes import FeatureRows, predict, standardization, train_probes
+from equissl.evaluation.views.config import EvaluateConfig
+from equissl.evaluation.views.evaluate import evaluate_views
+from equissl.evaluation.views.features import FeatureSet
+from equissl.evaluation.views.scores import Scores
+from equissl.evaluation.views.tasks import ProbeSetting, make_task
+from equissl.methods.views.base import ViewMethod
+from equissl.runs.checkpoint import read_saved
+from equissl.runs.config import PretrainConfig
+from equissl.runs.results import flat_config, write_results
+from equissl.util.files import atomic_path
+
+Log = Callable[[str], None]
+PREDICTIONS = "predictions.npz"
+KNN, LINEAR = "knn", "linear"
+Logits = dict[str, Tensor]  # (M, C) of every part
+
+
+def evaluate_images(
+    run_dir: str | Path,
+    method: ViewMethod,
+    training: PretrainConfig,
+    options: ImageOptions | None = None,
+    store: str | Path | None = None,
+    log: Log = lambda message: None,
+) -> dict[str, Any]:
+    """Classify unseen images by frozen features, and write ``RUN/results.json``.
+
+    Everything is measured for the trained encoder, for the same encoder before training and for raw pixels. Also writes
+    ``RUN/predictions.npz``: the class of every validation image, and those that k-NN and the linear probe name.
+
+    Args:
+        run_dir: folder that `pretrain` wrote.
+        method, training: as `load_method` gives them.
+        options: what to measure.
+        store: folder of images to evaluate on, the run's own where None; or a view store of image sequences, which is
+            measured like any view store.
+        log: called with one line per stage.
+
+    Returns:
+        the flat results, as written.
+
+    Raises:
+        ImagesError: images without labels, or splits of different classes.
+        ValueError: images of several sizes where no size was given, or features that are not finite.
+    """
+    run_dir, options, started = Path(run_dir), options or ImageOptions(), time.perf_counter()
+    if store is not None and declared_format(Path(store)) == FORMAT:
+        return evaluate_views(run_dir, method, training, options.views, store, log)
+    train, val = open_labelled(training, store)
+    encoders = image_encoders(method, training, train, choose_size(training, train, options), options)
+    log(f"features of {len(train)} training and {len(val)} validation images")
+    known, asked = encoders.feature_set(train), encoders.feature_set(val)
+    log(f"k-NN and linear probes of {named(asked.parts)}")
+    scores = {
+        LINEAR: probe_linear(known, asked, len(train.classes), encoders),
+        **vote_all(known, asked, len(train.classes), options),
+    }
+    results = label_scores(train.labels, val.labels, len(train.classes))
+    results |= all_scores(scores, val.labels, train.classes)
+    for part, values in asked.parts.items():
+        results |= {} if part == PIXELS else collapse_scores(values, part)
+    results |= _meta(run_dir, method, training, train, val, encoders)
+    results["seconds"] = round(time.perf_counter() - started, 2)
+    write_predictions(run_dir / PREDICTIONS, val.labels, {name: scores[name]["all"] for name in (LINEAR, KNN)})
+    write_results(run_dir, results)
+    return results
+
+
+def open_labelled(training: PretrainConfig, store: str | Path | None = None) -> tuple[ImageSource, ImageSource]:
+    """Open the training and the validation images of a run, or of another folder.
+
+    Args:
+        training: config of the run.
+        store: the folder; the run's own where None.
+
+    Raises:
+        ImagesError: images without labels, or splits of different classes.
+    """
+    data = cast(ImagesData, training.data)
+    root, form = (data.root, data.format) if store is None else (store, AUTO)
+    train, val = (open_images(root, split, form, data.val_fraction) for split in ("train", "val"))
+    if not (train.labelled and val.labelled):
+        raise ImagesError(
+            f"k-NN and linear evaluation need labels, and the images of {root} have none: name a folder of labelled "
+            "images (CLASS/FILE) with --store"
+        )
+    if train.classes != val.classes:
+        raise ImagesError(f"expected the same classes in both splits of {root}, got {train.classes} and {val.classes}")
+    return train, val
+
+
+def choose_size(training: PretrainConfig, source: ImageSource, options: ImageOptions) -> int:
+    """Side of the images that are encoded: the one asked for, that of training, or that of the images.
+
+    Args:
+        training: config of the run.
+        source: of the images.
+        options: of the evaluation.
+
+    Raises:
+        ValueError: none of them is known.
+    """
+    size = options.size or cast(ImagesData, training.data).size
+    if size is None and source.size is None:
+        raise ValueError(
+            f"the images of {source.path} may be of several sizes: say with --size at which to encode them"
+        )
+    return size or source.size[0]  # type: ignore[index]
+
+
+def vote_all(train: FeatureSet, val: FeatureSet, classes: int, options: ImageOptions) -> dict[str, Logits]:
+    """Votes of the nearest neighbours, ``knn`` and ``knn_K``, for every part.
+
+    Args:
+        train, val: features.
+        classes: C.
+        options: numbers of neighbours and temperature.
+    """
+    first = options.neighbours[0]
+    found: dict[str, Logits] = {KNN if k == first else f"{KNN}_{k}": {} for k in options.neighbours}
+    for part, values in val.parts.items():
+        votes = knn_votes(
+            train.parts[part][:, 0], train.labels, values[:, 0], classes, options.neighbours, options.temperature
+        )
+        for name, k in zip(found, dict.fromkeys(options.neighbours), strict=True):
+            found[name][part] = votes[k]
+    return found
+
+
+def probe_linear(train: FeatureSet, val: FeatureSet, classes: int, encoders: ImageEncoders) -> Logits:
+    """Logits of linear classifiers of every part, trained together: the ``classification`` protocol of views.
+
+    Args:
+        train, val: features.
+        classes: C.
+        encoders: with options and device.
+    """
+    options, device = encoders.options, encoders.device
+    settings = EvaluateConfig(classification=options.linear)
+    task = make_task("classification", ProbeSetting(classes, "canonical", settings))
+    scalings = {part: standardization(x) if options.standardize else None for part, x in train.parts.items()}
+    rows = [{part: FeatureRows(s.parts[part], scalings[part], device) for part in s.parts} for s in (train, val)]
+    probes = train_probes([task], rows[0], train, options.seed)
+    found = predict(probes, rows[1], np.empty((0, 3), np.int64))
+    return {part: logits for (_, part), logits in found.items()}
+
+
+def all_scores(scores: dict[str, Logits], labels: Tensor, classes: Sequence[str]) -> Scores:
+    """Accuracies of every classifier on every part, gains over the encoder before training, and accuracies by class.
+
+    Args:
+        scores: (M, C) by classifier and part.
+        labels: (M,) classes.
+        classes: names.
+    """
+    results = class_scores(scores[LINEAR]["all"], labels, classes)
+    for name, found in scores.items():
+        for part, logits in found.items():
+            results |= accuracy_scores(logits, labels, f"{name}/{part}")
+        results |= gain_scores(found["all"], found[INITIAL], labels, f"{name}/gain")
+    return results
+
+
+def write_predictions(path: Path, labels: Tensor, scores: Logits) -> None:
+    """Write the true and the named class of every validation image.
+
+    Args:
+        path: ``.npz`` file.
+        labels: (M,) true classes.
+        scores: (M, C) of each classifier.
+    """
+    named_classes = {name: found.argmax(1).numpy() for name, found in scores.items()}
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, labels=labels.numpy(), **named_classes)
+
+
+def _meta(
+    run_dir: Path,
+    method: ViewMethod,
+    training: PretrainConfig,
+    train: ImageSource,
+    val: ImageSource,
+    encoders: ImageEncoders,
+) -> dict[str, Any]:
+    steps, data = read_saved(run_dir)["step"], cast(ImagesData, training.data)
+    return {
+        "kind": training.data.kind,
+        "method": type(method).__name__,
+        "label": method.label,
+        "run": run_dir.name,
+        "store": str(train.path.parent if train.path.name == "train" else train.path),
+        "seed": training.seed,
+        "steps": steps,
+        "images_seen": steps * training.trainer.accumulate * data.batch_size,
+        "views": method.views,
+        "train_images": len(train),
+        "val_images": len(val),
+        "classes": len(train.classes),
+        "image_size": encoders.size,
+        "form": data.form,
+        "policy": data.policy,
+        **flat_config({key: value for key, value in asdict(encoders.options).items() if key != "views"}),
+    }

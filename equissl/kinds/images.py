@@ -1,0 +1,90 @@
+"""Kind ``images``: ordinary images, with views that augmentations or fixations make of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from equissl.datasets.images.config import ImagesData
+from equissl.datasets.images.formats import find_format
+from equissl.datasets.images.formats.mnist import Mnist
+from equissl.datasets.images.open import open_form, open_source
+from equissl.datasets.images.sequences import ImageSequences, SmallCrops
+from equissl.datasets.images.sources import ImagesError
+from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.store.index import is_index
+from equissl.evaluation.images.config import ImageOptions
+from equissl.evaluation.images.evaluate import evaluate_images
+from equissl.kinds.kind import Kind
+from equissl.methods import Method
+from equissl.reporting.images.page import page
+from equissl.reporting.images.table import baselines, columns
+from equissl.runs.config import ConfigError, PretrainConfig
+from equissl.training.metriclog import MetricLog
+from equissl.training.probes import OnlineProbes
+from equissl.weights.images import image_backbone, image_card
+
+
+class Images(Kind):
+    """Folders of images, and data sets in their original formats."""
+
+    name, unit = "images", "views"
+    batch, data, options = ViewBatch, ImagesData, ImageOptions
+    source = "a folder of images, or CIFAR's, STL-10's or MNIST's files"
+    evaluate = staticmethod(evaluate_images)
+    columns, baselines, page = staticmethod(columns), staticmethod(baselines), staticmethod(page)
+    library_backbone = staticmethod(image_backbone)
+
+    def recognises(self, path: Path) -> bool:
+        if not path.is_dir() or is_index(path) or any(path.glob("*.h5")):  # stores may have pictures beside them
+            return False
+        try:
+            return not isinstance(find_format(path), Mnist)  # videos are made of MNIST too
+        except ImagesError:
+            return False
+
+    def location(self, data: ImagesData) -> str:
+        return data.root
+
+    def resolve(self, data: ImagesData) -> ImagesData:
+        return replace(data, root=str(Path(data.root).resolve())) if data.root else data
+
+    def open(self, config: PretrainConfig, method: Method, split: str | None = "train") -> ImageSequences:
+        data = cast(ImagesData, config.data)
+        if not data.root:
+            raise ConfigError(f"expected data.root to be {self.source}")
+        try:
+            source = open_source(data, split)
+            dataset = open_form(data, source, method.views, config.seed, small_crops(method))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        if not source.labelled and method.objective is not None and "labels" in method.objective.needs:
+            raise ConfigError(f"the objective needs labels, and the images of {source.path} have none")
+        return dataset
+
+    def card(self, method: Any, config: PretrainConfig) -> dict[str, Any]:
+        card = image_card(method, config)
+        return card | {"image_size": card["image_size"] or cast(ImagesData, config.data).size}
+
+    def arrange(self, method: Method, channels_last: bool) -> Method:
+        return method.to(memory_format=torch.channels_last) if channels_last else method  # type: ignore[call-overload]
+
+    def observers(self, config: PretrainConfig, method: Method, dataset: Any, log: MetricLog) -> list[OnlineProbes]:
+        if not config.probes.enabled or not dataset.store.labelled:
+            return []
+        classes = len(dataset.store.classes)
+        return [
+            OnlineProbes(config.probes, log, method.feature_dim, classes, 1, config.seed)
+        ]  # nothing turns in images
+
+
+def small_crops(method: Any) -> SmallCrops | None:
+    """The small crops that a method asks for; None for one without."""
+    count = getattr(method, "small_crops", 0)
+    return SmallCrops(count, method.small_size, tuple(method.small_scale)) if count else None
+
+
+IMAGES = Images()
