@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         return unknown("verb", words[0], list(VERBS))
     _log_to_stderr()
     try:
-        return VERBS[words[0]][1](words[1:])
+        return VERBS[words[0]](words[1:])
     except KeyboardInterrupt:
         print("equissl: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<10} {summary}" for name, (summary, _) in VERBS.items()]
+    lines = [f"  {name:<10} {verb.summary}" for name, verb in VERBS.items()]
     return "\n".join(["usage: equissl VERB ...", "", *lines, "", "`equissl VERB --help` lists the flags of one."])
 
 

@@ -135,7 +135,7 @@ def raises(error: BaseException):
     def verb(argv: list[str]) -> int:
         raise error
 
-    return "", verb
+    return verb
 
 
 def test_our_own_mistakes_keep_their_traceback(capsys, monkeypatch) -> None:
@@ -149,7 +149,7 @@ def test_messages_of_the_library_go_to_standard_error(capsys, monkeypatch) -> No
         logging.getLogger("equissl.somewhere").info("half of %d", 10)
         return 0
 
-    monkeypatch.setitem(cli.VERBS, "doctor", ("", speak))
+    monkeypatch.setitem(cli.VERBS, "doctor", speak)
     for _ in range(2):  # once each, also after another run in this process
         assert cli.main(["doctor"]) == 0
         captured = capsys.readouterr()

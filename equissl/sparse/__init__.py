@@ -1,6 +1,7 @@
 """Sparse convolution: one small interface, several backends, and the voxeliser."""
 
-from equissl.sparse.backend import BACKENDS, BackendError, available_backends, choose_backend, get_backend
+from equissl.sparse.backend import BackendError
+from equissl.sparse.backends import BACKENDS, available_backends, choose_backend, get_backend
 from equissl.sparse.layers import (
     InverseConv3d,
     SparseConv3d,

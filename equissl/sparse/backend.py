@@ -1,8 +1,7 @@
-"""Interface of the backends of sparse convolutions, and the choice among them."""
+"""Interface of the backends of sparse convolutions, and what they share."""
 
 from __future__ import annotations
 
-import functools
 from typing import Protocol
 
 import torch
@@ -11,8 +10,6 @@ from torch import Tensor
 from equissl.sparse.index_map import Geometry, Origin
 from equissl.sparse.sites import Sites, Triple
 from equissl.sparse.tensor import SparseTensor
-
-BACKENDS = ("torch", "spconv", "spconv-triton")
 
 
 class BackendError(RuntimeError):
@@ -53,62 +50,6 @@ class Backend(Protocol):
             weight: (D, kz, ky, kx, C).
             geometry: geometry of the strided convolution.
         """
-
-
-@functools.cache
-def get_backend(name: str) -> Backend:
-    """Return the backend of that name.
-
-    Raises:
-        BackendError: for one whose package is not installed; the message says what to install.
-        ValueError: for an unknown name.
-    """
-    if name == "torch":
-        from equissl.sparse.torch_backend import TorchBackend
-
-        return TorchBackend()
-    if name in BACKENDS:
-        from equissl.sparse.spconv_backend import SpconvBackend
-
-        return SpconvBackend(name)
-    raise ValueError(f"expected a sparse backend 'auto' or one of {', '.join(BACKENDS)}, got {name!r}")
-
-
-def choose_backend(name: str, device: torch.device) -> Backend:
-    """Choose the backend of a layer for features on ``device``.
-
-    ``auto`` is `torch` on the CPU; elsewhere the first of `spconv`, `spconv-triton` that is installed, else `torch`.
-
-    Args:
-        name: ``auto`` or a backend's.
-        device: device of the features.
-
-    Raises:
-        BackendError: for one that is not installed or cannot run there.
-        ValueError: for an unknown name.
-    """
-    backend = get_backend(_automatic(device.type) if name == "auto" else name)
-    backend.check(device)
-    return backend
-
-
-def available_backends(device: torch.device) -> list[str]:
-    """Return the names of the backends that can run on ``device`` as things are installed."""
-    return [name for name in BACKENDS if _usable(name, device)]
-
-
-@functools.cache
-def _automatic(device_type: str) -> str:
-    names = available_backends(torch.device(device_type))
-    return next((name for name in names if name != "torch"), "torch")
-
-
-def _usable(name: str, device: torch.device) -> bool:
-    try:
-        get_backend(name).check(device)
-    except BackendError:
-        return False
-    return True
 
 
 def down(source: Sites, indices: Tensor, shape: Triple, origin: Origin) -> Sites:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from equissl.sparse.backend import Backend, choose_backend
+from equissl.sparse.backend import Backend
+from equissl.sparse.backends import choose_backend
 from equissl.sparse.index_map import Geometry
 from equissl.sparse.sites import Triple
 from equissl.sparse.tensor import SparseTensor

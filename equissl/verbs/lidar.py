@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from equissl.datasets.drives.ingest import ingest as run_ingest
+from equissl.datasets.drives.readers import READERS
+from equissl.datasets.drives.simulated.options import DriveOptions
+from equissl.datasets.drives.simulated.store import simulate_drives
+from equissl.scene_flow.annotate import write_flow_store
 from equissl.verbs.words import arguments, parser_of
 
 logger = logging.getLogger(__name__)
@@ -14,15 +19,12 @@ def ingest(argv: list[str]) -> int:
 
     Damaged frames are left out and named. Started again, it goes on where it stopped.
     """
-    from equissl.datasets.drives.ingest import ingest as run
-    from equissl.datasets.drives.readers import READERS
-
     parser = parser_of("ingest", ingest)
     parser.add_argument("format", help=f"one of {', '.join(READERS)}, or an import path")
     parser.add_argument("root", help="folder in that format")
     parser.add_argument("--out", required=True, help="the file to write")
-    parser.add_function_arguments(run, skip={"format", "root", "out"})
-    report = run(**arguments(parser, argv))
+    parser.add_function_arguments(run_ingest, skip={"format", "root", "out"})
+    report = run_ingest(**arguments(parser, argv))
     counts = f"{report.drives} drives, {report.sweeps} sweeps, {report.pairs} pairs, {report.boxes} boxes"
     print(f"{report.path}: {counts}, {len(report.problems)} problems, {report.seconds:.0f} s")
     for line in report.checks.lines() if report.checks else []:
@@ -35,9 +37,6 @@ def simulate(argv: list[str]) -> int:
 
     Started again, it goes on where it stopped.
     """
-    from equissl.datasets.drives.simulated.options import DriveOptions
-    from equissl.datasets.drives.simulated.store import simulate_drives
-
     parser = parser_of("simulate", simulate)
     parser.add_argument("--out", required=True, help="the file to write")
     parser.add_function_arguments(simulate_drives, skip={"out", "options"})
@@ -51,8 +50,6 @@ def flow(argv: list[str]) -> int:
 
     Started again, it goes on where it stopped.
     """
-    from equissl.scene_flow.annotate import write_flow_store
-
     parser = parser_of("flow", flow)
     parser.add_argument("store", help="drive store that `equissl ingest` wrote, or an OpenSceneFlow log")
     parser.add_argument("--out", required=True, help="the file to write")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
+from equissl.evaluation import evaluate as run_evaluation
+from equissl.evaluation import evaluation_kind
+from equissl.reporting import format_table, write_report
+from equissl.reporting.runs import load_runs
+from equissl.reporting.sweeps.prediction import predict as run_detector
 from equissl.verbs.words import arguments, parser_of, say
 
 
@@ -12,10 +15,6 @@ def evaluate(argv: list[str]) -> int:
 
     The flags are those of the run's kind of data: `equissl evaluate RUN --help`.
     """
-    from equissl.evaluation import evaluate as run
-    from equissl.evaluation import evaluation_kind
-    from equissl.reporting import format_table
-
     parser = parser_of("evaluate", evaluate)
     parser.add_argument("run", help="folder that `equissl pretrain --out` wrote")
     parser.add_argument("--store", help="data to evaluate on; default: those of the run")
@@ -25,19 +24,17 @@ def evaluate(argv: list[str]) -> int:
         parser.add_class_arguments(options)
     values = arguments(parser, argv)
     run_dir, store = values.pop("run"), values.pop("store")
-    print(format_table([run(run_dir, options(**values), store=store, log=say)]))
+    print(format_table([run_evaluation(run_dir, options(**values), store=store, log=say)]))
     return 0
 
 
 def predict(argv: list[str]) -> int:
     """Writes what a detector finds: result files of KITTI or JSON, and pictures from above."""
-    from equissl.reporting.sweeps.prediction import predict as run
-
     parser = parser_of("predict", predict)
     parser.add_argument("run", help="folder that `equissl finetune --out` wrote")
     parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_function_arguments(run, skip={"run", "out", "log"})
-    report = run(**arguments(parser, argv), log=say)
+    parser.add_function_arguments(run_detector, skip={"run", "out", "log"})
+    report = run_detector(**arguments(parser, argv), log=say)
     found = f"{report.detections} detections in {report.frames} sweeps ({report.format}), {report.pictures} pictures"
     print(f"{report.folder}: {found}, {report.seconds:.0f} s")
     return 0
@@ -45,9 +42,6 @@ def predict(argv: list[str]) -> int:
 
 def report(argv: list[str]) -> int:
     """Writes one HTML page that compares evaluated runs, and prints their table; seeds of one run make one row."""
-    from equissl.reporting import format_table, write_report
-    from equissl.reporting.runs import load_runs
-
     parser = parser_of("report", report)
     parser.add_argument("runs", nargs="+", help="evaluated run folders")
     parser.add_function_arguments(write_report, skip={"run_dirs"})
@@ -55,36 +49,4 @@ def report(argv: list[str]) -> int:
     runs = values.pop("runs")
     page = write_report(runs, **values)
     print(format_table([run.results for run in load_runs(runs)]), page, sep="\n\n")
-    return 0
-
-
-def import_(argv: list[str]) -> int:
-    """Reads a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors, or OpenPCDet's, into a run folder, to evaluate."""
-    from equissl.weights import import_weights
-
-    parser = parser_of("import", import_)
-    parser.add_argument("family", choices=["sie", "equicaps", "seqjepa", "openpcdet"], help="whose checkpoint it is")
-    parser.add_argument("file", help="the checkpoint")
-    parser.add_argument("--out", required=True, help="run folder to write")
-    parser.add_function_arguments(import_weights, skip={"family", "file", "out"})
-    report = import_weights(**arguments(parser, argv))
-    print(f"{report.option}, as {report.method}: {report.parameters:,} parameters", file=sys.stderr)
-    for message in report.messages:
-        say(message)
-    print(report.run)
-    return 0
-
-
-def export(argv: list[str]) -> int:
-    """Writes the method of a run as safetensors with a JSON card, and its backbone for torchvision or timm."""
-    from equissl.weights import export_run
-
-    parser = parser_of("export", export)
-    parser.add_argument("run", help="run folder, or a checkpoint")
-    parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_function_arguments(export_run, skip={"run", "out"})
-    report = export_run(**arguments(parser, argv))
-    say(f"backbone: {report.backbone}")
-    for name in report.files:
-        print(report.folder / name)
     return 0

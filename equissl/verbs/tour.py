@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from equissl.bench import BENCHES
+from equissl.demo import DemoTask, run_demo
+from equissl.demo_lidar import LidarTask, run_lidar_demo
+from equissl.doctor import run_doctor
 from equissl.verbs.words import arguments, parser_of, unknown
 
 
@@ -9,8 +13,6 @@ def demo(argv: list[str]) -> int:
     """Makes data, pretrains on it, evaluates and writes a page: `demo` on rendered views, `demo lidar` on drives."""
     if argv and not argv[0].startswith("-"):
         return _demo_lidar(argv[1:]) if argv[0] == "lidar" else unknown("demo", argv[0], ["lidar"])
-    from equissl.demo import DemoTask, run_demo
-
     parser = parser_of("demo", demo)
     parser.add_function_arguments(run_demo, skip={"say", "task"})
     parser.add_class_arguments(DemoTask, "task")
@@ -20,8 +22,6 @@ def demo(argv: list[str]) -> int:
 
 def _demo_lidar(argv: list[str]) -> int:
     """Simulates drives, pretrains E-SSL3D and STRL on them, measures equivariance and rotation, and writes a page."""
-    from equissl.demo_lidar import LidarTask, run_lidar_demo
-
     parser = parser_of("demo lidar", _demo_lidar)
     parser.add_function_arguments(run_lidar_demo, skip={"say", "task"})
     parser.add_class_arguments(LidarTask, "task")
@@ -31,8 +31,6 @@ def _demo_lidar(argv: list[str]) -> int:
 
 def bench(argv: list[str]) -> int:
     """Measures on this machine: ``bench KIND``; ``methods``, ``study``, ``fernn``, ``detection`` train, others time."""
-    from equissl.bench import BENCHES
-
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: equissl bench {{{','.join(BENCHES)}}} [--help]\n\n{bench.__doc__}")
         return 0
@@ -46,7 +44,5 @@ def bench(argv: list[str]) -> int:
 
 def doctor(argv: list[str]) -> int:
     """Shows what is present, what is missing, and the command that mends it."""
-    from equissl.doctor import run_doctor
-
     parser_of("doctor", doctor).parse_args(argv)
     return run_doctor()

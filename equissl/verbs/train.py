@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from equissl.verbs.words import Verb, split_options
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from equissl.runs.configfile import config_parser, dump_config, find_kind, find_method, load_config
+from equissl.runs.recipes import find_config, read_yaml
+from equissl.training import pretrain as run_training
+from equissl.verbs.words import split_options
 
 
 def pretrain(argv: list[str]) -> int:
@@ -43,10 +50,8 @@ def finetune(argv: list[str]) -> int:
     return _train(words, finetune)
 
 
-def _train(argv: list[str], verb: Verb) -> int:
+def _train(argv: list[str], verb: Callable[[list[str]], int]) -> int:
     """What ``pretrain`` and ``finetune`` do with their words."""
-    from pathlib import Path
-
     words, options = split_options(argv, ("--config", "--out"))
     out = options.get("--out")
     config_file = options.get("--config")
@@ -54,8 +59,6 @@ def _train(argv: list[str], verb: Verb) -> int:
         config_file = str(Path(out) / "config.yaml")
     if "-h" in words or "--help" in words:
         return _train_help(config_file, verb)
-    from equissl.runs.configfile import dump_config, load_config
-
     shown = "--print_config" in words
     config = load_config(config_file, [word for word in words if word != "--print_config"])
     if shown:
@@ -63,19 +66,12 @@ def _train(argv: list[str], verb: Verb) -> int:
         return 0
     if out is None:
         raise ValueError("expected --out RUN, the folder to write to")
-    from equissl.training import pretrain as run
-
-    print(run(config, out))
+    print(run_training(config, out))
     return 0
 
 
-def _train_help(config_file: str | None, verb: Verb) -> int:
+def _train_help(config_file: str | None, verb: Callable[[list[str]], int]) -> int:
     """Flags of the kind of data and of the method's constructor too, once a config says which."""
-    import re
-
-    from equissl.runs.configfile import config_parser, find_kind, find_method
-    from equissl.runs.recipes import find_config, read_yaml
-
     print("usage: " + (verb.__doc__ or "").partition("\n\n")[2].replace("\n    ", "\n").strip())
     parser = config_parser()
     if config_file:

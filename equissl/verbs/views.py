@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from equissl.datasets.images.sequences import write_sequences
+from equissl.datasets.views.build.builder import build_views
+from equissl.datasets.views.build.spec import BuildSpec
+from equissl.datasets.views.card import write_card
+from equissl.datasets.views.folder import layout
+from equissl.datasets.views.gallery import write_gallery
 from equissl.verbs.words import arguments, parser_of
 
 
@@ -12,11 +18,6 @@ def render(argv: list[str]) -> int:
 
     Started again, it goes on where it stopped.
     """
-    from equissl.datasets.views.build.builder import build_views
-    from equissl.datasets.views.build.spec import BuildSpec
-    from equissl.datasets.views.card import write_card
-    from equissl.datasets.views.gallery import write_gallery
-
     parser = parser_of("render", render)
     parser.add_class_arguments(BuildSpec)
     parser.add_function_arguments(build_views, skip={"spec", "source", "renderer"})
@@ -40,8 +41,6 @@ def render(argv: list[str]) -> int:
 
 def pack(argv: list[str]) -> int:
     """Packs a folder in the original 3DIEBench layout into a store."""
-    from equissl.datasets.views.folder import layout
-
     parser = parser_of("pack", pack)
     parser.add_function_arguments(layout.pack, as_positional=True)
     print(layout.pack(**arguments(parser, argv)))
@@ -50,8 +49,6 @@ def pack(argv: list[str]) -> int:
 
 def unpack(argv: list[str]) -> int:
     """Writes a store out as a folder in the original 3DIEBench layout."""
-    from equissl.datasets.views.folder import layout
-
     parser = parser_of("unpack", unpack)
     parser.add_function_arguments(layout.unpack, as_positional=True)
     print(layout.unpack(**arguments(parser, argv)))
@@ -60,8 +57,6 @@ def unpack(argv: list[str]) -> int:
 
 def sequences(argv: list[str]) -> int:
     """Writes fixed sequences of augmented or fixated views of images into a store, for `evaluate --store`."""
-    from equissl.datasets.images.sequences import write_sequences
-
     parser = parser_of("sequences", sequences)
     parser.add_argument("root", help="images: ROOT/{train,val}/CLASS/*.jpg, or CIFAR's or STL-10's binary files")
     parser.add_argument("--out", required=True, help="the file to write")

@@ -1,4 +1,4 @@
-"""What all verbs do with the words of the command line."""
+"""Words of the command line: parsers, options, errors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from equissl.util.registry import did_you_mean
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-Verb = Callable[[list[str]], int]
 USAGE_ERROR = 2
 
 
 def parser_of(verb: str, function: Callable[..., Any]) -> ArgumentParser:
+    """Create the parser of a verb, described by the first line of its function's docstring.
+
+    Args:
+        verb: words after ``equissl``.
+        function: of the verb.
+    """
     from jsonargparse import ArgumentParser
 
     summary = (function.__doc__ or "").partition("\n")[0]
@@ -23,13 +28,29 @@ def parser_of(verb: str, function: Callable[..., Any]) -> ArgumentParser:
 
 
 def arguments(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
-    """Parsed and instantiated arguments by name."""
+    """Parse and instantiate arguments by name.
+
+    Args:
+        parser: of the verb.
+        argv: words after the verb.
+    """
     values: Namespace = parser.instantiate(parser.parse_args(argv))
     return dict(vars(values))
 
 
 def split_options(argv: list[str], names: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
-    """Takes ``--name value`` and ``--name=value`` for the given names out of ``argv``; a repeated one is an error."""
+    """Take ``--name value`` and ``--name=value`` for the given names out of ``argv``.
+
+    Args:
+        argv: words after the verb.
+        names: of the options.
+
+    Returns:
+        the words left, and the values by name.
+
+    Raises:
+        ValueError: an option given twice, or without a value.
+    """
     rest: list[str] = []
     found: dict[str, str] = {}
     words = iter(argv)
@@ -47,11 +68,19 @@ def split_options(argv: list[str], names: tuple[str, ...]) -> tuple[list[str], d
     return rest, found
 
 
-def unknown(kind: str, name: str, known: list[str]) -> int:
+def unknown(noun: str, name: str, known: list[str]) -> int:
+    """Print that a name is unknown, with the nearest known one, and return the exit code of a usage error.
+
+    Args:
+        noun: what was named: ``verb``.
+        name: as given.
+        known: all names.
+    """
     hint = did_you_mean(name, known)
-    print(f"equissl: error: unknown {kind} {name!r}{hint}; expected one of {', '.join(known)}", file=sys.stderr)
+    print(f"equissl: error: unknown {noun} {name!r}{hint}; expected one of {', '.join(known)}", file=sys.stderr)
     return USAGE_ERROR
 
 
 def say(message: str) -> None:
+    """Print a line to standard error."""
     print(message, file=sys.stderr)

@@ -22,7 +22,7 @@ from equissl.sparse import (
     get_backend,
     set_backend,
 )
-from equissl.sparse import backend as backend_module
+from equissl.sparse import backends as backend_module
 from equissl.sparse.spconv_backend import SpconvBackend
 
 CPU = torch.device("cpu")
