@@ -6,7 +6,7 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from importlib.metadata import entry_points
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*")
 
 
-class Registry(Mapping[str, T], Generic[T]):
+class Registry(MutableMapping[str, T], Generic[T]):
     """A mapping from names to things of one sort.
 
     A name is looked up among what was registered here, then among the entry points of ``group`` that installed packages
@@ -82,6 +82,16 @@ class Registry(Mapping[str, T], Generic[T]):
         known = [*self.names(), *others]
         hint = did_you_mean(name, known)
         return self.error(f"unknown {self.noun} {name!r}{hint}; expected one of {', '.join(known)}, or an import path")
+
+    def __setitem__(self, name: str, thing: T) -> None:
+        self._known[name] = thing
+
+    def __delitem__(self, name: str) -> None:
+        del self._known[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the thing of a known name, or the default."""
+        return self[name] if name in self else default
 
     def __contains__(self, name: object) -> bool:
         return name in self._known or name in self._entry_points()

@@ -65,7 +65,7 @@ def simulate_drives(
         job = SimulationJob(plan_parts(folder.path, lengths), seed, options)
         folder.clean([part.path for part in job.parts])
         make_parts(job, range(job.count), bar, workers=workers, limits=Limits(seconds=None))
-        made = (DriveStore(part.path).number(part.number) for part in job.parts)
+        made = (DriveStore(part.path).drive(part.drive) for part in job.parts)
         write_drives(out, made, {"simulated": simulated})
         shutil.rmtree(folder.path)
     return out
