@@ -64,15 +64,21 @@ def _message(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+class _Lines(logging.Handler):
+    """Lines on standard error that leave progress bars whole."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
 def _log_to_stderr() -> None:
-    """Progress lines and warnings of the library."""
+    """Show messages and warnings of the library."""
     log = logging.getLogger("equissl")
     if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
+        log.addHandler(_Lines())
         log.setLevel(logging.INFO)
-        log.propagate = False
 
 
 if __name__ == "__main__":

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Callable, Sequence
+import logging
 from dataclasses import asdict, dataclass, replace
 from math import pi
 from pathlib import Path
 from typing import Any
 
-from equissl.util.jobs import Job, cpu_count, run_jobs
+from equissl.bench.sweep import Run, run_and_report, timed, trained_and_evaluated
+from equissl.datasets.meshes import PROCEDURAL_CLASSES, sweethome3d_available
+from equissl.datasets.meshes.sweethome3d import PACKAGE
+from equissl.datasets.views.build.builder import BuildSpec, build_views
+from equissl.util.files import write_json
+from equissl.util.parts_folder import differences
+from equissl.util.processes import usable_cores
 
 METHODS = ("vicreg", "sie", "equicaps", "supervised")
+logger = logging.getLogger(__name__)
 
 
 class DemoError(RuntimeError):
@@ -58,13 +63,9 @@ class DemoTask:
 
 
 def run_demo(
-    out: str | Path = "runs/demo",
-    meshes: str | None = None,
-    seed: int = 0,
-    task: DemoTask | None = None,
-    say: Callable[[str], None] = print,
+    out: str | Path = "runs/demo", meshes: str | None = None, seed: int = 0, task: DemoTask | None = None
 ) -> list[dict[str, Any]]:
-    """Renders a data set, pretrains every method on it with one budget, evaluates them on unseen objects, and reports.
+    """Render a data set, pretrain every method on it with one budget, evaluate them on unseen objects, and report.
 
     Started again with the same settings it reuses what is complete and continues what is not.
 
@@ -73,45 +74,35 @@ def run_demo(
         meshes: mesh sources, see :class:`DemoTask`.
         seed: of the data, the runs and the probes.
         task: size and difficulty; the defaults take at most 15 minutes on two cores.
-        say: receives the lines meant for the user.
 
     Returns:
         the results of every method, in the order of ``METHODS``.
 
     Raises:
         DemoError: ``out`` holds a demo with other settings.
-        JobError: a method failed; with the end of its log.
+        CommandError: a method failed; with the end of its log.
     """
-    from equissl.reporting import format_table, write_report
-
-    started, out = time.perf_counter(), Path(out)
-    task = choose_meshes(task or DemoTask(), meshes, say)
+    out = Path(out)
+    task = choose_meshes(task or DemoTask(), meshes)
     claim_folder(out, {"seed": seed, **asdict(task)})
-    say(_plan(out, task, seed))
-    times = {"render": timed(lambda: render_views(out / "views.h5", task, seed, say))}
-    jobs = [method_job(name, out, task, seed) for name in METHODS]
-    times["pretrain and evaluate"] = timed(
-        lambda: run_jobs([job for job in jobs if not job.finished], cpu_count(), say)
-    )
-    runs = [out / name for name in METHODS]
-    results = [json.loads((run / "results.json").read_text(encoding="utf-8")) for run in runs]
-    times["report"] = timed(lambda: write_report(runs, out / "report.html", out / "views.h5"))
-    say("\nScored on objects that no method has seen:\n\n" + format_table(results) + "\n")
-    say("\n".join(_seconds(jobs, times)))
-    say(f"Total {time.perf_counter() - started:.0f} s. Open {out / 'report.html'} in a browser.")
-    return results
+    logger.info(_plan(out, task, seed))
+    times = {"render": timed(lambda: render_views(out / "views.h5", task, seed))}
+    runs = [method_run(name, out, task, seed) for name in METHODS]
+    return run_and_report(runs, out, out / "views.h5", "Scored on objects that no method has seen:", times)
 
 
-def choose_meshes(task: DemoTask, meshes: str | None, say: Callable[[str], None] = print) -> DemoTask:
-    """The task with its mesh sources settled; says so where there is only the fallback."""
-    from equissl.datasets.meshes import PROCEDURAL_CLASSES, sweethome3d_available
-    from equissl.datasets.meshes.sweethome3d import PACKAGE
+def choose_meshes(task: DemoTask, meshes: str | None) -> DemoTask:
+    """Settle the mesh sources of a task.
 
+    Args:
+        task: to start from.
+        meshes: mesh sources in place of the task's.
+    """
     wanted = meshes or task.meshes
     if wanted is None:
         wanted = "sweethome3d+procedural" if sweethome3d_available() else "procedural"
         if wanted == "procedural":
-            say(f"No real meshes found ({PACKAGE} is not installed): this demo uses procedural shapes only.")
+            logger.warning("No real meshes found (%s is not installed): procedural shapes only.", PACKAGE)
     classes = task.classes
     if wanted == "procedural":
         known = tuple(name for name in task.classes if name in PROCEDURAL_CLASSES)
@@ -120,7 +111,11 @@ def choose_meshes(task: DemoTask, meshes: str | None, say: Callable[[str], None]
 
 
 def claim_folder(out: Path, settings: dict[str, Any]) -> None:
-    """Writes the settings into ``out``, or checks that they are those of the demo already there.
+    """Write the settings into ``out``, or check that they are those of the demo already there.
+
+    Args:
+        out: folder of the demo.
+        settings: plain JSON values.
 
     Raises:
         DemoError: naming every setting that differs.
@@ -129,22 +124,20 @@ def claim_folder(out: Path, settings: dict[str, Any]) -> None:
     path, settings = out / "demo.json", json.loads(json.dumps(settings))
     if path.is_file():
         old = json.loads(path.read_text(encoding="utf-8"))
-        changed = [f"{key}: {old.get(key)} there, {settings.get(key)} now" for key in sorted({*old, *settings})
-                   if old.get(key) != settings.get(key)]  # fmt: skip
-        if changed:
-            raise DemoError(
-                f"{out} holds a demo with other settings ({'; '.join(changed)}); delete it or choose another --out"
-            )
+        if changed := differences(old, settings):
+            raise DemoError(f"{out} holds a demo with other settings; delete it or choose another --out:\n{changed}")
         return
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_json(path, settings)
 
 
-def render_views(store: Path, task: DemoTask, seed: int, say: Callable[[str], None] = print) -> None:
-    """The data set of the demo; one that is complete is kept, one that is not is continued."""
-    from equissl.datasets.views.build.builder import BuildSpec, build_views
+def render_views(store: Path, task: DemoTask, seed: int) -> None:
+    """Render the data set of the demo; one that is complete is kept, one that is not is continued.
 
+    Args:
+        store: the file.
+        task: of the demo.
+        seed: of the data.
+    """
     meshes = task.meshes or "procedural"
     sources = meshes.split("+")
     spec = BuildSpec(
@@ -161,19 +154,24 @@ def render_views(store: Path, task: DemoTask, seed: int, say: Callable[[str], No
         renderer_options={"antialias": 2},
         encoding="raw",
     )
-    report = build_views(spec, store, workers=cpu_count())
+    report = build_views(spec, store, workers=usable_cores())
     done = "were there already" if report.already_complete else f"rendered in {report.seconds:.0f} s"
-    say(f"{report.num_images:,} views of {report.num_objects:,} objects {done}.")
+    logger.info("%d views of %d objects %s.", report.num_images, report.num_objects, done)
     for name, reason in report.skipped:
-        say(f"  skipped {name}: {reason}")
+        logger.info("  skipped %s: %s", name, reason)
 
 
-def method_job(name: str, out: Path, task: DemoTask, seed: int) -> Job:
-    """Pretraining and evaluation of one packaged ``demo_NAME`` config; finished where its results are there."""
-    run = out / name
-    program = [sys.executable, "-m", "equissl.cli"]
+def method_run(name: str, out: Path, task: DemoTask, seed: int) -> Run:
+    """Pretraining and evaluation of one packaged ``demo_NAME`` config.
+
+    Args:
+        name: of the method.
+        out: folder of the demo.
+        task: of the demo.
+        seed: of the run and the probes.
+    """
     pretrain = {
-        "--config": f"demo_{name}", "--out": run, "--seed": seed, "--data.store": out / "views.h5",
+        "--config": f"demo_{name}", "--seed": seed, "--data.store": out / "views.h5",
         "--data.batch_size": task.batch_size, "--trainer.max_steps": task.steps, "--trainer.threads": 1,
     }  # fmt: skip
     evaluate = {
@@ -186,34 +184,16 @@ def method_job(name: str, out: Path, task: DemoTask, seed: int) -> Job:
         pretrain["--method.image_size"] = task.size
     if name == "supervised":
         pretrain["--method.num_classes"] = len(task.classes)
-    commands = [[*program, "pretrain", *_flags(pretrain)], [*program, "evaluate", str(run), *_flags(evaluate)]]
-    finished = len(commands) if (run / "results.json").is_file() else 0
-    return Job(name, commands, out / "logs" / f"{name}.log", ["pretrain", "evaluate"], done=finished)
-
-
-def _flags(values: dict[str, Any]) -> list[str]:
-    return [f"{key}={value}" for key, value in values.items()]
-
-
-def timed(work: Callable[[], Any]) -> float:
-    """Seconds that ``work`` takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    return trained_and_evaluated(name, out / name, pretrain, evaluate)
 
 
 def _plan(out: Path, task: DemoTask, seed: int) -> str:
     degrees = ", ".join(f"±{value * 180 / pi:.0f}°" for value in task.rotation_range)
     return (
-        f"Demo in {out} (seed {seed}, {cpu_count()} cores):\n"
+        f"Demo in {out} (seed {seed}, {usable_cores()} cores):\n"
         f"  1. render {task.objects:,} objects of {len(task.classes)} classes ({task.meshes}), {task.views} views each "
         f"at {task.size}×{task.size}, rotated by {degrees} about x, y, z\n"
         f"  2. pretrain {', '.join(METHODS)}: {task.steps:,} steps of {task.batch_size} pairs each\n"
         f"  3. probe the frozen features on unseen objects\n"
         f"  4. write {out / 'report.html'}"
     )
-
-
-def _seconds(jobs: Sequence[Job], times: dict[str, float]) -> list[str]:
-    lines = [f"{stage:>24}: {seconds:6.1f} s" for stage, seconds in times.items()]
-    return lines + [f"{job.name + ' ' + stage:>24}: {s:6.1f} s" for job in jobs for stage, s in job.seconds.items()]

@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from equissl.util.processes import usable_cores
+
 OPEN3D_LIBRARIES = "apt-get install -y libusb-1.0-0 libgomp1 libx11-6 libgl1 libegl1"
 MALICIOUS = {"2.6.2", "2.6.3"}  # uploads of `lightning` that were not its authors'
 
@@ -190,8 +192,7 @@ def check_bf16() -> Check:
 
 
 def check_cores() -> Check:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Check("cores", True, f"{usable} usable of {os.cpu_count()}", required=False)
+    return Check("cores", True, f"{usable_cores()} usable of {os.cpu_count()}", required=False)
 
 
 def check_disk(folder: Path) -> Check:

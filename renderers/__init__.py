@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from equissl.renderers.base import Renderer, RendererError, get_renderer, register_renderer, renderer_names
+from equissl.renderers.base import RENDERERS, Renderer, RendererError, get_renderer
 from equissl.renderers.raycast import RaycastOptions, RaycastRenderer
 from equissl.renderers.scene import ViewParameters, view_parameters
 
 __all__ = [
+    "RENDERERS",
     "RaycastOptions",
     "RaycastRenderer",
     "Renderer",
     "RendererError",
     "ViewParameters",
     "get_renderer",
-    "register_renderer",
-    "renderer_names",
     "view_parameters",
 ]

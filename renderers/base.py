@@ -1,13 +1,13 @@
-"""What every rendering backend offers, and the registry that finds one by name."""
+"""Interface of rendering backends, and the registry that finds one by name."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from equissl.util.registry import Registry
 
 if TYPE_CHECKING:
     from equissl.datasets.meshes.mesh import Mesh
@@ -39,62 +39,29 @@ class Renderer(Protocol):
         ...
 
 
-_RENDERERS: dict[str, Callable[..., Renderer]] = {}
-# Backends that not everyone has: the module that registers one is imported when it is asked for.
-_MODULES = {
-    "blender": "equissl.renderers.blender",
-    "pytorch3d": "equissl.renderers.pytorch3d_renderer",
-    "warp": "equissl.renderers.warp_renderer",
-}
-_Factory = TypeVar("_Factory", bound=Callable[..., Any])
-
-
-def register_renderer(name: str) -> Callable[[_Factory], _Factory]:
-    """Class decorator that makes a backend available as ``get_renderer(name, **options)``."""
-
-    def register(factory: _Factory) -> _Factory:
-        if name in _RENDERERS and _RENDERERS[name] is not factory:
-            raise ValueError(f"a renderer called {name!r} is registered already: {_RENDERERS[name]!r}")
-        _RENDERERS[name] = factory
-        return factory
-
-    return register
-
-
-def renderer_names() -> tuple[str, ...]:
-    """Names that :func:`get_renderer` knows."""
-    return tuple(sorted({*_RENDERERS, *_MODULES}))
+RENDERERS: Registry[Callable[..., Renderer]] = Registry(
+    "renderer",
+    {
+        "blender": "equissl.renderers.blender:BlenderRenderer",
+        "pytorch3d": "equissl.renderers.pytorch3d_renderer:Pytorch3dRenderer",
+        "raycast": "equissl.renderers.raycast:RaycastRenderer",
+        "warp": "equissl.renderers.warp_renderer:WarpRenderer",
+    },
+    group="equissl.renderers",
+    base=Renderer,
+    error=RendererError,
+)
 
 
 def get_renderer(name: str, **options: Any) -> Renderer:
-    """The backend called ``name``, set up with ``options``.
+    """Set up a backend.
+
+    Args:
+        name: one of :data:`RENDERERS`, or the import path of a class that offers what `Renderer` says.
+        **options: of the backend.
 
     Raises:
         RendererError: for an unknown name or option, with the nearest match; or when the backend's libraries are
             missing.
     """
-    if name not in _RENDERERS and name in _MODULES:
-        importlib.import_module(_MODULES[name])
-    if name not in _RENDERERS:
-        raise RendererError(
-            f"unknown renderer {name!r}{_nearest(name, renderer_names())}; known: {list(renderer_names())}"
-        )
-    return _RENDERERS[name](**options)
-
-
-def check_option_names(given: Mapping[str, Any], known: Sequence[str], renderer: str) -> None:
-    """Refuse option names that the backend does not have.
-
-    Raises:
-        RendererError: naming the first unknown option and the nearest known one.
-    """
-    for name in given:
-        if name not in known:
-            raise RendererError(
-                f"renderer {renderer!r} has no option {name!r}{_nearest(name, known)}; its options: {sorted(known)}"
-            )
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return RENDERERS[name](**options)

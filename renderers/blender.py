@@ -24,10 +24,11 @@ from PIL import Image
 
 from equissl.datasets.meshes.mesh import Mesh
 from equissl.renderers import scene
-from equissl.renderers.base import RendererError, check_option_names, register_renderer
+from equissl.renderers.base import RendererError
 from equissl.renderers.bvh import check_mesh
 from equissl.renderers.image import VIEW_TRANSFORMS
 from equissl.renderers.scene import ViewArrays, ViewParameters, view_arrays
+from equissl.util.registry import check_options
 
 PYTHON_VARIABLE = "EQUISSL_BLENDER_PYTHON"
 INSTALL_BLENDER = (
@@ -68,7 +69,6 @@ class BlenderOptions:
             raise RendererError(f"expected view_transform in {VIEW_TRANSFORMS}, got {self.view_transform!r}")
 
 
-@register_renderer("blender")
 class BlenderRenderer:
     """See the module.
 
@@ -86,7 +86,12 @@ class BlenderRenderer:
     name = "blender"
 
     def __init__(self, python: Path | str | None = None, threads: int = 0, **options: Any) -> None:
-        check_option_names(options, [*(f.name for f in fields(BlenderOptions)), "python", "threads"], self.name)
+        check_options(
+            f"renderer {self.name!r}",
+            options,
+            [*(f.name for f in fields(BlenderOptions)), "python", "threads"],
+            RendererError,
+        )
         self._options = BlenderOptions(**options)
         found = find_blender_python(python)
         if found is None:

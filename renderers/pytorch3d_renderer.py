@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from equissl.renderers.base import RendererError, register_renderer
+from equissl.renderers.base import RendererError
 from equissl.renderers.device_mesh import MeshBatch
 from equissl.renderers.torch_renderer import TorchRenderer
 from equissl.renderers.torch_shading import ShadingOptions, Tracer
@@ -30,7 +30,6 @@ def pytorch3d_library() -> ModuleType:
     return rasterize_meshes
 
 
-@register_renderer("pytorch3d")
 class Pytorch3dRenderer(TorchRenderer):
     """See the module; options are those of :class:`~equissl.renderers.torch_renderer.TorchRenderer`."""
 

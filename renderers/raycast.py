@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from equissl.datasets.meshes.mesh import Mesh
-from equissl.renderers.base import RendererError, check_option_names, register_renderer
+from equissl.renderers.base import RendererError
 from equissl.renderers.bvh import TracedMesh, open3d_core
 from equissl.renderers.camera import PixelGrid, pixel_grid
 from equissl.renderers.image import to_display
@@ -28,11 +28,11 @@ from equissl.renderers.scene import ViewArrays, ViewParameters, view_arrays
 from equissl.renderers.shading import ObjectSamples, shade_floor, shade_object
 from equissl.renderers.spot import smooth_spot_on_floor, spot_on_floor
 from equissl.renderers.views import Views, per_sample
+from equissl.util.registry import check_options
 
 _RAYS_PER_PASS = 65536  # arrays of this length still fit the second-level cache
 
 
-@register_renderer("raycast")
 class RaycastRenderer:
     """See the module; options are those of :class:`RaycastOptions`.
 
@@ -43,7 +43,7 @@ class RaycastRenderer:
     version = "raycast-1"
 
     def __init__(self, **options: Any) -> None:
-        check_option_names(options, [f.name for f in fields(RaycastOptions)], self.name)
+        check_options(f"renderer {self.name!r}", options, [f.name for f in fields(RaycastOptions)], RendererError)
         self._options = RaycastOptions.resolve(options)
         open3d_core()  # a missing library is found here, not at the first mesh
         self._traced: WeakKeyDictionary[Mesh, TracedMesh] = WeakKeyDictionary()  # kept for as long as the mesh is

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.meshes.mesh import Mesh
-from equissl.renderers.base import RendererError, check_option_names
+from equissl.renderers.base import RendererError
 from equissl.renderers.camera import SUBPIXEL_OFFSETS
 from equissl.renderers.device_mesh import MeshBatch, MeshCache, batch_meshes
 from equissl.renderers.device_views import device_grid, upload_views
 from equissl.renderers.image import VIEW_TRANSFORMS
 from equissl.renderers.scene import ViewArrays, ViewParameters, view_arrays
 from equissl.renderers.torch_shading import ShadingOptions, Tracer, render_views
+from equissl.util.registry import check_options
 
 _BYTES_PER_SAMPLE = 512  # most that one sub-sample of a pixel takes while it is shaded
 _MEMORY_LIMITS = ("mesh_megabytes", "pass_megabytes")
@@ -52,7 +53,7 @@ class TorchRenderer(ABC):
         **options: Any,
     ) -> None:
         known = [field.name for field in fields(ShadingOptions)]
-        check_option_names(options, [*known, "device", *_MEMORY_LIMITS], self.name)
+        check_options(f"renderer {self.name!r}", options, [*known, "device", *_MEMORY_LIMITS], RendererError)
         self._shading = ShadingOptions(**options)
         self._check_options(self._shading)
         self.device = _find_device(device, self.name)

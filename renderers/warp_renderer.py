@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from equissl.renderers.base import RendererError, register_renderer
+from equissl.renderers.base import RendererError
 from equissl.renderers.device_mesh import DeviceMesh, MeshBatch
 from equissl.renderers.torch_renderer import TorchRenderer
 from equissl.renderers.torch_shading import Tracer
@@ -37,7 +37,6 @@ def warp_library() -> ModuleType:
     return warp
 
 
-@register_renderer("warp")
 class WarpRenderer(TorchRenderer):
     """See the module; options are those of :class:`~equissl.renderers.torch_renderer.TorchRenderer`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -141,6 +142,18 @@ def test_our_own_mistakes_keep_their_traceback(capsys, monkeypatch) -> None:
     monkeypatch.setitem(cli.VERBS, "doctor", raises(KeyError("bug")))
     assert cli.main(["doctor"]) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_messages_of_the_library_go_to_standard_error(capsys, monkeypatch) -> None:
+    def speak(argv: list[str]) -> int:
+        logging.getLogger("equissl.somewhere").info("half of %d", 10)
+        return 0
+
+    monkeypatch.setitem(cli.VERBS, "doctor", ("", speak))
+    for _ in range(2):  # once each, also after another run in this process
+        assert cli.main(["doctor"]) == 0
+        captured = capsys.readouterr()
+        assert (captured.out, captured.err) == ("", "half of 10\n")
 
 
 def test_ctrl_c(capsys, monkeypatch) -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,19 +11,23 @@ import h5py
 import numpy as np
 
 from equissl.datasets.drives.checks import CheckReport, check_sequences
+from equissl.datasets.drives.drive_parts import DrivePart, plan_parts
 from equissl.datasets.drives.errors import IngestError, Problem
-from equissl.datasets.drives.ingest_parts import IngestSpec, Part, read_part, write_parts
+from equissl.datasets.drives.ingest_parts import IngestJob, IngestSpec, read_part
 from equissl.datasets.drives.pairs import find_pairs
 from equissl.datasets.drives.readers import Reader
 from equissl.datasets.drives.store import SceneStore, SceneStoreError
 from equissl.datasets.drives.store_format import INDEX
 from equissl.datasets.drives.store_writer import finish_file, new_file, start_file, write_index
 from equissl.datasets.drives.sweep import Sequence
-from equissl.util.disk import disk_full
+from equissl.util.files import check_space
+from equissl.util.parts import check_same, make_parts
+from equissl.util.parts_folder import parts_folder
 from equissl.util.progress import Progress
 
 SHOWN = 8  # problems in an error
 TOLD = 30  # while working
+SWEEPS = 64  # of one part
 
 
 @dataclass
@@ -95,7 +95,9 @@ def ingest(
 
     Raises:
         IngestError: for a wrong folder (with the tree expected and found), no pairs of sweeps, nothing readable, or an
-            ``out`` that holds something else.
+            ``out`` that is another file.
+        PartsError: ``out``, or unfinished work, is of another folder or other options; or another process writes it.
+        WorkerError: processes died repeatedly over the sweeps named; finished parts are kept.
         OSError: the disk is full; finished parts are kept.
     """
     start, out = time.monotonic(), Path(out)
@@ -112,11 +114,12 @@ def ingest(
     with Progress(total, f"reading {Path(root).name}", "sweeps", progress) as bar:
         complete = not overwrite and _is_complete(out, description)
         if not complete:
-            with _parts_folder(out, description, overwrite) as folder:
-                parts = _plan(opened, folder)
-                write_parts(spec, opened, parts, workers, bar)
-                problems += _join(out, spec, need_pairs, opened, parts, description, problems)
-                shutil.rmtree(folder)
+            with parts_folder(out, description, overwrite) as folder:
+                job = IngestJob(plan_parts(folder.path, {s.name: len(s) for s in opened}, SWEEPS), spec, opened)
+                folder.clean([part.path for part in job.parts])
+                make_parts(job, range(job.count), bar, workers=workers)
+                problems += _join(out, spec, need_pairs, opened, job.parts, description, problems)
+                shutil.rmtree(folder.path)
         if not complete:
             _tell(problems, bar)
     report = _report(SceneStore(out))
@@ -195,45 +198,8 @@ def _is_complete(out: Path, description: dict) -> bool:
         found = SceneStore(out).attributes.get("ingest")
     except SceneStoreError as error:
         raise IngestError(f"{out} is in the way and is not overwritten without being told to: {error}") from error
-    if found != description:
-        raise IngestError(
-            f"{out} holds something else and is not overwritten without being told to:\n  there: "
-            f"{json.dumps(found)[:600]}\n  asked: {json.dumps(description)[:600]}"
-        )
+    check_same(out, found, description)
     return True
-
-
-@contextmanager
-def _parts_folder(out: Path, description: dict, overwrite: bool) -> Iterator[Path]:
-    """The folder of unfinished work, held by this process alone and known to belong to this run."""
-    folder = Path(f"{out}.parts")
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise IngestError(f"another process is writing into {folder}") from None
-        spec_file = folder / "spec.json"
-        found = json.loads(spec_file.read_text()) if spec_file.exists() else None
-        if found not in (None, description) and not overwrite:
-            raise IngestError(f"{folder} holds unfinished work of another folder or other options: finish or delete it")
-        for leftover in folder.glob("*" if found != description else "*.tmp-*"):
-            if leftover.name != "lock":
-                leftover.unlink()
-        temporary = folder / "spec.json.tmp-0"
-        temporary.write_text(json.dumps(description, indent=1))
-        temporary.replace(spec_file)
-        yield folder
-
-
-def _plan(sequences: list[Sequence], folder: Path, sweeps: int = 64) -> list[Part]:
-    """Parts of at most ``sweeps`` sweeps of one sequence."""
-    parts = []
-    for number, sequence in enumerate(sequences):
-        for start in range(0, len(sequence), sweeps):
-            path = folder / f"part-{number:05d}-{start:07d}.h5"
-            parts.append(Part(path, sequence.name, start, min(start + sweeps, len(sequence))))
-    return parts
 
 
 def _join(
@@ -241,14 +207,13 @@ def _join(
     spec: IngestSpec,
     need_pairs: bool,
     sequences: list[Sequence],
-    parts: list[Part],
+    parts: list[DrivePart],
     description: dict,
     before: list[Problem],
 ) -> list[Problem]:
     """Joins the parts to the finished file. Returns what they left out."""
     needed = sum(part.path.stat().st_size for part in parts)
-    if shutil.disk_usage(out.parent).free < needed:
-        raise disk_full(out, needed)
+    check_space(out, needed)
     problems: list[Problem] = []
     with new_file(out, needed) as file:
         start_file(file)
@@ -266,12 +231,12 @@ def _join(
     return problems
 
 
-def _join_sequence(file: h5py.File, sequence: Sequence, parts: list[Part]) -> tuple[int, list[Problem]]:
+def _join_sequence(file: h5py.File, sequence: Sequence, parts: list[DrivePart]) -> tuple[int, list[Problem]]:
     """Number of pairs, and what is wrong."""
     group = file.create_group(sequence.name)
     found = [read_part(part, group) for part in parts]
     problems = [problem for content in found for problem in content.problems]
-    kept = np.concatenate([content.kept for content in found])
+    kept = np.array([index for content in found for index in content.kept], dtype=np.int64)
     if not len(kept):
         del file[sequence.name]
         return 0, [*problems, Problem(sequence.name, "", "", "none of its sweeps can be read")]

@@ -1,27 +1,24 @@
-"""A scene store is written in parts, side by side; a part is whole or not there."""
+"""Parts of a scene store that is made of recorded drives."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from equissl.datasets.drives.deskew import deskew
-from equissl.datasets.drives.errors import IngestError, Problem, SweepError
+from equissl.datasets.drives.drive_parts import DriveJob, DrivePart
+from equissl.datasets.drives.errors import Problem, SweepError
 from equissl.datasets.drives.ground import estimate_ground
 from equissl.datasets.drives.readers import Reader, open_reader
 from equissl.datasets.drives.store_format import strings, write_sweep
 from equissl.datasets.drives.store_writer import NextPoses, new_file
 from equissl.datasets.drives.sweep import Sequence, Sweep
 from equissl.datasets.views.store.writer import write_strings
-from equissl.util.progress import Progress
+from equissl.util.job import Begun, Tell
 
 SWEEPS, TABLE = "sweeps", "table"
 
@@ -55,109 +52,91 @@ class IngestSpec:
         return reader
 
 
-@dataclass(frozen=True)
-class Part:
-    """Sweeps ``start`` to ``stop`` of a sequence, in a file of their own."""
-
-    path: Path
-    sequence: str
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
+@dataclass
 class PartContent:
-    """What a part holds: positions of its sweeps in the sequence, names, sizes, and what was left out."""
+    """Contents of a part.
 
-    kept: np.ndarray
-    frames: list[str]
-    points: list[int]
-    boxes: list[int]
-    problems: list[Problem]
-
-
-def write_parts(
-    spec: IngestSpec, sequences: list[Sequence], parts: list[Part], workers: int | None, bar: Progress
-) -> None:
-    """Writes the parts that are not there yet.
-
-    Raises:
-        IngestError: where a process died; finished parts are kept.
+    Attributes:
+        kept: position of each of its sweeps in the drive.
+        frames: names of those.
+        points, boxes: their numbers, -1 boxes where there are no labels.
+        problems: what was left out.
     """
-    missing = [part for part in parts if not _is_whole(part.path)]
-    done = sum(part.stop - part.start for part in parts) - sum(part.stop - part.start for part in missing)
-    if done:
-        bar.say(f"continuing: {done} sweeps are there already")
-        bar.skip(done)
-    workers = min(len(os.sched_getaffinity(0)) if workers is None else workers, len(missing))
-    if workers <= 1:
-        opened = {sequence.name: sequence for sequence in sequences}
-        for part in missing:
-            write_part(spec, opened[part.sequence], part)
-            bar.update(part.stop - part.start)
-        return
-    # spawned: this process may hold threads and open files
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (spec,)) as pool:
-        running = {pool.submit(_work, part): part for part in missing}
-        try:
-            for future in as_completed(running):
-                future.result()
-                bar.update(running[future].stop - running[future].start)
-        except BrokenProcessPool as error:
-            raise IngestError(
-                f"a process that read sweeps died (out of memory?): finished parts are kept in {parts[0].path.parent}, "
-                f"the same command goes on from there"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+
+    kept: list[int] = field(default_factory=list)
+    frames: list[str] = field(default_factory=list)
+    points: list[int] = field(default_factory=list)
+    boxes: list[int] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, index: int, sweep: Sweep) -> None:
+        """Note a sweep that was written."""
+        self.kept.append(index)
+        self.frames.append(sweep.frame or str(sweep.timestamp))
+        self.points.append(len(sweep))
+        self.boxes.append(-1 if sweep.boxes is None else len(sweep.boxes))
+
+    def to_json(self) -> str:
+        problems = [list(astuple(problem)) for problem in self.problems]
+        return json.dumps([self.kept, self.frames, self.points, self.boxes, problems])
+
+    @classmethod
+    def from_json(cls, text: str) -> PartContent:
+        *lists, problems = json.loads(text)
+        return cls(*lists, [Problem(*fields) for fields in problems])
 
 
-class _Worker:
-    """A process's own reader: an index may be large, and is made once."""
+class IngestJob(DriveJob):
+    """Reads recorded drives into parts; damaged sweeps are left out and noted.
 
-    def __init__(self, spec: IngestSpec) -> None:
-        self.spec, self.reader = spec, spec.open()
-        self.sequence: Sequence | None = None
+    Args:
+        parts: of the drives.
+        spec: what is asked for.
+        sequences: the drives, where they are open already.
+    """
 
-    def write(self, part: Part) -> None:
-        if self.sequence is None or self.sequence.name != part.sequence:
-            self.sequence = self.spec.cut(self.reader.open(part.sequence))
-        write_part(self.spec, self.sequence, part)
+    def __init__(self, parts: list[DrivePart], spec: IngestSpec, sequences: Iterable[Sequence] = ()) -> None:
+        super().__init__(parts)
+        self.spec, self._opened = spec, {sequence.name: sequence for sequence in sequences}
+        self._reader: Reader | None = None
 
+    def __reduce__(self) -> tuple:
+        return IngestJob, (self.parts, self.spec)  # a process has a reader of its own
 
-_worker: _Worker | None = None
+    def check(self, part: int) -> None:
+        """Raise an error for a part that is damaged."""
+        with h5py.File(self.path(part), "r") as file:
+            strings(file, TABLE)
 
+    def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> None:
+        """Read the sweeps of one part into its file."""
+        sequence = self._open(self.parts[part].sequence)
+        following, table = NextPoses(sequence), PartContent()
+        with new_file(self.path(part)) as file:
+            group = file.create_group(SWEEPS)
+            for index in self.items(part):
+                tell(Begun(index, "reading the sweep"))
+                try:
+                    sweep = self._read(sequence, index, given_up)
+                except SweepError as error:
+                    table.problems.append(Problem(sequence.name, error.frame, error.file, error.reason))
+                    continue
+                write_sweep(group, sweep, following.origin, following.after(index))
+                table.add(index, sweep)
+            tell(None)
+            write_strings(file, TABLE, [table.to_json()])
 
-def _start_worker(spec: IngestSpec) -> None:
-    global _worker
-    _worker = _Worker(spec)
+    def _open(self, name: str) -> Sequence:
+        """An index may be large, and is read once in each process, as is the last drive."""
+        if name not in self._opened:
+            self._reader = self._reader or self.spec.open()
+            self._opened = {name: self.spec.cut(self._reader.open(name))}
+        return self._opened[name]
 
-
-def _work(part: Part) -> None:
-    assert _worker is not None, "started with _start_worker"
-    _worker.write(part)
-
-
-def write_part(spec: IngestSpec, sequence: Sequence, part: Part) -> None:
-    """Reads the sweeps of one part into its file; damaged ones are left out and noted."""
-    following = NextPoses(sequence)
-    kept, frames, points, boxes, problems = [], [], [], [], []
-    with new_file(part.path) as file:
-        group = file.create_group(SWEEPS)
-        for index in range(part.start, part.stop):
-            try:
-                sweep = sequence[index]
-            except SweepError as error:
-                problems.append([part.sequence, error.frame, error.file, error.reason])
-                continue
-            sweep = _finish(sweep, spec, sequence, index)
-            write_sweep(group, sweep, following.origin, following.after(index))
-            kept.append(index)
-            frames.append(sweep.frame or str(sweep.timestamp))
-            points.append(len(sweep))
-            boxes.append(-1 if sweep.boxes is None else len(sweep.boxes))
-        write_strings(file, TABLE, [json.dumps([kept, frames, points, boxes, problems])])
+    def _read(self, sequence: Sequence, index: int, given_up: Mapping[int, str]) -> Sweep:
+        if index in given_up:
+            raise SweepError("", f"at {sequence.timestamps[index]} ns", given_up[index])
+        return _finish(sequence[index], self.spec, sequence, index)
 
 
 def _finish(sweep: Sweep, spec: IngestSpec, sequence: Sequence, index: int) -> Sweep:
@@ -168,23 +147,9 @@ def _finish(sweep: Sweep, spec: IngestSpec, sequence: Sequence, index: int) -> S
     return sweep
 
 
-def read_part(part: Part, target: h5py.Group) -> PartContent:
-    """Copies the sweeps of a part into the group of its sequence."""
+def read_part(part: DrivePart, target: h5py.Group) -> PartContent:
+    """Copy the sweeps of a part into the group of its sequence."""
     with h5py.File(part.path, "r") as file:
         for name in file[SWEEPS]:
             file.copy(f"{SWEEPS}/{name}", target)
-        kept, frames, points, boxes, problems = json.loads(strings(file, TABLE)[0])
-    noted = [Problem(*fields) for fields in problems]
-    return PartContent(np.array(kept, dtype=np.int64), frames, points, boxes, noted)
-
-
-def _is_whole(path: Path) -> bool:
-    """Parts take their names when they are whole; one that cannot be opened was damaged later."""
-    if not path.exists():
-        return False
-    try:
-        with h5py.File(path, "r") as file:
-            return TABLE in file
-    except OSError:
-        path.unlink()
-        return False
+        return PartContent.from_json(strings(file, TABLE)[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,23 +16,19 @@ from equissl.datasets.drives.store import SequenceIndex
 from equissl.datasets.drives.store_format import FORMAT, FORMAT_VERSION, INDEX, write_sweep
 from equissl.datasets.drives.sweep import Sequence, Sweep
 from equissl.datasets.views.store.writer import write_strings
-from equissl.util.disk import full_disk_message, sync_folder
+from equissl.util.files import atomic_path, full_disk_message
 
 
 @contextmanager
 def new_file(path: Path, needed: int = 0) -> Iterator[h5py.File]:
-    """An HDF5 file under a temporary name, which takes its own, synced to disk, on a clean exit."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        with full_disk_message(path, needed):
-            with h5py.File(temporary, "w") as file:
-                yield file
-            with temporary.open("r+b") as written:
-                os.fsync(written.fileno())
-            temporary.replace(path)
-            sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """An HDF5 file that takes its name, whole and synced to disk, on a clean exit.
+
+    Args:
+        path: final name; its folder is made.
+        needed: bytes it will take, for the message of a full disk.
+    """
+    with full_disk_message(path, needed), atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        yield file
 
 
 def write_scenes(
@@ -54,7 +49,6 @@ def write_scenes(
         ``path``.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as file:
         start_file(file)
         for sequence in sequences:

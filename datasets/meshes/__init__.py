@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from equissl.datasets.meshes.folder import FolderSource
 from equissl.datasets.meshes.limits import MeshLimits
-from equissl.datasets.meshes.listed import ListedSource
 from equissl.datasets.meshes.mesh import Material, Mesh, MeshError
 from equissl.datasets.meshes.modelnet import ModelNetSource
 from equissl.datasets.meshes.objaverse import ObjaverseSource
@@ -20,14 +19,16 @@ from equissl.datasets.meshes.source import (
     MeshEntry,
     MeshSource,
     MeshSourceError,
+    OfClasses,
     Subset,
     balanced_subset,
     choose_classes,
 )
 from equissl.datasets.meshes.sweethome3d import SweetHome3DSource, install_sweethome3d, sweethome3d_available
-from equissl.datasets.meshes.trees import open_tree, split_spec
+from equissl.datasets.meshes.trees import MESH_SOURCES, find_source, make_source, split_spec
 
 __all__ = [
+    "MESH_SOURCES",
     "PROCEDURAL_CLASSES",
     "FolderSource",
     "Joined",
@@ -60,15 +61,14 @@ def get_mesh_source(
     *,
     min_per_class: int = 10,
     up: Any = None,
-    sweethome3d_root: Path | str | None = None,
     limits: MeshLimits | None = None,
 ) -> MeshSource:
     """Make a source from its specification.
 
     Args:
-        spec: ``"sweethome3d"``, ``"procedural"``, a folder, or several joined by ``+``. The kind of a folder (ShapeNet,
-            ModelNet, Objaverse, a labelled collection, or plain ``CLASS/FILE``) is found by a look at it;
-            ``"shapenet:FOLDER"`` says it, see :func:`equissl.datasets.meshes.trees.open_tree`.
+        spec: ``"sweethome3d"``, ``"procedural"``, a folder, the import path of a class, or several joined by ``+``. The
+            kind of a folder (ShapeNet, ModelNet, Objaverse, a labelled collection, or plain ``CLASS/FILE``) is found by
+            a look at it; ``"shapenet:FOLDER"`` says it, see :func:`equissl.datasets.meshes.trees.find_source`.
         num_objects: How many in all. Of a finite source a seeded choice with equal class counts, or all by default.
             ``procedural`` makes as many as asked, its classes in turn. Joined sources are filled from the left: each
             gives what it has, the next what is still missing.
@@ -76,7 +76,6 @@ def get_mesh_source(
         classes: Only these; of joined sources each gives those it has.
         min_per_class: For ``sweethome3d``.
         up: For folders, see :class:`FolderSource`.
-        sweethome3d_root: Folder of the archives.
         limits: What one mesh of a folder may cost.
 
     Raises:
@@ -84,13 +83,11 @@ def get_mesh_source(
     """
     if num_objects is not None and num_objects < 1:
         raise MeshSourceError(f"the number of objects must be at least 1, got {num_objects}")
-    parts = split_spec(spec)
-    finite = [_finite(part, min_per_class, up, sweethome3d_root, limits) for part in parts]
-    names = {name for part in finite for name in (part.classes if part else PROCEDURAL_CLASSES)}
-    wanted = choose_classes(sorted(names), classes, spec)
+    parts = [_Part.find(part, min_per_class=min_per_class, up=up, limits=limits) for part in split_spec(spec)]
+    wanted = choose_classes(sorted({name for part in parts for name in part.classes}), classes, spec)
     sources, missing = [], num_objects
-    for part in finite:
-        source = _take(part, wanted, missing, seed, spec)
+    for part in parts:
+        source = part.take(wanted, missing, seed, spec)
         if source is not None:
             sources.append(source)
             missing = None if missing is None else missing - len(source)
@@ -100,30 +97,36 @@ def get_mesh_source(
     return sources[0] if len(parts) == 1 else Joined(sources, wanted)
 
 
-def _finite(
-    part: str, min_per_class: int, up: Any, root: Path | str | None, limits: MeshLimits | None
-) -> SweetHome3DSource | ListedSource | None:
-    """The source of one name; None for the endless one."""
-    if part == "procedural":
-        return None
-    if part == "sweethome3d":
-        return SweetHome3DSource(None, min_per_class, root)
-    return open_tree(part, up, limits)
+@dataclass(frozen=True)
+class _Part:
+    """One of the sources that a specification joins.
 
+    Attributes:
+        classes: that it has.
+        source: its objects; None where it has no end.
+        make: makes as many objects as asked, where it has no end.
+    """
 
-def _take(
-    part: SweetHome3DSource | ListedSource | None, wanted: Sequence[str], missing: int | None, seed: int, spec: str
-) -> MeshSource | None:
-    """What one source gives of the wanted classes, at most ``missing``; None for nothing."""
-    if missing == 0:
-        return None
-    if part is None:
-        mine = [c for c in PROCEDURAL_CLASSES if c in wanted]
-        if missing is None:
-            raise MeshSourceError(f"{spec!r} has no end: say how many objects")
-        return ProceduralSource(missing, seed, mine) if mine else None
-    mine = [c for c in part.classes if c in wanted]
-    if not mine:
-        return None
-    part = part.restricted(mine)
-    return part if missing is None else balanced_subset(part, min(missing, len(part)), seed)
+    classes: tuple[str, ...]
+    source: MeshSource | None
+    make: Callable[..., MeshSource]
+
+    @classmethod
+    def find(cls, spec: str, **settings: Any) -> _Part:
+        make = find_source(spec)[0]
+        if endless := getattr(make, "endless", None):
+            return cls(tuple(endless), None, make)
+        source = make_source(spec, **settings)
+        return cls(source.classes, source, make)
+
+    def take(self, wanted: Sequence[str], missing: int | None, seed: int, spec: str) -> MeshSource | None:
+        """Objects of the wanted classes, at most ``missing``; None for nothing."""
+        mine = [name for name in self.classes if name in wanted]
+        if missing == 0 or not mine:
+            return None
+        if self.source is None:
+            if missing is None:
+                raise MeshSourceError(f"{spec!r} has no end: say how many objects")
+            return self.make(missing, seed, mine)
+        source = self.source if len(mine) == len(self.classes) else OfClasses(self.source, mine)
+        return source if missing is None else balanced_subset(source, min(missing, len(source)), seed)

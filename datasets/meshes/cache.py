@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -18,6 +17,7 @@ import numpy as np
 
 from equissl.datasets.meshes.files import Files, RecordingFiles
 from equissl.datasets.meshes.mesh import Material, Mesh
+from equissl.util.files import atomic_path
 
 #: Part of every key: raise it when decoding or normalisation changes what a mesh looks like.
 CODE_VERSION = 2
@@ -94,16 +94,10 @@ def _pack(mesh: Mesh, used: dict[str, str]) -> dict[str, np.ndarray]:
 
 
 def _store(entry: Path, mesh: Mesh, used: dict[str, str]) -> None:
-    temporary = None
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=entry.parent, suffix=".tmp", delete=False) as stream:
-            temporary = Path(stream.name)
+        with atomic_path(entry, sync=False) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **_pack(mesh, used))  # type: ignore[arg-type]
-        temporary.replace(entry)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         _warn_once(f"decoded meshes cannot be cached in {entry.parent} ({error}); every load decodes the file again")
 
 

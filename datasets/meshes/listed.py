@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from equissl.datasets.meshes.formats import DEFAULT_UP, read_mesh
 from equissl.datasets.meshes.limits import MeshLimits
 from equissl.datasets.meshes.mesh import Mesh, MeshError
 from equissl.datasets.meshes.normalise import Y_UP_TO_Z_UP, normalise_mesh, rotate_mesh
-from equissl.datasets.meshes.source import MeshEntry, MeshSourceError, choose_classes
+from equissl.datasets.meshes.source import MeshEntry, MeshSourceError
 from equissl.datasets.views.folder.format import describe_folder
 
 Up = Literal["y", "z"]
@@ -79,18 +78,6 @@ class ListedSource(ABC):
     @abstractmethod
     def matches(cls, root: Path) -> bool:
         """Whether a folder looks like such a tree; a quick look only."""
-
-    def restricted(self, classes: Sequence[str] | None) -> ListedSource:
-        """The same source with only these classes; all for None. Their order stays.
-
-        Raises:
-            MeshSourceError: Naming the classes that do not exist and those that do.
-        """
-        wanted = choose_classes(self.classes, classes, str(self.root))
-        chosen = copy.copy(self)
-        chosen.classes = tuple(name for name in self.classes if name in wanted)
-        chosen._items = tuple(item for item in self._items if item.class_name in wanted)
-        return chosen
 
     def __len__(self) -> int:
         return len(self._items)

@@ -73,6 +73,7 @@ class ProceduralSource:
     """
 
     name = "procedural"
+    endless = PROCEDURAL_CLASSES
 
     def __init__(self, num_objects: int, seed: int = 0, classes: Sequence[str] | None = None) -> None:
         if num_objects < 1:

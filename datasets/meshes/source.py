@@ -37,7 +37,12 @@ class MeshEntry:
 
 
 class MeshSource(Protocol):
-    """A picklable list of labelled meshes, decoded one at a time."""
+    """A picklable list of labelled meshes, decoded one at a time.
+
+    A class whose argument is called ``root`` is handed the folder that the user names; ``up`` and ``limits`` are handed
+    to those that have them. A source without end lists its classes as ``endless`` and takes ``num_objects``, ``seed``
+    and ``classes``.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -70,6 +75,19 @@ class Subset:
 
     def load(self, index: int) -> Mesh:
         return self.source.load(self.indices[index])
+
+
+class OfClasses(Subset):
+    """The objects of some classes of a source, whose order stays."""
+
+    def __init__(self, source: MeshSource, classes: Sequence[str]) -> None:
+        kept = [label for label, name in enumerate(source.classes) if name in classes]
+        super().__init__(source, [i for i in range(len(source)) if source.entry(i).label in kept])
+        self.classes = tuple(source.classes[label] for label in kept)
+
+    def entry(self, index: int) -> MeshEntry:
+        entry = super().entry(index)
+        return replace(entry, label=self.classes.index(self.source.classes[entry.label]))
 
 
 class Joined:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import io
 import os
@@ -144,13 +143,6 @@ class SweetHome3DSource:
         self._rows = [row for row in rows if row["class"] in self.classes]
         self._archives = {archive: ZipFiles(folder / archive) for archive in ARCHIVES}
         self._rotations: dict[str, dict[str, np.ndarray]] = {}
-
-    def restricted(self, classes: Sequence[str]) -> SweetHome3DSource:
-        """The same source with only these classes."""
-        chosen = copy.copy(self)
-        chosen.classes = choose_classes(self.classes, classes, self.name)
-        chosen._rows = [row for row in self._rows if row["class"] in chosen.classes]
-        return chosen
 
     def __len__(self) -> int:
         return len(self._rows)

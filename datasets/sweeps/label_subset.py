@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from equissl.util.files import write_text
+
 
 def choose_labelled(ids: Sequence[str], labels: float | str, seed: int = 0) -> list[int]:
     """Positions, increasing, of the frames whose labels are used.
@@ -35,7 +37,7 @@ def choose_labelled(ids: Sequence[str], labels: float | str, seed: int = 0) -> l
 
 def write_label_list(path: Path, ids: Sequence[str], remark: str) -> None:
     """Writes ids as `choose_labelled` reads them."""
-    path.write_text("".join(f"{line}\n" for line in (f"# {remark}", *ids)), encoding="utf-8")
+    write_text(path, "".join(f"{line}\n" for line in (f"# {remark}", *ids)))
 
 
 def _listed(ids: Sequence[str], path: Path) -> list[int]:

@@ -15,6 +15,7 @@ import numpy as np
 from equissl.datasets.views.card_text import card_text
 from equissl.datasets.views.store.format import TRAIN, VAL
 from equissl.datasets.views.store.store import ViewStore
+from equissl.util.files import write_json, write_text
 from equissl.util.machine import describe_machine
 
 _MEANING = {
@@ -57,9 +58,8 @@ def write_card(store: ViewStore | Path | str, path: Path | str, seconds: float |
     timing = _earlier_timing(record) if seconds is None else describe_timing(seconds)
     card = data_card(store, timing)
     gallery = path.with_suffix(".png")
-    record.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    path.write_text(card_text(card, gallery.name if gallery.exists() else None), encoding="utf-8")
-    return path
+    write_json(record, card)
+    return write_text(path, card_text(card, gallery.name if gallery.exists() else None))
 
 
 def describe_timing(seconds: float) -> dict:

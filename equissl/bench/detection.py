@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
 import statistics
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from equissl.util.jobs import Job, cpu_count, run_jobs
+from equissl.bench.sweep import (
+    RESULTS,
+    Run,
+    command,
+    grid,
+    run_sweep,
+    seed_folder,
+    trained_and_evaluated,
+    write_table,
+)
+from equissl.datasets.drives.simulated.options import DriveOptions
+from equissl.datasets.drives.simulated.store import simulate_drives
+from equissl.runs.checkpoint import LAST, OURS, read_checkpoint
+from equissl.runs.configfile import load_config
+from equissl.scene_flow.annotate import write_flow_store
+from equissl.util.processes import usable_cores
 
 SCRATCH = "scratch"
 # what a method is called in tables, and its recipe
@@ -23,6 +38,7 @@ RECIPES = {
     "Occupancy": "lidar/occupancy_small",
 }
 DRIVES, WITH_FLOW = "drives.h5", "drives_flow.h5"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,9 +86,8 @@ def bench_detection(
     methods: str = "scratch,E-SSL3D,STRL,PointContrast",
     task: DetectionTask = DEFAULT_TASK,
     parallel: int | None = None,
-    say: Callable[[str], None] = print,
 ) -> dict[str, str]:
-    """Pretrains, fine-tunes and evaluates every combination, and prints the table.
+    """Pretrain, fine-tune and evaluate every combination.
 
     A seed is that of the pretraining (see ``pretrain_seeds``), of the detector's other weights and order, and of the
     choice of labels: all methods of one seed learn from the same labels. Runs are ``OUT/METHOD_SHARE/seed0`` and so on,
@@ -86,119 +101,86 @@ def bench_detection(
         methods: starting points, separated by commas: ``scratch``, or names of pretraining methods.
         task: data and budget.
         parallel: runs at a time, one thread each; None takes one for each CPU.
-        say: receives progress and the table.
 
     Returns:
-        where the report is.
+        the table, mean gains over training from scratch, and where the report is.
 
     Raises:
         ValueError: for an unknown method, no seeds, or shares that are no numbers.
-        JobError: a run failed; with the end of its log.
+        CommandError: a run failed; with the end of its log.
     """
-    from equissl.reporting import format_table, write_report
-    from equissl.reporting.runs import load_runs
-
     names, shares = methods.split(","), [float(share) for share in labels.split(",")]
     if unknown := [name for name in names if name not in (SCRATCH, *RECIPES)]:
         raise ValueError(f"expected methods among {SCRATCH}, {', '.join(RECIPES)}, got {', '.join(unknown)}")
-    if seeds < 1 or (task.pretrain_seeds is not None and task.pretrain_seeds < 1):
-        raise ValueError(f"expected at least 1 seed and 1 of pretraining, got {seeds} and {task.pretrain_seeds}")
-    out, workers = Path(out), parallel or cpu_count()
-    out.mkdir(parents=True, exist_ok=True)
-    data = Path(store).resolve() if store is not None else _simulated(out / DRIVES, task, workers, say)
-    # all combinations of one seed first, so that a bench cut short compares them all
-    once = range(task.pretrain_seeds or seeds)
-    pretrained = [(name, seed) for seed in once for name in names if name != SCRATCH]
-    with_flow = _with_flow(data, out / WITH_FLOW, task, say) if "E-SSL3D" in names else data
+    pretrain_seeds = seeds if task.pretrain_seeds is None else task.pretrain_seeds
+    cells = grid([(share, name) for share in shares for name in names], seeds)
+    pretrained = [cell for cell in grid(names, pretrain_seeds) if cell[0] != SCRATCH]
+    out, workers = Path(out), parallel or usable_cores()
+    data = Path(store).resolve() if store is not None else _simulated(out / DRIVES, task, workers)
+    with_flow = _with_flow(data, out / WITH_FLOW, task) if "E-SSL3D" in names else data
     sources = {name: with_flow if name == "E-SSL3D" else data for name in names}
-    _run([_pretrain_job(name, seed, out, sources[name], task) for name, seed in pretrained], workers, say)
-    cells = [(name, share, seed) for seed in range(seeds) for share in shares for name in names]
-    _run([_finetune_job(*cell, out, data, task) for cell in cells], workers, say)
+    runs = [_pretraining(name, seed, out, sources[name], task) for name, seed in pretrained]
+    run_sweep([run for run in runs if _steps(run.folder) < task.pretrain_steps], out / "logs", workers)
+    run_sweep([_finetuning(name, share, seed, out, data, task) for (share, name), seed in cells], out / "logs", workers)
     # by share, then method: those to be compared stand together
-    folders = [_folder(out, *cell) for cell in sorted(cells, key=lambda c: (shares.index(c[1]), names.index(c[0])))]
-    say("\n" + format_table([run.results for run in load_runs(folders)]) + "\n")
-    say(_gains(out, shares, names, seeds))
-    return {"report": str(write_report(folders, out / "report.html", data))}
+    folders = [_folder(out, name, share, seed) for share in shares for name in names for seed in range(seeds)]
+    return {**write_table(folders, out, data), "gains": _gains(out, shares, names, seeds)}
 
 
-def _run(jobs: list[Job], workers: int, say: Callable[[str], None]) -> None:
-    run_jobs([job for job in jobs if not job.finished], workers, say)
-
-
-def _simulated(store: Path, task: DetectionTask, workers: int, say: Callable[[str], None]) -> Path:
-    from equissl.datasets.drives.simulated.options import DriveOptions
-    from equissl.datasets.drives.simulated.store import simulate_drives
-
+def _simulated(store: Path, task: DetectionTask, workers: int) -> Path:
     if not store.is_file():
-        say(f"simulating {task.drives} drives of {task.sweeps} sweeps")
+        logger.info("simulating %d drives of %d sweeps", task.drives, task.sweeps)
         options = DriveOptions(beams=task.beams, columns=task.columns, max_range=task.max_range, rate=task.rate)
         simulate_drives(store, task.drives, task.sweeps, 0, options, workers)
     return store.resolve()
 
 
-def _with_flow(store: Path, out: Path, task: DetectionTask, say: Callable[[str], None]) -> Path:
+def _with_flow(store: Path, out: Path, task: DetectionTask) -> Path:
     """The store with the flow that E-SSL3D learns from."""
-    from equissl.scene_flow.annotate import write_flow_store
-
     if task.flow == "stored":
         return store
     if not out.is_file():
         report = write_flow_store(store, out, task.flow)
-        say(f"scene flow of {report.pairs} pairs by {task.flow} in {report.seconds:.0f} s")
+        logger.info("scene flow of %d pairs by %s in %.0f s", report.pairs, task.flow, report.seconds)
     return out.resolve()
 
 
 def _folder(out: Path, method: str, share: float, seed: int) -> Path:
-    return out / f"{method}_{100 * share:g}%" / f"seed{seed}"
+    return seed_folder(out, f"{method}_{100 * share:g}%", seed)
 
 
-def _pretrain_job(name: str, seed: int, out: Path, store: Path, task: DetectionTask) -> Job:
-    from equissl.runs import load_config
-
-    run = out / "pretrain" / name / f"seed{seed}"
+def _pretraining(name: str, seed: int, out: Path, store: Path, task: DetectionTask) -> Run:
+    folder = seed_folder(out / "pretrain", name, seed)
     detector = load_config(task.config)
     options, points = detector.method.init_args, detector.data.max_points
     encoder = options["encoder"] | {"norm_momentum": options["norm_momentum"]}
     flags = {
-        "--config": RECIPES[name], "--out": run, "--seed": seed, "--data.store": store,
+        "--config": RECIPES[name], "--out": folder, "--seed": seed, "--data.store": store,
         "--data.batch_size": task.pretrain_batch, "--optim.lr": task.pretrain_lr,
         "--trainer.max_steps": task.pretrain_steps, "--trainer.threads": 1, "--trainer.tensorboard": "false",
         "--data.max_points": json.dumps(points),
         **{f"--method.init_args.encoder.{key}": json.dumps(encoder[key]) for key in
            ("backbone", "point_range", "voxel_size", "max_points", "in_channels", "coordinates", "norm_momentum")},
     }  # fmt: skip
-    command = [sys.executable, "-m", "equissl", "pretrain", *_words(flags)]
-    done = int(_steps(run) >= task.pretrain_steps)
-    return Job(f"{name} seed {seed}", [command], out / "logs" / f"pretrain-{name}-{seed}.log", ["pretrain"], done)
+    return Run(f"{name} seed {seed}", folder, {"pretrain": command("pretrain", flags=flags)})
 
 
-def _finetune_job(name: str, share: float, seed: int, out: Path, store: Path, task: DetectionTask) -> Job:
-    run, program = _folder(out, name, share, seed), [sys.executable, "-m", "equissl"]
+def _finetuning(name: str, share: float, seed: int, out: Path, store: Path, task: DetectionTask) -> Run:
+    folder = _folder(out, name, share, seed)
     flags: dict[str, Any] = {
-        "--config": task.config, "--out": run, "--seed": seed, "--data.store": store, "--labels": share,
+        "--config": task.config, "--seed": seed, "--data.store": store, "--labels": share,
         "--label_seed": seed, "--trainer.max_steps": task.steps, "--trainer.threads": 1,
-        "--trainer.tensorboard": "false",
+        "--trainer.tensorboard": "false", "--method.init_args.frozen": str(task.frozen).lower(),
     }  # fmt: skip
     if name != SCRATCH:
         start = seed if task.pretrain_seeds is None else seed % task.pretrain_seeds
-        flags["--init"] = out / "pretrain" / name / f"seed{start}"
+        flags["--init"] = seed_folder(out / "pretrain", name, start)
         flags["--optim.encoder_scale"] = task.encoder_scale
-    train = [*program, "finetune", *_words(flags), *(["--frozen"] if task.frozen else [])]
-    done = 2 if (run / "results.json").is_file() else 0
-    run.parent.mkdir(parents=True, exist_ok=True)
-    log = out / "logs" / f"{run.parent.name}-{seed}.log"
-    commands = [train, [*program, "evaluate", str(run)]]
-    return Job(f"{run.parent.name} seed {seed}", commands, log, ["finetune", "evaluate"], done)
-
-
-def _words(flags: dict[str, Any]) -> list[str]:
-    return [f"{key}={value}" for key, value in flags.items()]
+    return trained_and_evaluated(f"{folder.parent.name} seed {seed}", folder, flags, {}, "finetune")
 
 
 def _steps(run: Path) -> int:
     """Steps that a run has behind it."""
-    from equissl.runs.checkpoint import LAST, OURS, read_checkpoint
-
     return read_checkpoint(run / LAST, mmap=True)[OURS]["step"] if (run / LAST).is_file() else 0
 
 
@@ -219,4 +201,4 @@ def _gains(out: Path, labels: Sequence[float], methods: Sequence[str], seeds: in
 
 
 def _score(run: Path) -> float:
-    return float(json.loads((run / "results.json").read_text(encoding="utf-8"))["detection/mean/3d_ap"])
+    return float(json.loads((run / RESULTS).read_text(encoding="utf-8"))["detection/mean/3d_ap"])

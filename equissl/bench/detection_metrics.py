@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -15,13 +16,13 @@ from equissl.metrics.detection.kitti import CLASSES, OVERLAPS
 
 KIBI = 1024
 SIZES = ((3.9, 1.6, 1.56), (0.8, 0.6, 1.73), (1.76, 0.6, 1.73))
+logger = logging.getLogger(__name__)
 
 
 def bench_detection_metrics(
     frames: int = 3769,
     boxes: int = 50,
     metrics: str = "kitti,range,nuscenes",
-    say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Measures the evaluation of predictions on frames of random boxes, as many predicted as labelled.
 
@@ -32,7 +33,6 @@ def bench_detection_metrics(
         frames: how many; KITTI's validation set has 3,769.
         boxes: labels, and predictions, of each frame.
         metrics: names separated by commas.
-        say: receives one line for each metric.
 
     Returns:
         for each metric seconds of the updates and of the answer, and the largest memory of the process so far in MiB.
@@ -52,11 +52,11 @@ def bench_detection_metrics(
         raise ValueError(f"unknown metrics {', '.join(unknown)}; expected some of {', '.join(known)}")
     result: dict[str, float] = {"frames": frames, "boxes": boxes, "before_mib": _peak()}
     for name in names:
-        result |= _measure(name, known[name], frames, boxes, say)
+        result |= _measure(name, known[name], frames, boxes)
     return result
 
 
-def _measure(name: str, metric: FrameMetric, frames: int, boxes: int, say: Callable[[str], None]) -> dict[str, float]:
+def _measure(name: str, metric: FrameMetric, frames: int, boxes: int) -> dict[str, float]:
     updating = 0.0
     for preds, target in synthetic_frames(frames, boxes):
         start = time.perf_counter()
@@ -65,7 +65,7 @@ def _measure(name: str, metric: FrameMetric, frames: int, boxes: int, say: Calla
     start = time.perf_counter()
     metric.compute()
     computing = time.perf_counter() - start
-    say(f"{name:<10} update {updating:7.2f} s   compute {computing:7.2f} s   peak {_peak():7.0f} MiB")
+    logger.info(f"{name:<10} update {updating:7.2f} s   compute {computing:7.2f} s   peak {_peak():7.0f} MiB")
     return {f"{name}/update_s": updating, f"{name}/compute_s": computing, f"{name}/peak_mib": _peak()}
 
 

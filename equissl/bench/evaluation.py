@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from equissl.util.device import choose_device
 
 # What the published scripts evaluate; ours also does absolute rotation, circular hue, light, and look-up.
 PUBLISHED = ("classification", "rotation", "hue", "translation_object", "translation_base")
+logger = logging.getLogger(__name__)
 
 
 def bench_evaluate(
@@ -42,7 +44,6 @@ def bench_evaluate(
     device: str = "auto",
     seed: int = 0,
     folder: Path | str | None = None,
-    say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Measures one evaluation of a fresh checkpoint with every protocol, and the published way beside it.
 
@@ -67,7 +68,6 @@ def bench_evaluate(
         device: ``auto`` takes a GPU where there is one.
         seed: of all that is drawn.
         folder: where temporary data go; default the system's.
-        say: receives the lines of the report.
 
     Returns:
         ``seconds/ours``, ``seconds/published`` (scaled), their ``ratio``; ``seconds/published_measured`` (one epoch
@@ -84,7 +84,7 @@ def bench_evaluate(
                 hue=HueProbeConfig(epochs=hue_epochs, batch_size=batch_size),
                 batch_size=batch_size, device=device, seed=seed,
             )  # fmt: skip
-            results = _compare(run, config, say)
+            results = _compare(run, config)
     finally:
         torch.set_num_threads(before)
     sizes = {"objects": objects, "views": views, "size": size, "width": width, "batch_size": batch_size}
@@ -109,21 +109,23 @@ def _make_run(folder: Path, objects: int, views: int, size: int, method: str, wi
     return folder / "run"
 
 
-def _compare(run: Path, config: EvaluateConfig, say: Callable[[str], None]) -> dict[str, float]:
+def _compare(run: Path, config: EvaluateConfig) -> dict[str, float]:
     results: dict[str, float] = {}
     with _timed(results, "seconds/ours"):
-        evaluate(run, config, log=say)
-    say(f"ours, every protocol: {results['seconds/ours']:.1f} s")
+        evaluate(run, config, log=logger.info)
+    logger.info(f"ours, every protocol: {results['seconds/ours']:.1f} s")
     with _timed(results, "seconds/ours_cached"):
         evaluate(run, config)
     scaled = measured = 0.0
     for task, part, seconds in published_epochs(run, config):
         results[f"epoch_s/{task.name}/{part}"] = seconds
         measured, scaled = measured + seconds, scaled + seconds * task.budget.epochs
-        say(f"published way, {task.name} on {part}: {seconds:.1f} s an epoch, x {task.budget.epochs} epochs")
+        logger.info(f"published way, {task.name} on {part}: {seconds:.1f} s an epoch, x {task.budget.epochs} epochs")
     results |= {"seconds/published_measured": measured, "seconds/published": scaled}
     results["ratio"] = scaled / results["seconds/ours"]
-    say(f"published way: {measured:.0f} s for one epoch each, {scaled:.0f} s for all; ratio {results['ratio']:.1f}")
+    logger.info(
+        f"published way: {measured:.0f} s for one epoch each, {scaled:.0f} s for all; ratio {results['ratio']:.1f}"
+    )
     return results
 
 

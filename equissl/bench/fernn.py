@@ -6,14 +6,12 @@ beside the truth; started again it goes on where it stopped.
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from equissl.util.jobs import Job, cpu_count, run_jobs
+from equissl.bench.sweep import grid, run_sweep, seed_folder, trained_and_evaluated, write_table
 
 BASELINE = 0  # the radius of the velocity set {0}
 
@@ -27,7 +25,6 @@ def bench_fernn(
     steps: int = 1200,
     sequences: int = 256,
     parallel: int | None = None,
-    say: Callable[[str], None] = print,
 ) -> dict[str, float | str]:
     """Next-frame error, roll-outs to twice the trained length, and velocities never seen, of FERNN and G-RNN.
 
@@ -43,32 +40,25 @@ def bench_fernn(
         steps: optimiser steps of each run.
         sequences: to score on.
         parallel: runs at a time, one thread each; None takes one for each CPU.
-        say: receives progress.
 
     Returns:
         means over seeds by radius, and how many times lower each error is than the baseline's, where that is among
-        ``radii``.
+        ``radii``; the table, and where the page is.
 
     Raises:
         ValueError: no radii or no seeds.
+        CommandError: a run failed; with the end of its log.
     """
-    from equissl.reporting import format_table, write_report
-    from equissl.reporting.runs import load_runs
-
-    if not radii or seeds < 1:
-        raise ValueError(f"expected at least one radius and one seed, got {list(radii)} and {seeds}")
     out, store = Path(out), Path(digits).resolve()
-    # all networks of one seed first, so that a bench cut short compares them all
-    pairs = [(radius, seed) for seed in range(seeds) for radius in radii]
-    runs = {pair: out / f"radius{pair[0]}" / f"seed{pair[1]}" for pair in pairs}
     flags = {"--config": config, "--data.store": store, "--trainer.max_steps": steps, "--trainer.threads": 1}
     scored = {"--velocity_radius": max(radii), "--sequences": sequences}
-    jobs = [_job(*pair, run, flags, scored) for pair, run in runs.items()]
-    run_jobs([job for job in jobs if not job.finished], parallel or cpu_count(), say)
-    results = {pair: json.loads((run / "results.json").read_text()) for pair, run in runs.items()}
-    say("\n" + format_table([run.results for run in load_runs(list(runs.values()))]) + "\n")
-    page = write_report(list(runs.values()), out / "report.html")
-    return {**_summary(results, radii, seeds), "report": str(page)}
+    runs = {}
+    for radius, seed in grid(radii, seeds):
+        folder, own = seed_folder(out, f"radius{radius}", seed), {"--seed": seed, "--method.radius": radius}
+        runs[radius, seed] = trained_and_evaluated(f"V_{radius} seed {seed}", folder, flags | own, scored)
+    run_sweep([*runs.values()], out / "logs", parallel)
+    results = {pair: run.results() for pair, run in runs.items()}
+    return {**_summary(results, radii, seeds), **write_table([run.folder for run in runs.values()], out)}
 
 
 def _summary(
@@ -91,15 +81,3 @@ def _summary(
         if BASELINE in radii and radius != BASELINE:
             summary |= {f"G-RNN / V_{radius} {name}": mean[BASELINE, name] / mean[radius, name] for name in keys}
     return summary
-
-
-def _job(radius: int, seed: int, run: Path, flags: dict[str, Any], scored: dict[str, Any]) -> Job:
-    program = [sys.executable, "-m", "equissl"]
-    own = {"--out": run, "--seed": seed, "--method.radius": radius}
-    commands = [[*program, "pretrain", *_words(flags | own)], [*program, "evaluate", str(run), *_words(scored)]]
-    done = len(commands) if (run / "results.json").is_file() else 0
-    return Job(f"V_{radius} seed {seed}", commands, run.parent / f"{run.name}.log", ["pretrain", "evaluate"], done)
-
-
-def _words(values: dict[str, Any]) -> list[str]:
-    return [f"{key}={value}" for key, value in values.items()]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 import os
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ Scene = tuple[Mesh, ViewParameters]
 _ORDER_SEED = 20240731  # of the order in which objects become scenes; apart from the seed of the latents
 _DIFFERENCE_GAIN = 8
 _BATCH = 4  # Cycles images a call: what an interruption may lose
+logger = logging.getLogger(__name__)
 
 
 def bench_fidelity(
@@ -41,7 +43,6 @@ def bench_fidelity(
     timed: int = 4,
     images: int = 200,
     workers: int | None = None,
-    say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Renders the same scenes with Blender Cycles and with the ray caster, and compares images and speed.
 
@@ -65,7 +66,6 @@ def bench_fidelity(
         timed: how many scenes Cycles renders anew for its speed; 0: no speeds.
         images: how many each quality is timed with; a quarter as many for ``reference``.
         workers: processes; as many as cores by default.
-        say: receives the lines of the report.
 
     Returns:
         Per quality ``psnr_median``, ``psnr_min``, ``ssim_median``, ``ssim_min``; with ``timed`` also ``images_per_s``
@@ -79,17 +79,17 @@ def bench_fidelity(
         raise RendererError(INSTALL_BLENDER)
     folder = Path(out)
     chosen = choose_scenes(meshes, scenes, first, seed)
-    cycles = cycles_images(python, chosen, size, samples, folder / "cycles", say)
+    cycles = cycles_images(python, chosen, size, samples, folder / "cycles")
     result: dict[str, float] = {}
     rows = [{"scene": mesh.name} for mesh, _ in chosen]
     for quality in qualities:
         renderer = get_renderer("raycast", quality=quality)
         ours = np.stack([renderer.render(mesh, [view], size)[0] for mesh, view in chosen])
-        result |= _compare(quality, ours, cycles, rows, say)
+        result |= _compare(quality, ours, cycles, rows)
         contact_sheet(ours, cycles).save(folder / f"{quality}.png")
     _write_table(folder / "scenes.csv", rows)
     if timed:
-        result |= _speeds(python, chosen[:timed], size, samples, qualities, meshes, images, workers, say)
+        result |= _speeds(python, chosen[:timed], size, samples, qualities, meshes, images, workers)
     return result
 
 
@@ -106,16 +106,14 @@ def choose_scenes(meshes: str, count: int, first: int, seed: int) -> list[Scene]
     ]
 
 
-def cycles_images(
-    python: Path, scenes: Sequence[Scene], size: int, samples: int, cache: Path, say: Callable[[str], None]
-) -> np.ndarray:
+def cycles_images(python: Path, scenes: Sequence[Scene], size: int, samples: int, cache: Path) -> np.ndarray:
     """Cycles' images (N, size, size, 3) uint8, from ``cache`` where they are there already."""
     cache.mkdir(parents=True, exist_ok=True)
     files = [cache / f"{scene_key(*scene, size, samples)}.png" for scene in scenes]
     missing = [i for i, file in enumerate(files) if not file.exists()]
     for start in range(0, len(missing), _BATCH):
         batch = missing[start : start + _BATCH]
-        say(f"Cycles: {len(files) - len(missing) + start} of {len(files)} images are there")
+        logger.info(f"Cycles: {len(files) - len(missing) + start} of {len(files)} images are there")
         for i, image in zip(
             batch, render_with_cycles(python, [scenes[i] for i in batch], size, samples).images, strict=True
         ):
@@ -174,9 +172,7 @@ def contact_sheet(ours: np.ndarray, cycles: np.ndarray, columns: int = 4, thumbn
     return sheet
 
 
-def _compare(
-    quality: str, ours: np.ndarray, cycles: np.ndarray, rows: list[dict[str, str]], say: Callable[[str], None]
-) -> dict[str, float]:
+def _compare(quality: str, ours: np.ndarray, cycles: np.ndarray, rows: list[dict[str, str]]) -> dict[str, float]:
     values = [(psnr(a, b), ssim(a, b)) for a, b in zip(ours, cycles, strict=True)]
     for row, (decibel, similarity) in zip(rows, values, strict=True):
         row |= {f"{quality}_psnr": f"{decibel:.2f}", f"{quality}_ssim": f"{similarity:.4f}"}
@@ -188,7 +184,7 @@ def _compare(
         f"{quality}/ssim_min": min(similarities),
     }
     numbers = "PSNR median {:.2f} dB, lowest {:.2f}; SSIM median {:.4f}, lowest {:.4f}".format(*result.values())
-    say(f"{quality}: {numbers} ({len(ours)} scenes)")
+    logger.info(f"{quality}: {numbers} ({len(ours)} scenes)")
     return result
 
 
@@ -208,7 +204,6 @@ def _speeds(
     meshes: str,
     images: int,
     workers: int | None,
-    say: Callable[[str], None],
 ) -> dict[str, float]:
     """Cycles is timed before and after each quality, because other work on the machine comes and goes."""
     workers = workers or os.cpu_count() or 1
@@ -223,9 +218,11 @@ def _speeds(
         rate = process_rate("raycast", {"quality": quality}, meshes, count, size, workers).images_per_s
         rounds.append(cycles_seconds())
         faster = rate * statistics.median(rounds[-2] + rounds[-1])
-        say(f"{quality}: {rate:.1f} images/s ({rate / workers:.1f} per core), {faster:.0f} times Cycles' speed")
+        logger.info(f"{quality}: {rate:.1f} images/s ({rate / workers:.1f} per core), {faster:.0f} times Cycles' speed")
         result |= {f"{quality}/images_per_s": rate, f"{quality}/times_faster": faster}
     seconds = statistics.median(second for each in rounds for second in each)
     where = f"{samples} samples, all cores of {machine()}"
-    say(f"Cycles: {seconds:.2f} s per image ({where}; median of {len(scenes)} scenes, {len(rounds)} times each)")
+    logger.info(
+        f"Cycles: {seconds:.2f} s per image ({where}; median of {len(scenes)} scenes, {len(rounds)} times each)"
+    )
     return result | {"cycles_s_per_image": seconds}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from torch.utils.data import DataLoader
 from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.ingest import ingest
 from equissl.datasets.drives.pair_dataset import ScenePairDataset
-from equissl.datasets.drives.readers import formats, open_reader
+from equissl.datasets.drives.readers import READERS, open_reader
 from equissl.datasets.drives.simulated import DriveOptions, simulated_sequence
 from equissl.datasets.drives.store import SceneStore
 from equissl.datasets.drives.store_writer import write_scenes
 
 DEPTH = 3  # folders down that are looked at
+logger = logging.getLogger(__name__)
 
 
 def bench_ingest(
@@ -29,7 +31,6 @@ def bench_ingest(
     beams: int = 64,
     columns: int = 2083,
     folder: Path | str | None = None,
-    say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Measures sweeps per second of reading, writing and loading.
 
@@ -40,7 +41,6 @@ def bench_ingest(
         seconds: how long each loading is measured.
         beams, columns: of the simulated sensor.
         folder: where temporary data go; default the system's.
-        say: receives one line per format.
 
     Returns:
         ``sweeps_per_s/STEP/FORMAT``: ``ingest`` (reading the files, ground, writing a store, one process), ``read``
@@ -57,8 +57,8 @@ def bench_ingest(
     with tempfile.TemporaryDirectory(dir=folder, prefix="bench-ingest-") as name:
         stores = dict(_simulated(Path(name), sweeps, beams, columns, results))
         for form, place in find_drives(Path(root)) if root is not None else ():
-            say(f"{form}: {place}")
-            stores |= dict(_ingested(Path(name), form, place, sweeps, results, say))
+            logger.info(f"{form}: {place}")
+            stores |= dict(_ingested(Path(name), form, place, sweeps, results))
         for form, store in stores.items():
             results |= _reading(form, store) | _loading(form, store, counts, seconds)
     return results
@@ -66,7 +66,7 @@ def bench_ingest(
 
 def find_drives(root: Path) -> list[tuple[str, Path]]:
     """Folders under ``root`` that a format reads, one for each format, the shallowest first; plain folders are not."""
-    known = [name for name in formats() if name != "folder"]
+    known = [name for name in READERS if name != "folder"]
     found: dict[str, Path] = {}
     for place in _folders(root, DEPTH):
         for name in known:
@@ -104,7 +104,7 @@ def _simulated(
 
 
 def _ingested(
-    folder: Path, form: str, place: Path, sweeps: int, results: dict[str, float], say: Callable[[str], None]
+    folder: Path, form: str, place: Path, sweeps: int, results: dict[str, float]
 ) -> Iterator[tuple[str, Path]]:
     path = folder / f"{form}.h5"
     try:
@@ -112,7 +112,7 @@ def _ingested(
             form, place, path, limit=sweeps, need_pairs=False, check=False, workers=0, progress=False
         )  # fmt: skip
     except (IngestError, ImportError) as error:
-        say(f"  left out: {str(error).splitlines()[0]}")
+        logger.info(f"  left out: {str(error).splitlines()[0]}")
         return
     results[f"sweeps_per_s/ingest/{form}"] = report.sweeps / report.seconds
     yield form, path

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from equissl.encoders.config import EncoderConfig
 from equissl.methods import VICReg
 from equissl.training.data import EndlessBatches
 from equissl.util.processes import usable_cores
+
+logger = logging.getLogger(__name__)
 
 
 def bench_live(
@@ -32,7 +35,6 @@ def bench_live(
     width: int = 64,
     precision: str = "bf16",
     device: str = "auto",
-    say: Callable[[str], None] = print,
 ) -> dict[str, float | str]:
     """Trains VICReg with ResNet-18 on pairs of fresh views and measures how much of the time rendering costs.
 
@@ -54,7 +56,6 @@ def bench_live(
         width: of the first stage; 64 is ResNet-18 itself.
         precision: of activations: bf16 or 32.
         device: ``cuda``, ``cpu`` or ``auto``.
-        say: receives the lines of the report.
 
     Returns:
         ``data_share``, ``wait_share``, ``images_per_s`` with rendering, ``images_per_s_at_hand`` without, and settings.
@@ -87,7 +88,7 @@ def bench_live(
         "objects": len(views),
         "device": torch.cuda.get_device_name(place) if place.type == "cuda" else f"{usable_cores()} CPU cores",
     }
-    say(
+    logger.info(
         f"training on views rendered by {renderer} ({result['where']}): {result['images_per_s']:.0f} images/s; "
         f"with data at hand {result['images_per_s_at_hand']:.0f}: {100 * float(result['data_share']):.0f} % of the "
         f"time lost to data, {100 * waited:.0f} % spent waiting for it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import statistics
 import time
@@ -28,6 +29,7 @@ ALONE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 # What has no default: the size of the data set, and the classes that are background.
 OPTIONS: dict[str, dict[str, Any]] = {"inter_clr": {"samples": 65536}, "sep_clr": {"background": (0, 1, 2, 3, 4)}}
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,6 @@ def bench_losses(
     threads: int | None = None,
     prototypes: int = 3000,
     queue: int = 16384,
-    say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Measures every objective on random float32 embeddings (B, V, D), with gradient.
 
@@ -92,7 +93,6 @@ def bench_losses(
         threads: of the CPU; by default as many as torch chooses.
         prototypes: K of SwAV, whose scores are (B, V, K).
         queue: negatives of MoCo.
-        say: receives one line for each loss, B and V.
 
     Returns:
         ``lines`` measured and ``left_out``; ``compared`` with lightly, and of them the ``lowest_ratio`` (lightly's time
@@ -104,15 +104,15 @@ def bench_losses(
     if lightly and not has_lightly():
         raise ValueError(INSTALL_LIGHTLY)
     if lightly is None and not has_lightly():
-        say(INSTALL_LIGHTLY)
+        logger.info(INSTALL_LIGHTLY)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     bench = _Bench(dim, prototypes, queue, seconds, has_lightly() if lightly is None else lightly, where)
     cells = [(name, b, v) for name in _names(names) for b in _numbers("batch", batch) for v in _numbers("views", views)]
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
-    say(f"{where}, {torch.get_num_threads()} threads, D={dim}, K={prototypes} (swav), M={queue} (moco)")
+    logger.info(f"{where}, {torch.get_num_threads()} threads, D={dim}, K={prototypes} (swav), M={queue} (moco)")
     try:
-        return _summary(_run(bench, cells, budget, say), len(cells))
+        return _summary(_run(bench, cells, budget), len(cells))
     finally:
         torch.set_num_threads(before)
 
@@ -133,19 +133,17 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _run(
-    bench: _Bench, cells: list[tuple[str, int, int]], budget: float | None, say: Callable[[str], None]
-) -> list[LossTiming]:
+def _run(bench: _Bench, cells: list[tuple[str, int, int]], budget: float | None) -> list[LossTiming]:
     start, rows = time.perf_counter(), []
     for name, batch, views in cells:
         if budget is not None and time.perf_counter() - start > budget:
-            say(f"{name:<20} B={batch:<5} V={views:<2} left out: the budget of {budget:g} s is spent")
+            logger.info(f"{name:<20} B={batch:<5} V={views:<2} left out: the budget of {budget:g} s is spent")
             continue
         try:
             rows.append(bench.measure(name, batch, views))
-            say(str(rows[-1]))
+            logger.info(str(rows[-1]))
         except (ValueError, torch.OutOfMemoryError) as error:  # such as too few samples to whiten
-            say(f"{name:<20} B={batch:<5} V={views:<2} left out: {str(error).partition(chr(10))[0]}")
+            logger.info(f"{name:<20} B={batch:<5} V={views:<2} left out: {str(error).partition(chr(10))[0]}")
     return rows
 
 

@@ -7,9 +7,10 @@ On a machine with a GPU one command measures everything::
 
 from __future__ import annotations
 
+import logging
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ import numpy as np
 from equissl.bench.cycles_reference import INSTALL_BLENDER, find_blender_python, psnr, render_with_cycles
 from equissl.bench.render_rates import Rate, batch_rate, process_rate, views_of
 from equissl.datasets.meshes import get_mesh_source
-from equissl.renderers import RendererError, ViewParameters, get_renderer, renderer_names
+from equissl.renderers import RENDERERS, RendererError, ViewParameters, get_renderer
 
 VIEWS_OF_3DIEBENCH = 2_623_600  # 52,472 objects, 50 views each
+logger = logging.getLogger(__name__)
 
 
 def bench_render(
@@ -39,7 +41,6 @@ def bench_render(
     quality: str = "draft",
     batch_images: int = 250,
     seconds: float = 30.0,
-    say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Measures images per second of every renderer, with textures and cast shadows.
 
@@ -67,7 +68,6 @@ def bench_render(
         quality: preset of ``raycast``.
         batch_images: images that a GPU is given at once.
         seconds: longest measurement of ``warp`` and ``pytorch3d`` on the CPU.
-        say: receives the lines of the report.
 
     Returns:
         Per renderer and size ``NAME/SIZE/images_per_s`` and ``NAME/SIZE/hours_3diebench``; in places
@@ -86,8 +86,8 @@ def bench_render(
     if blender is None and renderers is not None and "blender" not in renderers:
         python = None
     elif blender is None and python is None:
-        say(f"blender: not measured: {INSTALL_BLENDER}")
-    names = [name for name in renderers or renderer_names() if name != "blender"]
+        logger.info(f"blender: not measured: {INSTALL_BLENDER}")
+    names = [name for name in renderers or sorted(RENDERERS) if name != "blender"]
     result: dict[str, float] = {}
     for name in names:
         chosen = options | ({"quality": quality} if name == "raycast" else {})
@@ -96,18 +96,18 @@ def bench_render(
         except RendererError as error:
             if renderers is not None:
                 raise
-            say(f"{name}: not measured: {error}")
+            logger.info(f"{name}: not measured: {error}")
             continue
         for side in sides:
             rate = _measure(name, chosen, meshes, images, side, workers, batch_images, seconds)
-            result |= _report(name, side, rate, chosen, say)
+            result |= _report(name, side, rate, chosen)
     if python is not None:
         for side in sides:
             scenes = _scenes(meshes, blender_images)
             cycles = render_with_cycles(python, scenes, side, samples)
-            result |= _report_cycles(side, cycles.seconds, samples, result, say)
+            result |= _report_cycles(side, cycles.seconds, samples, result)
             if fidelity:
-                result |= _fidelity(scenes, cycles.images, side, options | {"quality": quality}, say)
+                result |= _fidelity(scenes, cycles.images, side, options | {"quality": quality})
     return result
 
 
@@ -134,11 +134,11 @@ def _measure(
     return batch_rate(renderer, meshes, images, size, batch_images, seconds)
 
 
-def _report(name: str, size: int, rate: Rate, options: dict[str, Any], say: Callable[[str], None]) -> dict[str, float]:
+def _report(name: str, size: int, rate: Rate, options: dict[str, Any]) -> dict[str, float]:
     hours = VIEWS_OF_3DIEBENCH / rate.images_per_s / 3600
     resident = rate.resident_images_per_s
     again = "" if resident is None else f"; {resident:.4g} images/s with the meshes on the device"
-    say(
+    logger.info(
         f"{name}: {rate.images_per_s:.4g} images/s at {size}x{size} on {rate.where}, {rate.images} images of "
         f"{rate.objects} meshes, {options}{again}; {VIEWS_OF_3DIEBENCH:,} views would take {hours:.2f} hours"
     )
@@ -148,9 +148,7 @@ def _report(name: str, size: int, rate: Rate, options: dict[str, Any], say: Call
     return result if resident is None else result | {prefix + "resident_images_per_s": resident}
 
 
-def _report_cycles(
-    size: int, seconds: Sequence[float], samples: int, result: dict[str, float], say: Callable[[str], None]
-) -> dict[str, float]:
+def _report_cycles(size: int, seconds: Sequence[float], samples: int, result: dict[str, float]) -> dict[str, float]:
     each = statistics.median(seconds)
     hours = VIEWS_OF_3DIEBENCH * each / 3600
     found = {
@@ -165,7 +163,7 @@ def _report_cycles(
     if (rate := result.get(f"raycast/{size}/images_per_s")) is not None:
         found[f"raycast/{size}/times_faster"] = rate * each
         line += f"; raycast is {rate * each:.0f} times faster"
-    say(line)
+    logger.info(line)
     return found
 
 
@@ -179,7 +177,6 @@ def _fidelity(
     references: np.ndarray,
     size: int,
     options: dict[str, Any],
-    say: Callable[[str], None],
 ) -> dict[str, float]:
     result: dict[str, float] = {}
     for suffix, chosen in (("", {"antialias": 2, "spot_samples": 4}), ("_as_measured", options)):
@@ -190,5 +187,7 @@ def _fidelity(
         ]
         found = {f"psnr_median{suffix}": statistics.median(values), f"psnr_min{suffix}": min(values)}
         result |= {f"raycast/{size}/{name}": value for name, value in found.items()}
-        say(f"PSNR against Cycles, {chosen}: median {statistics.median(values):.1f} dB, lowest {min(values):.1f} dB")
+        logger.info(
+            f"PSNR against Cycles, {chosen}: median {statistics.median(values):.1f} dB, lowest {min(values):.1f} dB"
+        )
     return result

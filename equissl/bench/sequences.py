@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,8 @@ from equissl.encoders.config import EncoderConfig
 from equissl.geometry import euler_to_rotmat
 from equissl.methods import SeqJEPA
 from equissl.methods.views.base import normalize_images
+
+logger = logging.getLogger(__name__)
 
 
 class PlainSeqJEPA(nn.Module):
@@ -65,7 +68,6 @@ def bench_sequences(
     steps: int = 10,
     threads: int | None = None,
     device: str = "cpu",
-    say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Training steps of seq-JEPA, from uint8 images to the teacher's update, and of the same model written plainly.
 
@@ -79,7 +81,6 @@ def bench_sequences(
         steps: of each, after two that do not count.
         threads: of torch; None keeps its choice.
         device: where.
-        say: receives progress.
 
     Returns:
         milliseconds of a step, ours and plain, and how many times as fast ours is.
@@ -91,7 +92,7 @@ def bench_sequences(
     plain = PlainSeqJEPA(ours).to(device)
     ours = ours.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as `pretrain` does
     batch = _batch(batch_size, views, size).to(device)
-    say(f"{batch_size} objects, {views} views of {size} pixels, {torch.get_num_threads()} threads, {device}")
+    logger.info(f"{batch_size} objects, {views} views of {size} pixels, {torch.get_num_threads()} threads, {device}")
     times: dict[str, list[float]] = {"ours": [], "plain": []}
     moves = {"ours": _our_step(ours, batch, steps), "plain": _plain_step(plain, batch)}
     for step in range(steps + 2):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from equissl.encoders.voxel import VOXEL_BACKBONES, VoxelFeatures, create_voxel_backbone
+from equissl.encoders.voxel import VoxelFeatures, create_voxel_backbone
 from equissl.sparse import BACKENDS, VoxelGrid, available_backends, choose_backend, set_backend, voxelize
 
 MEBI = 2**20
 KITTI = VoxelGrid((0, -40, -3, 70.4, 40, 1), (0.05, 0.05, 0.1))
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,6 @@ def bench_sparse(
     amp: str | None = None,
     device: str | None = None,
     threads: int | None = None,
-    say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Measures training steps, without optimiser and loss, on the KITTI grid of 1408 x 1600 x 40 voxels.
 
@@ -65,7 +65,6 @@ def bench_sparse(
         amp: precision of an automatic mixed precision, ``bfloat16`` or ``float16``; none by default.
         device: such as ``cuda``; by default it where there is one.
         threads: of the CPU; by default as many as torch chooses.
-        say: receives one line for each backend.
 
     Returns:
         for each backend seconds of the parts, ``sweeps_per_second``, memory, and the difference from the torch backend.
@@ -78,14 +77,13 @@ def bench_sparse(
         raise ValueError(f"expected at least one sweep, point and repeat, got {sweeps}, {points}, {repeats}")
     if amp not in (None, "bfloat16", "float16"):
         raise ValueError(f"expected amp bfloat16 or float16, got {amp!r}")
-    if backbone not in VOXEL_BACKBONES:
-        raise ValueError(f"expected a backbone of {', '.join(VOXEL_BACKBONES)}, got {backbone!r}")
+    create_voxel_backbone(backbone)  # an unknown one shows before anything is measured
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     names = _names(backends, where)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        return _run(names, backbone, synthetic_clouds(sweeps, points, where), repeats, amp, say)
+        return _run(names, backbone, synthetic_clouds(sweeps, points, where), repeats, amp)
     finally:
         torch.set_num_threads(before)
 
@@ -120,20 +118,20 @@ def _names(text: str, device: torch.device) -> list[str]:
     return names
 
 
-def _run(
-    names: list[str], backbone: str, clouds: list[Tensor], repeats: int, amp: str | None, say: Callable[[str], None]
-) -> dict[str, float]:
+def _run(names: list[str], backbone: str, clouds: list[Tensor], repeats: int, amp: str | None) -> dict[str, float]:
     device = clouds[0].device
     result: dict[str, float] = {}
     torch.manual_seed(0)
     model = create_voxel_backbone(backbone).to(device)
     voxels = len(voxelize(clouds, KITTI).tensor)
-    say(f"{device}, {torch.get_num_threads()} threads, {backbone}, {len(clouds)} sweeps, {voxels} voxels, amp {amp}")
+    logger.info(
+        f"{device}, {torch.get_num_threads()} threads, {backbone}, {len(clouds)} sweeps, {voxels} voxels, amp {amp}"
+    )
     differences = _differences(model, clouds, names)  # before training steps move the statistics of BatchNorm
     for name in names:
         set_backend(model, name)
         step = _measure(model, clouds, repeats, amp, differences.get(name))
-        say(_line(name, step, len(clouds)))
+        logger.info(_line(name, step, len(clouds)))
         result |= _entries(name, step, len(clouds))
     return {"sweeps": len(clouds), "voxels": voxels, **result}
 

@@ -6,10 +6,9 @@ it goes on where it stopped. ``python -m equissl.bench.study RUN`` scores one ru
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +16,13 @@ from typing import Any, Literal
 import torch
 import yaml
 
+from equissl.bench.sweep import Run, command, grid, run_sweep, seed_folder
 from equissl.evaluation.probes import linear_probe, standardize
 from equissl.evaluation.views.config import LinearProbeConfig
 from equissl.evaluation.views.features import extract_features, in_memory
 from equissl.evaluation.views.retrieval import embed_features
 from equissl.metrics import alignment, rankme, tolerance, top_k_accuracy, uniformity
-from equissl.util.jobs import Job, cpu_count, run_jobs
+from equissl.util.files import write_json, write_text
 
 SCORES = "study.json"
 VIEWS_FOR_SCORES = 4
@@ -61,7 +61,6 @@ def bench_study(
     seeds: int = 3,
     instances: int = 25600,
     width: int = 16,
-    say: Callable[[str], None] = print,
 ) -> dict[str, str]:
     """Trains objectives that differ in one thing, and shows rank, top-1, uniformity and tolerance for each.
 
@@ -75,21 +74,17 @@ def bench_study(
         seeds: runs of each setting.
         instances: objects shown in a run, counting repetitions.
         width: of the ResNet-18.
-        say: receives progress.
 
     Returns:
         one line of means and standard deviations over seeds for each setting.
     """
     out, wanted = Path(out), [cell for study in studies for cell in cells(study)]
-    runs = {(cell, seed): out / cell.name / f"seed{seed}" for cell in wanted for seed in range(seeds)}
-    jobs = [_job(cell, seed, run, Path(store), instances, width) for (cell, seed), run in runs.items()]
-    run_jobs([job for job in jobs if not job.finished], cpu_count(), say)
-    return {
-        cell.name: _line([json.loads((runs[cell, s] / SCORES).read_text()) for s in range(seeds)]) for cell in wanted
-    }
+    runs = {pair: _run(*pair, out, Path(store), instances, width) for pair in grid(wanted, seeds)}
+    run_sweep([*runs.values()], out / "logs")
+    return {cell.name: _line([runs[cell, seed].results() for seed in range(seeds)]) for cell in wanted}
 
 
-def _job(cell: Cell, seed: int, run: Path, store: Path, instances: int, width: int) -> Job:
+def _run(cell: Cell, seed: int, out: Path, store: Path, instances: int, width: int) -> Run:
     config = {
         "method": {
             "class_path": "Invariant",
@@ -106,15 +101,13 @@ def _job(cell: Cell, seed: int, run: Path, store: Path, instances: int, width: i
         "collapse": {"every": 0},
         "seed": seed,
     }
-    run.parent.mkdir(parents=True, exist_ok=True)
-    file = run.parent / f"{run.name}.yaml"
-    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    commands = [
-        [sys.executable, "-m", "equissl", "pretrain", "--config", str(file), "--out", str(run)],
-        [sys.executable, "-m", "equissl.bench.study", str(run)],
-    ]
-    done = len(commands) if (run / SCORES).is_file() else 0
-    return Job(f"{cell.name} seed {seed}", commands, run.parent / f"{run.name}.log", ["pretrain", "score"], done=done)
+    folder = seed_folder(out, cell.name, seed)
+    file = write_text(folder.with_suffix(".yaml"), yaml.safe_dump(config, sort_keys=False))
+    stages = {
+        "pretrain": command("pretrain", flags={"--config": file, "--out": folder}),
+        "score": [sys.executable, "-m", "equissl.bench.study", str(folder)],
+    }
+    return Run(f"{cell.name} seed {seed}", folder, stages, SCORES)
 
 
 def score(run: Path) -> dict[str, float]:
@@ -155,6 +148,4 @@ def _line(scores: list[dict[str, float]]) -> str:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    partial = folder / f"{SCORES}.tmp"
-    partial.write_text(json.dumps(score(folder), indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / SCORES)
+    write_json(folder / SCORES, score(folder))

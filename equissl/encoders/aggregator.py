@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+
+from equissl.util.registry import Registry
 
 
 class Aggregator(nn.Module):
@@ -53,3 +57,16 @@ def _first_output(layer: nn.TransformerEncoderLayer, x: Tensor) -> Tensor:
     y = layer.norm1(first + layer.dropout1(attended))
     hidden = layer.dropout(layer.activation(layer.linear1(y)))
     return layer.norm2(y + layer.dropout2(layer.linear2(hidden))).squeeze(1)
+
+
+#: Modules from tokens (B, M, dim) to aggregates (B, dim); ``layers``, ``heads`` and ``dropout`` go to those that have
+#: them.
+AGGREGATORS: Registry[Callable[..., nn.Module]] = Registry(
+    "aggregator",
+    {
+        "transformer": "equissl.encoders.aggregator:Aggregator",
+        "flow": "equissl.encoders.recurrent.aggregator:FlowTokenAggregator",
+    },
+    group="equissl.aggregators",
+    base=nn.Module,
+)

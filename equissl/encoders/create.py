@@ -2,52 +2,60 @@
 
 from __future__ import annotations
 
-import difflib
+import inspect
 from collections.abc import Callable
+from functools import partial
+from types import FunctionType
 from typing import Any
 
 from equissl.encoders.base import Encoder
-from equissl.encoders.library import TimmEncoder, TorchvisionEncoder, timm_names, torchvision_names
-from equissl.encoders.resnet import Stem, resnet18, resnet34, resnet50
+from equissl.encoders.resnet import Stem
+from equissl.util.registry import Registry, check_options
 
-REFERENCE: dict[str, Callable[..., Encoder]] = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
+#: Encoders, and as ``LIBRARY/NAME`` functions of a library's name for one.
+ENCODERS: Registry[Callable[..., Encoder]] = Registry(
+    "encoder",
+    {
+        "resnet18": "equissl.encoders.resnet:resnet18",
+        "resnet34": "equissl.encoders.resnet:resnet34",
+        "resnet50": "equissl.encoders.resnet:resnet50",
+        "torchvision/NAME": "equissl.encoders.library:torchvision_encoder",
+        "timm/NAME": "equissl.encoders.library:timm_encoder",
+    },
+    group="equissl.encoders",
+    base=(Encoder, FunctionType),
+)
 
 
 def create_encoder(name: str = "resnet18", width: int = 64, stem: Stem = "reference", **options: Any) -> Encoder:
-    """An encoder with fresh weights.
+    """Create an encoder with fresh weights.
 
     Args:
-        name: ``resnet18``, ``resnet34``, ``resnet50`` (the reference variant), ``torchvision/NAME`` or ``timm/NAME``.
-        width: channels of the first stage, reference ResNets only.
+        name: ``resnet18``, ``resnet34``, ``resnet50`` (the reference variant), ``torchvision/NAME``, ``timm/NAME``, or
+            the import path of a subclass of `Encoder` or of a function that makes one.
+        width: channels of the first stage, for encoders that take it: the reference ResNets.
         stem: first layers of reference ResNets (see :class:`equissl.encoders.ResNet`); torchvision's: ``small`` too.
-        **options: passed on to torchvision's or timm's constructor.
+        **options: further arguments of the encoder; torchvision's and timm's constructors get them.
 
     Raises:
         ValueError: for an unknown name (the message holds the nearest one), or an argument the encoder does not have.
     """
-    if name in REFERENCE:
-        if options:
-            raise ValueError(f"{name!r} takes width and stem only, got options {sorted(options)}")
-        return REFERENCE[name](width=width, stem=stem)
-    library, _, model = name.partition("/")
-    if library not in ("torchvision", "timm") or not model:
-        raise ValueError(_unknown(name, [*REFERENCE, "torchvision/resnet18"]))
-    if width != 64 or stem not in (("reference", "small") if name.startswith("torchvision/resnet") else ("reference",)):
-        raise ValueError(
-            f"width and stem belong to {list(REFERENCE)}, not to {name!r}: got width={width}, stem={stem!r}"
-        )
-    names = torchvision_names() if library == "torchvision" else timm_names()
-    if model not in names:
-        raise ValueError(_unknown(name, [f"{library}/{known}" for known in names]))
-    if library == "timm":
-        return TimmEncoder(model, **options)
-    encoder = TorchvisionEncoder(model, **options)
-    if stem == "small":
-        encoder.use_small_stem()
-    return encoder
+    make = _maker(name)
+    parameters = inspect.signature(make).parameters
+    for key, value, default in (("width", width, 64), ("stem", stem, "reference")):
+        if key in parameters:
+            options[key] = value
+        elif value != default:
+            raise ValueError(f"encoder {name!r} has no {key}, got {key}={value!r}")
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        check_options(f"encoder {name!r}", options, parameters)
+    return make(**options)
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    kinds = f"one of {list(REFERENCE)}, torchvision/NAME or timm/NAME"
-    return f"unknown encoder {name!r}; did you mean {nearest!r}? Expected {kinds}"
+def _maker(name: str) -> Callable[..., Encoder]:
+    library, slash, model = name.partition("/")
+    if not slash:
+        return ENCODERS[name]
+    if not model or f"{library}/NAME" not in ENCODERS:
+        raise ENCODERS.unknown(name)
+    return partial(ENCODERS[f"{library}/NAME"], model)

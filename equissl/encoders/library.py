@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equissl.encoders.base import Encoder
+from equissl.encoders.resnet import Stem
+from equissl.util.registry import did_you_mean
 
 
 class TorchvisionEncoder(Encoder):
@@ -89,16 +91,46 @@ class TimmEncoder(Encoder):
         return self.model(images)
 
 
-def torchvision_names() -> list[str]:
-    """Classification models of torchvision."""
+def torchvision_encoder(model: str, stem: Stem = "reference", **options: Any) -> TorchvisionEncoder:
+    """Create torchvision's model of that name with fresh weights.
+
+    Args:
+        model: torchvision's name.
+        stem: ``reference`` for the model's own first layers; ``small`` for images of 32 pixels, ResNets only.
+        **options: see :class:`TorchvisionEncoder`.
+
+    Raises:
+        ValueError: for an unknown name, or another stem.
+    """
     import torchvision.models
 
-    return torchvision.models.list_models(module=torchvision.models)
+    _check_model("torchvision", model, torchvision.models.list_models(module=torchvision.models))
+    if stem not in ("reference", *["small"] * model.startswith("resnet")):
+        raise ValueError(f"encoder 'torchvision/{model}' has no stem {stem!r}")
+    encoder = TorchvisionEncoder(model, **options)
+    if stem == "small":
+        encoder.use_small_stem()
+    return encoder
 
 
-def timm_names() -> list[str]:
-    """Models of timm."""
-    return _timm().list_models()
+def timm_encoder(model: str, **options: Any) -> TimmEncoder:
+    """Create timm's model of that name with fresh weights.
+
+    Args:
+        model: timm's name.
+        **options: see :class:`TimmEncoder`.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    _check_model("timm", model, _timm().list_models())
+    return TimmEncoder(model, **options)
+
+
+def _check_model(library: str, model: str, known: list[str]) -> None:
+    if model not in known:
+        hint = did_you_mean(f"{library}/{model}", [f"{library}/{name}" for name in known])
+        raise ValueError(f"unknown encoder '{library}/{model}'{hint}; {library} has {len(known)} models")
 
 
 def _timm() -> Any:

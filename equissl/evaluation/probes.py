@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from equissl.evaluation.views.config import EvaluateConfig, LinearProbeConfig
 from equissl.evaluation.views.features import BLOCK_OBJECTS, FeatureSet
 from equissl.evaluation.views.sampling import object_batches, random_pairs, random_views
-from equissl.evaluation.views.tasks import Task, probe_tasks
+from equissl.evaluation.views.tasks import ProbeSetting, Task, make_task
 
 PREDICT_ROWS = 4096
 Rows = tuple[Tensor, ...]  # object positions, view indices, and second view indices of pairs
@@ -260,7 +260,7 @@ def linear_probe(
     no_pose = torch.empty(*train.shape[:2], 4, dtype=torch.float64)
     known = FeatureSet({"all": train}, np.arange(len(train)), labels, no_pose)
     settings = EvaluateConfig(classification=config)
-    task = probe_tasks(num_classes, "canonical", settings)["classification"]
+    task = make_task("classification", ProbeSetting(num_classes, "canonical", settings))
     probes = train_probes([task], {"all": FeatureRows(train, None, train.device)}, known, seed)
     found = predict(probes, {"all": FeatureRows(val, None, train.device)}, np.empty((0, 3), np.int64))
     return found["classification", "all"].view(*val.shape[:2], -1)

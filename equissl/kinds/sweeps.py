@@ -22,7 +22,7 @@ from equissl.methods import Method
 from equissl.reporting.sweeps.page import page
 from equissl.reporting.sweeps.table import baselines, columns
 from equissl.runs.config import PretrainConfig
-from equissl.training.launch import process_rank
+from equissl.util.ranks import process_rank
 from equissl.weights.clouds import cloud_card, export_for_openpcdet, no_library_backbone
 
 LABELS_FILE = "labels.txt"

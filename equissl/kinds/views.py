@@ -21,9 +21,9 @@ from equissl.methods import Method
 from equissl.reporting.views.page import page
 from equissl.reporting.views.table import baselines, columns
 from equissl.runs.config import ConfigError, PretrainConfig
-from equissl.training.launch import local_rank, process_rank
 from equissl.training.metriclog import MetricLog
 from equissl.training.probes import OnlineProbes
+from equissl.util.ranks import local_rank, process_rank
 from equissl.weights.images import image_backbone, image_card
 
 

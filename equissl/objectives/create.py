@@ -2,65 +2,54 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
-from torch import Tensor
-
-from equissl import losses
 from equissl.objectives.base import Objective
-from equissl.objectives.clip import CLIP
 from equissl.objectives.functional import FunctionObjective, option_names
-from equissl.objectives.inter_clr import InterCLR
-from equissl.objectives.mochi import MoCHi
-from equissl.objectives.moco import MoCo
-from equissl.objectives.prediction import PredictedCosine, PredictedVICReg
-from equissl.objectives.regression import BYOL, SimSiam
-from equissl.objectives.sep_clr import SepCLR
-from equissl.objectives.sup_re_mix import SupReMix
-from equissl.objectives.swav import SwAV
-from equissl.objectives.trajectory import TrajectoryVICReg
-from equissl.objectives.whitened_cse import WhitenedCSE
+from equissl.util.registry import Registry, check_options, is_import_path
 
-FUNCTIONS: dict[str, Callable[..., Tensor]] = {
-    "align_uniform": losses.align_uniform,
-    "barlow_twins": losses.barlow_twins,
-    "cacr": losses.cacr,
-    "cmim": losses.cmim,
-    "dcl": losses.dcl,
-    "dclw": losses.dclw,
-    "dhel": losses.dhel,
-    "groco": losses.groco,
-    "hard_contrastive": losses.hard_contrastive,
-    "hard_simple": losses.hard_simple,
-    "info_nce": losses.clip,
-    "mv_dhel": losses.mv_dhel,
-    "mv_info_nce": losses.mv_info_nce,
-    "nt_xent": losses.nt_xent,
-    "simple": losses.simple_contrastive,
-    "supcon": losses.supcon,
-    "vicreg": losses.vicreg,
-    "w_mse": losses.w_mse,
-}
-CLASSES: dict[str, Callable[..., Objective]] = {
-    "byol": BYOL,
-    "cosine_prediction": PredictedCosine,
-    "clip": CLIP,
-    "inter_clr": InterCLR,
-    "mochi": MoCHi,
-    "moco": MoCo,
-    "sep_clr": SepCLR,
-    "simsiam": SimSiam,
-    "sup_re_mix": SupReMix,
-    "swav": SwAV,
-    "vicreg_prediction": PredictedVICReg,
-    "vicreg_trajectory": TrajectoryVICReg,
-    "whitened_cse": WhitenedCSE,
-}
-OBJECTIVES = sorted(FUNCTIONS.keys() | CLASSES.keys())
+#: Loss functions of (B, V, D) embeddings, and classes of objectives with state.
+OBJECTIVES: Registry[Any] = Registry(
+    "objective",
+    {
+        "align_uniform": "equissl.losses:align_uniform",
+        "barlow_twins": "equissl.losses:barlow_twins",
+        "byol": "equissl.objectives.regression:BYOL",
+        "cacr": "equissl.losses:cacr",
+        "clip": "equissl.objectives.clip:CLIP",
+        "cmim": "equissl.losses:cmim",
+        "cosine_prediction": "equissl.objectives.prediction:PredictedCosine",
+        "dcl": "equissl.losses:dcl",
+        "dclw": "equissl.losses:dclw",
+        "dhel": "equissl.losses:dhel",
+        "groco": "equissl.losses:groco",
+        "hard_contrastive": "equissl.losses:hard_contrastive",
+        "hard_simple": "equissl.losses:hard_simple",
+        "info_nce": "equissl.losses:clip",
+        "inter_clr": "equissl.objectives.inter_clr:InterCLR",
+        "mochi": "equissl.objectives.mochi:MoCHi",
+        "moco": "equissl.objectives.moco:MoCo",
+        "mv_dhel": "equissl.losses:mv_dhel",
+        "mv_info_nce": "equissl.losses:mv_info_nce",
+        "nt_xent": "equissl.losses:nt_xent",
+        "sep_clr": "equissl.objectives.sep_clr:SepCLR",
+        "simple": "equissl.losses:simple_contrastive",
+        "simsiam": "equissl.objectives.regression:SimSiam",
+        "sup_re_mix": "equissl.objectives.sup_re_mix:SupReMix",
+        "supcon": "equissl.losses:supcon",
+        "swav": "equissl.objectives.swav:SwAV",
+        "vicreg": "equissl.losses:vicreg",
+        "vicreg_prediction": "equissl.objectives.prediction:PredictedVICReg",
+        "vicreg_trajectory": "equissl.objectives.trajectory:TrajectoryVICReg",
+        "w_mse": "equissl.losses:w_mse",
+        "whitened_cse": "equissl.objectives.whitened_cse:WhitenedCSE",
+    },
+    group="equissl.objectives",
+    base=(Objective, FunctionType),
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ class ObjectiveConfig:
     """Which invariant objective.
 
     Attributes:
-        name: one of :data:`OBJECTIVES`, such as ``nt_xent``, ``vicreg``, ``byol`` or ``swav``.
+        name: one of :data:`OBJECTIVES`, such as ``nt_xent``, ``vicreg``, ``byol`` or ``swav``, or an import path.
         options: its options; those left out keep the defaults of its paper.
     """
 
@@ -80,34 +69,20 @@ class ObjectiveConfig:
 
 
 def create_objective(name: str, dim: int, **options: Any) -> Objective:
-    """An objective with fresh state.
+    """Create an objective with fresh state.
 
     Args:
-        name: one of :data:`OBJECTIVES`.
+        name: one of :data:`OBJECTIVES`, or the import path of a loss function or a subclass of `Objective`.
         dim: width D of the embeddings.
         **options: of the objective.
 
     Raises:
         ValueError: for an unknown name or option (the message holds the nearest one), or an option out of range.
     """
-    if name not in OBJECTIVES:
-        raise ValueError(f"unknown objective {name!r}; {_nearest(name, OBJECTIVES)}")
-    allowed = _options(name)
-    for option in options:
-        if option not in allowed:
-            raise ValueError(f"objective {name!r} has no option {option!r}; {_nearest(option, allowed)}")
-    if name in FUNCTIONS:
-        return FunctionObjective(name, FUNCTIONS[name], options)
-    return CLASSES[name](dim, **options)
-
-
-def _options(name: str) -> list[str]:
-    if name in FUNCTIONS:
-        return option_names(FUNCTIONS[name])
-    return [option for option in inspect.signature(CLASSES[name]).parameters if option != "dim"]
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    if not known:
-        return "it has none"
-    return f"did you mean {difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]!r}? Expected one of {known}"
+    made = OBJECTIVES[name]
+    if isinstance(made, FunctionType):
+        check_options(f"objective {name!r}", options, option_names(made))
+        return FunctionObjective(made.__name__ if is_import_path(name) else name, made, options)
+    known = [option for option in inspect.signature(made).parameters if option != "dim"]
+    check_options(f"objective {name!r}", options, known)
+    return made(dim, **options)

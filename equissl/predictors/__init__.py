@@ -1,12 +1,13 @@
 """From the embedding of one view and an action to the embedding of the other view."""
 
-from equissl.predictors.create import create_predictor
+from equissl.predictors.create import PREDICTORS, create_predictor
 from equissl.predictors.group_representation import GroupRepresentation
 from equissl.predictors.hypernetwork import HypernetworkInit, LinearHypernetwork
 from equissl.predictors.mlp import MLPPredictor
 from equissl.predictors.pose_action import pose_action
 
 __all__ = [
+    "PREDICTORS",
     "GroupRepresentation",
     "HypernetworkInit",
     "LinearHypernetwork",

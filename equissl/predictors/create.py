@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
-from equissl.predictors.hypernetwork import LinearHypernetwork
-from equissl.predictors.mlp import MLPPredictor
+from equissl.util.registry import Registry, accepted
+
+PREDICTORS: Registry[Callable[..., nn.Module]] = Registry(
+    "predictor",
+    {
+        "hypernetwork": "equissl.predictors.hypernetwork:LinearHypernetwork",
+        "mlp": "equissl.predictors.mlp:MLPPredictor",
+    },
+    group="equissl.predictors",
+    base=nn.Module,
+)
 
 
 def create_predictor(
     name: str, dim: int, identity_action: Sequence[float], options: dict[str, Any] | None = None
 ) -> nn.Module:
-    """A learned predictor with fresh weights, called as ``predictor(embedding (B, D), action (B, A))``.
+    """Create a learned predictor with fresh weights, called as ``predictor(embedding (B, D), action (B, A))``.
 
     Args:
-        name: ``hypernetwork`` or ``mlp``.
+        name: one of :data:`PREDICTORS`, or the import path of a module that takes D and A.
         dim: D, size of embedding and prediction.
-        identity_action: the action, of size A, when nothing changes.
-        options: further arguments of :class:`LinearHypernetwork` or :class:`MLPPredictor`.
+        identity_action: the action, of size A, when nothing changes; predictors with an argument of that name get it.
+        options: further arguments of the predictor.
 
     Raises:
         ValueError: for an unknown name.
     """
-    options = options or {}
-    if name == "hypernetwork":
-        return LinearHypernetwork(dim, len(identity_action), **{"identity_action": identity_action, **options})
-    if name == "mlp":
-        return MLPPredictor(dim, len(identity_action), **options)
-    raise ValueError(f"expected predictor to be 'hypernetwork' or 'mlp', got {name!r}")
+    predictor = PREDICTORS[name]
+    settings = accepted(predictor, {"identity_action": identity_action})
+    return predictor(dim, len(identity_action), **{**settings, **(options or {})})

@@ -13,7 +13,7 @@ from equissl.runs.config import PretrainConfig, flatten
 from equissl.runs.configfile import build_method, resolve_config
 
 LAST = Path("checkpoints") / "last.ckpt"
-OURS = "equissl"  # key of our part of a Lightning checkpoint
+OURS = "equissl"  # key of what a checkpoint says about its run
 METHOD_PREFIX = "method."
 COMPILED = "_orig_mod."  # torch.compile puts this into parameter names
 
@@ -136,7 +136,7 @@ FREE = (
     "trainer.threads",
     "trainer.checkpoint_every",
     "trainer.checkpoint_minutes",
-    "trainer.tensorboard",
+    "trainer.loggers",
 )
 
 

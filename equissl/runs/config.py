@@ -76,7 +76,9 @@ class TrainerConfig:
         log_every: steps between two rows of metrics.csv.
         checkpoint_every: steps between two checkpoints.
         checkpoint_minutes: or minutes, whichever comes first.
-        tensorboard: also write TensorBoard events.
+        strategy: of several processes: ``ddp`` keeps a copy of the method in each, ``fsdp`` shards of it; auto is ddp.
+        loggers: ``csv`` (always written), ``tensorboard``, ``wandb``, ``mlflow``, or import paths; see
+            :mod:`equissl.training.loggers`.
     """
 
     max_epochs: int | None = None
@@ -92,7 +94,8 @@ class TrainerConfig:
     log_every: int = 50
     checkpoint_every: int = 1000
     checkpoint_minutes: float = 10.0
-    tensorboard: bool = True
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    loggers: list[str] = field(default_factory=lambda: ["csv", "tensorboard"])
 
     @property
     def world_size(self) -> int:

@@ -1,4 +1,4 @@
-"""metrics.csv and TensorBoard events of one run: safe to kill at any moment, without gaps or repeats after a resume.
+"""metrics.csv of one run: safe to kill at any moment, without gaps or repeats after a resume.
 
 ``metrics.csv`` has one row for each value: ``step,views,seconds,name,value``. ``step`` counts optimiser steps done,
 ``views`` the images seen so far, ``seconds`` the training time so far. pandas makes it wide with
@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 METRICS_FILE = "metrics.csv"
 COLUMNS = ("step", "views", "seconds", "name", "value")
-logger = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -24,13 +22,10 @@ class RunLog:
 
     Args:
         folder: the run folder; None (processes other than the first) writes nothing.
-        tensorboard: also write TensorBoard events.
     """
 
-    def __init__(self, folder: Path | None, tensorboard: bool = True) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self.tensorboard = tensorboard
-        self._board: Any = None
 
     def open(self, step: int) -> None:
         """Drops what a killed run wrote after ``step``, and a last line it did not finish."""
@@ -41,8 +36,6 @@ class RunLog:
         temporary = file.with_suffix(".tmp")
         temporary.write_text(_lines([COLUMNS, *kept]), encoding="utf-8")
         temporary.replace(file)
-        if self.tensorboard:
-            self._board = _summary_writer(self.folder / "tensorboard", step + 1)
 
     def write(self, step: int, views: int, seconds: float, values: Mapping[str, float]) -> None:
         """One row for each value, in a single append."""
@@ -51,14 +44,6 @@ class RunLog:
         rows = [(step, views, f"{seconds:.3f}", name, repr(float(value))) for name, value in values.items()]
         with (self.folder / METRICS_FILE).open("a", encoding="utf-8", newline="") as file:
             file.write(_lines(rows))
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, float(value), step)
-
-    def close(self) -> None:
-        if self._board is not None:
-            self._board.close()
-            self._board = None
 
 
 def read_metrics(run_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
@@ -92,12 +77,3 @@ def _lines(rows: Any) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def _summary_writer(folder: Path, first_step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        logger.warning("no TensorBoard events: tensorboard is not installed (pip install tensorboard)")
-        return None
-    return SummaryWriter(str(folder), purge_step=first_step if first_step > 1 else None)

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import logging
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from equissl.datasets.drives.drive_parts import DriveJob, DrivePart, plan_parts
+from equissl.datasets.drives.errors import Problem
 from equissl.datasets.drives.pairs import find_pairs
 from equissl.datasets.drives.store import SceneStore
 from equissl.datasets.drives.store_writer import write_scenes
 from equissl.datasets.drives.sweep import Sequence, Sweep
 from equissl.scene_flow.base import FlowError, FlowProvider, add_flow
 from equissl.scene_flow.registry import get_flow_provider
+from equissl.util.job import Begun, Limits, Tell
+from equissl.util.parts import make_parts
+from equissl.util.parts_folder import parts_folder
+from equissl.util.progress import Progress
 
-logger = logging.getLogger(__name__)
-SAY_EVERY = 15.0  # seconds
+SWEEPS = 16  # of one part
+NO_FLOW = {"flow": None, "flow_valid": None, "flow_provider": None, "flow_classes": None}
 
 
 @dataclass
 class FlowReport:
-    """What was written.
+    """Summary of a flow run.
 
     Attributes:
         path: of the new store.
         pairs: sweeps that carry flow to their next.
         failed: (sequence, frame, reason) of pairs that the provider could not work with; their sweeps carry none.
-        seconds: all of it took.
+        seconds: wall time.
     """
 
     path: Path
@@ -39,67 +45,122 @@ class FlowReport:
 
 
 def write_flow_store(
-    store: str | Path, out: str | Path, provider: str = "icp_cluster", options: dict[str, Any] | None = None
+    store: str | Path,
+    out: str | Path,
+    provider: str = "icp_cluster",
+    options: dict[str, Any] | None = None,
+    workers: int = 0,
+    progress: bool = True,
 ) -> FlowReport:
-    """Copies a scene store with the flow of a provider, from each sweep to its next, in place of any flow it had.
+    """Copy a scene store with the flow of a provider, from each sweep to its next, in place of any flow it had.
+
+    Killed and started again it goes on where it stopped, and ends with the same bytes.
 
     Args:
         store: scene store, or an OpenSceneFlow log.
         out: the store to write; whole or not at all.
         provider: name, see :mod:`equissl.scene_flow`.
         options: of the provider; ``{sequence}`` in a text becomes the name of the drive.
+        workers: processes of one thread each; 0 works in this one.
+        progress: show how far it is.
 
     Raises:
         FlowError: for an unknown provider, when ``out`` is the store itself, or when no pair at all got flow.
         SceneStoreError: see :class:`SceneStore`.
+        PartsError: unfinished work is of another store, provider or options, or another process does the same.
+        WorkerError: processes died repeatedly over the sweeps named; finished parts are kept.
     """
-    source, out = SceneStore(store), Path(out)
+    start, source, out, options = time.monotonic(), SceneStore(store), Path(out), options or {}
     if out.exists() and out.samefile(source.path):
         raise FlowError(f"expected another file than the store to write to, got {out} for both")
-    writer = _Annotator(source, provider, options or {})
+    lengths = {name: len(entry.timestamps) for name, entry in source.index.items()}
+    attributes = {"flow_provider": provider, "flow_options": options}
+    description = {"store": source.path.name, "bytes": source.path.stat().st_size, "sweeps": lengths, **attributes}
     for name in source.names[:1]:
-        writer.provider(name)  # an unknown name or option shows before anything is written
-    attributes = {**source.attributes, "flow_provider": provider, "flow_options": options or {}}
-    start = time.monotonic()
-    write_scenes(out, writer.sequences(), attributes, source.problems)
-    if not writer.pairs:
-        out.unlink()
-        why = f", the first because: {writer.failed[0][2]}" if writer.failed else ": there are none"
+        provider_of(name, provider, options)  # an unknown name or option shows before anything is written
+    bar = Progress(source.num_sweeps, f"flow of {source.path.name}", "sweeps", progress)
+    with bar, parts_folder(out, description) as folder:
+        job = FlowJob(plan_parts(folder.path, lengths, SWEEPS), source, provider, options)
+        folder.clean([part.path for part in job.parts])
+        make_parts(job, range(job.count), bar, workers=workers, limits=Limits(seconds=None))
+        pairs, failed = _outcome(job.parts)
+        if pairs:
+            write_scenes(out, _joined(source, job.parts), {**source.attributes, **attributes}, source.problems)
+        shutil.rmtree(folder.path)
+    if not pairs:
+        why = f", the first because: {failed[0][2]}" if failed else ": there are none"
         raise FlowError(f"expected flow for the pairs of {source.path}, got it for none{why}")
-    return FlowReport(out, writer.pairs, writer.failed, time.monotonic() - start)
+    return FlowReport(out, pairs, failed, time.monotonic() - start)
 
 
-class _Annotator:
-    """Sequences whose sweeps get flow as they are read, each once and in order."""
+def provider_of(sequence: str, name: str, options: Mapping[str, Any]) -> FlowProvider:
+    """Make the provider for one drive.
 
-    def __init__(self, store: SceneStore, provider: str, options: dict[str, Any]) -> None:
-        self.store, self.name, self.options = store, provider, options
-        self.pairs = 0
-        self.failed: list[tuple[str, str, str]] = []
-        self._said = time.monotonic()
+    Args:
+        sequence: name of the drive, which takes the place of ``{sequence}`` in options.
+        name: of the provider.
+        options: of the provider.
 
-    def provider(self, sequence: str) -> FlowProvider:
-        filled = {k: v.replace("{sequence}", sequence) if isinstance(v, str) else v for k, v in self.options.items()}
-        return get_flow_provider(self.name, **filled)
+    Raises:
+        FlowError: for an unknown name or option.
+    """
+    filled = {k: v.replace("{sequence}", sequence) if isinstance(v, str) else v for k, v in options.items()}
+    return get_flow_provider(name, **filled)
 
-    def sequences(self) -> Iterator[Sequence]:
-        for name in self.store.names:
-            sequence, entry = self.store.sequence(name), self.store.index[name]
-            following = dict(find_pairs(entry.timestamps, entry.rate, entry.poses)[0].tolist())
-            provider = self.provider(name)
-            yield replace(sequence, read=partial(self._read, sequence, provider, following))
 
-    def _read(self, sequence: Sequence, provider: FlowProvider, following: dict[int, int], index: int) -> Sweep:
-        sweep = replace(sequence.read(index), flow=None, flow_valid=None, flow_provider=None, flow_classes=None)
-        if index not in following:
-            return sweep
-        try:
-            found = add_flow(sweep, sequence.read(following[index]), provider)
-        except FlowError as error:
-            self.failed.append((sequence.name, sweep.frame, str(error)))
-            return sweep
-        self.pairs += 1
-        if time.monotonic() - self._said > SAY_EVERY:
-            self._said = time.monotonic()
-            logger.info("%s: sweep %d of %d", sequence.name, index + 1, len(sequence))
-        return found
+class FlowJob(DriveJob):
+    """Copies the sweeps of each part with their flow.
+
+    Args:
+        parts: of the drives.
+        store: that holds them.
+        provider, options: as of ``write_flow_store``.
+    """
+
+    def __init__(self, parts: list[DrivePart], store: SceneStore, provider: str, options: dict[str, Any]) -> None:
+        super().__init__(parts)
+        self.store, self.provider, self.options = store, provider, options
+
+    def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> None:
+        """Write the sweeps of one part; pairs that the provider cannot work with are noted as problems."""
+        name, indices = self.parts[part].sequence, self.items(part)
+        sequence, entry = self.store.sequence(name), self.store.index[name]
+        following = dict(find_pairs(entry.timestamps, entry.rate, entry.poses)[0].tolist())
+        provider, sweeps, problems = provider_of(name, self.provider, self.options), [], []
+        for index in indices:
+            sweep = replace(sequence[index], **NO_FLOW)
+            if index in following:
+                tell(Begun(index, "estimating flow"))
+                try:
+                    sweep = add_flow(sweep, sequence[following[index]], provider)
+                except FlowError as error:
+                    problems.append(Problem(name, sweep.frame, "", str(error)))
+            sweeps.append(sweep)
+        pairs = sum(sweep.flow is not None for sweep in sweeps)
+        write_scenes(self.path(part), [Sequence.of(name, sweeps)], {"pairs": pairs}, problems)
+
+
+def _outcome(parts: list[DrivePart]) -> tuple[int, list[tuple[str, str, str]]]:
+    """Number of pairs with flow, and the pairs without."""
+    pairs, failed = 0, []
+    for part in parts:
+        store = SceneStore(part.path)
+        pairs += store.attributes["pairs"]
+        failed += [(problem.sequence, problem.frame, problem.reason) for problem in store.problems]
+        store.close()  # thousands of files cannot be open at once
+    return pairs, failed
+
+
+def _joined(store: SceneStore, parts: list[DrivePart]) -> Iterator[Sequence]:
+    """The drives of the store, their sweeps read from the parts."""
+    for name in store.names:
+        mine = [part for part in parts if part.sequence == name]
+        yield replace(store.sequence(name), read=partial(_read, [SceneStore(part.path) for part in mine], name))
+
+
+def _read(parts: list[SceneStore], name: str, index: int) -> Sweep:
+    store, place = parts[index // SWEEPS], index % SWEEPS
+    sweep = store.read(name, place)
+    if place == SWEEPS - 1:
+        store.close()
+    return sweep

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Callable
 from typing import Any
 
 from equissl.scene_flow.base import FlowError, FlowProvider
-from equissl.scene_flow.boxes import BoxFlow
-from equissl.scene_flow.ego import EgoFlow
-from equissl.scene_flow.file import FileFlow
-from equissl.scene_flow.icp_cluster import ClusterFlow
-from equissl.scene_flow.nsfp import NeuralPriorFlow
+from equissl.util.registry import Registry
 
-PROVIDERS: dict[str, type] = {
-    provider.name: provider for provider in (FileFlow, EgoFlow, ClusterFlow, NeuralPriorFlow, BoxFlow)
-}
+PROVIDERS: Registry[Callable[..., FlowProvider]] = Registry(
+    "flow provider",
+    {
+        "file": "equissl.scene_flow.file:FileFlow",
+        "ego": "equissl.scene_flow.ego:EgoFlow",
+        "icp_cluster": "equissl.scene_flow.icp_cluster:ClusterFlow",
+        "nsfp": "equissl.scene_flow.nsfp:NeuralPriorFlow",
+        "boxes": "equissl.scene_flow.boxes:BoxFlow",
+    },
+    group="equissl.flow_providers",
+    base=FlowProvider,
+    error=FlowError,
+)
 
 
 def get_flow_provider(name: str, **options: Any) -> FlowProvider:
-    """A provider with its options.
+    """Make a provider with its options.
+
+    Args:
+        name: one of :data:`PROVIDERS`, or the import path of a class that offers what `FlowProvider` says.
+        **options: of the provider.
 
     Raises:
         FlowError: for an unknown name, with the nearest one.
     """
-    if name not in PROVIDERS:
-        close = difflib.get_close_matches(name, PROVIDERS, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise FlowError(f"unknown flow provider {name!r}{hint}; expected one of {', '.join(PROVIDERS)}")
     return PROVIDERS[name](**options)

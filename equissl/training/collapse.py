@@ -9,19 +9,18 @@ import logging
 import math
 from typing import Any
 
-import pytorch_lightning as pl
-
-from equissl.datasets.views.batch import ViewBatch
 from equissl.methods.base import StepOutput
 from equissl.metrics import feature_std, rankme
 from equissl.runs.config import CollapseConfig
+from equissl.training.loop import Loop
 from equissl.training.metriclog import MetricLog
+from equissl.training.observers import Observer
 
 logger = logging.getLogger(__name__)
 REAL, IGNORED = "equivariance", "equivariance_ignored_action"
 
 
-class CollapseMonitor(pl.Callback):
+class CollapseMonitor(Observer):
     """Logs per-dimension standard deviation, RankMe and the action gap; warns once when one crosses its threshold.
 
     Args:
@@ -33,23 +32,18 @@ class CollapseMonitor(pl.Callback):
         self.config, self.curves = config, log
         self.warned: list[str] = []
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: ViewBatch, batch_idx: int) -> None:
-        pl_module.method.track_action_gap = self._due(trainer.global_step + 1)  # it costs a pass of the predictor
+    def before_batch(self, loop: Loop, batch: Any) -> None:
+        loop.method.track_action_gap = self._due(loop.step + 1)  # it costs a pass of the predictor
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: ViewBatch, batch_idx: int
-    ) -> None:
-        step = trainer.global_step
-        if not (
-            self._due(step) and pl_module.stepped(batch_idx) and trainer.is_global_zero and pl_module.output is not None
-        ):
+    def after_batch(self, loop: Loop, batch: Any) -> None:
+        if not (self._due(loop.step) and loop.stepped and loop.first_process and loop.output is not None):
             return
-        values = collapse_values(pl_module.output)
-        if step == 1:
-            logger.info("%s", describe_start(pl_module.output, values, len(batch)))
+        values = collapse_values(loop.output)
+        if loop.step == 1:
+            logger.info("%s", describe_start(loop.output, values, len(batch)))
         self.curves.add(values)
-        if step >= self.config.warmup:
-            self._warn(values, step)
+        if loop.step >= self.config.warmup:
+            self._warn(values, loop.step)
 
     def _due(self, step: int) -> bool:
         return step == 1 or step % self.config.every == 0
@@ -63,8 +57,8 @@ class CollapseMonitor(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         return {"warned": self.warned}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.warned = list(state_dict["warned"])
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.warned = list(state["warned"])
 
 
 def collapse_values(output: StepOutput) -> dict[str, float]:

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 from torch import Tensor
 
-from equissl.datasets.views.batch import ViewBatch
-from equissl.runs.log import RunLog
-from equissl.training.module import PretrainModule
+from equissl.training.loggers import Logger
+from equissl.training.loop import Loop
+from equissl.training.observers import Observer
 
 
-class MetricLog(pl.Callback):
-    """Writes loss and terms, averaged over the batches since the last row, and what other callbacks added to the step.
+class MetricLog(Observer):
+    """Writes loss and terms, averaged over the batches since the last row, and what other observers added to the step.
 
-    It comes after the callbacks that add values and before the one that saves checkpoints, so that everything up to a
+    It comes after the observers that add values and before the one that saves checkpoints, so that everything up to a
     checkpoint's step is on disk when the checkpoint is.
 
     Args:
-        runlog: the files.
+        loggers: where the rows go; none in processes other than the first.
         every: steps between two rows.
         views_per_step: images, or sweeps, of one optimiser step over all processes.
         last_step: also log this one.
         unit: what they are, for the names of the curves.
     """
 
-    def __init__(self, runlog: RunLog, every: int, views_per_step: int, last_step: int, unit: str = "views") -> None:
-        self.runlog, self.every, self.views_per_step, self.last_step = runlog, every, views_per_step, last_step
+    def __init__(
+        self, loggers: Sequence[Logger], every: int, views_per_step: int, last_step: int, unit: str = "views"
+    ) -> None:
+        self.loggers, self.every, self.views_per_step, self.last_step = loggers, every, views_per_step, last_step
         self.unit = unit
         self.seconds = 0.0  # of training, over all starts of the run
         self.latest: dict[str, float] = {}  # most recent value of each curve
@@ -50,28 +52,29 @@ class MetricLog(pl.Callback):
         """Images or sweeps seen after ``step`` optimiser steps."""
         return step * self.views_per_step
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.runlog.open(trainer.global_step)
+    def on_start(self, loop: Loop) -> None:
+        for logger in self.loggers:
+            logger.open(loop.step)
         self._clock = time.monotonic()
-        self._row = (trainer.global_step, self.seconds)
+        self._row = (loop.step, self.seconds)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: ViewBatch, batch_idx: int
-    ) -> None:
-        self._sum(pl_module)
-        if not pl_module.stepped(batch_idx):
-            return
-        if self.due(trainer.global_step) or self._added:
-            self._write(trainer.global_step)
+    def after_batch(self, loop: Loop, batch: Any) -> None:
+        self._sum(loop)
+        if loop.stepped and (self.due(loop.step) or self._added):
+            self._write(loop.step)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.runlog.close()
+    def on_end(self, loop: Loop) -> None:
+        self._close(finished=loop.step == loop.last_step)
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.runlog.close()
+    def on_error(self, loop: Loop, error: BaseException) -> None:
+        self._close(finished=False)
 
-    def _sum(self, module: PretrainModule) -> None:
-        output = module.output
+    def _close(self, finished: bool) -> None:
+        for logger in self.loggers:
+            logger.close(finished)
+
+    def _sum(self, loop: Loop) -> None:
+        output = loop.output
         assert output is not None
         for name, value in (("loss", output.loss), *output.terms.items()):
             self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
@@ -88,7 +91,8 @@ class MetricLog(pl.Callback):
         values.update(self._added)
         self._added = {}
         self.latest.update(values)
-        self.runlog.write(step, self.views(step), self.seconds, values)
+        for logger in self.loggers:
+            logger.write(step, self.views(step), self.seconds, values)
 
     def _rate(self, step: int) -> float:
         before, seconds = self._row
@@ -104,5 +108,6 @@ class MetricLog(pl.Callback):
         self._tick()
         return {"seconds": self.seconds, "sums": self._sums, "count": self._count}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds, self._sums, self._count = state_dict["seconds"], state_dict["sums"], state_dict["count"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seconds, self._sums, self._count = state["seconds"], state["sums"], state["count"]
+        self._row = (self._row[0], self.seconds)

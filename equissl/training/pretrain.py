@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DDPStrategy
 
 from equissl.datasets.loader import AddressedDataset
 from equissl.encoders.sync_batchnorm import convert_sync_batchnorm
 from equissl.kinds import KINDS
 from equissl.methods import Method
-from equissl.runs.checkpoint import LAST, LENGTH, OURS, changed_keys, read_checkpoint
+from equissl.runs.checkpoint import (
+    LAST,
+    LENGTH,
+    OURS,
+    changed_keys,
+    load_weights,
+    method_weights,
+    read_checkpoint,
+)
 from equissl.runs.config import ConfigError, PretrainConfig, check_config, flatten
 from equissl.runs.configfile import CONFIG_FILE, build_method, resolve_config, save_config
-from equissl.runs.log import RunLog
 from equissl.runs.versions import versions
 from equissl.training.collapse import CollapseMonitor
-from equissl.training.data import make_batches, open_dataset
-from equissl.training.launch import launch_processes, process_rank
+from equissl.training.data import EndlessBatches, make_batches, open_dataset
+from equissl.training.launch import launch_processes
+from equissl.training.loggers import LOGGERS, create_loggers
+from equissl.training.loop import Loop
 from equissl.training.metriclog import MetricLog
-from equissl.training.module import PretrainModule
+from equissl.training.observers import Observer
 from equissl.training.progress import Progress
 from equissl.training.saving import CheckpointSaver, TrainingDivergedError
-from equissl.util.device import (
-    LIGHTNING_PRECISION,
-    choose_accelerator,
-    choose_precision,
-    launched_outside,
-)
+from equissl.training.strategies import create_strategy
+from equissl.util.device import choose_accelerator, choose_precision, process_device
+from equissl.util.files import write_json
 from equissl.util.randomstate import seed_everything
+from equissl.util.ranks import launched_outside, process_rank
+from equissl.weights.initial import load_backbone
 
 __all__ = ["TrainingDivergedError", "pretrain"]
 
@@ -45,17 +49,17 @@ INIT_FILE = "init.json"
 logger = logging.getLogger(__name__)
 
 
-def pretrain(config: PretrainConfig, out: str | Path, callbacks: Sequence[pl.Callback] = ()) -> Path:
+def pretrain(config: PretrainConfig, out: str | Path, observers: Sequence[Observer] = ()) -> Path:
     """Pretrains a method; called again with the same folder, it continues where the last checkpoint was saved.
 
     The run folder holds ``config.yaml`` (resolved; runs again as it is), ``checkpoints/last.ckpt``, ``metrics.csv`` and
-    ``tensorboard/``. On a CPU in 32 bits a run that was killed and continued ends with the very same weights as one
-    that was not.
+    what other loggers write. On a CPU in 32 bits a run that was killed and continued ends with the very same weights as
+    one that was not.
 
     Args:
         config: see :class:`PretrainConfig`; :func:`load_config` reads one from YAML.
         out: run folder, made when it is not there.
-        callbacks: further Lightning callbacks.
+        observers: of training, beside the run's own.
 
     Returns:
         the run folder.
@@ -68,7 +72,7 @@ def pretrain(config: PretrainConfig, out: str | Path, callbacks: Sequence[pl.Cal
         ScenePairError: a scene store without pairs, or without the flow asked for.
         LabelledFramesError: a scene store without labels.
         WeightsError: ``init`` holds no voxel backbone, or one that does not fit.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM; a checkpoint has been saved.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGUSR1; a checkpoint has been saved.
     """
     out = Path(out)
     config = resolve_config(config.to_dict())  # fills in what the method's constructor adds, and checks it
@@ -76,26 +80,26 @@ def pretrain(config: PretrainConfig, out: str | Path, callbacks: Sequence[pl.Cal
     if config.init is not None:
         config = replace(config, init=str(Path(config.init).resolve()))
     check_config(config)
+    for name in config.trainer.loggers:
+        LOGGERS[name]  # an unknown one is an error now, not in the processes to come
     accelerator = choose_accelerator(config.trainer.accelerator)
     if config.trainer.world_size > 1 and not launched_outside():
-        if callbacks:
-            raise ConfigError("callbacks cannot be handed to other processes: start the run with torchrun instead")
+        if observers:
+            raise ConfigError("observers cannot be handed to other processes: start the run with torchrun instead")
         launch_processes(_run, (config, out), config.trainer)
         return out
-    return _run(config, out, callbacks, accelerator)
+    return _run(config, out, observers, accelerator)
 
 
-def _run(
-    config: PretrainConfig, out: Path, callbacks: Sequence[pl.Callback] = (), accelerator: str | None = None
-) -> Path:
+def _run(config: PretrainConfig, out: Path, observers: Sequence[Observer] = (), accelerator: str | None = None) -> Path:
     accelerator = accelerator or choose_accelerator(config.trainer.accelerator)
     checkpoint = _existing_checkpoint(config, out)
-    with _threads(config.trainer.threads), _quiet_lightning():
+    with _threads(config.trainer.threads):
         seed_everything(config.seed)
         method = build_method(config.method)
         dataset = open_dataset(config, method)
-        views = make_batches(config, dataset, process_rank(), config.trainer.world_size)
-        last_step = _last_step(config, len(views.loader))
+        batches = make_batches(config, dataset, process_rank(), config.trainer.world_size)
+        last_step = _last_step(config, len(batches.loader))
         done = checkpoint[OURS]["step"] if checkpoint else 0
         if done >= last_step:
             logger.info(
@@ -106,14 +110,14 @@ def _run(
         if process_rank() == 0:
             (out / LAST).parent.mkdir(parents=True, exist_ok=True)
             _save_config(config, out)
-        views.seek(done * config.trainer.accumulate)
+        batches.seek(done * config.trainer.accumulate)
         if checkpoint:
             logger.info("%s: continuing after step %d of %d", out, done, last_step)
         elif config.init is not None:
             _start_from(config.init, method, out)
-        fresh = not checkpoint and config.init is None
+        fresh = checkpoint is None and config.init is None
         KINDS[config.data.kind].prepare(config, method, dataset, out, fresh)
-        _fit(config, out, method, dataset, views, last_step, accelerator, callbacks, resume=bool(checkpoint))
+        _fit(config, out, method, dataset, batches, last_step, accelerator, observers, checkpoint)
     return out
 
 
@@ -122,75 +126,65 @@ def _fit(
     out: Path,
     method: Method,
     dataset: AddressedDataset,
-    views: Any,
+    batches: EndlessBatches,
     last_step: int,
     accelerator: str,
-    callbacks: Sequence[pl.Callback],
-    resume: bool,
+    observers: Sequence[Observer],
+    checkpoint: dict[str, Any] | None,
 ) -> None:
-    settings, kind = config.trainer, KINDS[config.data.kind]
-    if settings.world_size > 1:
-        method = convert_sync_batchnorm(method)
-    method = kind.arrange(method, settings.channels_last)
-    if settings.compile:
-        method.encoder.compile()
+    settings = config.trainer
+    if checkpoint:
+        load_weights(method, method_weights(checkpoint), origin=str(out / LAST))
+    method = _arrange(config, method)
     log = MetricLog(
-        RunLog(out if process_rank() == 0 else None, settings.tensorboard),
+        create_loggers(settings.loggers, out, config.to_dict()) if process_rank() == 0 else [],
         settings.log_every,
         config.data.batch_size * settings.accumulate * dataset.views,
         last_step,
-        unit=kind.unit,
+        unit=KINDS[config.data.kind].unit,
     )
-    saver = CheckpointSaver(out, config.to_dict(), settings, log, versions(), last_step)
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        strategy=_strategy(config, accelerator),
-        precision=LIGHTNING_PRECISION[choose_precision(settings.precision, accelerator)],  # type: ignore[arg-type]
-        accumulate_grad_batches=settings.accumulate,
-        gradient_clip_val=config.optim.clip,
-        max_epochs=-1,
-        max_steps=last_step,
-        callbacks=[*_observers(config, log, method, dataset, last_step), *callbacks, saver],
-        default_root_dir=str(out),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        barebones=False,
-    )
-    module = PretrainModule(method, config.optim, settings.accumulate, last_step)
+    random = checkpoint[OURS]["random"] if checkpoint else None
+    saver = CheckpointSaver(out, config.to_dict(), settings, log, versions(), random)
+    strategy = create_strategy(process_device(accelerator), settings)
     try:
-        trainer.fit(module, train_dataloaders=views, ckpt_path=str(out / LAST) if resume else None)
-    except SystemExit as error:  # Lightning turns an interrupt into an exit
-        raise KeyboardInterrupt from error
-    if saver.interrupted is not None:
-        logger.info("%s: stopped and saved at step %d; the same command continues", out, trainer.global_step)
+        precision = choose_precision(settings.precision, accelerator)
+        found = [*_observers(config, log, method, dataset), *observers, saver]
+        loop = Loop(method, config.optim, strategy, last_step, precision, settings.accumulate, found)
+        loop.fit(batches, checkpoint)
+        strategy.barrier()  # the first process to end ends the others
+    finally:
+        strategy.close()
+    if saver.interrupted:
+        logger.info("%s: stopped and saved at step %d; the same command continues", out, loop.step)
         raise KeyboardInterrupt
 
 
-def _observers(
-    config: PretrainConfig, log: MetricLog, method: Method, dataset: AddressedDataset, last_step: int
-) -> list[pl.Callback]:
-    found: list[pl.Callback] = [*KINDS[config.data.kind].observers(config, method, dataset, log)]
+def _arrange(config: PretrainConfig, method: Method) -> Method:
+    """The method as it trains: batch norms over all processes, memory format, compiled encoder."""
+    if config.trainer.world_size > 1:
+        method = convert_sync_batchnorm(method)
+    method = KINDS[config.data.kind].arrange(method, config.trainer.channels_last)
+    if config.trainer.compile:
+        method.encoder.compile()
+    return method
+
+
+def _observers(config: PretrainConfig, log: MetricLog, method: Method, dataset: AddressedDataset) -> list[Observer]:
+    found: list[Observer] = [*KINDS[config.data.kind].observers(config, method, dataset, log)]
     if config.collapse.every:
         found.append(CollapseMonitor(config.collapse, log))
     found.append(log)
     if process_rank() == 0:
-        found.append(Progress(log, last_step, type(method).__name__))
+        found.append(Progress(log, type(method).__name__))
     return found
 
 
 def _start_from(init: str, method: Any, out: Path) -> None:
     """Fills the backbone, and leaves beside the config what came from where."""
-    from equissl.weights import load_backbone
-
     report = load_backbone(method, init)
     logger.info("%s: %s", out, report)
     if process_rank() == 0:
-        (out / INIT_FILE).write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+        write_json(out / INIT_FILE, asdict(report))
 
 
 def _last_step(config: PretrainConfig, batches: int) -> int:
@@ -200,13 +194,6 @@ def _last_step(config: PretrainConfig, batches: int) -> int:
     if settings.max_epochs is not None:
         ends.append(max(1, settings.max_epochs * batches // settings.accumulate))
     return min(ends)
-
-
-def _strategy(config: PretrainConfig, accelerator: str) -> Any:
-    if config.trainer.world_size == 1:
-        return "auto"
-    backend = "nccl" if accelerator == "gpu" else "gloo"
-    return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
 
 
 def _existing_checkpoint(config: PretrainConfig, out: Path) -> dict[str, Any] | None:
@@ -244,21 +231,3 @@ def _threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's tips and its advice on workers; its errors stay."""
-    names = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [found.level for found in loggers]
-    for found in loggers:
-        found.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning.*")
-            warnings.filterwarnings("ignore", module="lightning_fabric.*")
-            yield
-    finally:
-        for found, level in zip(loggers, levels, strict=True):
-            found.setLevel(level)

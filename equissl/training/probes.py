@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,10 +11,12 @@ from torch.nn import functional as F
 from equissl.datasets.views.batch import ViewBatch
 from equissl.metrics import r2_uniform, rotation_errors_deg
 from equissl.runs.config import ProbeConfig
+from equissl.training.loop import Loop
 from equissl.training.metriclog import MetricLog
+from equissl.training.observers import Observer
 
 
-class OnlineProbes(pl.Callback):
+class OnlineProbes(Observer):
     """A linear classifier and a rotation MLP on detached features, with their own Adam, outside the method.
 
     Scores are taken on each batch before the probes learn from it, over all batches since the last row of the log. The
@@ -44,22 +45,17 @@ class OnlineProbes(pl.Callback):
                 )
         self.optimizer: torch.optim.Optimizer | None = None
         self.window: dict[str, list[Tensor]] = {}
-        self._restored: dict[str, Any] | None = None
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.heads.to(pl_module.device)
+    def on_start(self, loop: Loop) -> None:
+        self.heads.to(loop.device)
         self.optimizer = torch.optim.Adam(self.heads.parameters(), lr=self.config.lr, fused=True)
-        if self._restored is not None:
-            self.optimizer.load_state_dict(self._restored["optimizer"])
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: ViewBatch, batch_idx: int
-    ) -> None:
-        if not trainer.is_global_zero:
+    def after_batch(self, loop: Loop, batch: ViewBatch) -> None:
+        if not loop.first_process:
             return
-        if batch_idx % self.config.every == 0 and pl_module.output is not None:
-            self._learn(pl_module.output.features.detach().float(), batch)
-        if pl_module.stepped(batch_idx) and self.curves.due(trainer.global_step) and self.window:
+        if loop.batch % self.config.every == 0 and loop.output is not None:
+            self._learn(loop.output.features.detach().float(), batch)
+        if loop.stepped and self.curves.due(loop.step) and self.window:
             self.curves.add(self._scores())
             self.window = {}
 
@@ -94,7 +90,8 @@ class OnlineProbes(pl.Callback):
         optimizer = self.optimizer.state_dict() if self.optimizer is not None else {}
         return {"heads": self.heads.state_dict(), "optimizer": optimizer, "window": self.window}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.heads.load_state_dict(state_dict["heads"])
-        self.window = state_dict["window"]
-        self._restored = state_dict
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert self.optimizer is not None  # made by `on_start`
+        self.heads.load_state_dict(state["heads"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.window = state["window"]

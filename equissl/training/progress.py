@@ -7,57 +7,53 @@ import sys
 import time
 from typing import Any
 
-import pytorch_lightning as pl
 from tqdm import tqdm
 
+from equissl.training.loop import Loop
 from equissl.training.metriclog import MetricLog
+from equissl.training.observers import Observer
 
 logger = logging.getLogger(__name__)
 LINE_EVERY = 15.0  # seconds between two lines where there is no terminal
 BAR_EVERY = 0.2
 
 
-class Progress(pl.Callback):
+class Progress(Observer):
     """Shows step, loss, online scores, speed and time left.
 
     Args:
         log: where the numbers come from.
-        last_step: end of the run.
         title: shown in front.
     """
 
-    def __init__(self, log: MetricLog, last_step: int, title: str) -> None:
-        self.curves, self.last_step, self.title = log, last_step, title
+    def __init__(self, log: MetricLog, title: str) -> None:
+        self.curves, self.title = log, title
         self._bar: tqdm | None = None
         self._shown = 0.0
         self._start = (0.0, 0)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = (time.monotonic(), trainer.global_step)
+    def on_start(self, loop: Loop) -> None:
+        self._start = (time.monotonic(), loop.step)
         self._shown = time.monotonic()
         if sys.stderr.isatty():
-            self._bar = tqdm(
-                total=self.last_step, initial=trainer.global_step, desc=self.title, unit="step", leave=True
-            )
+            self._bar = tqdm(total=loop.last_step, initial=loop.step, desc=self.title, unit="step", leave=True)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def after_batch(self, loop: Loop, batch: Any) -> None:
         now = time.monotonic()
-        step = trainer.global_step
-        if now - self._shown < (LINE_EVERY if self._bar is None else BAR_EVERY) and step != self.last_step:
+        if now - self._shown < (LINE_EVERY if self._bar is None else BAR_EVERY) and loop.step != loop.last_step:
             return
         self._shown = now
         if self._bar is not None:
-            self._bar.update(step - self._bar.n)
+            self._bar.update(loop.step - self._bar.n)
             self._bar.set_postfix_str(self._scores(), refresh=False)
-        elif pl_module.stepped(batch_idx):
-            logger.info(
-                "%s: step %d/%d  %s  %s", self.title, step, self.last_step, self._scores(), self._speed(now, step)
-            )
+        elif loop.stepped:
+            speed = self._speed(now, loop)
+            logger.info("%s: step %d/%d  %s  %s", self.title, loop.step, loop.last_step, self._scores(), speed)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_end(self, loop: Loop) -> None:
         self._close()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_error(self, loop: Loop, error: BaseException) -> None:
         self._close()
 
     def _close(self) -> None:
@@ -71,9 +67,9 @@ class Progress(pl.Callback):
             f"{short} {self.curves.latest[name]:.3g}" for name, short in names.items() if name in self.curves.latest
         )
 
-    def _speed(self, now: float, step: int) -> str:
+    def _speed(self, now: float, loop: Loop) -> str:
         begun, first = self._start
-        rate = (step - first) / max(now - begun, 1e-9)
-        left = (self.last_step - step) / rate if rate > 0 else 0.0
+        rate = (loop.step - first) / max(now - begun, 1e-9)
+        left = (loop.last_step - loop.step) / rate if rate > 0 else 0.0
         speed = f"{rate * self.curves.views_per_step:,.0f} {self.curves.unit}/s"
         return f"{speed}  {time.strftime('%H:%M:%S', time.gmtime(left))} left"

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 
-from equissl.runs.checkpoint import LAST, OURS
+from equissl.runs.checkpoint import COMPILED, LAST, METHOD_PREFIX, OURS
 from equissl.runs.config import TrainerConfig
+from equissl.training.loop import Loop
 from equissl.training.metriclog import MetricLog
-from equissl.training.module import PretrainModule
+from equissl.training.observers import Observer
+from equissl.training.signals import StopSignals, requeue_job
+from equissl.util.files import atomic_path
 from equissl.util.randomstate import random_state, seed_everything, set_random_state
 
 
@@ -23,11 +23,14 @@ class TrainingDivergedError(RuntimeError):
     """The loss or a weight is NaN or infinite."""
 
 
-class CheckpointSaver(pl.Callback):
+class CheckpointSaver(Observer):
     """Writes checkpoints/last.ckpt every N steps or M minutes and at the end; the file is whole at every moment.
 
     It also holds what a resumed run needs beside weights and optimiser: config, random states of all processes, views
-    seen, versions. It comes last among the callbacks, so that a checkpoint holds their state after the step.
+    seen, versions. It comes last among the observers, so that a checkpoint holds their state after the step.
+
+    Attributes:
+        interrupted: number of the signal that stopped the run, whichever process it came to; 0 without one.
 
     Args:
         out: run folder.
@@ -35,7 +38,7 @@ class CheckpointSaver(pl.Callback):
         trainer: intervals.
         log: counts views.
         versions: of this program and torch.
-        last_step: save after this one.
+        random: states of the random generators of all processes to continue with, from a checkpoint.
     """
 
     def __init__(
@@ -45,113 +48,95 @@ class CheckpointSaver(pl.Callback):
         trainer: TrainerConfig,
         log: MetricLog,
         versions: dict[str, Any],
-        last_step: int,
+        random: list[dict[str, Any]] | None = None,
     ) -> None:
-        self.out, self.config, self.trainer_config, self.curves = out, config, trainer, log
-        self.versions, self.last_step = versions, last_step
-        self.interrupted: int | None = None  # signal number, once one has come
+        self.out, self.config, self.trainer, self.curves = out, config, trainer, log
+        self.versions, self.interrupted = versions, 0
+        self._signals = StopSignals()
         self._saved_at = time.monotonic()
         self._saved_step = 0
-        self._handlers: dict[int, Any] = {}
-        self._random: list[dict[str, Any]] | None = None
-        self._checked = 0
+        self._random = random
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._saved_step = trainer.global_step
-        if threading.current_thread() is threading.main_thread() and trainer.world_size == 1:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._interrupt)
+    def on_start(self, loop: Loop) -> None:
+        self._saved_step = loop.step
+        self._signals.install()
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def before_batch(self, loop: Loop, batch: Any) -> None:
         if self._random is None:
             return
         # here, and not earlier: nothing between this point and the step draws random numbers
-        rank, states = trainer.global_rank, self._random
-        if rank < len(states):
-            set_random_state(states[rank])
+        if loop.strategy.rank < len(self._random):
+            set_random_state(self._random[loop.strategy.rank])
         else:  # more processes than when it was saved
-            seed_everything(hash((self.config["seed"], rank, trainer.global_step)))
+            seed_everything(hash((self.config["seed"], loop.strategy.rank, loop.step)))
         self._random = None
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        step, stepped = trainer.global_step, pl_module.stepped(batch_idx)
-        if pl_module.device.type == "cpu" or self.curves.due(step):  # reading the loss makes a GPU wait
-            self._check_loss(pl_module, step)
-        if not stepped:
-            return
-        if self._due(trainer, step):
-            self._save(trainer, pl_module)
-        if self.interrupted is not None:
-            trainer.should_stop = True
+    def after_batch(self, loop: Loop, batch: Any) -> None:
+        if loop.device.type == "cpu" or self.curves.due(loop.step):  # reading the loss makes a GPU wait
+            self._check_loss(loop)
+        if loop.stepped:
+            late = self._agree(loop)
+            loop.stop = self.interrupted > 0
+            if loop.stop or late or loop.step == loop.last_step or loop.step % self.trainer.checkpoint_every == 0:
+                self._save(loop)
 
-    def _due(self, trainer: pl.Trainer, step: int) -> bool:
-        if step == self.last_step or step % self.trainer_config.checkpoint_every == 0 or self.interrupted is not None:
-            return True
-        if trainer.world_size > 1 and not self.curves.due(
-            step
-        ):  # the processes must agree; asking each step would be slow
-            return False
-        late = time.monotonic() - self._saved_at > 60 * self.trainer_config.checkpoint_minutes
-        return bool(trainer.strategy.broadcast(late)) if trainer.world_size > 1 else late
+    def _agree(self, loop: Loop) -> bool:
+        """Note a signal that any process has received; return True where one of them finds a checkpoint due."""
+        late = time.monotonic() - self._saved_at > 60 * self.trainer.checkpoint_minutes
+        number, anyone_late = loop.strategy.largest([self._signals.received, late])
+        self.interrupted = int(number)
+        return anyone_late > 0
 
-    def _save(self, trainer: pl.Trainer, module: PretrainModule) -> None:
-        self._check_loss(module, trainer.global_step)
-        self._check_weights(module, trainer.global_step)
-        self._random = _all_random_states()
-        final = self.out / LAST
-        temporary = final.with_suffix(".tmp")
+    def _save(self, loop: Loop) -> None:
+        self._check_loss(loop)
+        content = loop.state()
+        self._check_weights(loop, content["state_dict"])
+        content[OURS] = self._about(loop)
         try:
-            trainer.save_checkpoint(temporary)
-            if trainer.is_global_zero:
-                temporary.replace(final)
+            if loop.first_process:
+                with atomic_path(self.out / LAST) as temporary:
+                    torch.save(content, temporary)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OSError(error.errno, f"cannot save {final} ({error.strerror}); {self._last_good()}") from error
-        finally:
-            self._random = None
-        trainer.strategy.barrier()
-        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+            raise OSError(
+                error.errno, f"cannot save {self.out / LAST} ({error.strerror}); {self._last_good()}"
+            ) from error
+        loop.strategy.barrier()
+        self._saved_at, self._saved_step = time.monotonic(), loop.step
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        checkpoint[OURS] = {
+    def _about(self, loop: Loop) -> dict[str, Any]:
+        return {
             "config": self.config,
-            "step": trainer.global_step,
-            "views": self.curves.views(trainer.global_step),
+            "step": loop.step,
+            "views": self.curves.views(loop.step),
             "seconds": self.curves.seconds,
-            "random": self._random,
+            "random": loop.strategy.gather(random_state()),
             "versions": self.versions,
         }
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        self._random = checkpoint[OURS]["random"]
+    def on_error(self, loop: Loop, error: BaseException) -> None:
+        self._signals.restore()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._restore_handlers()
+    def on_end(self, loop: Loop) -> None:
+        self._signals.restore()
+        if self.interrupted == signal.SIGUSR1 and loop.first_process:
+            requeue_job()
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._restore_handlers()
-
-    def _check_loss(self, module: PretrainModule, step: int) -> None:
-        output = module.output
+    def _check_loss(self, loop: Loop) -> None:
+        output = loop.output
         if output is None or torch.isfinite(output.loss):
             return
         terms = ", ".join(f"{name}={float(value):.4g}" for name, value in output.terms.items())
         raise TrainingDivergedError(
-            f"the loss is {float(output.loss)} at step {step} ({terms}). {self._last_good()}. "
+            f"the loss is {float(output.loss)} at step {loop.step} ({terms}). {self._last_good()}. "
             "A smaller optim.lr or trainer.precision=32 may help"
         )
 
-    def _check_weights(self, module: PretrainModule, step: int) -> None:
-        bad = [name for name, weight in module.method.named_parameters() if not torch.isfinite(weight).all()]
+    def _check_weights(self, loop: Loop, weights: dict[str, torch.Tensor]) -> None:
+        names = [name.replace(COMPILED, "") for name, _ in loop.method.named_parameters()]
+        bad = [name for name in names if not torch.isfinite(weights[METHOD_PREFIX + name]).all()]
         if bad:
             raise TrainingDivergedError(
-                f"weights are NaN or infinite after step {step}: {bad[:3]}. {self._last_good()}"
+                f"weights are NaN or infinite after step {loop.step}: {bad[:3]}. {self._last_good()}"
             )
 
     def _last_good(self) -> str:
@@ -160,21 +145,3 @@ class CheckpointSaver(pl.Callback):
             if self._saved_step
             else "No checkpoint was saved yet"
         )
-
-    def _interrupt(self, number: int, frame: Any) -> None:
-        if self.interrupted is not None:  # asked twice: at once
-            raise KeyboardInterrupt
-        self.interrupted = number
-
-    def _restore_handlers(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
-
-
-def _all_random_states() -> list[dict[str, Any]]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return [random_state()]
-    states: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(states, random_state())
-    return states

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
+
+from equissl.util.ranks import local_rank
 
 
 class DeviceError(ValueError):
     """A device or precision that this machine does not have."""
-
-
-LIGHTNING_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def choose_accelerator(requested: str) -> str:
@@ -42,7 +39,7 @@ def choose_precision(requested: str, accelerator: str) -> str:
     """``32``, ``bf16`` or ``16``; ``auto`` is bf16 where the device computes in it.
 
     Raises:
-        DeviceError: 16 on a CPU, where Lightning has no gradient scaling.
+        DeviceError: 16 on a CPU, which is slow in it and gains nothing over bf16.
     """
     if requested == "16" and accelerator == "cpu":
         raise DeviceError("trainer.precision=16 needs a GPU; on a CPU use bf16 or 32")
@@ -52,11 +49,13 @@ def choose_precision(requested: str, accelerator: str) -> str:
     return "bf16" if bf16 else "32"
 
 
-def launched_outside() -> bool:
-    """Whether torchrun, SLURM or our own launcher has started this process as one of several."""
-    return any(name in os.environ for name in ("LOCAL_RANK", "TORCHELASTIC_RUN_ID")) or (
-        int(os.environ.get("SLURM_NTASKS", "1")) > 1 and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
-    )
+def process_device(accelerator: str) -> torch.device:
+    """Return the device of this process: its own GPU, or the CPU."""
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    device = torch.device("cuda", local_rank() % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
 
 
 def choose_device(name: str) -> torch.device:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import glob
+import itertools
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_numbers = itertools.count()
 
 
 @contextmanager
 def atomic_path(path: str | Path, sync: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path``, which takes its place when the block ends without an error.
 
-    A reader sees the old file or the new one, never half of it. An error in the block removes the temporary file.
+    A reader sees the old file or the new one, never half of it. An error in the block removes the temporary file. A
+    folder may be made in place of a file where ``path`` is free, or an empty folder.
 
     Args:
         path: the file to write; its folder is made where it is missing.
@@ -32,13 +40,20 @@ def atomic_path(path: str | Path, sync: bool = True) -> Iterator[Path]:
         if sync:
             _sync(path.parent)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
 
 
 def temporary_path(path: Path) -> Path:
-    """Where a file is written before it takes the place of ``path``: one name for each process of each machine."""
-    return path.with_name(f"{path.name}.tmp-{platform.node()}-{os.getpid()}")
+    """Where a file is written before it takes the place of ``path``: another name at each call, on any machine."""
+    return path.with_name(f"{path.name}.tmp-{platform.node()}-{os.getpid()}-{next(_numbers)}")
+
+
+def remove_temporary(path: str | Path) -> None:
+    """Remove what killed processes left half written beside ``path``; no other may be writing it now."""
+    path = Path(path)
+    for leftover in path.parent.glob(f"{glob.escape(path.name)}.tmp-*"):
+        _remove(leftover)
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -55,6 +70,63 @@ def write_json(path: str | Path, tree: Any, sort_keys: bool = False) -> Path:
         ValueError: for NaN or infinite numbers, which JSON does not have.
     """
     return write_text(path, json.dumps(tree, indent=2, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def reserve(descriptor: int, start: int, size: int) -> None:
+    """Take the disk space of a part of a file now, where the file system can; else it is found missing while writing.
+
+    Args:
+        descriptor: of the open file.
+        start: first byte.
+        size: number of bytes.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        os.posix_fallocate(descriptor, start, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+
+
+@contextmanager
+def full_disk_message(path: Path, needed: int) -> Iterator[None]:
+    """Turn any form of "disk full" into one that says how much was needed and how much is free.
+
+    Args:
+        path: the file that is written in the block.
+        needed: its bytes.
+
+    Raises:
+        OSError: ``ENOSPC``, in place of those of the block that mean the same.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL and "No space left" not in str(error):
+            raise
+        raise disk_full(path, needed) from error
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Raise the error of a full disk where fewer than ``needed`` bytes are free for ``path``."""
+    if shutil.disk_usage(path.parent).free < needed:
+        raise disk_full(path, needed)
+
+
+def disk_full(path: Path, needed: int) -> OSError:
+    """The error of a full disk, with the bytes needed for ``path`` and those free."""
+    free = shutil.disk_usage(path.parent).free
+    text = f"disk full: {needed / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free in {path.parent}"
+    return OSError(errno.ENOSPC, text, str(path))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

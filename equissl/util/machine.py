@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
+
+from equissl.util.processes import usable_cores
 
 _PACKAGES = ("equissl", "numpy", "torch", "open3d", "open3d-cpu", "trimesh", "pillow", "pytorch3d", "warp-lang", "bpy")
 
@@ -14,7 +15,7 @@ def describe_machine() -> dict:
     """Processor, cores that may be used, accelerator, system, and versions of the packages that pictures depend on."""
     return {
         "processor": processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "accelerator": _accelerator(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},

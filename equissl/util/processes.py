@@ -1,10 +1,12 @@
-"""Processes that render: one thread in each, and an end when their parent ends."""
+"""Processes that work beside this one: one thread in each, and an end when their parent ends."""
 
 from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.context
 import os
+import resource
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,19 +30,19 @@ def one_thread_environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def rendering_context() -> multiprocessing.context.ForkServerContext:
-    """How processes that render are started.
+def fresh_context(module: str) -> multiprocessing.context.ForkServerContext:
+    """How worker processes are started.
 
     A process forked from this one would share threads and locks of the libraries loaded here. The server has imported
-    what such processes need, and no more, so that a new one is there at once.
+    ``module`` (that of the first call in this process), and no more, so that a new process is there at once.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["equissl.datasets.views.build.shard"])
+    context.set_forkserver_preload([module])
     return context
 
 
 def end_with_parent() -> None:
-    """From now on this process ends when its parent does, which it would otherwise wait for in vain."""
+    """End this process from now on when its parent ends, which it would otherwise wait for in vain."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
@@ -54,3 +56,9 @@ def _wait_for_parent() -> None:
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_megabytes() -> float:
+    """Most memory that this process has used so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -52,6 +52,14 @@ class Progress:
             self._bar.initial += amount
             self._bar.update(amount)
 
+    def note(self, text: str) -> None:
+        """Show what is under way: at the end of the bar, elsewhere as a line now and then."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        elif self.enabled and time.monotonic() >= self._next:
+            self._next = time.monotonic() + self.every
+            self.say(f"{self.label}: {self.done}/{self.total} {self.unit}, {text}")
+
     def say(self, text: str) -> None:
         """One line of text that does not disturb the bar."""
         if self._bar is not None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+_IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*")
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -22,8 +25,8 @@ class Registry(Mapping[str, T], Generic[T]):
         noun: what the things are called in errors: ``method``.
         builtin: things, or their import paths ``package.module:Name``, by name.
         group: of entry points: ``equissl.methods``.
-        base: class that a class found by entry point or import path must be derived from, or a thing be an instance of;
-            or its import path.
+        base: class, or one of several, or the import path of one: a class found by entry point or import path must be
+            derived from it, any other thing be an instance of it. Of a protocol either must have the methods.
         error: type of the error for an unknown name.
     """
 
@@ -32,7 +35,7 @@ class Registry(Mapping[str, T], Generic[T]):
         noun: str,
         builtin: Mapping[str, T | str] | None = None,
         group: str | None = None,
-        base: type | str | None = None,
+        base: type | tuple[type, ...] | str | None = None,
         error: type[Exception] = ValueError,
     ) -> None:
         self.noun, self.group, self.base, self.error = noun, group, base, error
@@ -65,13 +68,20 @@ class Registry(Mapping[str, T], Generic[T]):
             return self._builtin(name)
         if name in self._entry_points():
             return self._checked(self._load_entry_point(name), name)
-        if "." in name or ":" in name:
+        if is_import_path(name):
             return self._checked(self._import(name), name)
-        known = self.names()
-        raise self.error(
-            f"unknown {self.noun} {name!r}{did_you_mean(name, known)}; expected one of {', '.join(known)}, "
-            "or an import path"
-        )
+        raise self.unknown(name)
+
+    def unknown(self, name: str, others: Iterable[str] = ()) -> Exception:
+        """Make the error for an unknown name, which says the nearest known one.
+
+        Args:
+            name: that nothing has.
+            others: names that are allowed where this registry is used, beside its own.
+        """
+        known = [*self.names(), *others]
+        hint = did_you_mean(name, known)
+        return self.error(f"unknown {self.noun} {name!r}{hint}; expected one of {', '.join(known)}, or an import path")
 
     def __contains__(self, name: object) -> bool:
         return name in self._known or name in self._entry_points()
@@ -124,11 +134,16 @@ class Registry(Mapping[str, T], Generic[T]):
             raise self.error(f"cannot import {self.noun} {path!r}: {error}") from error
 
     def _checked(self, thing: T, name: str) -> T:
-        base = _resolve(self.base)
-        fits = base is None or (issubclass(thing, base) if isinstance(thing, type) else isinstance(thing, base))
-        if not fits:
-            raise self.error(f"expected {self.noun} {name!r} to be a {base.__name__}, got {thing!r}")  # type: ignore[union-attr]
+        bases = _resolve(self.base)
+        if bases and not any(_fits(thing, base) for base in bases):
+            wanted = " or ".join(base.__name__ for base in bases)
+            raise self.error(f"expected {self.noun} {name!r} to be a {wanted}, got {thing!r}")
         return thing
+
+
+def is_import_path(name: str) -> bool:
+    """Return True for ``package.module.Name`` and ``package.module:Name``."""
+    return _IMPORT_PATH.fullmatch(name) is not None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -138,8 +153,49 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
-def _resolve(base: type | str | None) -> type | None:
+def check_options(owner: str, given: Iterable[str], known: Iterable[str], error: type[Exception] = ValueError) -> None:
+    """Refuse options that something does not have.
+
+    Args:
+        owner: whose options they are: ``objective 'nt_xent'``.
+        given: names of the options given.
+        known: names of those that exist.
+        error: type of the error.
+
+    Raises:
+        error: naming the first unknown option, the nearest known one and all that exist.
+    """
+    options = sorted(known)
+    for name in given:
+        if name not in options:
+            expected = f"expected one of {', '.join(options)}" if options else "it has none"
+            raise error(f"{owner} has no option {name!r}{did_you_mean(name, options)}; {expected}")
+
+
+def accepted(make: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose the settings that a class or function takes as arguments.
+
+    Args:
+        make: the class or function.
+        settings: values by name.
+    """
+    parameters = inspect.signature(make).parameters
+    return {name: value for name, value in settings.items() if name in parameters}
+
+
+def _resolve(base: type | tuple[type, ...] | str | None) -> tuple[type, ...]:
     if isinstance(base, str):
         module, _, attribute = base.partition(":")
-        return getattr(importlib.import_module(module), attribute)
-    return base
+        return (getattr(importlib.import_module(module), attribute),)
+    return base if isinstance(base, tuple) else (base,) if base else ()
+
+
+def _fits(thing: object, base: type) -> bool:
+    if Protocol in base.__bases__:
+        methods = (name for name, value in vars(base).items() if callable(value) and not _is_internal(name))
+        return all(callable(getattr(thing, name, None)) for name in methods)
+    return issubclass(thing, base) if isinstance(thing, type) else isinstance(thing, base)
+
+
+def _is_internal(name: str) -> bool:
+    return name.startswith("_") and name != "__len__"

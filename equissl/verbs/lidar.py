@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from equissl.verbs.words import arguments, parser_of, say
+import logging
+
+from equissl.verbs.words import arguments, parser_of
+
+logger = logging.getLogger(__name__)
 
 
 def ingest(argv: list[str]) -> int:
@@ -11,10 +15,10 @@ def ingest(argv: list[str]) -> int:
     Damaged frames are left out and named. Started again, it goes on where it stopped.
     """
     from equissl.datasets.drives.ingest import ingest as run
-    from equissl.datasets.drives.readers import formats
+    from equissl.datasets.drives.readers import READERS
 
     parser = parser_of("ingest", ingest)
-    parser.add_argument("format", help=f"one of {', '.join(formats())}")
+    parser.add_argument("format", help=f"one of {', '.join(READERS)}, or an import path")
     parser.add_argument("root", help="folder in that format")
     parser.add_argument("--out", required=True, help="the file to write")
     parser.add_function_arguments(run, skip={"format", "root", "out"})
@@ -27,7 +31,10 @@ def ingest(argv: list[str]) -> int:
 
 
 def simulate(argv: list[str]) -> int:
-    """Simulates LiDAR drives with exact poses, boxes and scene flow into a scene store (.h5)."""
+    """Simulates LiDAR drives with exact poses, boxes and scene flow into a scene store (.h5).
+
+    Started again, it goes on where it stopped.
+    """
     from equissl.datasets.drives.simulated.options import DriveOptions
     from equissl.datasets.drives.simulated.store import simulate_drives
 
@@ -40,7 +47,10 @@ def simulate(argv: list[str]) -> int:
 
 
 def flow(argv: list[str]) -> int:
-    """Copies a scene store (.h5) with the scene flow of a provider, such as icp_cluster, ego or nsfp."""
+    """Copies a scene store (.h5) with the scene flow of a provider, such as icp_cluster, ego or nsfp.
+
+    Started again, it goes on where it stopped.
+    """
     from equissl.scene_flow.annotate import write_flow_store
 
     parser = parser_of("flow", flow)
@@ -49,6 +59,6 @@ def flow(argv: list[str]) -> int:
     parser.add_function_arguments(write_flow_store, skip={"store", "out"})
     report = write_flow_store(**arguments(parser, argv))
     for sequence, frame, reason in report.failed[:10]:
-        say(f"{sequence}, frame {frame}: {reason}")
+        logger.warning("%s, frame %s: %s", sequence, frame, reason)
     print(f"{report.path}: flow of {report.pairs} pairs, {len(report.failed)} failed, {report.seconds:.0f} s")
     return 0

@@ -31,28 +31,12 @@ def _demo_lidar(argv: list[str]) -> int:
 
 def bench(argv: list[str]) -> int:
     """Measures on this machine: ``bench KIND``; ``methods``, ``study``, ``fernn``, ``detection`` train, others time."""
-    import importlib
+    from equissl.bench import BENCHES
 
-    timed = [
-        "render",
-        "live",
-        "loader",
-        "losses",
-        "evaluate",
-        "sparse",
-        "ingest",
-        "detection_metrics",
-        "wigner",
-        "fidelity",
-    ]
-    kinds = [*timed, "methods", "study", "sequences", "fernn", "detection"]
     if not argv or argv[0] in ("-h", "--help"):
-        print(f"usage: equissl bench {{{','.join(kinds)}}} [--help]\n\n{bench.__doc__}")
+        print(f"usage: equissl bench {{{','.join(BENCHES)}}} [--help]\n\n{bench.__doc__}")
         return 0
-    if argv[0] not in kinds:
-        return unknown("benchmark", argv[0], kinds)
-    module = {"evaluate": "evaluation"}.get(argv[0], argv[0])
-    function = getattr(importlib.import_module(f"equissl.bench.{module}"), f"bench_{argv[0]}")
+    function = BENCHES[argv[0]]
     parser = parser_of(f"bench {argv[0]}", function)
     parser.add_function_arguments(function, skip={"say"})
     for name, value in function(**arguments(parser, argv[1:])).items():

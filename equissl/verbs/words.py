@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from equissl.util.registry import did_you_mean
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
@@ -46,10 +48,7 @@ def split_options(argv: list[str], names: tuple[str, ...]) -> tuple[list[str], d
 
 
 def unknown(kind: str, name: str, known: list[str]) -> int:
-    import difflib
-
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    hint = did_you_mean(name, known)
     print(f"equissl: error: unknown {kind} {name!r}{hint}; expected one of {', '.join(known)}", file=sys.stderr)
     return USAGE_ERROR
 

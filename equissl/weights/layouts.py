@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from equissl.util.registry import Registry
 from equissl.weights.reading import WeightsError
 from equissl.weights.shapes import (
     Tensors,
@@ -86,9 +87,7 @@ def find_layout(family: Family, tensors: Tensors, settings: Settings | None = No
     Raises:
         WeightsError: for weights of no known model, or of another than ``settings.option``.
     """
-    if family not in _FAMILIES:
-        raise WeightsError(f"expected whose weights they are, one of {', '.join(_FAMILIES)}, got {family!r}")
-    return _FAMILIES[family](tensors, settings or Settings())
+    return FAMILIES[family](tensors, settings or Settings())
 
 
 def rename(tensors: Tensors, layout: Layout, own: dict[str, Tensor], bookkeeping: set[str]) -> Tensors:
@@ -287,11 +286,12 @@ def _seqjepa_actions(tensors: Tensors, dim: int, settings: Settings) -> dict[str
     return {"action": _SEQJEPA_ACTIONS[inputs], "action_dim": size, "sign": settings.sign}
 
 
-_FAMILIES: dict[str, Callable[[Tensors, Settings], Layout]] = {
-    "sie": _sie,
-    "equicaps": _equicaps,
-    "seqjepa": _seqjepa,
-}
+FAMILIES: Registry[Callable[[Tensors, Settings], Layout]] = Registry(
+    "family of weights",
+    {"sie": _sie, "equicaps": _equicaps, "seqjepa": _seqjepa},
+    group="equissl.weights",
+    error=WeightsError,
+)
 
 
 def _bare_backbone(tensors: Tensors, whose: str) -> Layout | None:

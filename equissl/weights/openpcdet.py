@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from equissl.util.files import atomic_path
 from equissl.weights.reading import WeightsError, read_weights
 
 PREFIX = "backbone_3d."
@@ -50,9 +51,10 @@ def export_openpcdet(backbone: nn.Module, file: Path | str, layout: str = "krsc"
 def write_openpcdet(state: Mapping[str, Tensor], file: Path | str) -> Path:
     """Writes weights under OpenPCDet's names as a checkpoint of it: tensors only, under ``model_state``."""
     file = Path(file)
-    partial = file.with_name(file.name + ".partial")
-    torch.save({"model_state": dict(state), "version": "equissl", "epoch": 0, "it": 0}, partial)
-    return partial.replace(file)
+    # an open file: PyTorch would write the name of a path, here the temporary one, into the archive
+    with atomic_path(file) as temporary, temporary.open("wb") as stream:
+        torch.save({"model_state": dict(state), "version": "equissl", "epoch": 0, "it": 0}, stream)
+    return file
 
 
 def load_openpcdet(

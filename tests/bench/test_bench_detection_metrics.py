@@ -9,9 +9,8 @@ from equissl.bench.detection_metrics import bench_detection_metrics, synthetic_f
 from equissl.metrics.detection import KittiAP
 
 
-def test_metrics_are_measured() -> None:
-    lines: list[str] = []
-    result = bench_detection_metrics(frames=3, boxes=5, say=lines.append)
+def test_metrics_are_measured(lines: list[str]) -> None:
+    result = bench_detection_metrics(frames=3, boxes=5)
     assert len(lines) == 3
     for name in ("kitti", "range", "nuscenes"):
         assert result[f"{name}/update_s"] > 0

@@ -11,7 +11,7 @@ from equissl.bench.evaluation import bench_evaluate
 
 def test_the_published_way_is_scaled_by_its_epochs(tmp_path: Path) -> None:
     sizes = {"objects": 20, "views": 3, "size": 32, "width": 8, "batch_size": 4, "threads": 1}
-    found = bench_evaluate(**sizes, epochs=3, hue_epochs=2, folder=tmp_path, say=lambda line: None)
+    found = bench_evaluate(**sizes, epochs=3, hue_epochs=2, folder=tmp_path)
     epochs = {"classification": 3, "rotation": 3, "hue": 2}
     measured = {key: value for key, value in found.items() if key.startswith("epoch_s/")}
     assert set(measured) == {f"epoch_s/{name}/{part}" for name in epochs for part in ("all", "inv", "equi")}

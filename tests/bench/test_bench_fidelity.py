@@ -35,10 +35,9 @@ def fake_cycles(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def test_images_are_compared_kept_and_timed(fake_cycles: list[int], tmp_path: Path) -> None:
-    lines: list[str] = []
+def test_images_are_compared_kept_and_timed(fake_cycles: list[int], tmp_path: Path, lines: list[str]) -> None:
     options = {"meshes": "procedural", "scenes": 6, "size": SIZE, "qualities": ["draft"], "out": str(tmp_path)}
-    result = bench_fidelity(**options, timed=2, images=4, workers=1, say=lines.append)
+    result = bench_fidelity(**options, timed=2, images=4, workers=1)
     assert fake_cycles == [4, 2, 2, 2]  # four and two to keep, two before and after the timing
     assert result["draft/psnr_median"] == pytest.approx(20 * math.log10(255), abs=1e-6) == result["draft/psnr_min"]
     assert 0.99 < result["draft/ssim_min"] <= result["draft/ssim_median"] < 1
@@ -48,7 +47,7 @@ def test_images_are_compared_kept_and_timed(fake_cycles: list[int], tmp_path: Pa
     assert len(rows) == 6 and {row["draft_psnr"] for row in rows} == {"48.13"}
     assert Image.open(tmp_path / "draft.png").size == (4 * 3 * 128, 2 * 128)
     assert any("PSNR median 48.13 dB" in line for line in lines)
-    again = bench_fidelity(**options, timed=0, say=lines.append)
+    again = bench_fidelity(**options, timed=0)
     assert fake_cycles == [4, 2, 2, 2] and again["draft/psnr_min"] == result["draft/psnr_min"]
     assert "cycles_s_per_image" not in again
 

@@ -25,11 +25,8 @@ def test_shares_are_those_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert training.time_waiting(batches(), 5) == pytest.approx(0.25)
 
 
-def test_results_are_complete() -> None:
-    lines: list[str] = []
-    result = bench_live(
-        objects=8, size=32, workers=0, batch_size=4, steps=2, warmup=1, width=4, device="cpu", say=lines.append
-    )
+def test_results_are_complete(lines: list[str]) -> None:
+    result = bench_live(objects=8, size=32, workers=0, batch_size=4, steps=2, warmup=1, width=4, device="cpu")
     at_hand, rendered = result["images_per_s_at_hand"], result["images_per_s"]
     assert 0 <= result["data_share"] < 1 and 0 < result["wait_share"] < 1
     assert result["data_share"] == pytest.approx(max(0.0, 1 - rendered / at_hand))

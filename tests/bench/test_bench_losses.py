@@ -14,9 +14,8 @@ needs_lightly = pytest.mark.skipif(not has_lightly(), reason="lightly is only an
 SMALL = {"batch": "12", "dim": 8, "seconds": 0.01, "prototypes": 6, "queue": 20}
 
 
-def test_every_objective_has_a_line() -> None:
-    lines: list[str] = []
-    summary = bench_losses(views="2,3", lightly=False, say=lines.append, **SMALL)
+def test_every_objective_has_a_line(lines: list[str]) -> None:
+    summary = bench_losses(views="2,3", lightly=False, **SMALL)
     assert summary["lines"] + summary["left_out"] == len(lines) - 1
     assert summary["compared"] == 0 and "lowest_ratio" not in summary
 
@@ -24,10 +23,9 @@ def test_every_objective_has_a_line() -> None:
 
 
 @needs_lightly
-def test_lightly_is_compared_where_it_has_the_loss() -> None:
-    lines: list[str] = []
+def test_lightly_is_compared_where_it_has_the_loss(lines: list[str]) -> None:
     names = "nt_xent,dhel,swav"
-    summary = bench_losses(names, views="2,4", lightly=True, say=lines.append, **SMALL)
+    summary = bench_losses(names, views="2,4", lightly=True, **SMALL)
     assert summary["lines"] == 6 and summary["compared"] == 3  # nt_xent for two views, swav for both
     assert "ratio" in lines[1] and "ratio" not in lines[2] and summary["lowest_ratio"] > 0
 
@@ -55,19 +53,17 @@ def test_memory_is_counted_at_the_worst_moment() -> None:
     assert bench._cpu_peak(one) == pytest.approx(8e6, rel=1e-4)
 
 
-def test_a_spent_budget_and_impossible_sizes_leave_lines_out() -> None:
-    lines: list[str] = []
-    assert bench_losses("dcl,vicreg", views="2", budget=0, lightly=False, say=lines.append, **SMALL)["left_out"] == 2
+def test_a_spent_budget_and_impossible_sizes_leave_lines_out(lines: list[str]) -> None:
+    assert bench_losses("dcl,vicreg", views="2", budget=0, lightly=False, **SMALL)["left_out"] == 2
     assert "dcl" in lines[1] and "budget of 0 s is spent" in lines[1]
     lines.clear()
-    bench_losses("w_mse", views="2", lightly=False, say=lines.append, **{**SMALL, "batch": "4"})
+    bench_losses("w_mse", views="2", lightly=False, **{**SMALL, "batch": "4"})
     assert "left out: whitening 8 dimensions needs more than 8 rows, got 4" in lines[1]
 
 
-def test_missing_lightly_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_lightly_is_said(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
     monkeypatch.setattr(bench, "has_lightly", lambda: False)
-    lines: list[str] = []
-    assert bench_losses("nt_xent", views="2", say=lines.append, **SMALL)["compared"] == 0
+    assert bench_losses("nt_xent", views="2", **SMALL)["compared"] == 0
     assert "pip install lightly" in lines[0]
     with pytest.raises(ValueError, match="pip install lightly"):
         bench_losses("nt_xent", lightly=True)

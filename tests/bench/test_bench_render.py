@@ -22,13 +22,12 @@ def no_blender(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def only_raycast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "renderer_names", lambda: ("blender", "raycast"))
+    monkeypatch.setattr(render, "RENDERERS", ("blender", "raycast"))
 
 
-def test_rates_are_measured_and_the_missing_blender_is_explained(no_blender, only_raycast) -> None:
+def test_rates_are_measured_and_the_missing_blender_is_explained(no_blender, only_raycast, lines: list[str]) -> None:
     pytest.importorskip("open3d")
-    lines: list[str] = []
-    result = bench_render("procedural", images=30, size=32, workers=2, say=lines.append)
+    result = bench_render("procedural", images=30, size=32, workers=2)
     assert "not measured" in lines[0] and "pip install bpy==5.0.1" in lines[0]
     assert "images/s at 32x32" in lines[1] and "30 images of 2 meshes" in lines[1]
     assert result["raycast/32/images"] == 30
@@ -38,39 +37,38 @@ def test_rates_are_measured_and_the_missing_blender_is_explained(no_blender, onl
     assert "2,623,600 views would take" in lines[1]
 
 
-def test_batches_are_measured_at_every_size(no_blender) -> None:
+def test_batches_are_measured_at_every_size(no_blender, lines: list[str]) -> None:
     pytest.importorskip("warp")
-    lines: list[str] = []
-    result = bench_render("procedural", images=28, sizes=[16, 24], renderers=["warp"], say=lines.append)
+    result = bench_render("procedural", images=28, sizes=[16, 24], renderers=["warp"])
     assert len(lines) == 2
     for size in (16, 24):
         assert result[f"warp/{size}/images"] == 28 and result[f"warp/{size}/objects"] == 2
         assert result[f"warp/{size}/images_per_s"] > 0 and result[f"warp/{size}/resident_images_per_s"] > 0
 
 
-def test_a_renderer_that_is_not_installed_is_named(no_blender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_renderer_that_is_not_installed_is_named(
+    no_blender, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
     def missing(name: str, **options: object) -> None:
         raise RendererError(f"{name} needs a library; install it: pip install library")
 
     monkeypatch.setattr(render, "get_renderer", missing)
-    lines: list[str] = []
-    assert bench_render("procedural", blender=False, say=lines.append) == {}
+    assert bench_render("procedural", blender=False) == {}
     assert {line.partition(":")[0] for line in lines} == {"pytorch3d", "raycast", "warp"}
     assert all("not measured" in line and "pip install library" in line for line in lines)
     with pytest.raises(RendererError, match="warp needs a library"):
-        bench_render("procedural", renderers=["warp"], say=lines.append)
+        bench_render("procedural", renderers=["warp"])
 
 
 @pytest.mark.parametrize("asked", [{"blender": True}, {"renderers": ["blender"]}])
 def test_asking_for_blender_without_it_is_an_error(no_blender, asked: dict) -> None:
     with pytest.raises(RendererError, match=r"pip install bpy==5\.0\.1"):
-        bench_render("procedural", say=lambda _: None, **asked)
+        bench_render("procedural", **asked)
 
 
 @pytest.mark.skipif(find_blender_python() is None, reason="needs Blender's Python module")
-def test_blender_is_timed_and_compared() -> None:
+def test_blender_is_timed_and_compared(lines: list[str]) -> None:
     pytest.importorskip("open3d")
-    lines: list[str] = []
     result = bench_render(
         "procedural",
         images=25,
@@ -80,7 +78,6 @@ def test_blender_is_timed_and_compared() -> None:
         blender_images=1,
         samples=4,
         fidelity=True,
-        say=lines.append,
     )
     assert result["blender/32/images_per_s"] == pytest.approx(1 / result["blender/32/s_per_image"])
     assert "raycast is" in lines[1]
@@ -89,7 +86,7 @@ def test_blender_is_timed_and_compared() -> None:
 
 def test_size_and_sizes_exclude_each_other(no_blender) -> None:
     with pytest.raises(ValueError, match="size or sizes"):
-        bench_render("procedural", size=32, sizes=[16], renderers=["raycast"], say=lambda _: None)
+        bench_render("procedural", size=32, sizes=[16], renderers=["raycast"])
 
 
 def test_a_blender_that_fails_says_why(tmp_path: Path) -> None:

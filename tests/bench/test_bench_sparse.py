@@ -13,12 +13,9 @@ from equissl.sparse.index_map import Geometry
 from equissl.sparse.torch_backend import TorchBackend
 
 
-def test_torch_backend_is_measured() -> None:
-    lines: list[str] = []
+def test_torch_backend_is_measured(lines: list[str]) -> None:
     threads = torch.get_num_threads()
-    result = bench_sparse(
-        "torch", sweeps=1, points=300, repeats=1, device="cpu", threads=1, amp="bfloat16", say=lines.append
-    )
+    result = bench_sparse("torch", sweeps=1, points=300, repeats=1, device="cpu", threads=1, amp="bfloat16")
     assert result["sweeps"] == 1
     assert 0 < result["voxels"] <= 300
     seconds = sum(result[f"torch/{part}_s"] for part in ("voxelize", "forward", "backward"))

@@ -66,18 +66,28 @@ def test_timm_options_and_token_models() -> None:
         ("resnet81", "resnet18"),
         ("torchvision/resnet81", "torchvision/resnet18"),
         ("timm/convnext_tinny", "timm/convnext_tiny"),
-        ("torchvison/resnet18", "torchvision/resnet18"),
+        ("torchvison/NAME", "torchvision/NAME"),
     ],
 )
 def test_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
-    with pytest.raises(ValueError, match=f"unknown encoder '{name}'; did you mean '{nearest}"):
+    with pytest.raises(ValueError, match=rf"unknown encoder '{name}' \(did you mean '{nearest}'\?\)"):
+        create_encoder(name)
+
+
+@pytest.mark.parametrize("name", ["torchvison/resnet18", "torchvision", "timm/", "pytorch/resnet18"])
+def test_names_of_no_library_say_what_is_expected(name: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown encoder '{name}'.*expected one of .*torchvision/NAME, timm/NAME"):
         create_encoder(name)
 
 
 def test_arguments_that_do_not_belong_are_refused() -> None:
-    with pytest.raises(ValueError, match="not to 'torchvision/resnet18': got width=32"):
+    with pytest.raises(ValueError, match="'torchvision/resnet18' has no width, got width=32"):
         create_encoder("torchvision/resnet18", width=32)
-    with pytest.raises(ValueError, match=r"got options \['depth'\]"):
+    with pytest.raises(ValueError, match="'torchvision/densenet121' has no stem 'small'"):
+        create_encoder("torchvision/densenet121", stem="small")
+    with pytest.raises(ValueError, match="'timm/test_resnet' has no stem, got stem='small'"):
+        create_encoder("timm/test_resnet", stem="small")
+    with pytest.raises(ValueError, match="'resnet18' has no option 'depth'"):
         create_encoder("resnet18", depth=3)
     with pytest.raises(ValueError, match="'vit_b_16' has no convolutional feature map"):
         create_encoder("torchvision/vit_b_16")

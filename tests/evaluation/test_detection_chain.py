@@ -193,13 +193,14 @@ def test_a_frozen_backbone_from_scratch_has_the_statistics_of_the_frames(store, 
 
 
 @pytest.mark.slow
-def test_bench_of_starting_points(tmp_path) -> None:
-    lines: list[str] = []
+def test_bench_of_starting_points(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "equissl")
     task = DetectionTask(drives=4, sweeps=2, beams=16, columns=160, flow="stored", pretrain_steps=1, pretrain_batch=2,
                          pretrain_seeds=1, steps=1, encoder_scale=0.5)  # fmt: skip
     options = {"labels": "0.5,1", "seeds": 2, "methods": "scratch,E-SSL3D", "task": task, "parallel": 1}
-    bench_detection(tmp_path, **options, say=lines.append)
-    text = "\n".join(lines)
+    found = bench_detection(tmp_path, **options)
+    text = found["table"] + found["gains"]
+    assert any("took" in message for message in caplog.messages)
     for name in ("scratch_50%", "scratch_100%", "E-SSL3D_50%", "E-SSL3D_100%"):
         assert name in text and (tmp_path / name / "seed1" / "results.json").is_file()
     assert "mean 3D AP above scratch, of 2 pairs" in text
@@ -207,10 +208,10 @@ def test_bench_of_starting_points(tmp_path) -> None:
     assert [run.name for run in (tmp_path / "pretrain" / "E-SSL3D").iterdir() if run.is_dir()] == ["seed0"]
     for name, scale in (("E-SSL3D_50%", 0.5), ("scratch_50%", 1.0)):
         assert load_config(tmp_path / name / "seed1" / "config.yaml").optim.encoder_scale == scale
-    lines.clear()
-    bench_detection(tmp_path, **options, say=lines.append)
-    assert not any("took" in line for line in lines)  # nothing was left to do
+    caplog.clear()
+    assert bench_detection(tmp_path, **options) == found
+    assert not any("took" in message for message in caplog.messages)  # nothing was left to do
     with pytest.raises(ValueError, match="expected methods among scratch"):
         bench_detection(tmp_path, methods="scratch,Nothing")
-    with pytest.raises(ValueError, match="at least 1 seed and 1 of pretraining, got 3 and 0"):
-        bench_detection(tmp_path, task=DetectionTask(pretrain_seeds=0))
+    with pytest.raises(ValueError, match="at least 1 seed, got 2 settings and 0 seeds"):
+        bench_detection(tmp_path, methods="scratch,STRL", task=DetectionTask(pretrain_seeds=0))

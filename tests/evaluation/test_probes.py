@@ -14,7 +14,7 @@ from equissl.evaluation.probes import FeatureRows, all_rows, linear_probe, mlp, 
 from equissl.evaluation.views.config import EvaluateConfig, LinearProbeConfig, RotationProbeConfig
 from equissl.evaluation.views.features import FeatureSet
 from equissl.evaluation.views.probing import probe_all
-from equissl.evaluation.views.tasks import probe_tasks
+from equissl.evaluation.views.tasks import ProbeSetting, make_task
 from equissl.geometry import euler_to_unitquat
 
 CLASSES = 3
@@ -177,7 +177,8 @@ def test_training_together_changes_no_head() -> None:
     settings = EvaluateConfig(
         classification=LinearProbeConfig(steps=7, lr=1e-2), rotation=RotationProbeConfig(hidden=(8,), steps=12)
     )
-    tasks = [probe_tasks(CLASSES, "legacy", settings)[n] for n in ("classification", "rotation", "rotation_absolute")]
+    setting = ProbeSetting(CLASSES, "legacy", settings)
+    tasks = [make_task(name, setting) for name in ("classification", "rotation", "rotation_absolute")]
     together = {(p.task.name, p.part): p.head.state_dict() for p in train_probes(tasks, rows, train)}
     assert len(together) == 6
     for (name, part), weights in together.items():
@@ -189,7 +190,7 @@ def test_a_probe_that_diverges_is_named() -> None:
     train = make_set("noise", 6)
     spoiled = replace(train, parts={"all": torch.full_like(train.parts["all"], torch.nan)})
     rows = {"all": FeatureRows(spoiled.parts["all"], None, "cpu")}
-    tasks = [probe_tasks(CLASSES, "legacy", config())["classification"]]
+    tasks = [make_task("classification", ProbeSetting(CLASSES, "legacy", config()))]
     with pytest.raises(FloatingPointError, match="finite probe loss, got none for classification on all"):
         train_probes(tasks, rows, spoiled)
 

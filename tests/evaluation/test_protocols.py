@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +13,20 @@ from scipy.spatial.transform import Rotation
 
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.schema import LatentSchema, threediebench_schema, threediebench_t_schema
+from equissl.evaluation.views import probing
 from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
 from equissl.evaluation.views.features import FeatureSet
 from equissl.evaluation.views.probing import probe_all
-from equissl.evaluation.views.scores import direction_errors_deg, hue_steps, hue_steps_of_points, regression_scores
-from equissl.evaluation.views.tasks import probe_tasks
+from equissl.evaluation.views.scores import (
+    Measure,
+    direction_errors_deg,
+    distances,
+    hue_steps,
+    hue_steps_of_points,
+    regression_scores,
+)
+from equissl.evaluation.views.scoring import Regression
+from equissl.evaluation.views.tasks import ProbeSetting, Task, make_task
 from equissl.geometry import euler_to_unitquat
 
 SCHEMA = threediebench_t_schema()
@@ -52,7 +62,7 @@ def config(*protocols: str, steps: int = 500, **kw) -> EvaluateConfig:
 
 
 def targets(name: str, views: FeatureSet) -> torch.Tensor:
-    task = probe_tasks(1, "legacy", config())[name]
+    task = make_task(name, ProbeSetting(1, "legacy", config()))
     index = torch.zeros(1, dtype=torch.long)
     return task.targets(task.view_targets(views), index, index, index + 1 if task.pair else None)[0]
 
@@ -71,7 +81,7 @@ def test_golden_targets() -> None:
 
 def test_translation_in_the_world_is_scipys() -> None:
     views = make_set(20, 3)
-    task = probe_tasks(1, "legacy", config())["translation_base"]
+    task = make_task("translation_base", ProbeSetting(1, "legacy", config()))
     turn = Rotation.from_euler("xyz", views.latents[..., :3].flatten(0, 1))
     expected = turn.apply(views.latents[..., 7:].flatten(0, 1)).reshape(20, 3, 3)
     np.testing.assert_allclose(task.view_targets(views), expected, atol=1e-12)
@@ -177,7 +187,10 @@ def test_what_is_impossible_is_an_error_when_asked_for() -> None:
     plain = make_set(4, schema=threediebench_schema())
     with pytest.raises(ValueError, match="'translation_base' is not possible here: the store does not hold"):
         run(plain, config("translation_base"))
-    with pytest.raises(ValueError, match=r"protocols among classification, .*, got 'hues'"):
+    with pytest.raises(
+        ValueError,
+        match=r"protocol 'hues' \(did you mean 'hue'\?\); expected one of classification, .*retrieval",
+    ):
         run(plain, config("hues"))
     still = make_set(4)
     still.latents[..., 3] = still.latents[..., 6] = 0.5
@@ -193,6 +206,63 @@ def test_one_object_of_two_views_is_enough_and_one_view_still_has_a_pose() -> No
     assert math.isfinite(results["rotation/mean_deg/all"])
     alone = run(make_set(2, views=1), config(steps=2))
     assert {key.split("/")[0] for key in alone} == {"classification", "rotation_absolute", "light", "collapse"}
+
+
+def height(setting: ProbeSetting) -> Task:
+    """A user's own protocol: z of the translation, one view, scored by distance."""
+    return Task("height", 1, setting.config.hue, lambda views: views.columns("translation_z"), needs=("translation_z",))
+
+
+def twin(setting: ProbeSetting) -> Task:
+    """Another protocol that writes under a taken name."""
+    return replace(height(setting), name="hue")
+
+
+def unscored(setting: ProbeSetting) -> Task:
+    """Its scores have two components, its errors one column."""
+    return replace(height(setting), scoring=Regression(Measure("m", distances, ("x", "y"))))
+
+
+def too_wide(setting: ProbeSetting) -> Task:
+    """Predicts two numbers, of which one is known."""
+    return replace(height(setting), out_dim=2)
+
+
+def of_objects(setting: ProbeSetting) -> Task:
+    """Knows one thing of each object instead of each view."""
+    return replace(height(setting), view_targets=lambda views: views.columns("translation_z")[:, 0])
+
+
+def nothing(setting: ProbeSetting) -> None:
+    """No protocol at all."""
+
+
+def test_a_protocol_of_ones_own_by_import_path() -> None:
+    sets = [make_set(40, offset=offset, features=everything) for offset in (0, 40)]
+    results, _ = probe_all(*sets, 1, "legacy", config(f"{__name__}:height", "hue", steps=300))
+    assert {key.split("/")[0] for key in results} == {"height", "hue", "collapse"}
+    assert results["height/mean_distance/all"] < 0.1 < results["height/mean_distance/constant"]
+    with pytest.raises(ValueError, match=r"height' is not possible here: the store does not hold .* translation_z"):
+        run(make_set(4, schema=threediebench_schema()), config(f"{__name__}:height"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("unscored", "protocol 'height' does not fit: "),
+        ("too_wide", r"protocol 'height' does not fit: expected targets \(P, 2\), got \(24, 1\)"),
+        ("of_objects", r"protocol 'height' does not fit: expected something known of every view, \(4, 6\)"),
+        ("nothing", "nothing' to give a Task, got None"),
+        ("twin", "expected protocols of different names, got 'hue' from 'hue' and '.*twin'"),
+        ("absent", "cannot import protocol '.*:absent'"),
+    ],
+)
+def test_a_fault_of_a_protocol_shows_before_any_head_is_trained(
+    name: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "train_probes", lambda *args: pytest.fail("heads were trained"))
+    with pytest.raises(ValueError, match=message):
+        run(make_set(4), config("hue", f"{__name__}:{name}"))
 
 
 def test_individual_keeps_its_earlier_name() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from equissl.datasets.meshes.mesh import Mesh
-from equissl.renderers import RendererError, ViewParameters, get_renderer, renderer_names
+from equissl.renderers import RENDERERS, RendererError, ViewParameters, get_renderer
 from equissl.renderers.blender import PYTHON_VARIABLE, BlenderRenderer, find_blender_python
 
 needs_blender = pytest.mark.skipif(
@@ -31,7 +31,7 @@ def renderer() -> BlenderRenderer:
 
 
 def test_it_is_registered_and_never_imported() -> None:
-    assert "blender" in renderer_names()
+    assert "blender" in RENDERERS
     assert "bpy" not in sys.modules
 
 

@@ -14,7 +14,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from equissl.datasets.meshes.mesh import Material, Mesh
-from equissl.renderers import RendererError, ViewParameters, get_renderer, renderer_names
+from equissl.renderers import RENDERERS, RendererError, ViewParameters, get_renderer
 from equissl.renderers.torch_renderer import TorchRenderer
 
 FAR = np.array([60.0, 0.0, 0.0])  # out of sight, its shadow too
@@ -286,7 +286,7 @@ class TestErrors:
     def test_a_missing_library_is_named(self, name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, None)
         monkeypatch.setitem(sys.modules, "pytorch3d.renderer.mesh", None)
-        assert name in renderer_names()
+        assert name in RENDERERS
         with pytest.raises(RendererError, match=f"the '{name}' renderer cannot load.*pip install.*{package}"):
             get_renderer(name)
 

@@ -1,48 +1,47 @@
-"""Recorded formats, one file each. A module here with a subclass of ``Reader`` is found by itself."""
+"""Recorded formats of LiDAR drives, one file each."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import pkgutil
 from pathlib import Path
 
 from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.readers.base import Reader
+from equissl.util.registry import Registry
 
-__all__ = ["Reader", "find_reader", "formats", "open_reader"]
+__all__ = ["READERS", "Reader", "open_reader"]
 
-
-def formats() -> dict[str, type[Reader]]:
-    """Readers by the name of their format."""
-    found: dict[str, type[Reader]] = {}
-    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
-        module = importlib.import_module(f"{__name__}.{info.name}")
-        for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Reader) and value.__module__ == module.__name__:
-                name = getattr(value, "format", None)
-                if name is not None:
-                    found[name] = value
-    return found
-
-
-def find_reader(name: str) -> type[Reader]:
-    """The reader of a format.
-
-    Raises:
-        IngestError: naming the nearest one.
-    """
-    known = formats()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise IngestError(f"unknown format {name!r}{hint}; expected one of {', '.join(known)}")
-    return known[name]
+READERS: Registry[type[Reader]] = Registry(
+    "format",
+    {
+        "argoverse2": "equissl.datasets.drives.readers.argoverse2:Argoverse2",
+        "folder": "equissl.datasets.drives.readers.folder:Folder",
+        "kitti-360": "equissl.datasets.drives.readers.kitti360:Kitti360",
+        "kitti-object": "equissl.datasets.drives.readers.kitti_object:KittiObject",
+        "kitti-odometry": "equissl.datasets.drives.readers.kitti_odometry:KittiOdometry",
+        "kitti-raw": "equissl.datasets.drives.readers.kitti_raw:KittiRaw",
+        "kitti-tracking": "equissl.datasets.drives.readers.kitti_tracking:KittiTracking",
+        "nuscenes": "equissl.datasets.drives.readers.nuscenes:NuScenes",
+        "openscene": "equissl.datasets.drives.readers.openscene:OpenScene",
+        "semantickitti": "equissl.datasets.drives.readers.semantickitti:SemanticKitti",
+        "waymo": "equissl.datasets.drives.readers.waymo:Waymo",
+    },
+    group="equissl.readers",
+    base=Reader,
+    error=IngestError,
+)
 
 
 def open_reader(name: str, root: Path | str) -> Reader:
-    """The reader of a folder that must be there."""
-    reader, root = find_reader(name), Path(root)
+    """Open a folder of recorded drives.
+
+    Args:
+        name: one of :data:`READERS`, or the import path of a subclass of `Reader`.
+        root: the folder.
+
+    Raises:
+        IngestError: for an unknown format, with the nearest one, or a folder that is not there.
+    """
+    reader, root = READERS[name], Path(root)
     if not root.is_dir():
         raise IngestError(f"expected a folder at {root}, found {'a file' if root.exists() else 'nothing'}")
     return reader(root)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 
+from equissl.datasets.drives.drive_parts import DriveJob, DrivePart, plan_parts
 from equissl.datasets.drives.simulated.drive import simulated_sequence
 from equissl.datasets.drives.simulated.options import DriveOptions, SimulationError
+from equissl.datasets.drives.store import SceneStore
 from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Sequence
+from equissl.util.job import Begun, Limits, Tell
+from equissl.util.parts import make_parts
+from equissl.util.parts_folder import parts_folder
+from equissl.util.progress import Progress
 
 DEFAULT_OPTIONS = DriveOptions()
 
@@ -23,10 +27,12 @@ def simulate_drives(
     seed: int = 0,
     options: DriveOptions = DEFAULT_OPTIONS,
     workers: int = 0,
+    progress: bool = False,
 ) -> Path:
-    """Simulates drives with exact poses, boxes and scene flow, and writes them as a scene store.
+    """Simulate drives with exact poses, boxes and scene flow, and write them as a scene store.
 
-    The file does not depend on ``workers``; it appears when it is complete.
+    The file does not depend on ``workers``; it appears when it is complete. Killed and started again it goes on with
+    the drives that are not simulated yet.
 
     Args:
         out: the file to write.
@@ -35,6 +41,7 @@ def simulate_drives(
         seed: of the data set.
         options: what is simulated.
         workers: processes; 0 simulates in this one.
+        progress: show how far it is.
 
     Returns:
         ``out``.
@@ -42,28 +49,36 @@ def simulate_drives(
     Raises:
         SimulationError: for fewer than 1 drive or 2 sweeps.
         FileExistsError: when ``out`` is there already.
+        PartsError: unfinished work has other settings, or another process does the same.
+        WorkerError: processes died repeatedly over the drives named; finished drives are kept.
     """
+    out = Path(out)
     if drives < 1 or sweeps < 2:
         raise SimulationError(f"expected at least 1 drive of at least 2 sweeps, got {drives} and {sweeps}")
-    if Path(out).exists():
+    if out.exists():
         raise FileExistsError(f"{out} is there already; delete it or choose another --out")
-    return write_scenes(
-        out, _drives([(number, sweeps, seed, options) for number in range(drives)], workers),
-        {"simulated": {"seed": seed, **asdict(options)}},
-    )  # fmt: skip
+    simulated = {"seed": seed, **asdict(options)}
+    description = {"drives": drives, "sweeps": sweeps, **simulated}
+    bar = Progress(drives * sweeps, f"simulating {out.name}", "sweeps", progress)
+    with bar, parts_folder(out, description) as folder:
+        lengths = {f"drive_{number:04d}": sweeps for number in range(drives)}
+        job = SimulationJob(plan_parts(folder.path, lengths), seed, options)
+        folder.clean([part.path for part in job.parts])
+        make_parts(job, range(job.count), bar, workers=workers, limits=Limits(seconds=None))
+        made = (SceneStore(part.path).sequence(part.sequence) for part in job.parts)
+        write_scenes(out, made, {"simulated": simulated})
+        shutil.rmtree(folder.path)
+    return out
 
 
-def _drives(jobs: list[tuple[int, int, int, DriveOptions]], workers: int) -> Iterator[Sequence]:
-    if not workers:
-        yield from map(_drive, jobs)
-        return
-    # new processes: the ray caster's threads do not survive a fork
-    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn")) as pool:
-        yield from pool.map(_drive, jobs)
+class SimulationJob(DriveJob):
+    """Simulates one drive for each part."""
 
+    def __init__(self, parts: list[DrivePart], seed: int, options: DriveOptions) -> None:
+        super().__init__(parts)
+        self.seed, self.options = seed, options
 
-def _drive(job: tuple[int, int, int, DriveOptions]) -> Sequence:
-    """One drive, its sweeps made here: a worker's time, not the writer's."""
-    number, sweeps, seed, options = job
-    drive = simulated_sequence(sweeps, seed, number, options)
-    return Sequence.of(drive.name, list(drive), drive.rate, drive.dataset, **drive.attributes)
+    def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> None:
+        """Simulate and write one drive."""
+        tell(Begun(0, "simulating"))
+        write_scenes(self.path(part), [simulated_sequence(self.parts[part].stop, self.seed, part, self.options)])

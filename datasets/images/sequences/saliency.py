@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from equissl.util.registry import Registry
 
 
 class Saliency(Protocol):
@@ -104,18 +107,25 @@ class Precomputed:
         return normalised(maps)
 
 
+SALIENCY: Registry[Callable[..., Saliency]] = Registry(
+    "saliency",
+    {"spectral_residual": SpectralResidual, "centre": CentreBias, "uniform": Uniform},
+    group="equissl.saliency",
+)
+
+
 def get_saliency(name: str) -> Saliency:
-    """``spectral_residual``, ``centre``, ``uniform``, or the path of a ``.npy`` file.
+    """Make a provider of saliency maps.
+
+    Args:
+        name: ``spectral_residual``, ``centre``, ``uniform``, an import path, or the path of a ``.npy`` file.
 
     Raises:
         ValueError: for another name.
     """
-    known = {"spectral_residual": SpectralResidual, "centre": CentreBias, "uniform": Uniform}
-    if name in known:
-        return known[name]()
     if name.endswith(".npy"):
         return Precomputed(name)
-    raise ValueError(f"expected saliency to be {', '.join(known)} or a .npy file, got {name!r}")
+    return SALIENCY[name]()
 
 
 def normalised(maps: Tensor) -> Tensor:

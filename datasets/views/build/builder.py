@@ -1,35 +1,36 @@
 """Building a view store from meshes: render in shards, then join them.
 
-Shards live in ``OUT.parts`` until the finished file has its name. Every file is written under a temporary name, synced
-and renamed, and every view has its own seed: a build that is killed at any moment and started again ends with the bytes
-of an uninterrupted one, whatever the number of workers, of jobs that share it, or of machines.
+Shards are the parts of :mod:`equissl.util.parts`, and every view has its own seed: a build that is killed at any moment
+and started again ends with the bytes of an uninterrupted one, whatever the number of workers, of jobs that share it, or
+of machines.
 """
 
 from __future__ import annotations
 
-import errno
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from equissl.datasets.meshes import MeshLimits, MeshSource, get_mesh_source
-from equissl.datasets.views.build.engine import Engine, run_parts
-from equissl.datasets.views.build.parts import BuildError, PartsFolder, Share, clean_output, parts_folder
 from equissl.datasets.views.build.shard import ShardJob
-from equissl.datasets.views.build.spec import BuildSpec, build_header, describe_build, differences
-from equissl.datasets.views.build.worker import Limits, WorkerError
+from equissl.datasets.views.build.spec import BuildSpec, build_header, describe_build
 from equissl.datasets.views.store.format import StoreError
 from equissl.datasets.views.store.index import write_index
 from equissl.datasets.views.store.reader import StoreContents, read_contents
 from equissl.datasets.views.store.writer import StoreTables, ViewStoreWriter, concatenate, copy_blob
 from equissl.renderers import Renderer, get_renderer
-from equissl.util.disk import disk_full
+from equissl.util.files import check_space, remove_temporary
+from equissl.util.job import Limits
+from equissl.util.parts import check_same, find_missing, make_parts
+from equissl.util.parts_folder import PartsFolder, Share, folder_of, parts_folder
 from equissl.util.progress import Progress
+from equissl.util.workers import Engine
 
-__all__ = ["BuildError", "BuildReport", "BuildSpec", "WorkerError", "build_views"]
+
+class BuildError(RuntimeError):
+    """A build that cannot start or end as asked; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,9 @@ def build_views(
         join: copy the shards to one file. Without it they stay in ``out.parts``, which ``ViewStore`` opens as it is.
 
     Raises:
-        BuildError: ``out`` or unfinished work belongs to another spec (the difference is shown), another process builds
-            it now, or no mesh could be used.
+        BuildError: ``out`` is another file, or no mesh could be used.
+        PartsError: ``out`` or unfinished work belongs to another spec (the difference is shown), or another process
+            builds it now.
         WorkerError: rendering processes died repeatedly over the objects named, or one failed on an object.
         OSError: the disk is full: how much is needed and free. Finished shards are kept in all of these cases.
     """
@@ -104,13 +106,13 @@ def build_views(
     renderer = renderer if renderer is not None else get_renderer(spec.renderer, **spec.renderer_options)
     _check_source(spec, source)
     description = describe_build(spec, source, renderer)
-    # absolute: other processes, on other machines, may be elsewhere
-    job = ShardJob(spec, source, renderer, build_header(spec, source, description), Path(f"{out.absolute()}.parts"))
-    total = sum(len(job.objects(number)) for number in share.shards(job)) * spec.views
+    job = ShardJob(spec, source, renderer, build_header(spec, source, description), folder_of(out))
+    unfinished = description | {"shard_size": spec.shard_size}
+    total = sum(job.units(shard) for shard in share.parts(job.count))
     with Progress(total, f"rendering {out.name}", "img", progress) as bar:
         report = None if overwrite else _already(out, description, job, bar)
         if report is None:
-            with parts_folder(job, share, description, overwrite) as folder:
+            with parts_folder(out, unfinished, overwrite, share) as folder:
                 # another job of an array may have ended the build while this one waited
                 report = None if share.whole else _already(out, description, job, bar)
                 report = report or _build(job, folder, out, workers, limits, engine, join, bar)
@@ -130,15 +132,19 @@ def _build(
     join: bool,
     bar: Progress,
 ) -> BuildReport:
-    folder.clean(out)
-    with _say_what_is_kept(job):
-        _render_missing(job, folder.share.shards(job), out, workers, limits, engine, join, bar)
-        alone = folder.alone()  # before the next line, so that of two jobs that end at once one sees all shards
-        missing = [shard for shard in range(job.count) if not _is_whole(job.path(shard), bar)] if alone else []
-        if missing or not alone:
-            return _report_share(job, folder.share, out)
-        clean_output(out)
-        report = _join(job, out) if join else _index(job)
+    shards = folder.share.parts(job.count)
+    folder.clean([job.path(shard) for shard in shards])
+    missing = find_missing(job, shards, bar)
+    # and room for the joined file; of an array, the last job sees to that
+    room = sum(len(job.items(shard)) for shard in missing)
+    room += len(job.source) if join and folder.share.whole else 0
+    check_space(out, room * job.spec.views * job.spec.bytes_per_image)
+    make_parts(job, shards, bar, missing, workers, limits, engine)
+    alone = folder.alone()  # before the next line, so that of two jobs that end at once one sees all shards
+    if not alone or find_missing(job, range(job.count), bar):
+        return _report_share(job, folder.share, out)
+    remove_temporary(out)
+    report = _join(job, out) if join else _index(job)
     if join:
         shutil.rmtree(job.folder)
     return report
@@ -166,12 +172,7 @@ def _finished(out: Path, description: dict) -> BuildReport | None:
         contents = read_contents(out)
     except StoreError as error:
         raise BuildError(f"{out} is in the way and is not overwritten without being told to: {error}") from error
-    found = contents.header.attributes.get("build", {})
-    if found != description:
-        raise BuildError(
-            f"{out} holds another build and is not overwritten without being told to:\n"
-            f"{differences(found, description)}"
-        )
+    check_same(out, contents.header.attributes.get("build"), description)
     return replace(_report(out, contents.tables), already_complete=True)
 
 
@@ -180,61 +181,10 @@ def _report(path: Path, tables: StoreTables) -> BuildReport:
 
 
 def _report_share(job: ShardJob, share: Share, out: Path) -> BuildReport:
-    tables = [read_contents(path).tables for n in share.shards(job) if (path := job.path(n)).exists()]
+    tables = [read_contents(path).tables for n in share.parts(job.count) if (path := job.path(n)).exists()]
     missing = sum(not job.path(shard).exists() for shard in range(job.count))
     report = _report(out, concatenate(tables)) if tables else BuildReport(out, 0, 0)
     return replace(report, missing=missing, joined=False)
-
-
-def _render_missing(
-    job: ShardJob,
-    shards: Sequence[int],
-    out: Path,
-    workers: int | None,
-    limits: Limits,
-    engine: Engine,
-    join: bool,
-    bar: Progress,
-) -> None:
-    missing = [shard for shard in shards if not _is_whole(job.path(shard), bar)]
-    objects, total = (sum(len(job.objects(shard)) for shard in numbers) for numbers in (missing, shards))
-    if (finished := total - objects) and missing:
-        bar.say(f"continuing: {finished} of {total} objects are rendered already")
-    bar.skip(finished * job.spec.views)
-    # and those of the joined file; of an array, the last job sees to its room
-    joined = len(job.source) if join and len(shards) == job.count else 0
-    needed = (objects + joined) * job.spec.views * job.spec.bytes_per_image
-    if shutil.disk_usage(out.parent).free < needed:
-        raise disk_full(out, needed)
-    for shard, _ in run_parts(job, missing, workers, limits, engine):
-        if not job.path(shard).exists():
-            raise BuildError(f"a worker wrote {job.path(shard)}, which is not there: machines must share that folder")
-        bar.update(len(job.objects(shard)) * job.spec.views)
-
-
-def _is_whole(path: Path, bar: Progress) -> bool:
-    if not path.exists():
-        return False
-    try:
-        read_contents(path)
-    except StoreError as error:
-        bar.say(f"rendering {path.name} again: {error}")
-        path.unlink()
-        return False
-    return True
-
-
-@contextmanager
-def _say_what_is_kept(job: ShardJob) -> Iterator[None]:
-    kept = f"finished shards are kept in {job.folder}: the same command continues from there"
-    try:
-        yield
-    except WorkerError as error:
-        raise WorkerError(f"{error}\n{kept}") from error
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise OSError(errno.ENOSPC, f"{error.strerror}; {kept}", error.filename) from error
 
 
 def _join(job: ShardJob, out: Path) -> BuildReport:

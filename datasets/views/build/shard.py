@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from equissl.datasets.meshes.mesh import MeshError
 from equissl.datasets.meshes.source import MeshSource
 from equissl.datasets.views.build.spec import BuildSpec
-from equissl.datasets.views.build.worker import Begun, WorkerError
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.store.format import StoreHeader
+from equissl.datasets.views.store.reader import read_contents
 from equissl.datasets.views.store.writer import ObjectRecord, write_records
 from equissl.renderers.base import Renderer, RendererError
 from equissl.renderers.scene import view_parameters
+from equissl.util.job import Begun, Tell, WorkerError
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,25 @@ class ShardJob:
     def path(self, shard: int) -> Path:
         return self.folder / f"shard-{shard:06d}.h5"
 
-    def objects(self, shard: int) -> range:
+    def check(self, shard: int) -> None:
+        """Raise a StoreError for a shard that is damaged."""
+        read_contents(self.path(shard))
+
+    def items(self, shard: int) -> range:
+        """Objects of a shard."""
         start = shard * self.spec.shard_size
         return range(start, min(start + self.spec.shard_size, len(self.source)))
 
-    def name(self, index: int) -> str:
-        return self.source.entry(index).name
+    def units(self, shard: int) -> int:
+        """Images of a shard."""
+        return len(self.items(shard)) * self.spec.views
 
-    def run(self, shard: int, given_up: Mapping[int, str], tell: Callable[[Begun | None], None]) -> None:
-        """Renders and writes one shard.
+    def describe(self, shard: int, index: int) -> str:
+        """Number and name of an object."""
+        return f"object {index} ({self.source.entry(index).name})"
+
+    def run(self, shard: int, given_up: Mapping[int, str], tell: Tell) -> None:
+        """Render and write one shard.
 
         Args:
             shard: its number.
@@ -54,19 +65,19 @@ class ShardJob:
             OSError: for a full disk.
         """
         records, skipped = [], []
-        for index in self.objects(shard):
+        for index in self.items(shard):
             try:
                 if index in given_up:
                     raise MeshError(given_up[index])
                 records.append(self.render(index, tell))
             except (MeshError, RendererError) as error:
-                skipped.append((self.name(index), str(error)))
+                skipped.append((self.source.entry(index).name, str(error)))
             except Exception as error:
-                raise WorkerError(f"object {index} ({self.name(index)}): {type(error).__name__}: {error}") from error
+                raise WorkerError(f"{self.describe(shard, index)}: {type(error).__name__}: {error}") from error
         tell(None)
         write_records(self.path(shard), self.header, records, skipped)
 
-    def render(self, index: int, tell: Callable[[Begun | None], None] = lambda begun: None) -> ObjectRecord:
+    def render(self, index: int, tell: Tell = lambda begun: None) -> ObjectRecord:
         """One object with all its views."""
         entry, spec = self.source.entry(index), self.spec
         latents = sample_latents(spec.schema, spec.seed, index, spec.views)

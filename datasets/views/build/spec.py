@@ -162,9 +162,3 @@ def build_header(spec: BuildSpec, source: MeshSource, description: dict) -> Stor
         "sources": [{"source": s, "licence": n, "objects": c} for (s, n), c in sorted(licences.items())],
     }
     return StoreHeader(spec.schema, tuple(source.classes), spec.views, spec.size, spec.encoding, attributes)
-
-
-def differences(found: dict, asked: dict) -> str:
-    """What differs between two descriptions, one line each."""
-    keys = sorted(key for key in found | asked if found.get(key) != asked.get(key))
-    return "\n".join(f"  {key}: {found.get(key)!r} there, {asked.get(key)!r} asked for" for key in keys)

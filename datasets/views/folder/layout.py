@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from equissl.datasets.views.folder.format import (
 from equissl.datasets.views.folder.packing import pack
 from equissl.datasets.views.store.format import SPLITS, encode_jpeg
 from equissl.datasets.views.store.store import ViewStore
-from equissl.util.disk import full_disk_message
+from equissl.util.files import atomic_path, full_disk_message, remove_temporary
 from equissl.util.progress import Progress
 
 __all__ = ["FolderError", "pack", "unpack"]
@@ -54,22 +53,20 @@ def unpack(store: ViewStore | Path | str, folder: Path | str, progress: bool = F
     store, folder = store if isinstance(store, ViewStore) else ViewStore(store), Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FolderError(f"expected {folder} not to exist or to be an empty folder: nothing is overwritten")
-    places, temporary = object_places(store), folder.with_name(f"{folder.name}.unpacking")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        with full_disk_message(folder, int(store.tables.sizes.sum())):
-            _write_tables(store, places, temporary)
-            with Progress(store.num_objects * store.num_views, f"unpacking {store.path.name}", "img", progress) as bar:
-                for index, place in enumerate(places):
-                    _write_object(store, index, temporary / place)
-                    bar.update(store.num_views)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    if folder.exists():
-        folder.rmdir()
-    return temporary.replace(folder)
+    remove_temporary(folder)
+    total, label = store.num_objects * store.num_views, f"unpacking {store.path.name}"
+    with (
+        full_disk_message(folder, int(store.tables.sizes.sum())),
+        atomic_path(folder) as temporary,
+        Progress(total, label, "img", progress) as bar,
+    ):
+        places = object_places(store)
+        temporary.mkdir()
+        _write_tables(store, places, temporary)
+        for index, place in enumerate(places):
+            _write_object(store, index, temporary / place)
+            bar.update(store.num_views)
+    return folder
 
 
 def class_folders(store: ViewStore) -> list[str]:

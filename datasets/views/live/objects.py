@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +11,15 @@ import numpy as np
 
 from equissl.datasets.meshes.mesh import MeshError
 from equissl.datasets.meshes.source import MeshSource, MeshSourceError
-from equissl.datasets.views.build.engine import run_parts
 from equissl.datasets.views.build.spec import ViewSpec
-from equissl.datasets.views.build.worker import Begun
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.schema import LatentSchema
 from equissl.datasets.views.split import select_split
 from equissl.renderers.base import Renderer, RendererError
 from equissl.renderers.scene import view_parameters
+from equissl.util.job import Begun, Tell
 from equissl.util.progress import Progress
+from equissl.util.workers import run_parts
 
 _OBJECTS, _SIZE = 16, 16  # of one part of the check; of its pictures
 _NAMED = 10
@@ -64,18 +64,18 @@ class CheckJob:
     def count(self) -> int:
         return -(-len(self.source) // _OBJECTS)
 
-    def objects(self, part: int) -> range:
+    def items(self, part: int) -> range:
+        """Objects of a part."""
         return range(part * _OBJECTS, min((part + 1) * _OBJECTS, len(self.source)))
 
-    def name(self, index: int) -> str:
-        return self.source.entry(index).name
+    def describe(self, part: int, index: int) -> str:
+        """Number and name of an object."""
+        return f"object {index} ({self.source.entry(index).name})"
 
-    def run(
-        self, part: int, given_up: Mapping[int, str], tell: Callable[[Begun | None], None]
-    ) -> list[tuple[int, str]]:
+    def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> list[tuple[int, str]]:
         """(index, reason) of each unusable mesh of a part."""
         found = []
-        for index in self.objects(part):
+        for index in self.items(part):
             tell(Begun(index, "checking the mesh"))
             try:
                 if index in given_up:
@@ -116,7 +116,7 @@ def find_objects(
     with Progress(len(source), f"checking {spec.meshes}", "mesh", progress) as bar:
         for part, found in run_parts(job, range(job.count), workers):
             bad |= dict(found)
-            bar.update(len(job.objects(part)))
+            bar.update(len(job.items(part)))
     skipped = tuple((source.entry(index).name, bad[index]) for index in sorted(bad))
     indices = np.array([index for index in range(len(source)) if index not in bad], dtype=np.int64)
     _report(spec, skipped, len(indices))

@@ -24,7 +24,7 @@ from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.live.objects import find_objects
 from equissl.datasets.views.live.spec import LiveSpec
 from equissl.renderers import Renderer, RendererError, ViewParameters, get_renderer, view_parameters
-from equissl.util.processes import rendering_context
+from equissl.util.processes import fresh_context
 
 Rendered = tuple[np.ndarray, np.ndarray, Tensor]  # rows (B,), latents (B, V, L), images (B, V, 3, S, S) uint8
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class LiveViews(Dataset):
     """
 
     items = "objects"
-    start_method = "forkserver"  # of the loader's processes, see rendering_context
+    start_method = "forkserver"  # of the loader's processes, see fresh_context
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class LiveViews(Dataset):
             raise ValueError(f"expected at least 1 view, got {views}")
         if source is None:
             source = get_mesh_source(spec.meshes, spec.objects, spec.seed, spec.classes)
-        rendering_context()
+        fresh_context(__name__)
         self.spec, self.split, self.views, self.seed = spec, split, views, seed
         self.renderer = renderer if renderer is not None else get_renderer(spec.renderer, **spec.renderer_options)
         self.in_training_process = hasattr(self.renderer, "render_batch")

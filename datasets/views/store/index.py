@@ -12,8 +12,8 @@ import numpy as np
 
 from equissl.datasets.views.store.format import StoreError, StoreHeader
 from equissl.datasets.views.store.reader import StoreContents, read_contents
-from equissl.datasets.views.store.writer import concatenate, temporary_name
-from equissl.util.disk import full_disk_message, sync_folder
+from equissl.datasets.views.store.writer import concatenate
+from equissl.util.files import full_disk_message, write_text
 
 INDEX = "index.json"
 FORMAT = "equissl-view-index"
@@ -50,12 +50,8 @@ def write_index(
         raise StoreError(f"expected the split of {len(contents.tables.split)} objects, got {chosen.shape}")
     places = [os.path.relpath(Path(store).resolve(), path.resolve().parent) for store in stores]
     text = json.dumps({"format": FORMAT, "version": 1, "stores": places, "split": chosen.tolist()})
-    temporary = temporary_name(path)
     with full_disk_message(path, len(text)):
-        temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-    sync_folder(path.parent)
-    return path
+        return write_text(path, text)
 
 
 def read_indexed(path: Path) -> StoreContents:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import h5py
 import numpy as np
 
 from equissl.datasets.views.schema import LatentSchema, threediebench_schema
 from equissl.datasets.views.store.format import BLOB, OFFSETS, TRAIN, StoreHeader
-from equissl.util.disk import full_disk_message, reserve, sync_folder
+from equissl.util.files import atomic_path, full_disk_message, reserve
 
 _PIECE = 1 << 24  # bytes copied at a time
 
@@ -95,18 +96,17 @@ class ViewStoreWriter:
     def __init__(self, path: Path, header: StoreHeader, tables: StoreTables) -> None:
         self.path, self.header, self.tables = Path(path), header, tables
         self.blob_size = int(tables.sizes.sum())
-        self._temporary = temporary_name(self.path)
 
     def __enter__(self) -> ViewStoreWriter:
-        try:
-            with full_disk_message(self.path, self.blob_size + self.tables.latents.nbytes):
-                self._position = write_tables(self._temporary, self.header, self.tables)
-                self._file = self._temporary.open("r+b", buffering=0)
-                if self.blob_size:
-                    reserve(self._file.fileno(), self._position, self.blob_size)
-        except BaseException:
-            self._discard()
-            raise
+        with ExitStack() as stack:
+            stack.enter_context(full_disk_message(self.path, self.blob_size + self.tables.latents.nbytes))
+            temporary = stack.enter_context(atomic_path(self.path))
+            self._position = write_tables(temporary, self.header, self.tables)
+            self._file = stack.enter_context(temporary.open("r+b", buffering=0))
+            if self.blob_size:
+                reserve(self._file.fileno(), self._position, self.blob_size)
+            stack.push(self._check_end)
+            self._stack = stack.pop_all()
         self._end = self._position + self.blob_size
         return self
 
@@ -115,34 +115,20 @@ class ViewStoreWriter:
         view = memoryview(data)
         if self._position + len(view) > self._end:
             raise ValueError(f"expected {self.blob_size} bytes of images in all, got more")
-        with full_disk_message(self.path, self.blob_size):
-            while view:
-                written = os.pwrite(self._file.fileno(), view, self._position)
-                self._position += written
-                view = view[written:]
+        while view:
+            written = os.pwrite(self._file.fileno(), view, self._position)
+            self._position += written
+            view = view[written:]
 
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        try:
-            if kind is None and self._position != self._end:
-                missing = self._end - self._position
-                raise ValueError(f"expected {self.blob_size} bytes of images, {missing} were not written")
-            if kind is None:
-                with full_disk_message(self.path, self.blob_size):
-                    os.fsync(self._file.fileno())
-                self._temporary.replace(self.path)
-                sync_folder(self.path.parent)
-        finally:
-            self._discard()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
-    def _discard(self) -> None:
-        if hasattr(self, "_file"):
-            self._file.close()
-        self._temporary.unlink(missing_ok=True)
-
-
-def temporary_name(path: Path) -> Path:
-    """Where a file is written before it takes its name; no other process on any machine writes there."""
-    return path.with_name(f"{path.name}.tmp-{platform.node()}-{os.getpid()}")
+    def _check_end(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._position != self._end:
+            missing = self._end - self._position
+            raise ValueError(f"expected {self.blob_size} bytes of images, {missing} were not written")
 
 
 def write_records(path: Path, header: StoreHeader, records: Sequence[ObjectRecord], skipped: Sequence = ()) -> None:
@@ -206,7 +192,6 @@ def write_store(
         )
         for i in range(count)
     ]
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_records(Path(path), header, records)
     return Path(path)
 

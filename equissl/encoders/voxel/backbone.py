@@ -12,6 +12,7 @@ from equissl.sparse import SparseSequential, SparseTensor, SubmanifoldConv3d, se
 from equissl.sparse.index_map import Geometry
 from equissl.sparse.layers import SparseConv3d
 from equissl.sparse.sites import Triple
+from equissl.util.registry import Registry
 
 STAGES = ("conv1", "conv2", "conv3", "conv4")
 
@@ -132,17 +133,23 @@ class VoxelResBackBone8x(VoxelBackbone):
         return stages
 
 
-VOXEL_BACKBONES: dict[str, type[VoxelBackbone]] = {
-    backbone.__name__: backbone for backbone in (VoxelBackBone8x, VoxelResBackBone8x)
-}
+VOXEL_BACKBONES: Registry[type[VoxelBackbone]] = Registry(
+    "voxel backbone",
+    {"VoxelBackBone8x": VoxelBackBone8x, "VoxelResBackBone8x": VoxelResBackBone8x},
+    group="equissl.voxel_backbones",
+    base=VoxelBackbone,
+)
 
 
 def create_voxel_backbone(name: str = "VoxelBackBone8x", in_channels: int = 4, backend: str = "auto") -> VoxelBackbone:
-    """The backbone of that name.
+    """Create the backbone of that name.
+
+    Args:
+        name: one of :data:`VOXEL_BACKBONES`, or the import path of a subclass of `VoxelBackbone`.
+        in_channels: columns of a voxel.
+        backend: of the sparse convolutions.
 
     Raises:
         ValueError: for an unknown one.
     """
-    if name not in VOXEL_BACKBONES:
-        raise ValueError(f"expected a voxel backbone of {', '.join(VOXEL_BACKBONES)}, got {name!r}")
     return VOXEL_BACKBONES[name](in_channels, backend)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from equissl.datasets.drives.scene_pair import ScenePair
 from equissl.evaluation.drives.encoding import SceneEncoder, rotate_cloud
 from equissl.sparse import SparseTensor
+from equissl.util.files import atomic_path
 
 COMPONENTS = 3
 ANGLE = 60.0  # degrees by which the second map's scene is turned
@@ -71,11 +71,9 @@ def describe_maps(encoder: SceneEncoder, pairs: Sequence[ScenePair]) -> dict[str
 
 def write_maps(path: Path, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
     """One file, whole or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     text: Any = np.array(json.dumps(description))
-    with partial.open("wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, description=text, **arrays)  # type: ignore[arg-type]
-    partial.replace(path)
 
 
 def read_maps(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -11,6 +11,7 @@ import torch
 
 from equissl.datasets.sweeps.labelled_sweeps import Frame, LabelledFrames
 from equissl.detection import Detections, Detector
+from equissl.util.files import atomic_path
 
 DETECTIONS = "detections.npz"
 
@@ -41,8 +42,7 @@ def write_detections(path: Path, ids: Sequence[str], found: Sequence[Detections]
     """
     velocities = [detections.velocities.numpy() for detections in found if detections.velocities is not None]
     moving: dict[str, Any] = {"velocities": np.concatenate(velocities)} if velocities else {}
-    partial = path.with_name(f"{path.name}.tmp")
-    with partial.open("wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             ids=np.array(ids),
@@ -53,7 +53,6 @@ def write_detections(path: Path, ids: Sequence[str], found: Sequence[Detections]
             labels=np.concatenate([np.zeros(0, np.int64), *(d.labels.numpy() for d in found)]),
             **moving,
         )
-    partial.replace(path)
 
 
 def read_detections(path: Path) -> dict[str, Detections]:

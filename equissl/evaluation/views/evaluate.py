@@ -30,8 +30,9 @@ from equissl.evaluation.views.features import (
     in_memory,
     view_quats,
 )
-from equissl.evaluation.views.probing import RETRIEVAL, TRAIN_MODE, asked_for, check_protocols, probe_all
+from equissl.evaluation.views.probing import probe_all
 from equissl.evaluation.views.retrieval import EMBEDDING, embed_features, retrieval_scores, why_no_retrieval
+from equissl.evaluation.views.tasks import RETRIEVAL, TRAIN_MODE, asked_for, wanted_tasks
 from equissl.evaluation.views.train_mode import train_mode_scores
 from equissl.evaluation.views.world_model import choose_sequence_protocols, world_model_scores
 from equissl.geometry import QuaternionSign
@@ -78,7 +79,7 @@ def evaluate_views(
     config = _settle_precision(config, device)
     views = ViewStore(_store(store, training))
     _compare_with_live(views, training, log)
-    check_protocols(config)
+    wanted_tasks(len(views.classes), target_sign(config, views), config)  # a fault shows before features are computed
     train, val = feature_sets(method, views, run_dir, config, device, log)
     retrieve = _retrieves(method, val, config, log)
     train, val = _embedded(method, train, val, retrieve, run_dir, views, config, device)

@@ -20,6 +20,7 @@ from torch import Tensor
 from equissl.datasets.views.schema import ROTATION, LatentSchema
 from equissl.datasets.views.store.store import ViewStore
 from equissl.geometry import euler_to_unitquat, rotmat_to_unitquat
+from equissl.util.files import atomic_path
 
 if TYPE_CHECKING:
     from equissl.methods import Method
@@ -222,15 +223,6 @@ def create_feature_file(path: Path, shapes: dict[str, Shape], dtype: torch.dtype
     return {name: torch.from_numpy(values) for name, values in maps.items()}
 
 
-def seal_feature_file(partial: Path, path: Path, mark: str) -> None:
-    """Marks a filled file as complete and moves it into place: a reader sees the whole file or none."""
-    with h5py.File(partial, "r+") as file:
-        file.attrs["fingerprint"] = mark
-    with partial.open("rb") as raw:
-        os.fsync(raw.fileno())
-    partial.replace(path)
-
-
 def cached_features(path: Path, mark: str, compute: Callable[[Allocate], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Parts from the cache file, or computed straight into it: at no time are they all in memory.
 
@@ -241,10 +233,8 @@ def cached_features(path: Path, mark: str, compute: Callable[[Allocate], dict[st
     """
     if (parts := load_cache(path, mark)) is not None:
         return parts
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        parts = compute(lambda shapes, dtype: create_feature_file(partial, shapes, dtype))
-        seal_feature_file(partial, path, mark)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_path(path) as temporary:
+        parts = compute(lambda shapes, dtype: create_feature_file(temporary, shapes, dtype))
+        with h5py.File(temporary, "r+") as file:
+            file.attrs["fingerprint"] = mark
     return parts

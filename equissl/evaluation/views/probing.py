@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.evaluation.diagnostics import collapse_scores
 from equissl.evaluation.probes import FeatureRows, all_rows, pair_rows, predict, standardization, train_probes
-from equissl.evaluation.views import scores
 from equissl.evaluation.views.config import EvaluateConfig
 from equissl.evaluation.views.features import FeatureSet
 from equissl.evaluation.views.sampling import fixed_pairs
-from equissl.evaluation.views.tasks import AUGMENTATIONS, NEEDS, Task, probe_tasks, why_impossible
+from equissl.evaluation.views.scores import Scores
+from equissl.evaluation.views.tasks import Task, asked_for, wanted_tasks, why_impossible
 from equissl.geometry import QuaternionSign
-from equissl.metrics import constant_rotation_prediction
+from equissl.metrics import rotation_errors_deg
 
 Log = Callable[[str], None]
 
-RETRIEVAL, TRAIN_MODE = "retrieval", "train_mode"
-SEQUENCE_PROTOCOLS = ("aggregate", "path_integration", "sequence_retrieval")
-PROTOCOLS = (
-    "classification",
-    "rotation",
-    "rotation_absolute",
-    "hue",
-    "hue_mlp",
-    "hue_circular",
-    "light",
-    "translation_object",
-    "translation_base",
-    *AUGMENTATIONS,
-    RETRIEVAL,
-    TRAIN_MODE,
-    *SEQUENCE_PROTOCOLS,
-)
-ON_REQUEST = ("hue_mlp", TRAIN_MODE)  # variants of others, left out of the default
-ROTATIONS = ("rotation", "rotation_absolute")
+PAIRED_ROTATION = "rotation"  # whose errors are kept pair by pair
 
 
 def probe_all(
@@ -58,12 +42,15 @@ def probe_all(
         degrees.
 
     Raises:
-        ValueError: an unknown protocol or part, or a protocol asked for that the store does not allow.
+        ValueError: an unknown protocol or part, a protocol asked for that the store does not allow, or one whose
+            targets and scores do not fit; always before any head is trained.
     """
     tasks = choose_tasks(train, val, num_classes, sign, config, log)
     names = choose_parts(train, config)
     pairs = val_pairs(val, tasks, config)
-    results, errors = _baselines(tasks, train, val, num_classes, pairs, config)
+    for task in tasks:
+        check_task(task, val, pairs)
+    results, errors = _baselines(tasks, train, val, pairs, config)
     for part in names:
         results |= collapse_scores(val.parts[part], part)
     log(
@@ -74,10 +61,10 @@ def probe_all(
     probes = train_probes(tasks, rows[0], train, config.seed, config.probe_precision)
     found = predict(probes, rows[1], pairs, config.probe_precision)
     for probe in probes:
-        entries, errors_deg = score_task(probe.task, found[probe.task.name, probe.part], probe.part, val, pairs)
-        results |= entries
-        if probe.task.name == "rotation" and errors_deg is not None:
-            errors[probe.part] = errors_deg
+        preds = found[probe.task.name, probe.part]
+        results |= score_task(probe.task, preds, probe.part, val, pairs)
+        if probe.task.name == PAIRED_ROTATION:
+            errors[probe.part] = _errors_deg(preds, _targets(probe.task, val, pairs))
     if config.individual:
         results |= {_individual(key): value for key, value in results.items() if key.startswith("rotation_absolute/")}
     return results, errors
@@ -96,33 +83,42 @@ def choose_tasks(
     Raises:
         ValueError: a protocol asked for is unknown or impossible, and why.
     """
-    check_protocols(config)
     tasks = []
-    for task in probe_tasks(num_classes, sign, config).values():
-        asked = asked_for(task.name, config)
-        if asked is False or (asked is None and task.name in ON_REQUEST):
-            continue
+    for name, task in wanted_tasks(num_classes, sign, config).items():
         reason = why_impossible(task, train, val)
         if reason is None:
             tasks.append(task)
-        elif asked:
-            raise ValueError(f"protocol {task.name!r} is not possible here: {reason}")
-        elif task.name not in AUGMENTATIONS or val.holds(*NEEDS[task.name]):  # nobody expects them of rendered objects
-            log(f"skipping {task.name}: {reason}")
+        elif asked_for(name, config):
+            raise ValueError(f"protocol {name!r} is not possible here: {reason}")
+        elif task.usual or val.holds(*task.needs):
+            log(f"skipping {name}: {reason}")
     return tasks
 
 
-def asked_for(name: str, config: EvaluateConfig) -> bool | None:
-    """True or False where the configuration says so, None where it leaves it to what is possible."""
-    if name == "rotation_absolute" and config.individual:
-        return True
-    return None if config.protocols is None else name in config.protocols
+def check_task(task: Task, val: FeatureSet, pairs: np.ndarray) -> None:
+    """Score a head that always answers one, so that a fault of a protocol shows before any head is trained.
 
+    Args:
+        task: the protocol.
+        val: the validation views.
+        pairs: (P, 3) those that two-view protocols are scored on.
 
-def check_protocols(config: EvaluateConfig) -> None:
-    """Raises ValueError for a protocol that does not exist."""
-    if unknown := [name for name in config.protocols or () if name not in PROTOCOLS]:
-        raise ValueError(f"expected protocols among {', '.join(PROTOCOLS)}, got {', '.join(map(repr, unknown))}")
+    Raises:
+        ValueError: naming the protocol and its fault.
+    """
+    try:
+        known = task.view_targets(val)
+        if known.shape[:2] != val.quats.shape[:2]:
+            views = tuple(val.quats.shape[:2])
+            raise ValueError(f"expected something known of every view, {views}, got shape {tuple(known.shape)}")
+        target = _targets(task, val, pairs)
+        if task.loss is F.mse_loss and target.shape[1:] != (task.out_dim,):
+            raise ValueError(f"expected targets (P, {task.out_dim}), got {tuple(target.shape)}")
+        ones = torch.ones(len(target), task.out_dim)
+        task.loss(ones, target.float() if target.is_floating_point() else target)
+        score_task(task, ones, "ones", val, pairs)
+    except Exception as error:
+        raise ValueError(f"protocol {task.name!r} does not fit: {error}") from error
 
 
 def choose_parts(train: FeatureSet, config: EvaluateConfig) -> list[str]:
@@ -145,45 +141,25 @@ def val_pairs(val: FeatureSet, tasks: Sequence[Task], config: EvaluateConfig) ->
 
 
 def _baselines(
-    tasks: Sequence[Task],
-    train: FeatureSet,
-    val: FeatureSet,
-    num_classes: int,
-    pairs: np.ndarray,
-    config: EvaluateConfig,
+    tasks: Sequence[Task], train: FeatureSet, val: FeatureSet, pairs: np.ndarray, config: EvaluateConfig
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     results: dict[str, Any] = {}
     errors: dict[str, np.ndarray] = {}
     train_pairs = val_pairs(train, tasks, config)
     for task in tasks:
-        if task.name == "classification":
-            results |= scores.label_baselines(train.labels, val.labels, num_classes)
-            continue
-        target = _targets(task, val, pairs)
-        constant = _constant(task, target, _targets(task, train, train_pairs))
-        for name, preds in (("constant", constant), ("identity", _unchanged(task, val, len(target)))):
-            if preds is not None:
-                entries, errors_deg = score_task(task, preds, name, val, pairs)
-                results |= entries
-                if task.name == "rotation" and errors_deg is not None:
-                    errors[name] = errors_deg
+        target, source = _targets(task, val, pairs), _targets(task, train, train_pairs)
+        same = partial(_unchanged, task, val, len(target)) if task.pair else None
+        results |= task.scoring.baselines(target, source, _owners(task, val, pairs), task.name, same)
+        if task.name == PAIRED_ROTATION:
+            trivial = task.scoring.trivial(target, source, same)
+            errors = {name: _errors_deg(preds, target) for name, preds in trivial.items()}
     return results, errors
 
 
-def _constant(task: Task, target: Tensor, source: Tensor) -> Tensor:
-    if task.name in ROTATIONS:
-        return constant_rotation_prediction(target, source)
-    return source.double().mean(0).expand(len(target), -1)
-
-
-def _unchanged(task: Task, views: FeatureSet, rows: int) -> Tensor | None:
-    """What a predictor says that takes both views for the same, or every object to be unturned."""
-    if task.name in ROTATIONS:
-        return scores.identity_prediction(rows)
-    if task.relate is None:
-        return None
+def _unchanged(task: Task, views: FeatureSet, rows: int) -> Tensor:
+    """What a predictor says that takes both views for the same."""
     nothing = torch.zeros_like(task.view_targets(views)[0, :1])
-    return task.relate(nothing, nothing).expand(rows, -1)
+    return task.targets(nothing[None], *torch.zeros(3, 1, dtype=torch.long)).expand(rows, -1)
 
 
 def _targets(task: Task, views: FeatureSet, pairs: np.ndarray) -> Tensor:
@@ -191,18 +167,25 @@ def _targets(task: Task, views: FeatureSet, pairs: np.ndarray) -> Tensor:
     return task.targets(task.view_targets(views), *rows)
 
 
-def score_task(
-    task: Task, preds: Tensor, part: str, val: FeatureSet, pairs: np.ndarray
-) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Flat scores of one task's outputs; for rotations also the errors in degrees."""
-    if task.name == "classification":
-        logits = preds.view(len(val.objects), val.num_views, -1)
-        return scores.classification_scores(logits, val.labels, part), None
-    target = _targets(task, val, pairs)
-    owners = pairs[:, 0] if task.pair else np.repeat(np.arange(len(val.objects)), val.num_views)
-    if task.name in ROTATIONS:
-        return scores.rotation_scores(preds, target, owners, part, task.name)
-    return scores.regression_scores(preds, target, owners, part, task.name), None
+def _owners(task: Task, views: FeatureSet, pairs: np.ndarray) -> np.ndarray:
+    return pairs[:, 0] if task.pair else np.repeat(np.arange(len(views.objects)), views.num_views)
+
+
+def score_task(task: Task, preds: Tensor, part: str, val: FeatureSet, pairs: np.ndarray) -> Scores:
+    """Score one task's outputs.
+
+    Args:
+        task: the protocol.
+        preds: (P, D) outputs of its head.
+        part: name of the probed features.
+        val: the validation views.
+        pairs: (P, 3) those that two-view protocols are scored on.
+    """
+    return task.scoring.scores(preds, _targets(task, val, pairs), _owners(task, val, pairs), part, task.name)
+
+
+def _errors_deg(preds: Tensor, target: Tensor) -> np.ndarray:
+    return rotation_errors_deg(preds, target).double().numpy()
 
 
 def _individual(key: str) -> str:

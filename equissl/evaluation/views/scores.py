@@ -15,37 +15,46 @@ from equissl.metrics import r2_global, r2_uniform, rotation_errors_deg, top_k_ac
 Scores = dict[str, float | None]
 
 
-def classification_scores(logits: Tensor, labels: Tensor, part: str) -> Scores:
+def classification_scores(
+    logits: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str = "classification"
+) -> Scores:
     """Top-1 and top-5 over all validation views.
 
     The standard error counts objects, not views: views of one object are not independent.
 
     Args:
-        logits: (M, V, C).
-        labels: (M,).
+        logits: (P, C).
+        target: (P,) classes.
+        owners: (P,) object of every row.
         part: name of the probed features.
+        group: first component of the keys.
     """
-    rows, target = logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1])
-    per_object = (logits.argmax(-1) == labels[:, None]).double().mean(1)
+    right = (logits.argmax(-1) == target).double().numpy()
     return {
-        f"classification/{part}/top1": top_k_accuracy(rows, target),
-        f"classification/{part}/top1_se": standard_error(per_object.numpy()),
-        f"classification/{part}/top5": top_k_accuracy(rows, target, k=min(5, logits.shape[-1])),
+        f"{group}/{part}/top1": top_k_accuracy(logits, target),
+        f"{group}/{part}/top1_se": standard_error(per_object_means(right, owners)),
+        f"{group}/{part}/top5": top_k_accuracy(logits, target, k=min(5, logits.shape[-1])),
     }
 
 
-def label_baselines(train_labels: Tensor, val_labels: Tensor, num_classes: int) -> Scores:
-    """Accuracy of a uniform guess and of always naming the most frequent training class."""
+def label_baselines(
+    train_labels: Tensor, val_labels: Tensor, num_classes: int, group: str = "classification"
+) -> Scores:
+    """Accuracy of a uniform guess and of always naming the most frequent training class.
+
+    Args:
+        train_labels, val_labels: classes of the rows, one dimension each.
+        num_classes: of the store.
+        group: first component of the keys.
+    """
     frequent = torch.bincount(train_labels, minlength=num_classes).argmax()
     return {
-        "classification/chance": 1.0 / num_classes,
-        "classification/majority": float((val_labels == frequent).double().mean()),
+        f"{group}/chance": 1.0 / num_classes,
+        f"{group}/majority": float((val_labels == frequent).double().mean()),
     }
 
 
-def rotation_scores(
-    preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str = "rotation"
-) -> tuple[Scores, np.ndarray]:
+def rotation_scores(preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str = "rotation") -> Scores:
     """Both R², and geodesic errors in degrees.
 
     A quaternion component that never varies in the targets (x and y, where objects turn about z only) is left out of
@@ -57,20 +66,16 @@ def rotation_scores(
         owners: (P,) object of every pair; the standard error counts objects.
         part: name of the probed features, or of a trivial predictor.
         group: first component of the keys.
-
-    Returns:
-        The entries, and the (P,) errors in degrees.
     """
     varies = target.double().var(0, correction=0) > 1e-12
     errors = rotation_errors_deg(preds, target).double().numpy()
-    scores: Scores = {
+    return {
         f"{group}/r2_global/{part}": float(r2_global(preds, target)),
         f"{group}/r2_uniform/{part}": float(r2_uniform(preds[:, varies], target[:, varies])),
         f"{group}/mean_deg/{part}": float(errors.mean()),
         f"{group}/mean_deg_se/{part}": standard_error(per_object_means(errors, owners)),
         f"{group}/median_deg/{part}": float(np.median(errors)),
     }
-    return scores, errors
 
 
 @dataclass(frozen=True)
@@ -111,22 +116,16 @@ def distances(preds: Tensor, target: Tensor) -> Tensor:
     return (preds - target).norm(dim=1)
 
 
-MEASURES = {
-    "hue": Measure("turns", hue_steps, ("floor", "light")),
-    "hue_mlp": Measure("turns", hue_steps, ("floor", "light")),
-    "hue_circular": Measure("turns", hue_steps_of_points, ("floor", "light")),
-    "light": Measure("deg", direction_errors_deg),
-    "translation_object": Measure("distance", distances),
-    "translation_base": Measure("distance", distances),
-    "crop": Measure("sides", distances),
-    "jitter": Measure("factors", distances),
-    "blur": Measure("pixels", distances),
-    "position": Measure("sides", distances),
-}
+HUE_STEPS = Measure("turns", hue_steps, ("floor", "light"))
+HUE_POINTS = Measure("turns", hue_steps_of_points, ("floor", "light"))
+DIRECTION = Measure("deg", direction_errors_deg)
+DISTANCE = Measure("distance", distances)
 
 
-def regression_scores(preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str) -> Scores:
-    """Both R², and the errors of :data:`MEASURES` in a unit one can picture.
+def regression_scores(
+    preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str, measure: Measure = DISTANCE
+) -> Scores:
+    """Both R², and the errors in a unit one can picture.
 
     Target dimensions that never vary are left out of ``r2_uniform``, as in :func:`rotation_scores`.
 
@@ -135,9 +134,10 @@ def regression_scores(preds: Tensor, target: Tensor, owners: np.ndarray, part: s
         owners: (P,) object of every row; the standard error counts objects.
         part: name of the probed features, or of a trivial predictor.
         group: protocol, the first component of the keys.
+        measure: of the errors.
     """
     preds, target = preds.double().cpu(), target.double().cpu()
-    measure, varies = MEASURES[group], target.var(0, correction=0) > 1e-12
+    varies = target.var(0, correction=0) > 1e-12
     errors = measure.errors(preds, target)
     columns = dict(zip(measure.components, errors.unbind(1), strict=True)) if measure.components else {}
     mean = (errors.mean(1) if errors.ndim == 2 else errors).numpy()

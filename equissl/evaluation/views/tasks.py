@@ -1,27 +1,40 @@
-"""The probe protocols: what each predicts from frozen features, from how many views, with which head."""
+"""Probe protocols: the target, needs, head and scores of each, found by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import pi
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.datasets.views.schema import BLUR, CROP, JITTER, POSITION, ROTATION, TRANSLATION
 from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
 from equissl.evaluation.views.features import FeatureSet
 from equissl.evaluation.views.sampling import num_steps
-from equissl.geometry import QuaternionSign, relative_unitquat, unitquat_to_rotmat
+from equissl.evaluation.views.scoring import DISTANCES, Scoring
+from equissl.geometry import QuaternionSign
+from equissl.util.registry import Registry, is_import_path
+
+RETRIEVAL, TRAIN_MODE = "retrieval", "train_mode"
+SEQUENCE_PROTOCOLS = ("aggregate", "path_integration", "sequence_retrieval")
+OTHER_PROTOCOLS = (RETRIEVAL, TRAIN_MODE, *SEQUENCE_PROTOCOLS)  # what is measured without a probe of single features
 
 Budget = LinearProbeConfig | RotationProbeConfig | HueProbeConfig
 
-AUGMENTATIONS = {"crop": CROP, "jitter": JITTER, "blur": BLUR, "position": POSITION}
-HUES = ("floor_hue", "light_hue")
-LIGHT = ("light_theta", "light_phi")
+
+@dataclass(frozen=True)
+class ProbeSetting:
+    """Facts that a protocol may depend on.
+
+    Attributes:
+        num_classes: classes of the store.
+        sign: of quaternions.
+        config: budgets and heads.
+    """
+
+    num_classes: int
+    sign: QuaternionSign
+    config: EvaluateConfig
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,11 @@ class Task:
         relate: for two-view protocols, the target from what is known of both views; None where one view goes in.
         loss: of (outputs, targets).
         hidden: widths of the head's hidden layers.
+        scoring: of the outputs.
+        needs: latents that the store must hold, and that must vary.
+        obstacle: a further reason why it has no meaning on these validation views, or None.
+        on_request: left out unless it is asked for by name.
+        usual: a line says where a store lacks what it needs; without one otherwise.
     """
 
     name: str
@@ -45,6 +63,11 @@ class Task:
     relate: Callable[[Tensor, Tensor], Tensor] | None = None
     loss: Callable[[Tensor, Tensor], Tensor] = F.mse_loss
     hidden: tuple[int, ...] = ()
+    scoring: Scoring = DISTANCES
+    needs: tuple[str, ...] = ()
+    obstacle: Callable[[FeatureSet], str | None] = lambda views: None
+    on_request: bool = False
+    usual: bool = True
 
     @property
     def pair(self) -> bool:
@@ -61,95 +84,91 @@ class Task:
         return self.relate(known[item, first], known[item, second])
 
 
-def probe_tasks(num_classes: int, sign: QuaternionSign, config: EvaluateConfig) -> dict[str, Task]:
-    """Every probe protocol by name, in the order of the results."""
-    r, hue = config.rotation, config.hue
-    mlp: dict[str, Any] = {"budget": r, "hidden": r.hidden}
-
-    def relative_quats(first: Tensor, second: Tensor) -> Tensor:
-        return relative_unitquat(first, second, sign=sign)
-
-    tasks = (
-        Task("classification", num_classes, config.classification, _labels, loss=F.cross_entropy),
-        Task("rotation", 4, view_targets=_quats, relate=relative_quats, **mlp),
-        Task("rotation_absolute", 4, view_targets=_quats, **mlp),
-        Task("hue", 2, hue, _hues, _difference, hidden=hue.hidden),
-        Task("hue_mlp", 2, view_targets=_hues, relate=_difference, **mlp),
-        Task("hue_circular", 4, view_targets=_hues, relate=circular_difference, **mlp),
-        Task("light", 3, view_targets=light_directions, **mlp),
-        Task("translation_object", 3, view_targets=_translations, relate=_difference, **mlp),
-        Task("translation_base", 3, view_targets=base_translations, relate=_difference, **mlp),
-        Task("crop", 4, view_targets=_latents(CROP), relate=_difference, **mlp),
-        Task("jitter", 4, view_targets=_latents(JITTER), relate=_difference, **mlp),
-        Task("blur", 1, hue, _latents(BLUR), _difference, hidden=hue.hidden),
-        Task("position", 2, hue, _latents(POSITION), _difference, hidden=hue.hidden),
-    )
-    return {task.name: task for task in tasks}
+#: Functions of a `ProbeSetting` that give a `Task`, in the order of the results.
+PROBES: Registry[Callable[[ProbeSetting], Task]] = Registry(
+    "protocol",
+    {
+        "classification": "equissl.evaluation.views.probe_tasks:classification",
+        "rotation": "equissl.evaluation.views.probe_tasks:rotation",
+        "rotation_absolute": "equissl.evaluation.views.probe_tasks:rotation_absolute",
+        "hue": "equissl.evaluation.views.probe_tasks:hue",
+        "hue_mlp": "equissl.evaluation.views.probe_tasks:hue_mlp",
+        "hue_circular": "equissl.evaluation.views.probe_tasks:hue_circular",
+        "light": "equissl.evaluation.views.probe_tasks:light",
+        "translation_object": "equissl.evaluation.views.probe_tasks:translation_object",
+        "translation_base": "equissl.evaluation.views.probe_tasks:translation_base",
+        "crop": "equissl.evaluation.views.probe_tasks:crop",
+        "jitter": "equissl.evaluation.views.probe_tasks:jitter",
+        "blur": "equissl.evaluation.views.probe_tasks:blur",
+        "position": "equissl.evaluation.views.probe_tasks:position",
+    },
+    group="equissl.probes",
+)
 
 
-# Latents that a protocol needs, beside the classes and rotations that every store holds.
-NEEDS: dict[str, tuple[str, ...]] = {
-    "hue": HUES, "hue_mlp": HUES, "hue_circular": HUES, "light": LIGHT,
-    "translation_object": TRANSLATION, "translation_base": TRANSLATION, **AUGMENTATIONS,
-}  # fmt: skip
+def make_task(name: str, setting: ProbeSetting) -> Task:
+    """Make the protocol of that name.
+
+    Args:
+        name: one of :data:`PROBES`, or the import path of a function of a `ProbeSetting` or of a subclass of `Task`.
+        setting: what it may depend on.
+
+    Raises:
+        ValueError: for an unknown name, or something else than a `Task`.
+    """
+    task = PROBES[name](setting)
+    if not isinstance(task, Task):
+        raise ValueError(f"expected protocol {name!r} to give a Task, got {task!r}")
+    return task
+
+
+def wanted_tasks(num_classes: int, sign: QuaternionSign, config: EvaluateConfig) -> dict[str, Task]:
+    """Make the probe protocols that are asked for, or all that need not be asked for, by name.
+
+    Args:
+        num_classes: classes of the store.
+        sign: of target quaternions.
+        config: what is asked for, budgets and heads.
+
+    Raises:
+        ValueError: for a protocol that does not exist, or two of one name.
+    """
+    asked = [name for name in config.protocols or () if name not in OTHER_PROTOCOLS]
+    if unknown := [name for name in asked if name not in PROBES and not is_import_path(name)]:
+        raise PROBES.unknown(unknown[0], OTHER_PROTOCOLS)
+    setting = ProbeSetting(num_classes, sign, config)
+    names = [name for name in dict.fromkeys([*PROBES, *asked]) if asked_for(name, config) is not False]
+    tasks = {name: make_task(name, setting) for name in names}
+    tasks = {name: task for name, task in tasks.items() if asked_for(name, config) or not task.on_request}
+    for name, task in tasks.items():
+        if twins := [other for other in tasks if other != name and tasks[other].name == task.name]:
+            raise ValueError(f"expected protocols of different names, got {task.name!r} from {name!r} and {twins[0]!r}")
+    return tasks
+
+
+def asked_for(name: str, config: EvaluateConfig) -> bool | None:
+    """True or False where the configuration says so, None where it leaves it to what is possible."""
+    if name == "rotation_absolute" and config.individual:
+        return True
+    return None if config.protocols is None else name in config.protocols
 
 
 def why_impossible(task: Task, train: FeatureSet, val: FeatureSet) -> str | None:
-    """Why a protocol has no meaning on these views, or None where it has."""
+    """Reason why a protocol has no meaning on these views, or None where it has.
+
+    Args:
+        task: the protocol.
+        train, val: the views.
+    """
     if task.pair and min(train.num_views, val.num_views) < 2:
         return "it compares two views of an object, and the store holds one"
-    if task.name in ("rotation", "rotation_absolute") and val.schema is not None and not val.holds(*ROTATION):
-        return "the store's views are not rotated"
-    needed = NEEDS.get(task.name, ())
-    if needed and not val.holds(*needed):
-        return f"the store does not hold the latents {', '.join(needed)}"
-    if needed and not any(_varies(side.columns(*needed)) for side in (train, val)):
-        return f"{', '.join(needed)} are the same in every view of the store"
+    if (obstacle := task.obstacle(val)) is not None:
+        return obstacle
+    if task.needs and not val.holds(*task.needs):
+        return f"the store does not hold the latents {', '.join(task.needs)}"
+    if task.needs and not any(_varies(side.columns(*task.needs)) for side in (train, val)):
+        return f"{', '.join(task.needs)} are the same in every view of the store"
     return None
-
-
-def light_directions(views: FeatureSet) -> Tensor:
-    """(N, V, 3) unit vectors towards the lamp, from its polar angle (from +z) and azimuth."""
-    theta, phi = views.columns(*LIGHT).unbind(-1)
-    return torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], -1)
-
-
-def base_translations(views: FeatureSet) -> Tensor:
-    """(N, V, 3) where the object's centre is in the world: R t, for a translation t in the object's frame."""
-    return (unitquat_to_rotmat(views.quats) @ views.columns(*TRANSLATION).unsqueeze(-1)).squeeze(-1)
-
-
-def circular_difference(first: Tensor, second: Tensor) -> Tensor:
-    """(…, 2k) cosines, then sines, of the differences of k hues: the same for a difference and its complement.
-
-    Hue 0.9 to hue 0.1 is a step of 0.2; the plain difference of the published protocol makes it -0.8.
-    """
-    angle = 2 * pi * (second - first)
-    return torch.cat([angle.cos(), angle.sin()], -1)
-
-
-def _difference(first: Tensor, second: Tensor) -> Tensor:
-    return second - first
-
-
-def _labels(views: FeatureSet) -> Tensor:
-    return views.labels[:, None].expand(-1, views.num_views)
-
-
-def _quats(views: FeatureSet) -> Tensor:
-    return views.quats
-
-
-def _hues(views: FeatureSet) -> Tensor:
-    return views.columns(*HUES)
-
-
-def _latents(names: tuple[str, ...]) -> Callable[[FeatureSet], Tensor]:
-    return lambda views: views.columns(*names)
-
-
-def _translations(views: FeatureSet) -> Tensor:
-    return views.columns(*TRANSLATION)
 
 
 def _varies(values: Tensor) -> bool:

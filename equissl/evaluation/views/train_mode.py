@@ -56,7 +56,7 @@ def train_mode_scores(
             drifted = extract_features(own, store, val.objects, batch_size=config.batch_size, device=device)[part]
             done = Probe(task, part, probe.head, task.view_targets(val), 0)
             found = predict([done], {part: FeatureRows(drifted, None, device)}, pairs)
-            entries, _ = score_task(task, found[task.name, part], part, val, pairs)
+            entries = score_task(task, found[task.name, part], part, val, pairs)
             group = f"{task.name}/"
             results |= {key.replace(group, f"{task.name}_train_mode/", 1): value for key, value in entries.items()}
     return results

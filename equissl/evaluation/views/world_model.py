@@ -18,7 +18,6 @@ from equissl.evaluation.probes import FeatureRows, Probe, predict, standardizati
 from equissl.evaluation.views import scores
 from equissl.evaluation.views.config import EvaluateConfig
 from equissl.evaluation.views.features import FeatureSet
-from equissl.evaluation.views.probing import SEQUENCE_PROTOCOLS, asked_for
 from equissl.evaluation.views.scores import Scores
 from equissl.evaluation.views.sequences import (
     Sequences,
@@ -27,7 +26,7 @@ from equissl.evaluation.views.sequences import (
     path_inputs,
     predictions,
 )
-from equissl.evaluation.views.tasks import Task
+from equissl.evaluation.views.tasks import SEQUENCE_PROTOCOLS, Task, asked_for
 from equissl.methods.views.actions import Action
 from equissl.metrics import constant_rotation_prediction, r2_uniform, rotation_errors_deg
 from equissl.metrics import retrieval as metrics
@@ -131,7 +130,9 @@ def aggregate_scores(
         parts = [aggregates(method, s, length, device) for s in (train, val)]
         probes, scaling = _train(task, train.known({}), {"all": parts[0]}, config, device)
         logits = _predict(probes, {"all": parts[1]}, scaling, config, device)["all"]
-        found = scores.classification_scores(logits.view(*parts[1].shape[:2], -1), val.views.labels, str(length))
+        objects, each = parts[1].shape[:2]
+        labels, owners = val.views.labels.repeat_interleave(each), np.repeat(np.arange(objects), each)
+        found = scores.classification_scores(logits, labels, owners, str(length))
         for key, value in found.items():
             _, part, measure = key.split("/")
             results[f"{AGGREGATE}/{measure}/{part}"] = value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ class CapsIE(CapsuleMethod):
         image_size: side of the images in pixels; fixes the size of the capsule projector.
         capsules: K.
         pose_dim: numbers in a pose.
-        predictor: ``hypernetwork`` or ``mlp``.
+        predictor: one of :data:`equissl.predictors.PREDICTORS`, or an import path.
         predictor_options: its further arguments, see :func:`equissl.predictors.create_predictor`.
         sim: weight of the invariance term.
         equi: weight of the equivariance term.
@@ -85,7 +85,7 @@ class CapsIE(CapsuleMethod):
         image_size: int = 256,
         capsules: int = 16,
         pose_dim: int = 16,
-        predictor: Literal["hypernetwork", "mlp"] = "hypernetwork",
+        predictor: str = "hypernetwork",
         predictor_options: dict[str, Any] | None = None,
         sim: float = 10.0,
         equi: float = 0.45,

@@ -40,7 +40,7 @@ class Composed(ViewMethod):
         equi: weight of the second objective.
         split: whether each branch sees a part of the representation (SIE) or all of it (EquiMod).
         equi_dim: size of the equivariant part of a split representation; None means half.
-        predictor: ``hypernetwork`` or ``mlp``.
+        predictor: one of :data:`equissl.predictors.PREDICTORS`, or an import path.
         predictor_options: its further arguments.
         action: what the predictor is told, see :class:`equissl.methods.views.actions.Action`.
         sign: which of the two quaternions of a rotation.
@@ -62,7 +62,7 @@ class Composed(ViewMethod):
         equi: float = 1.0,
         split: bool = False,
         equi_dim: int | None = None,
-        predictor: Literal["hypernetwork", "mlp"] = "hypernetwork",
+        predictor: str = "hypernetwork",
         predictor_options: dict[str, Any] | None = None,
         action: str = "quaternion",
         sign: QuaternionSign = "canonical",

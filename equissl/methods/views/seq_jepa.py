@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from equissl.datasets.views.batch import ViewBatch
-from equissl.encoders.aggregator import Aggregator
+from equissl.encoders.aggregator import AGGREGATORS
 from equissl.encoders.config import EncoderConfig
-from equissl.encoders.recurrent import FlowTokenAggregator
 from equissl.geometry import QuaternionSign
 from equissl.losses.precision import full_precision, unit_norm
 from equissl.methods.base import StepOutput, gather_together, widen
 from equissl.methods.views.actions import Action
 from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.teacher import Teacher
+from equissl.util.registry import accepted
 
 RESNET18 = EncoderConfig("torchvision/resnet18")
 
@@ -41,7 +41,7 @@ class SeqJEPA(ViewMethod):
         condition: who is told: ``both``, or only the ``aggregator`` or the ``predictor`` (the paper's ablations).
         action_dim: size of embedded actions.
         aggregator: ``transformer``, or ``flow``: a flow equivariant recurrent cell that follows yaw velocities and
-            minds the order of the views (Keller 2025, arXiv 2507.14793).
+            minds the order of the views (Keller 2025, arXiv 2507.14793); or an import path.
         layers, heads, dropout: of the transformer.
         hidden: width of the predictor.
         target: whether the last view is encoded by a momentum ``teacher`` or, without gradient, by the encoder itself
@@ -60,7 +60,7 @@ class SeqJEPA(ViewMethod):
         sign: QuaternionSign = "canonical",
         condition: Literal["both", "aggregator", "predictor"] = "both",
         action_dim: int = 128,
-        aggregator: Literal["transformer", "flow"] = "transformer",
+        aggregator: str = "transformer",
         layers: int = 3,
         heads: int = 4,
         dropout: float = 0.1,
@@ -73,8 +73,6 @@ class SeqJEPA(ViewMethod):
             raise ValueError(f"expected at least 2 views, one to observe and one to predict, got {views}")
         if condition not in ("both", "aggregator", "predictor"):
             raise ValueError(f"expected condition to be 'both', 'aggregator' or 'predictor', got {condition!r}")
-        if aggregator not in ("transformer", "flow"):
-            raise ValueError(f"expected aggregator to be 'transformer' or 'flow', got {aggregator!r}")
         if target not in ("teacher", "online"):
             raise ValueError(f"expected target to be 'teacher' or 'online', got {target!r}")
         if action is not None and condition == "aggregator" and views == 2:
@@ -89,9 +87,8 @@ class SeqJEPA(ViewMethod):
                 nn.Linear(self.action.dim, size, bias=False), nn.BatchNorm1d(size, affine=False)
             )
         token = self.feature_dim + self.token_size
-        self.aggregator: Aggregator | FlowTokenAggregator = (
-            FlowTokenAggregator(token) if aggregator == "flow" else Aggregator(token, layers, heads, dropout=dropout)
-        )
+        make = AGGREGATORS[aggregator]
+        self.aggregator: Any = make(token, **accepted(make, {"layers": layers, "heads": heads, "dropout": dropout}))
         self.aggregate_dim = self.aggregator.dim
         self.predictor = nn.Sequential(
             nn.Linear(self.aggregate_dim + self.told_size, hidden, bias=False),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class SIE(ViewMethod):
         encoder: image encoder.
         projector: sizes of a projector on the whole representation; each part gets its share (1024-1024-1024 at half).
         equi_dim: size of the equivariant part; None means half of the representation.
-        predictor: ``hypernetwork`` or ``mlp``.
+        predictor: one of :data:`equissl.predictors.PREDICTORS`, or an import path.
         predictor_options: further arguments of :class:`~equissl.predictors.LinearHypernetwork` (for example
             ``init: identity``) or :class:`~equissl.predictors.MLPPredictor` (``layers``).
         sim: weight of the invariance term.
@@ -51,7 +51,7 @@ class SIE(ViewMethod):
         encoder: EncoderConfig = DEFAULT_ENCODER,
         projector: Sequence[int] = (2048, 2048, 2048),
         equi_dim: int | None = None,
-        predictor: Literal["hypernetwork", "mlp"] = "hypernetwork",
+        predictor: str = "hypernetwork",
         predictor_options: dict[str, Any] | None = None,
         sim: float = 10.0,
         equi: float = 0.45,

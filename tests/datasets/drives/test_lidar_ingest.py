@@ -13,13 +13,16 @@ import pytest
 
 from equissl.cli import main
 from equissl.datasets.drives import ingest_parts
+from equissl.datasets.drives.drive_parts import plan_parts
 from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.ingest import IngestReport, ingest
+from equissl.datasets.drives.ingest_parts import IngestJob, IngestSpec, read_part
 from equissl.datasets.drives.openscene import export_openscene
-from equissl.datasets.drives.readers import formats, open_reader
+from equissl.datasets.drives.readers import READERS, open_reader
 from equissl.datasets.drives.store import SceneStore, SceneStoreError
 from equissl.datasets.drives.store_writer import write_scenes
 from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, ego_motion
+from equissl.util.parts_folder import PartsError
 
 RNG = np.random.default_rng(0)
 
@@ -44,8 +47,8 @@ def run(root: Path, out: Path, **options: object) -> IngestReport:
 
 def test_every_promised_format_is_found() -> None:
     kitti = {"kitti-object", "kitti-raw", "kitti-odometry", "kitti-tracking", "kitti-360", "semantickitti"}
-    assert kitti | {"nuscenes", "argoverse2", "waymo", "folder", "openscene"} <= {*formats()}
-    assert all(reader.format == name and reader.tree.strip() for name, reader in formats().items())
+    assert kitti | {"nuscenes", "argoverse2", "waymo", "folder", "openscene"} <= {*READERS}
+    assert all(reader.format == name and reader.tree.strip() for name, reader in READERS.items())
 
 
 def test_a_folder_becomes_a_store(tmp_path: Path) -> None:
@@ -272,12 +275,39 @@ def test_processes_write_the_same_bytes(tmp_path: Path) -> None:
     assert alone.path.read_bytes() == together.path.read_bytes()
 
 
+def test_a_sweep_that_takes_too_long_is_left_out_and_named(tmp_path: Path) -> None:
+    root = drive(tmp_path / "drive", 3)
+    spec = IngestSpec("folder", root)
+    sequence = spec.open().open("drive")
+    job = IngestJob(plan_parts(tmp_path, {"drive": 3}), spec, [sequence])
+    job.run(0, {1: "reading the sweep took longer than 300 s"}, lambda begun: None)
+    with h5py.File(tmp_path / "copy.h5", "w") as file:
+        content = read_part(job.parts[0], file)
+    assert content.kept == [0, 2] and [str(problem) for problem in content.problems] == [
+        "drive, frame at 100000000 ns: reading the sweep took longer than 300 s"
+    ]
+
+
+def test_unfinished_work_of_other_options_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = drive(tmp_path / "drive", 3)
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ingest_parts, "write_sweep", interrupt)
+        run(root, tmp_path / "a.h5")
+    with pytest.raises(PartsError, match="limit: None there, 2 asked for"):
+        run(root, tmp_path / "a.h5", limit=2)
+    assert run(root, tmp_path / "a.h5", limit=2, overwrite=True).sweeps == 2
+
+
 def test_a_finished_store_is_left_alone_and_another_is_in_the_way(tmp_path: Path) -> None:
     root = drive(tmp_path / "drive", 3)
     first = run(root, tmp_path / "a.h5")
     again = run(root, tmp_path / "a.h5")
     assert not first.already_complete and again.already_complete and again.sweeps == 3
-    with pytest.raises(IngestError, match=r"(?s)holds something else and is not overwritten.*limit"):
+    with pytest.raises(PartsError, match=r"(?s)holds something else and is not overwritten.*limit"):
         run(root, tmp_path / "a.h5", limit=2)
     assert run(root, tmp_path / "a.h5", limit=2, overwrite=True).sweeps == 2
     (tmp_path / "b.h5").write_text("mine")

@@ -18,6 +18,7 @@ from equissl.datasets.drives.simulated import (
     SimulationError,
     simulated_sequence,
 )
+from equissl.datasets.drives.simulated import store as simulated_store
 from equissl.datasets.drives.simulated.bodies import make_body
 from equissl.datasets.drives.simulated.options import CAR, CYCLIST, PEDESTRIAN, TRUCK
 from equissl.datasets.drives.simulated.sensor import Raycaster, beam_elevations, measure, ray_directions
@@ -25,8 +26,9 @@ from equissl.datasets.drives.simulated.shapes import block, join
 from equissl.datasets.drives.simulated.store import simulate_drives
 from equissl.datasets.drives.store import SceneStore
 from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Sweep, ego_motion, invert_pose, move, residual_flow
+from equissl.datasets.drives.sweep import Sequence, Sweep, ego_motion, invert_pose, move, residual_flow
 from equissl.scene_flow import FileFlow
+from equissl.util.parts_folder import PartsError
 
 SMALL = DriveOptions(beams=40, columns=600, max_range=60.0)
 MOVING = (CAR, TRUCK, CYCLIST, PEDESTRIAN)
@@ -316,3 +318,25 @@ def test_simulated_drives_as_a_store_by_the_command_line(tmp_path: Path) -> None
     assert main(["simulate", "--out", str(tmp_path / "a.h5"), *words]) == 2
     with pytest.raises(SimulationError, match="at least 2 sweeps, got 1 and 1"):
         simulate_drives(tmp_path / "c.h5", 1, 1)
+
+
+def test_a_simulation_that_was_killed_goes_on_and_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, out = DriveOptions(beams=4, columns=60), tmp_path / "a.h5"
+    whole = simulate_drives(tmp_path / "whole.h5", 3, 2, 3, options).read_bytes()
+    made: list[int] = []
+
+    def simulate(frames: int, seed: int, number: int, options: DriveOptions) -> Sequence:
+        made.append(number)
+        if made == [0, 1]:
+            raise KeyboardInterrupt
+        return simulated_sequence(frames, seed, number, options)
+
+    monkeypatch.setattr(simulated_store, "simulated_sequence", simulate)
+    with pytest.raises(KeyboardInterrupt):
+        simulate_drives(out, 3, 2, 3, options)
+    with pytest.raises(PartsError, match="seed: 3 there, 4 asked for"):
+        simulate_drives(out, 3, 2, 4, options)
+    assert simulate_drives(out, 3, 2, 3, options).read_bytes() == whole and made == [0, 1, 1, 2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "whole.h5"]

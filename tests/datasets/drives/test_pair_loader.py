@@ -18,7 +18,8 @@ from equissl.datasets.drives.split import split_pairs
 from equissl.datasets.drives.store import SceneStore, SceneStoreError
 from equissl.datasets.drives.store_writer import write_scenes
 from equissl.datasets.loader import ViewLoader
-from equissl.scene_flow import FlowError, write_flow_store
+from equissl.scene_flow import FlowError, add_flow, annotate, write_flow_store
+from equissl.util.parts_folder import PartsError
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +219,42 @@ def test_the_command_adds_what_was_missing(tmp_path: Path) -> None:
         write_flow_store(path, path, "ego")
     with pytest.raises(FlowError, match="did you mean 'ego'"):
         write_flow_store(path, tmp_path / "other.h5", "eggo")
+
+
+@pytest.mark.parametrize("stop", [0, 9, 20])
+def test_flow_that_was_killed_goes_on_and_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    path, out = write_drives(tmp_path / "bare.h5", 3, flow=False), tmp_path / "flow.h5"
+    whole = write_flow_store(path, tmp_path / "whole.h5", "ego", progress=False)
+    calls: list[int] = []
+
+    def add(*args: object) -> object:
+        calls.append(1)
+        if len(calls) == stop + 1:
+            raise KeyboardInterrupt
+        return add_flow(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(annotate, "SWEEPS", 4)
+    monkeypatch.setattr(annotate, "add_flow", add)
+    with pytest.raises(KeyboardInterrupt):
+        write_flow_store(path, out, "ego", progress=False)
+    assert not out.exists()
+    with pytest.raises(PartsError, match="flow_provider: 'ego' there, 'icp_cluster' asked for"):
+        write_flow_store(path, out, "icp_cluster", progress=False)
+    monkeypatch.setattr(annotate, "add_flow", add_flow)
+    report = write_flow_store(path, out, "ego", progress=False)
+    assert report.pairs == whole.pairs and out.read_bytes() == whole.path.read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bare.h5", "flow.h5", "whole.h5"]
+
+
+def test_processes_write_the_same_flow_and_tell_what_failed(tmp_path: Path) -> None:
+    sequences = [drive("a", flow=False), drive("b", flow=False, poses=False)]
+    path = write_scenes(tmp_path / "bare.h5", sequences)
+    reports = [write_flow_store(path, tmp_path / f"{n}.h5", "ego", workers=n, progress=False) for n in (0, 2)]
+    assert reports[0].pairs == reports[1].pairs == 7 and reports[0].failed == reports[1].failed
+    assert {sequence for sequence, _, _ in reports[0].failed} == {"b"}
+    assert (tmp_path / "0.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
 
 
 def test_a_provider_that_fails_everywhere_leaves_no_file(tmp_path: Path) -> None:

@@ -155,5 +155,5 @@ def test_precomputed_maps_by_index(tmp_path: Path) -> None:
     np.save(tmp_path / "flat.npy", maps[0])
     with pytest.raises(ValueError, match=r"found shape \(24, 24\)"):
         Precomputed(tmp_path / "flat.npy")
-    with pytest.raises(ValueError, match="got 'deepgaze'"):
+    with pytest.raises(ValueError, match="unknown saliency 'deepgaze'"):
         get_saliency("deepgaze")

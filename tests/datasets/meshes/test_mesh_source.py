@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
 
-from equissl.datasets.meshes import Joined, MeshSourceError, balanced_subset, get_mesh_source
+from equissl.datasets.meshes import (
+    MESH_SOURCES,
+    Joined,
+    Mesh,
+    MeshEntry,
+    MeshSourceError,
+    balanced_subset,
+    get_mesh_source,
+)
+from equissl.datasets.meshes.procedural import make_object
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +115,70 @@ def test_sources_cross_processes(folder: str) -> None:
     for i in (0, 11):
         assert copy.entry(i) == source.entry(i)
         np.testing.assert_array_equal(copy.load(i).vertices, source.load(i).vertices)
+
+
+class Boxes:
+    """A user's own source: three boxes in two classes."""
+
+    name = "boxes"
+    classes = ("tall", "flat", "cube")
+
+    def __init__(self, root: str = "nowhere") -> None:
+        self.root = root
+
+    def __len__(self) -> int:
+        return 3
+
+    def entry(self, index: int) -> MeshEntry:
+        return MeshEntry(f"{self.classes[index]}/{index}", index, self.name)
+
+    def load(self, index: int) -> Mesh:
+        return make_object("table", index)
+
+
+class Endless(Boxes):
+    """Makes as many as asked."""
+
+    endless = ("cube", "flat")
+
+    def __init__(self, num_objects: int, seed: int, classes: Sequence[str]) -> None:
+        self.asked = num_objects, seed, tuple(classes)
+        self.classes = tuple(classes)
+
+    def __len__(self) -> int:
+        return self.asked[0]
+
+
+@pytest.mark.parametrize("separator", [":", "."])
+def test_a_source_of_ones_own_by_import_path(tmp_path: Path, separator: str) -> None:
+    path = f"{__name__}{separator}Boxes"
+    assert labels(get_mesh_source(path)) == {"tall": 1, "flat": 1, "cube": 1}
+    source = get_mesh_source(f"{path}:{tmp_path}")
+    assert isinstance(source, Boxes) and source.root == str(tmp_path)
+    chosen = get_mesh_source(path, classes=["cube", "tall"])
+    assert chosen.classes == ("tall", "cube")
+    assert [(chosen.entry(i).name, chosen.entry(i).label) for i in range(len(chosen))] == [("tall/0", 0), ("cube/2", 1)]
+    joined = get_mesh_source(f"{path}+procedural", 5, classes=["flat", "chair"])
+    assert [joined.entry(i).source for i in range(5)] == ["boxes", *["procedural"] * 4]
+
+
+def test_an_endless_source_of_ones_own() -> None:
+    source = get_mesh_source(f"{__name__}:Endless", 7, 3, classes=["flat"])
+    assert isinstance(source, Endless) and source.asked == (7, 3, ("flat",))
+    with pytest.raises(MeshSourceError, match="has no end: say how many objects"):
+        get_mesh_source(f"{__name__}:Endless")
+
+
+def test_sources_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(MeshSourceError, match=r"cannot import mesh source 'no\.such:Source'"):
+        get_mesh_source("no.such:Source")
+    with pytest.raises(MeshSourceError, match="expected mesh source 'pathlib:Path' to be a MeshSource"):
+        get_mesh_source(f"pathlib:Path:{tmp_path}")
+    with pytest.raises(MeshSourceError, match="'procedural' takes no folder, got 'procedural:/tmp'"):
+        get_mesh_source("procedural:/tmp", 3)
+    with pytest.raises(MeshSourceError, match=r"got 'proceduril' \(did you mean 'procedural'\?\)"):
+        get_mesh_source("proceduril")
+
+
+def test_every_built_in_source_is_found_under_its_name() -> None:
+    assert all(source.name == name for name, source in MESH_SOURCES.items())

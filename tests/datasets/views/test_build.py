@@ -20,11 +20,13 @@ sys.path.insert(0, str(Path(__file__).parent))  # worker processes import the fa
 from fake_meshes import FakeRenderer, FakeSource
 
 from equissl.datasets.views.build import builder as build_module
-from equissl.datasets.views.build.builder import BuildError, BuildReport, BuildSpec, WorkerError, build_views
+from equissl.datasets.views.build.builder import BuildError, BuildReport, BuildSpec, build_views
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.split import split_objects
 from equissl.datasets.views.store import writer as store_writer
 from equissl.datasets.views.store.store import ViewStore
+from equissl.util.job import WorkerError
+from equissl.util.parts_folder import PartsError
 from equissl.util.processes import one_thread_environment
 
 SPEC = BuildSpec(meshes="fake", views=3, size=16, seed=5, objects_per_shard=2)
@@ -105,11 +107,11 @@ class TestRestart:
     def test_another_spec_is_refused_and_the_difference_shown(self, tmp_path: Path) -> None:
         build(tmp_path / "a.h5")
         before = (tmp_path / "a.h5").read_bytes()
-        with pytest.raises(BuildError, match=r"seed: 5 there, 6 asked for"):
+        with pytest.raises(PartsError, match=r"seed: 5 there, 6 asked for"):
             build(tmp_path / "a.h5", replace(SPEC, seed=6))
-        with pytest.raises(BuildError, match="listing_sha256"):
+        with pytest.raises(PartsError, match="listing_sha256"):
             build(tmp_path / "a.h5", source=FakeSource(12, classes=("a", "b", "c")))
-        with pytest.raises(BuildError, match=r"renderer: .*'version': '1'.* there, .*'version': '2'"):
+        with pytest.raises(PartsError, match=r"renderer: .*'version': '1'.* there, .*'version': '2'"):
             build(tmp_path / "a.h5", renderer=FakeRenderer(version="2"))
         assert (tmp_path / "a.h5").read_bytes() == before
         assert files(tmp_path) == ["a.h5"]
@@ -125,9 +127,9 @@ class TestRestart:
     def test_unfinished_work_of_another_spec_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(WorkerError):
             build(tmp_path / "a.h5", source=FakeSource(faulty=5))
-        with pytest.raises(BuildError, match=r"unfinished work(?s:.*)views: 3 there, 4 asked for"):
+        with pytest.raises(PartsError, match=r"unfinished work(?s:.*)views: 3 there, 4 asked for"):
             build(tmp_path / "a.h5", replace(SPEC, views=4))
-        with pytest.raises(BuildError, match="shard_size: 2 there, 3 asked for"):
+        with pytest.raises(PartsError, match="shard_size: 2 there, 3 asked for"):
             build(tmp_path / "a.h5", replace(SPEC, objects_per_shard=3))
         build(tmp_path / "a.h5", replace(SPEC, views=4), overwrite=True)
         assert ViewStore(tmp_path / "a.h5").num_views == 4
@@ -149,7 +151,7 @@ class TestRestart:
                 deadline = time.monotonic() + 10
                 while not (tmp_path / "a.h5.parts" / "spec.json").exists() and time.monotonic() < deadline:
                     time.sleep(0.01)
-                with pytest.raises(BuildError, match="another process is building"):
+                with pytest.raises(PartsError, match="another process is building"):
                     build(tmp_path / "a.h5", source=FakeSource(24))
             finally:
                 other.kill()
@@ -242,7 +244,7 @@ def test_killed_while_joining(tmp_path: Path, holder: object, name: str, count: 
 
 class TestFailures:
     def test_a_dead_worker_is_reported_and_finished_shards_kept(self, tmp_path: Path) -> None:
-        with pytest.raises(WorkerError, match=r"process died(?s:.*)finished shards are kept in"):
+        with pytest.raises(WorkerError, match=r"process died(?s:.*)finished parts are kept in"):
             build(tmp_path / "a.h5", source=FakeSource(deadly=11), workers=1)
         assert not (tmp_path / "a.h5").exists()
         assert "shard-000000.h5" in files(tmp_path / "a.h5.parts")
@@ -287,9 +289,7 @@ class TestFailures:
         try:
             spec = replace(SPEC, size=64, encoding="raw")
             with (
-                pytest.raises(
-                    OSError, match=r"disk full: .* needed, .* free (?s:.*)finished shards are kept"
-                ) as caught,
+                pytest.raises(OSError, match=r"disk full: .* needed, .* free (?s:.*)finished parts are kept") as caught,
                 monkeypatch.context() as patch,
             ):
                 patch.setattr(BuildSpec, "bytes_per_image", 10)  # let it start

@@ -16,13 +16,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes import the fakes by name
 from fake_meshes import FakeRenderer, FakeSource
 
-from equissl.datasets.views.build.builder import BuildError, BuildReport, BuildSpec, WorkerError, build_views
-from equissl.datasets.views.build.parts import Share
-from equissl.datasets.views.build.worker import Limits
+from equissl.datasets.views.build.builder import BuildError, BuildReport, BuildSpec, build_views
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.store.index import write_index
 from equissl.datasets.views.store.store import StoreError, ViewStore
 from equissl.datasets.views.synthetic import write_synthetic_store
+from equissl.util.job import Limits, WorkerError
+from equissl.util.parts_folder import PartsError, Share
 
 SPEC = BuildSpec(meshes="fake", views=3, size=16, seed=5, objects_per_shard=2)
 FAKE = Path(__file__).parent / "fake_meshes.py"
@@ -80,7 +80,7 @@ class TestWorkers:
         with pytest.raises(BuildError, match=r"apple/000: rendering 3 views took longer than 0\.3 s"):
             build(tmp_path / "b.h5", FakeSource(1), mesh_seconds=0.1, **slow)
 
-    @pytest.mark.parametrize("limits", [{"mesh_seconds": 0}, {"restart_after": 0}])
+    @pytest.mark.parametrize("limits", [{"seconds": 0}, {"restart_after": 0}, {"megabytes": 0}])
     def test_bad_limits(self, limits: dict) -> None:
         with pytest.raises(ValueError, match="got 0"):
             Limits(**limits)
@@ -103,7 +103,7 @@ class TestShares:
 
     def test_other_settings_are_refused(self, tmp_path: Path) -> None:
         build(tmp_path / "a.h5", shard="0/2")
-        with pytest.raises(BuildError, match="seed: 5 there, 6 asked for"):
+        with pytest.raises(PartsError, match="seed: 5 there, 6 asked for"):
             build(tmp_path / "a.h5", spec=replace(SPEC, seed=6), shard="1/2")
         with pytest.raises(BuildError, match="cannot overwrite"):
             build(tmp_path / "a.h5", shard="1/2", overwrite=True)
@@ -126,9 +126,9 @@ class TestShares:
             try:
                 while not (tmp_path / "a.h5.parts" / "spec.json").exists():
                     time.sleep(0.01)
-                with pytest.raises(BuildError, match="another process is building"):
+                with pytest.raises(PartsError, match="another process is building"):
                     build(tmp_path / "a.h5", shard="0/2")
-                with pytest.raises(BuildError, match="another process is building"):
+                with pytest.raises(PartsError, match="another process is building"):
                     build(tmp_path / "a.h5")
             finally:
                 job.kill()

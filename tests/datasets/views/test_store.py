@@ -16,7 +16,7 @@ from equissl.datasets.views.schema import threediebench_schema
 from equissl.datasets.views.store.format import OFFSETS, encode_jpeg
 from equissl.datasets.views.store.store import StoreError, ViewStore, write_store
 from equissl.datasets.views.synthetic import write_synthetic_store
-from equissl.util.disk import full_disk_message
+from equissl.util.files import full_disk_message
 
 RNG = np.random.default_rng(0)
 N, V, S = 5, 3, 16

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any, Literal, get_args
 
-from equissl.datasets.views.build.worker import Job, Limits, WatchedProcess, Worker
+from equissl.util.cluster import ray_workers
+from equissl.util.job import Job, Limits, Worker
 from equissl.util.processes import one_thread_environment, usable_cores
+from equissl.util.watched import WatchedProcess
 
 Engine = Literal["processes", "ray"]
 
@@ -20,7 +22,7 @@ def run_parts(
     limits: Limits | None = None,
     engine: Engine = "processes",
 ) -> Iterator[tuple[int, Any]]:
-    """Runs ``parts`` and yields each with its result as it is finished, in any order.
+    """Run ``parts`` and yield each with its result as it is finished, in any order.
 
     On an error no new part is begun and those under way are finished; on an interrupt they are ended.
 
@@ -29,12 +31,12 @@ def run_parts(
         parts: numbers.
         workers: new processes of one thread each, which end when this one does; None takes one per core of the machine,
             or of the cluster. 0 works in this process, without limits.
-        limits: of time and of the processes' lives.
+        limits: of the processes' time, memory and lives.
         engine: ``processes`` of this machine, or ``ray``: on the cluster that ``RAY_ADDRESS`` names or that runs here,
             else on one started for this call.
 
     Raises:
-        WorkerError: naming the objects over which processes were lost.
+        WorkerError: naming the items over which processes were lost.
         ImportError: ``ray`` is not installed.
     """
     if engine not in get_args(Engine):
@@ -43,8 +45,6 @@ def run_parts(
         return
     limits = limits or Limits()
     if engine == "ray":
-        from equissl.datasets.views.build.cluster import ray_workers
-
         with ray_workers(job, limits, workers, len(parts)) as actors:
             yield from _drive(actors, parts)
     elif workers == 0:
@@ -56,7 +56,7 @@ def run_parts(
 
 
 def _drive(workers: Sequence[Worker], parts: Sequence[int]) -> Iterator[tuple[int, Any]]:
-    """Gives each worker, which waits in a thread of its own, one part after the other."""
+    """Give each worker, which waits in a thread of its own, one part after the other."""
     idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
     for worker in workers:
         idle.put(worker)

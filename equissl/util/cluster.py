@@ -1,4 +1,4 @@
-"""Rendering on a Ray cluster: actors on any machine, each of which watches a rendering process of its own."""
+"""Workers on a Ray cluster: actors on any machine, each of which watches a process of its own."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from equissl.datasets.views.build.worker import ATTEMPTS, Job, Limits, WatchedProcess, WorkerError
+from equissl.util.job import ATTEMPTS, Job, Limits, WorkerError
 from equissl.util.processes import one_thread_environment
+from equissl.util.watched import WatchedProcess
 
 _INSTALL = "expected Ray for engine=ray: pip install 'equissl[ray]'"
 
 
-class RayRenderer:
-    """What an actor does: the work itself is in a process below it, limited and replaced as on one machine."""
+class RayActor:
+    """Runs parts in a process below it, limited and replaced as on one machine."""
 
     def __init__(self) -> None:
         self.process: WatchedProcess | None = None
@@ -41,8 +42,8 @@ class RayWorker:
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self.ray.exceptions.RayError as error:
-            objects = self.job.objects(part)
-            first, last = (f"object {index} ({self.job.name(index)})" for index in (objects[0], objects[-1]))
+            items = self.job.items(part)
+            first, last = (self.job.describe(part, item) for item in (items[0], items[-1]))
             raise WorkerError(f"Ray lost the workers over {first} to {last}, {ATTEMPTS} times: {error}") from error
 
     def stop(self) -> None:
@@ -54,11 +55,11 @@ class RayWorker:
 
 @contextmanager
 def ray_workers(job: Job, limits: Limits, count: int | None, most: int) -> Iterator[list[RayWorker]]:
-    """Actors on the running cluster, or on one of this machine for as long as the context lasts.
+    """Start actors on the running cluster, or on one of this machine for as long as the context lasts.
 
     Args:
         job: what they do; its files must be at the same place on every machine.
-        limits: of each one's rendering process.
+        limits: of each one's process.
         count: how many, one core each; None takes all cores of the cluster.
         most: more are not needed.
     """
@@ -74,7 +75,7 @@ def ray_workers(job: Job, limits: Limits, count: int | None, most: int) -> Itera
         count = int(ray.cluster_resources().get("CPU", 1)) if count is None else count
         if count < 1:
             raise ValueError(f"expected at least 1 worker with engine=ray, got {count}")
-        remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(RayRenderer)
+        remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(RayActor)
         shared = [ray.put(job)]  # sent to each machine once; in a list, so that not each call unpacks it
         yield [RayWorker(ray, remote.remote(), job, shared, limits) for _ in range(min(count, most))]
     finally:

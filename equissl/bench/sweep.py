@@ -1,0 +1,174 @@
+"""Sweeps over methods, settings and seeds: a run folder for each, what is done is skipped, then a table and a page."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from equissl.reporting import format_table, write_report
+from equissl.reporting.runs import load_runs
+from equissl.util.commands import Commands, run_commands
+
+RESULTS = "results.json"
+Setting = TypeVar("Setting")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep.
+
+    Attributes:
+        name: shown in front of everything it does.
+        folder: of the run.
+        stages: the command of each stage by its name, in order.
+        product: JSON file in ``folder`` that is there when all is done.
+    """
+
+    name: str
+    folder: Path
+    stages: dict[str, list[str]]
+    product: str = RESULTS
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / self.product).is_file()
+
+    def results(self) -> dict[str, Any]:
+        """Content of ``product``."""
+        return json.loads((self.folder / self.product).read_text(encoding="utf-8"))
+
+
+def grid(settings: Iterable[Setting], seeds: int) -> list[tuple[Setting, int]]:
+    """All pairs of setting and seed; all settings of one seed first, so that a sweep cut short compares them all.
+
+    Args:
+        settings: what is compared.
+        seeds: runs of each, from seed 0 on.
+
+    Raises:
+        ValueError: no settings or no seeds.
+    """
+    settings = list(settings)
+    if not settings or seeds < 1:
+        raise ValueError(f"expected settings and at least 1 seed, got {len(settings)} settings and {seeds} seeds")
+    return [(setting, seed) for seed in range(seeds) for setting in settings]
+
+
+def seed_folder(out: Path, name: str, seed: int) -> Path:
+    """The folder OUT/NAME/seedK: tables and pages take those of one name for seeds of one method.
+
+    Args:
+        out: folder of the sweep.
+        name: of the setting.
+        seed: of the run.
+    """
+    return out / name / f"seed{seed}"
+
+
+def trained_and_evaluated(
+    name: str, folder: Path, train: Mapping[str, Any], evaluate: Mapping[str, Any], verb: str = "pretrain"
+) -> Run:
+    """A run of the usual two stages.
+
+    Args:
+        name: of the run.
+        folder: of the run.
+        train: flags of the first stage but ``--out``.
+        evaluate: flags of the second.
+        verb: of the first stage: ``pretrain`` or ``finetune``.
+    """
+    stages = {
+        verb: command(verb, flags={"--out": folder, **train}),
+        "evaluate": command("evaluate", str(folder), flags=evaluate),
+    }
+    return Run(name, folder, stages)
+
+
+def command(verb: str, *words: str, flags: Mapping[str, Any]) -> list[str]:
+    """The command line of a verb of this program.
+
+    Args:
+        verb: its name.
+        words: positional arguments.
+        flags: value by name.
+    """
+    return [sys.executable, "-m", "equissl.cli", verb, *words, *(f"{name}={value}" for name, value in flags.items())]
+
+
+def run_sweep(runs: Sequence[Run], logs: Path, parallel: int | None = None) -> dict[str, float]:
+    """Do the runs that are not finished.
+
+    Args:
+        runs: in order.
+        logs: folder of a log for each.
+        parallel: runs at a time, one thread each; None takes one for each core.
+
+    Returns:
+        seconds of each stage that was run, by name of run and stage.
+
+    Raises:
+        CommandError: a run failed; with the end of its log.
+    """
+    work = [_commands(run, logs) for run in runs if not run.finished]
+    run_commands(work, parallel)
+    return {f"{each.name} {stage}": seconds for each in work for stage, seconds in each.seconds.items()}
+
+
+def _commands(run: Run, logs: Path) -> Commands:
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    return Commands(run.name, run.stages, logs / f"{run.name.replace('/', '-').replace(' ', '-')}.log")
+
+
+def write_table(folders: Sequence[Path], out: Path, store: Path | None = None) -> dict[str, str]:
+    """Write the page of a sweep to OUT/report.html.
+
+    Args:
+        folders: of the runs, in the order of rows.
+        out: folder of the sweep.
+        store: data that pictures come from; the first run's where None.
+
+    Returns:
+        the table with mean and standard deviation over seeds, and where the page is.
+    """
+    table = format_table([run.results for run in load_runs(folders)])
+    return {"table": f"\n\n{table}\n", "report": str(write_report(folders, out / "report.html", store))}
+
+
+def run_and_report(
+    runs: Sequence[Run], out: Path, store: Path, title: str, times: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Do the runs of a demo, write its page, and log the table and the time that everything took.
+
+    Args:
+        runs: in the order of rows.
+        out: folder of the demo.
+        store: what the runs were evaluated on.
+        title: of the table.
+        times: seconds of the stages before.
+
+    Returns:
+        the results of every run.
+    """
+    stages: dict[str, float] = {}
+    times["pretrain and evaluate"] = timed(lambda: stages.update(run_sweep(runs, out / "logs")))
+    results = [run.results() for run in runs]
+    times["report"] = timed(lambda: write_report([run.folder for run in runs], out / "report.html", store))
+    logger.info("\n%s\n\n%s\n", title, format_table(results))
+    total = sum(times.values())
+    logger.info("\n".join(f"{stage:>24}: {seconds:6.1f} s" for stage, seconds in (times | stages).items()))
+    logger.info("Total %.0f s. Open %s in a browser.", total, out / "report.html")
+    return results
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Do ``work`` and return the seconds that it took."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

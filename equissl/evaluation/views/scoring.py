@@ -1,0 +1,114 @@
+"""Ways of scoring the outputs of a probe, each with the trivial predictors that stand beside it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from equissl.evaluation.views.scores import (
+    DISTANCE,
+    Measure,
+    Scores,
+    classification_scores,
+    identity_prediction,
+    label_baselines,
+    regression_scores,
+    rotation_scores,
+)
+from equissl.metrics import constant_rotation_prediction
+
+Same = Callable[[], Tensor] | None
+
+
+class Scoring(ABC):
+    """Scores of the outputs of a head, and what predictors score that see no features."""
+
+    @abstractmethod
+    def scores(self, preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str) -> Scores:
+        """Score predictions.
+
+        Args:
+            preds: (P, D) outputs of the head.
+            target: (P, …) what they should be.
+            owners: (P,) object of every row; standard errors count objects.
+            part: name of the probed features, or of a trivial predictor.
+            group: name of the protocol, the first component of the keys.
+        """
+
+    def trivial(self, target: Tensor, source: Tensor, same: Same) -> dict[str, Tensor]:
+        """Predict without features.
+
+        Args:
+            target: (P, D) of the validation rows.
+            source: (Q, D) of the training rows.
+            same: gives (P, D), the answer of one who takes both views of a pair for the same; None for single views.
+
+        Returns:
+            (P, D) by name: ``constant``, the mean of the training rows, and ``identity`` where there are pairs.
+        """
+        constant = source.double().mean(0).expand(len(target), -1)
+        return {"constant": constant} | ({} if same is None else {"identity": same()})
+
+    def baselines(self, target: Tensor, source: Tensor, owners: np.ndarray, group: str, same: Same) -> Scores:
+        """Score the trivial predictors; arguments as of `scores` and `trivial`."""
+        found: Scores = {}
+        for name, preds in self.trivial(target, source, same).items():
+            found |= self.scores(preds, target, owners, name, group)
+        return found
+
+
+@dataclass(frozen=True)
+class Regression(Scoring):
+    """R² and errors in a unit one can picture.
+
+    Attributes:
+        measure: of the errors.
+    """
+
+    measure: Measure
+
+    def scores(self, preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str) -> Scores:
+        return regression_scores(preds, target, owners, part, group, self.measure)
+
+
+DISTANCES = Regression(DISTANCE)
+
+
+class Rotations(Scoring):
+    """R² and geodesic errors of quaternions."""
+
+    def scores(self, preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str) -> Scores:
+        return rotation_scores(preds, target, owners, part, group)
+
+    def trivial(self, target: Tensor, source: Tensor, same: Same) -> dict[str, Tensor]:
+        """The best constant rotation of the training rows, and no rotation."""
+        return {
+            "constant": constant_rotation_prediction(target, source),
+            "identity": identity_prediction(len(target)),
+        }
+
+
+@dataclass(frozen=True)
+class Classes(Scoring):
+    """Top-1 and top-5 accuracy.
+
+    Attributes:
+        count: number of classes.
+    """
+
+    count: int
+
+    def scores(self, preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str) -> Scores:
+        return classification_scores(preds, target, owners, part, group)
+
+    def trivial(self, target: Tensor, source: Tensor, same: Same) -> dict[str, Tensor]:
+        """None: the baselines are known without predictions."""
+        return {}
+
+    def baselines(self, target: Tensor, source: Tensor, owners: np.ndarray, group: str, same: Same) -> Scores:
+        """Accuracy of a uniform guess, and of always naming the most frequent class."""
+        return label_baselines(source, target, self.count, group)
