@@ -17,6 +17,8 @@ import torch
 from equissl import cli
 from equissl.bench import BENCHES
 from equissl.datasets.drives.readers import READERS
+from equissl.datasets.images.formats import FORMATS
+from equissl.datasets.images.policies import POLICIES
 from equissl.datasets.images.sequences.create import IMAGE_SEQUENCES
 from equissl.datasets.images.sequences.saliency import SALIENCY
 from equissl.datasets.meshes import MESH_SOURCES
@@ -41,9 +43,11 @@ REGISTRIES: dict[str, Registry] = {
     "BENCHES": BENCHES,
     "ENCODERS": ENCODERS,
     "FAMILIES": FAMILIES,
+    "FORMATS": FORMATS,
     "IMAGE_SEQUENCES": IMAGE_SEQUENCES,
     "MESH_SOURCES": MESH_SOURCES,
     "OBJECTIVES": OBJECTIVES,
+    "POLICIES": POLICIES,
     "PREDICTORS": PREDICTORS,
     "PROBES": PROBES,
     "PROVIDERS": PROVIDERS,
