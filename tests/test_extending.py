@@ -18,7 +18,6 @@ from equissl import cli
 from equissl.bench import BENCHES
 from equissl.datasets.drives.readers import READERS
 from equissl.datasets.images.formats import FORMATS
-from equissl.datasets.images.policies import POLICIES
 from equissl.datasets.images.sequences.create import IMAGE_SEQUENCES
 from equissl.datasets.images.sequences.saliency import SALIENCY
 from equissl.datasets.meshes import MESH_SOURCES
@@ -47,7 +46,6 @@ REGISTRIES: dict[str, Registry] = {
     "IMAGE_SEQUENCES": IMAGE_SEQUENCES,
     "MESH_SOURCES": MESH_SOURCES,
     "OBJECTIVES": OBJECTIVES,
-    "POLICIES": POLICIES,
     "PREDICTORS": PREDICTORS,
     "PROBES": PROBES,
     "PROVIDERS": PROVIDERS,
