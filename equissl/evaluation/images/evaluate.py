@@ -20,13 +20,13 @@ from equissl.evaluation.diagnostics import collapse_scores
 from equissl.evaluation.images.config import ImageOptions
 from equissl.evaluation.images.encoding import INITIAL, PIXELS, ImageEncoders, image_encoders, named
 from equissl.evaluation.images.knn import knn_votes
-from equissl.evaluation.images.scores import accuracy_scores, class_scores, gain_scores, label_scores
+from equissl.evaluation.images.scores import class_scores, gain_scores, label_scores
 from equissl.evaluation.probes import FeatureRows, predict, standardization, train_probes
 from equissl.evaluation.views.config import EvaluateConfig
 from equissl.evaluation.views.evaluate import evaluate_views
 from equissl.evaluation.views.features import FeatureSet
-from equissl.evaluation.views.scores import Scores
-from equissl.evaluation.views.tasks import probe_tasks
+from equissl.evaluation.views.scores import Scores, classification_scores
+from equissl.evaluation.views.tasks import ProbeSetting, make_task
 from equissl.methods.views.base import ViewMethod
 from equissl.runs.checkpoint import read_saved
 from equissl.runs.config import PretrainConfig
@@ -161,7 +161,7 @@ def probe_linear(train: FeatureSet, val: FeatureSet, classes: int, encoders: Ima
     """
     options, device = encoders.options, encoders.device
     settings = EvaluateConfig(classification=options.linear)
-    task = probe_tasks(classes, "canonical", settings)["classification"]
+    task = make_task("classification", ProbeSetting(classes, "canonical", settings))
     scalings = {part: standardization(x) if options.standardize else None for part, x in train.parts.items()}
     rows = [{part: FeatureRows(s.parts[part], scalings[part], device) for part in s.parts} for s in (train, val)]
     probes = train_probes([task], rows[0], train, options.seed)
@@ -180,7 +180,7 @@ def all_scores(scores: dict[str, Logits], labels: Tensor, classes: Sequence[str]
     results = class_scores(scores[LINEAR]["all"], labels, classes)
     for name, found in scores.items():
         for part, logits in found.items():
-            results |= accuracy_scores(logits, labels, f"{name}/{part}")
+            results |= classification_scores(logits, labels, np.arange(len(labels)), part, name)
         results |= gain_scores(found["all"], found[INITIAL], labels, f"{name}/gain")
     return results
 
@@ -193,9 +193,9 @@ def write_predictions(path: Path, labels: Tensor, scores: Logits) -> None:
         labels: (M,) true classes.
         scores: (M, C) of each classifier.
     """
-    named_classes = {name: found.argmax(1).numpy() for name, found in scores.items()}
+    arrays: dict[str, Any] = {name: found.argmax(1).numpy() for name, found in scores.items()}
     with atomic_path(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, labels=labels.numpy(), **named_classes)
+        np.savez_compressed(file, labels=labels.numpy(), **arrays)
 
 
 NAMES = {"byol": "BYOL", "swav": "SwAV", "simsiam": "SimSiam", "barlow_twins": "Barlow Twins", "moco": "MoCo"}
