@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from equissl.datasets.loader import ViewDataset, ViewLoader, iterate_views, make_batch
+from equissl.datasets.loader import ViewDataset, ViewLoader, make_batch
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.schema import Latent, LatentSchema, threediebench_schema, threediebench_t_schema
@@ -17,7 +17,6 @@ __all__ = [
     "ViewDataset",
     "ViewLoader",
     "ViewStore",
-    "iterate_views",
     "make_batch",
     "sample_latents",
     "split_objects",

@@ -154,7 +154,7 @@ class ViewLoader:
     would see, and all see equally many.
 
     Args:
-        dataset: what to load; `ScenePairDataset` gives batches of pairs of sweeps in the same way.
+        dataset: what to load; `SweepPairs` gives batches of pairs of sweeps in the same way.
         batch_size: objects (or pairs) a rank takes per batch.
         workers: processes that read ahead; 0 reads in this process.
         shuffle: a new order each epoch, from (dataset seed, epoch).
@@ -281,20 +281,6 @@ class _Addresses:
 
     def __len__(self) -> int:
         return len(self.loader)
-
-
-def iterate_views(store: ViewStore, split: str | None, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """All views of a split once, in storage order, to extract features.
-
-    Yields:
-        images uint8 (n, 3, S, S), object indices (n,), view indices (n,); n = ``batch_size`` but for the last.
-    """
-    objects = store.select(split)
-    flat = (objects[:, None] * store.num_views + np.arange(store.num_views)).ravel()
-    for start in range(0, len(flat), batch_size):
-        part = flat[start : start + batch_size]
-        owners, views = np.divmod(part, store.num_views)
-        yield store.read_images(part), torch.from_numpy(owners), torch.from_numpy(views)
 
 
 def start_method(dataset: AddressedDataset, workers: int) -> str | None:

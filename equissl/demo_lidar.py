@@ -1,4 +1,4 @@
-"""The LiDAR chain on one machine: simulated drives, a scene store, pretraining, diagnostics, a table and a page."""
+"""The LiDAR chain on one machine: simulated drives, a drive store, pretraining, diagnostics, a table and a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from equissl.bench.sweep import Run, run_and_report, timed, trained_and_evaluated
 from equissl.datasets.drives.simulated import DriveOptions
 from equissl.datasets.drives.simulated.store import simulate_drives
-from equissl.datasets.drives.store import SceneStore
+from equissl.datasets.drives.store.store import DriveStore
 from equissl.demo import claim_folder
 from equissl.scene_flow.annotate import write_flow_store
 from equissl.util.processes import usable_cores
@@ -32,7 +32,7 @@ class LidarTask:
         flow: what E-SSL3D learns from: ``icp_cluster``, estimated without labels, or ``simulated``, exact. Evaluation
             takes the exact one either way.
         steps, batch_size: budget of every method.
-        pairs, probe_sweeps, rotations: of the evaluation, see :class:`equissl.evaluation.SceneEvaluateConfig`.
+        pairs, probe_sweeps, rotations: of the evaluation, see :class:`equissl.evaluation.DriveEvaluateConfig`.
     """
 
     drives: int = 48
@@ -84,7 +84,7 @@ READING = """Errors: 0 is exact, 1 is as far as unrelated cells of the same scen
 
 
 def simulate(store: Path, task: LidarTask, seed: int) -> None:
-    """Simulate the drives as a scene store; one that is there is kept.
+    """Simulate the drives as a drive store; one that is there is kept.
 
     Args:
         store: the file.
@@ -92,7 +92,7 @@ def simulate(store: Path, task: LidarTask, seed: int) -> None:
         seed: of the drives.
     """
     if store.is_file():
-        logger.info("%d sweeps were there already.", SceneStore(store).num_sweeps)
+        logger.info("%d sweeps were there already.", DriveStore(store).num_sweeps)
         return
     started = time.perf_counter()
     options = DriveOptions(beams=task.beams, columns=task.columns, max_range=task.max_range, rate=task.rate)
@@ -105,7 +105,7 @@ def estimate_flow(store: Path, out: Path) -> None:
     """Copy the store with flow estimated without labels; a copy that is there is kept.
 
     Args:
-        store: scene store.
+        store: drive store.
         out: the copy.
     """
     if out.is_file():

@@ -16,7 +16,6 @@ from typing import Any
 from equissl.util.processes import usable_cores
 
 OPEN3D_LIBRARIES = "apt-get install -y libusb-1.0-0 libgomp1 libx11-6 libgl1 libegl1"
-MALICIOUS = {"2.6.2", "2.6.3"}  # uploads of `lightning` that were not its authors'
 
 
 @dataclass
@@ -63,8 +62,6 @@ def examine() -> list[Check]:
         check_python(),
         check_package("torch", "pip install torch==2.11.0"),
         check_package("torchvision", "pip install torchvision==0.26.0"),
-        check_package("pytorch_lightning", "pip install pytorch-lightning", distribution="pytorch-lightning"),
-        check_lightning(),
         check_package("jsonargparse", "pip install 'jsonargparse[signatures]'"),
         check_package("h5py", "pip install h5py"),
         check_package("trimesh", "pip install trimesh"),
@@ -82,8 +79,9 @@ def examine() -> list[Check]:
 
 
 def check_python() -> Check:
+    """The versions that ``requires-python`` of pyproject.toml admits."""
     version = platform.python_version()
-    return Check("python", sys.version_info >= (3, 10), f"{version} ({sys.executable})", "install Python 3.10 or newer")
+    return Check("python", sys.version_info >= (3, 11), f"{version} ({sys.executable})", "install Python 3.11 or newer")
 
 
 def check_package(module: str, mend: str, distribution: str | None = None, required: bool = True) -> Check:
@@ -94,18 +92,6 @@ def check_package(module: str, mend: str, distribution: str | None = None, requi
     except Exception as error:  # broken binary packages raise anything
         return Check(name, False, _first_line(error), mend, required)
     return Check(name, True, _version(name), required=required)
-
-
-def check_lightning() -> Check:
-    """Two uploads of the neighbouring distribution ``lightning`` stole credentials."""
-    try:
-        version = metadata.version("lightning")
-    except metadata.PackageNotFoundError:
-        return Check("lightning", True, "not installed (not needed)")
-    if version in MALICIOUS:
-        mend = "pip uninstall lightning; then change every credential this machine has held"
-        return Check("lightning", False, f"{version} IS MALICIOUS", mend)
-    return Check("lightning", True, f"{version} (not needed)")
 
 
 def check_open3d() -> Check:

@@ -35,7 +35,13 @@ class Renderer(Protocol):
         ...
 
     def render(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> np.ndarray:
-        """All ``views`` of one mesh: uint8 (V, size, size, 3), true RGB, first row at the top."""
+        """Render all ``views`` of one mesh: uint8 (V, size, size, 3), true RGB, first row at the top.
+
+        Args:
+            mesh: to render.
+            views: V.
+            size: size of the images, in pixels.
+        """
         ...
 
 

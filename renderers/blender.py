@@ -25,9 +25,9 @@ from PIL import Image
 from equissl.datasets.meshes.mesh import Mesh
 from equissl.renderers import scene
 from equissl.renderers.base import RendererError
-from equissl.renderers.bvh import check_mesh
 from equissl.renderers.image import VIEW_TRANSFORMS
 from equissl.renderers.scene import ViewArrays, ViewParameters, view_arrays
+from equissl.renderers.traced_mesh import check_mesh
 from equissl.util.registry import check_options
 
 PYTHON_VARIABLE = "EQUISSL_BLENDER_PYTHON"
@@ -39,8 +39,7 @@ _WORKER = Path(__file__).with_name("blender_worker.py")
 
 
 def find_blender_python(python: Path | str | None = None) -> Path | None:
-    """The Python that imports ``bpy``: the given one, ``$EQUISSL_BLENDER_PYTHON``, this one where bpy is installed, or
-    None."""
+    """Find a Python that imports ``bpy``: the given one, ``$EQUISSL_BLENDER_PYTHON``, this one, or None."""
     if chosen := python or os.environ.get(PYTHON_VARIABLE):
         return Path(chosen)
     return Path(sys.executable) if importlib.util.find_spec("bpy") else None
@@ -52,7 +51,7 @@ class BlenderOptions:
 
     Attributes:
         samples: paths per pixel.
-        seed: of Cycles' noise, beside the view's own parameters.
+        seed: seed of Cycles' noise, beside the view's own parameters.
         specular: whether materials keep their specular reflection.
         view_transform: ``filmic`` or ``standard``.
     """
@@ -70,13 +69,13 @@ class BlenderOptions:
 
 
 class BlenderRenderer:
-    """See the module.
+    """Renderer that drives Blender Cycles in a process of its own, see the module.
 
     The noise of a view follows from ``seed`` and the view alone: it is the same in any order, call and process.
 
     Args:
         python: interpreter that imports ``bpy``; see :func:`find_blender_python`. Not part of :attr:`options`.
-        threads: of Cycles; 0: one per core. Not part of :attr:`options`.
+        threads: threads of Cycles; 0: one per core. Not part of :attr:`options`.
         options: those of :class:`BlenderOptions`.
 
     Raises:
@@ -108,7 +107,12 @@ class BlenderRenderer:
         return _unpickle, (self._python, self._threads, self.options)
 
     def render(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> np.ndarray:
-        """All ``views`` of one mesh: uint8 (V, size, size, 3), true RGB, first row at the top.
+        """Render all ``views`` of one mesh: uint8 (V, size, size, 3), true RGB, first row at the top.
+
+        Args:
+            mesh: to render.
+            views: V.
+            size: size of the images, in pixels.
 
         Raises:
             RendererError: for an empty or broken mesh, a view that is not finite, a bad size, or a failure of Blender,
@@ -117,7 +121,13 @@ class BlenderRenderer:
         return self.render_timed(mesh, views, size)[0]
 
     def render_timed(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> tuple[np.ndarray, list[float]]:
-        """As :meth:`render`, with the seconds that each image took."""
+        """Render as :meth:`render` does, with the seconds that each image took.
+
+        Args:
+            mesh: to render.
+            views: V.
+            size: size of the images, in pixels.
+        """
         if not isinstance(size, (int, np.integer)) or size < 8:
             raise RendererError(f"expected an image size of at least 8 pixels, got {size!r}")
         check_mesh(mesh)

@@ -1,4 +1,4 @@
-"""Renders views with Blender Cycles. A program for Blender's Python, run in a process of its own and never imported.
+"""Rendering with Blender Cycles. A program for Blender's Python, run in a process of its own and never imported.
 
     python -P blender_worker.py
 
@@ -59,7 +59,12 @@ def render(folder: Path) -> list[float]:
 
 
 def set_up(constants: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Empty scene with 3DIEBench's camera, world and Cycles settings; nothing of an earlier one is kept."""
+    """Set up an empty scene with 3DIEBench's camera, world and Cycles settings; nothing of an earlier one is kept.
+
+    Args:
+        constants: constants of the scene.
+        settings: settings of Cycles.
+    """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     if settings["threads"]:
@@ -85,6 +90,12 @@ def set_up(constants: dict[str, Any], settings: dict[str, Any]) -> None:
 
 
 def set_up_cycles(cycles: Any, settings: dict[str, Any]) -> None:
+    """Set Cycles' sampling and device.
+
+    Args:
+        cycles: the scene's settings.
+        settings: wanted.
+    """
     cycles.device = "CPU"
     cycles.samples = settings["samples"]
     cycles.use_adaptive_sampling, cycles.adaptive_threshold = True, 0.01
@@ -97,6 +108,12 @@ def set_up_cycles(cycles: Any, settings: dict[str, Any]) -> None:
 
 
 def add_camera(scene: Any, constants: dict[str, Any]) -> None:
+    """Add the camera of 3DIEBench.
+
+    Args:
+        scene: Blender's.
+        constants: constants of the scene.
+    """
     data = bpy.data.cameras.new("camera")
     data.sensor_fit, data.angle = "HORIZONTAL", constants["field_of_view"]
     data.clip_start, data.clip_end = 0.1, 1000.0
@@ -109,7 +126,7 @@ def add_camera(scene: Any, constants: dict[str, Any]) -> None:
 
 
 def add_floor(constants: dict[str, Any]) -> Any:
-    """A plane 10 000 wide. Returns the shader node that holds its colour."""
+    """Add a plane 10 000 wide and return the shader node that holds its colour."""
     half, z = 5000.0, constants["floor_z"]
     mesh = bpy.data.meshes.new("floor")
     mesh.from_pydata([(-half, -half, z), (half, -half, z), (half, half, z), (-half, half, z)], [], [(0, 1, 2, 3)])
@@ -122,6 +139,12 @@ def add_floor(constants: dict[str, Any]) -> Any:
 
 
 def shader(material: Any, kind: str) -> Any:
+    """Return a material's shader of a kind.
+
+    Args:
+        material: Blender's.
+        kind: type of the node.
+    """
     material.use_nodes = True
     tree = material.node_tree
     tree.nodes.clear()
@@ -131,7 +154,7 @@ def shader(material: Any, kind: str) -> Any:
 
 
 def add_lights(constants: dict[str, Any]) -> Any:
-    """The sun and the spot light; returns the latter."""
+    """Add the sun and the spot light; return the latter."""
     sun = bpy.data.lights.new("sun", "SUN")
     sun.energy, sun.angle = constants["sun_irradiance"], 2 * constants["sun_half_angle"]
     spot = bpy.data.lights.new("spot", "SPOT")
@@ -145,6 +168,12 @@ def add_lights(constants: dict[str, Any]) -> Any:
 
 
 def add_object(arrays: Any, specular: bool) -> Any:
+    """Add the object with its materials.
+
+    Args:
+        arrays: arrays of the mesh.
+        specular: with reflections.
+    """
     mesh = bpy.data.meshes.new("object")
     mesh.from_pydata(arrays["vertices"].tolist(), [], arrays["faces"].tolist())
     for number in range(len(arrays["diffuse"])):
@@ -162,6 +191,13 @@ def add_object(arrays: Any, specular: bool) -> Any:
 
 
 def add_material(arrays: Any, number: int, specular: bool) -> Any:
+    """Add one material of the object.
+
+    Args:
+        arrays: arrays of the mesh.
+        number: number of the material.
+        specular: with reflections.
+    """
     material = bpy.data.materials.new(f"object{number}")
     node = shader(material, "ShaderNodeBsdfPrincipled")
     node.inputs["Base Color"].default_value = (*arrays["diffuse"][number].tolist(), 1.0)
@@ -176,6 +212,12 @@ def add_material(arrays: Any, number: int, specular: bool) -> Any:
 
 
 def load_texture(pixels: np.ndarray, name: str) -> Any:
+    """Load pixels as a Blender image.
+
+    Args:
+        pixels: (H, W, 3) uint8 sRGB.
+        name: name of the image.
+    """
     height, width = pixels.shape[:2]
     image = bpy.data.images.new(name, width, height)
     image.colorspace_settings.name = "sRGB"

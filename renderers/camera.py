@@ -1,4 +1,4 @@
-"""Camera rays of an image size, worked out once and shared by all views and meshes."""
+"""Camera rays of an image size, computed once and shared by all views and meshes."""
 
 from __future__ import annotations
 
@@ -51,13 +51,23 @@ class PixelGrid:
         return self.floor_x.mean(0), self.floor_y.mean(0)
 
     def near_sphere(self, centre: np.ndarray, radius: float) -> np.ndarray:
-        """Indices of the pixels whose rays may meet a sphere."""
+        """List the pixels whose rays may meet a sphere.
+
+        Args:
+            centre: (3,).
+            radius: radius of the sphere.
+        """
         return _near_sphere(self, tuple(float(c) for c in centre), float(radius))
 
     def spot_patch(self, light: np.ndarray, half_angle: float, step: int = 1) -> np.ndarray:
-        """Indices of the pixels in the rectangle around the floor patch inside the lamp's cone.
+        """List the pixels in the rectangle around the floor patch inside the spot light's cone.
 
         With ``step`` 2 only those in even rows and columns.
+
+        Args:
+            light: (3,) position.
+            half_angle: half angle of the cone, radians.
+            step: 2 keeps even rows and columns alone.
         """
         patch = self._spot_rectangle(np.asarray(light, np.float64), half_angle)
         top, bottom, left, right = (0, self.size, 0, self.size) if patch is None else patch
@@ -91,7 +101,12 @@ def _complete(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def project(points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image row, column (pixel centres at whole numbers) and depth of world points (..., 3)."""
+    """Project world points to image row, column (pixel centres at whole numbers) and depth.
+
+    Args:
+        points: (..., 3).
+        size: size of the image, in pixels.
+    """
     relative = np.asarray(points, np.float64) - np.array(scene.CAMERA_POSITION)
     right, up, forward = (
         relative @ np.array(axis) for axis in (scene.CAMERA_RIGHT, scene.CAMERA_UP, scene.CAMERA_FORWARD)
@@ -103,7 +118,12 @@ def project(points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 @lru_cache(maxsize=8)
 def pixel_grid(size: int, antialias: int) -> PixelGrid:
-    """The grid of an image size with antialias² samples a pixel."""
+    """Return the grid of an image size with antialias² samples a pixel.
+
+    Args:
+        size: size of the image, in pixels.
+        antialias: samples along one side of a pixel.
+    """
     offsets = SUBPIXEL_OFFSETS[antialias]
     dy, dx = (o.reshape(-1, 1, 1) for o in np.meshgrid(offsets, offsets, indexing="ij"))
     scale = math.tan(scene.CAMERA_FIELD_OF_VIEW / 2) * 2 / size

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.meshes.mesh import Mesh
-from equissl.renderers.bvh import check_mesh
+from equissl.renderers.traced_mesh import check_mesh
 
 # Columns of a face record: the face's normal, three corner normals, albedo, three texture coordinates.
 NORMAL, CORNER_NORMALS, ALBEDO, UV = slice(0, 3), slice(3, 12), slice(12, 15), slice(15, 21)
@@ -51,6 +51,10 @@ class DeviceMesh:
 def upload_mesh(mesh: Mesh, device: torch.device) -> DeviceMesh:
     """Copy a mesh to ``device``; normals are worked out there.
 
+    Args:
+        mesh: to copy.
+        device: to copy it to.
+
     Raises:
         RendererError: for an empty or broken mesh.
     """
@@ -79,7 +83,7 @@ def upload_mesh(mesh: Mesh, device: torch.device) -> DeviceMesh:
 
 
 def first_of_coincident(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Indices, in order, of the faces without those that lie on an earlier one, in either winding.
+    """Return the indices, in order, of the faces without those that lie on an earlier one, in either winding.
 
     Exports hold many such faces, also of different materials; which of them a ray meets would be chance.
 
@@ -179,10 +183,10 @@ def _spread(values: Tensor, counts: list[int]) -> Tensor:
 
 
 class MeshCache:
-    """The meshes used last, in device memory.
+    """Cache of the meshes used last, in device memory.
 
     Args:
-        device: of the copies.
+        device: device of the copies.
         num_bytes: memory to keep; the meshes of the call under way stay in any case.
     """
 
@@ -195,7 +199,7 @@ class MeshCache:
         return len(self._kept)
 
     def get(self, meshes: Sequence[Mesh]) -> list[DeviceMesh]:
-        """The copies of ``meshes``, made where they are missing."""
+        """Return copies of ``meshes``, made where they are missing."""
         copies = [self._copy(mesh) for mesh in meshes]
         wanted = len({id(mesh) for mesh in meshes})
         while self._used > self._limit and len(self._kept) > wanted:

@@ -42,7 +42,13 @@ class DeviceGrid:
 
 @lru_cache(maxsize=8)
 def device_grid(size: int, antialias: int, device: torch.device) -> DeviceGrid:
-    """The grid of an image size with antialias² samples a pixel: the ray caster's own rays."""
+    """Create the grid of an image size with antialias² samples a pixel: the ray caster's own rays.
+
+    Args:
+        size: size of the image, in pixels.
+        antialias: samples along one side of a pixel.
+        device: device of its tensors.
+    """
     grid = pixel_grid(size, antialias)
     flat = (grid.floor_t, grid.floor_x, grid.floor_y, *grid.turn, grid.stretch)
     direction = np.stack([d.ravel() for d in grid.direction], 1)
@@ -52,13 +58,13 @@ def device_grid(size: int, antialias: int, device: torch.device) -> DeviceGrid:
 
 @dataclass(frozen=True, eq=False)
 class DeviceViews:
-    """V views, float32; lamp and camera also in object coordinates.
+    """V views, float32; spot light and camera also in object coordinates.
 
     Attributes:
         mesh: (V,) int32, which mesh of the batch each view shows.
         rotation: (V, 3, 3).
         translation, camera_in_object, light, light_in_object: (V, 3) positions.
-        axis, first, second: (V, 3) unit vectors: where the lamp points, and two across.
+        axis, first, second: (V, 3) unit vectors: where the spot light points, and two across.
         axis_in_object, first_in_object, second_in_object: the same in object coordinates.
         floor_colour, light_colour: (V, 3) linear RGB.
     """
@@ -91,19 +97,19 @@ def upload_views(arrays: ViewArrays, mesh: np.ndarray, device: torch.device) -> 
     Args:
         arrays: V views.
         mesh: (V,) index of each view's mesh.
-        device: of the result.
+        device: device of the result.
     """
     camera = np.broadcast_to(np.array(scene.CAMERA_POSITION, np.float32), (len(arrays), 3))
     axis = arrays.light_position * np.float32(-1.0 / scene.SPOT_DISTANCE)
-    lamp = (axis, *perpendicular_basis(axis))
+    spot = (axis, *perpendicular_basis(axis))
     columns = [
         arrays.rotation.reshape(-1, 9),
         arrays.translation,
         arrays.to_object_frame(camera),
         arrays.light_position,
         arrays.to_object_frame(arrays.light_position),
-        *lamp,
-        *(arrays.direction_to_object_frame(a) for a in lamp),
+        *spot,
+        *(arrays.direction_to_object_frame(a) for a in spot),
         arrays.floor_colour,
         arrays.light_colour,
     ]

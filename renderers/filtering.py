@@ -1,4 +1,4 @@
-"""Sharing light between the samples of a pixel and between neighbouring pixels."""
+"""Filters that share light between the samples of a pixel and between neighbouring pixels."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _alike(surface: Surface, one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def smooth(values: np.ndarray, surface: Surface, size: int, levels: int) -> np.ndarray:
-    """Edge-aware à-trous filter over neighbouring pixels of the same view.
+    """Compute the edge-aware à-trous filter over neighbouring pixels of the same view.
 
     Dammertz et al., "Edge-Avoiding À-Trous Wavelet Transform for fast Global Illumination Filtering", HPG 2010.
     Neighbours count by the 32nd power of the cosine between normals and by their distance from the tangent plane.
@@ -102,7 +102,12 @@ def _similarity(surface: Surface, other: np.ndarray) -> np.ndarray:
 
 
 def binomial_levels(images: np.ndarray, levels: int) -> np.ndarray:
-    """1-2-1 in both directions of images (V, rows, columns) with steps of 1, 2, 4 …; the border is repeated."""
+    """Filter images by 1-2-1 in both directions with steps of 1, 2, 4 …; the border is repeated.
+
+    Args:
+        images: (V, rows, columns).
+        levels: number of steps.
+    """
     for level in range(levels):
         step = 2**level
         for axis in (1, 2):
@@ -117,7 +122,12 @@ def _run(images: np.ndarray, axis: int, start: int, length: int) -> np.ndarray:
 
 
 def double(images: np.ndarray, size: int) -> np.ndarray:
-    """Images (V, size, size) from their even rows and columns, linear in between."""
+    """Interpolate images (V, size, size) from their even rows and columns, linearly.
+
+    Args:
+        images: (V, rows, columns).
+        size: size of the result, in pixels.
+    """
     result = np.empty((len(images), size, size), images.dtype)
     half = size // 2
     result[:, ::2, ::2] = images

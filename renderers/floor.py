@@ -1,4 +1,4 @@
-"""Light on the floor beneath the object: smooth, so it is worked out on a grid of nodes and interpolated."""
+"""Light on the floor beneath the object, computed on a grid of nodes and interpolated, as it is smooth."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from equissl.renderers import scene
-from equissl.renderers.bvh import TracedMesh, pack_rays
 from equissl.renderers.filtering import double
 from equissl.renderers.gather import FloorRadiance, Gather, sky_radiance
 from equissl.renderers.lighting import dot, floor_irradiance, spot_irradiance
 from equissl.renderers.sampling import frame, from_frame, sequence, tile_rank
 from equissl.renderers.spot import shadow_on_floor
+from equissl.renderers.traced_mesh import TracedMesh, pack_rays
 from equissl.renderers.views import Views, columns, per_sample
 
 
 @dataclass(frozen=True, eq=False)
 class FloorLight:
-    """Irradiance of the floor by all but the lamp.
+    """Irradiance of the floor by all but the spot light.
 
     Attributes:
         origin: (2, V) float32 world x and y of the first node.
@@ -62,7 +62,7 @@ class FloorLight:
 def light_floor(
     mesh: TracedMesh, views: Views, nodes: int, rays: int, sun_strength: float, hit_light: float
 ) -> tuple[FloorLight, FloorRadiance]:
-    """Irradiance of the floor around the object, and the radiance it sends back up, lamp included.
+    """Irradiance of the floor around the object, and the radiance it sends back up, spot light included.
 
     Sky and sun are known in closed form without the object, so only the cone of its bounding sphere is sampled, for
     the difference that the object makes.
@@ -87,7 +87,7 @@ def light_floor(
     )
     change = _change_by_object(mesh, views, x, y, view, tile_rank(row, column), rays, sun_strength, hit_light)
     irradiance = _binomial((open_floor + change).reshape(3, len(views), nodes, nodes))
-    light = _lamp(mesh, views, x, y, view)
+    light = _spot(mesh, views, x, y, view)
     sent = irradiance.reshape(3, -1).copy()
     for channel in range(3):
         sent[channel] += light * per_sample(views.arrays.light_colour[:, channel], view)
@@ -139,17 +139,17 @@ def _change_by_object(
 
 
 def _open_radiance(views: Views, sun_strength: float) -> FloorRadiance:
-    """A floor that nothing shades, without the lamp."""
+    """A floor that nothing shades, without the spot light."""
     scale = np.float32(floor_irradiance(sun_strength) / math.pi)
     return FloorRadiance(
         np.zeros((2, len(views)), np.float32), np.ones(len(views), np.float32), 1, views.arrays.floor_colour.T * scale
     )
 
 
-def _lamp(mesh: TracedMesh, views: Views, x: np.ndarray, y: np.ndarray, view: np.ndarray) -> np.ndarray:
-    """(n,) irradiance of the nodes by the white lamp's centre, with shadows."""
-    lamp = columns(views.light, view)
-    offset = (lamp[0] - x, lamp[1] - y, lamp[2] - np.full_like(x, scene.FLOOR_Z))
+def _spot(mesh: TracedMesh, views: Views, x: np.ndarray, y: np.ndarray, view: np.ndarray) -> np.ndarray:
+    """(n,) irradiance of the nodes by the white spot light's centre, with shadows."""
+    spot = columns(views.light, view)
+    offset = (spot[0] - x, spot[1] - y, spot[2] - np.full_like(x, scene.FLOOR_Z))
     distance2 = dot(offset, offset)
     light = (spot_irradiance(offset, columns(views.axis, view), distance2) * offset[2])[None]
     shadow_on_floor(mesh, views, x[None], y[None], offset, distance2, view, light)

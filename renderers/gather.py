@@ -1,4 +1,4 @@
-"""Light that arrives from the hemisphere: sky and sun where nothing is in the way, the floor, and the object itself."""
+"""Light from the hemisphere: sky and sun where unoccluded, the floor, and the object itself."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from equissl.renderers import scene
-from equissl.renderers.bvh import SURFACE_OFFSET, Hits, TracedMesh, pack_rays
 from equissl.renderers.lighting import Vector, dot, sky_irradiance, spot_irradiance
 from equissl.renderers.sampling import cosine_directions, frame, from_frame, sequence, tile_rank
 from equissl.renderers.specular import sample_lobe
 from equissl.renderers.surface import Surface
+from equissl.renderers.traced_mesh import SURFACE_OFFSET, Hits, TracedMesh, pack_rays
 from equissl.renderers.views import Views, columns, per_sample
 
 _SUN_EDGE = math.cos(scene.SUN_HALF_ANGLE)
@@ -20,7 +20,7 @@ _SUN_EDGE = math.cos(scene.SUN_HALF_ANGLE)
 
 @dataclass(frozen=True, eq=False)
 class FloorRadiance:
-    """What the floor sends upwards, on a grid of nodes per view.
+    """Upward radiance of the floor, on a grid of nodes per view.
 
     Attributes:
         origin: (2, V) float32 world x and y of the first node.
@@ -35,7 +35,13 @@ class FloorRadiance:
     radiance: np.ndarray
 
     def at(self, x: np.ndarray, y: np.ndarray, view: np.ndarray) -> np.ndarray:
-        """(3, n) radiance of the nearest node; outside the grid, of its border."""
+        """Look up the radiance (3, n) of the nearest node; outside the grid, of its border.
+
+        Args:
+            x: (n,).
+            y: (n,).
+            view: (n,) index of the view.
+        """
         origin, inverse = per_sample(self.origin, view), 1.0 / per_sample(self.spacing, view)
         column, row = (
             np.clip((a - o) * inverse + 0.5, 0, self.nodes - 1).astype(np.int32)
@@ -45,19 +51,24 @@ class FloorRadiance:
 
 
 def sky_radiance(up: np.ndarray, sun_strength: float) -> np.ndarray:
-    """World plus sun in directions with the given z component; zero below the horizon."""
+    """Compute the radiance of world plus sun; zero below the horizon.
+
+    Args:
+        up: z components of directions.
+        sun_strength: irradiance of the sun.
+    """
     sun = sun_strength / (math.pi * math.sin(scene.SUN_HALF_ANGLE) ** 2)
     return np.where(up > _SUN_EDGE, np.float32(scene.WORLD_RADIANCE + sun), np.float32(scene.WORLD_RADIANCE)) * (up > 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Gather:
-    """Follows rays from the object into the scene.
+    """Gatherer of light along rays from the object into the scene.
 
     Attributes:
         mesh, views, floor: the scene.
         sun_strength: irradiance of open ground by the sun.
-        hit_light: share of the open sky's, floor's and lamp's light assumed where a ray meets the object again.
+        hit_light: share of the open sky's, floor's and spot light's light assumed where a ray meets the object again.
         bounces: how many times light is followed on from such hits instead.
         samples: lit points a pixel, which share a run of the sequence.
     """
@@ -71,7 +82,12 @@ class Gather:
     samples: int = 1
 
     def irradiance(self, surface: Surface, rays: int) -> np.ndarray:
-        """(3, n) irradiance by everything but the lamp, from ``rays`` cosine-distributed rays a point."""
+        """Gather the irradiance (3, n) by everything but the spot light.
+
+        Args:
+            surface: n points.
+            rays: rays of each point, cosine-distributed.
+        """
         start, basis = _starts(surface.point, surface.face_normal), frame(surface.normal)
         first = self._part(surface) * rays
         table = cosine_directions(16 * self.samples * rays)
@@ -83,7 +99,14 @@ class Gather:
         return total * np.float32(math.pi / rays)
 
     def sky_reflection(self, surface: Surface, rays: int, f0: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-        """(n,) radiance of sky and sun in the specular lobe; the floor and the object do not show in it."""
+        """Gather the radiance (n,) of sky and sun in the specular lobe; the floor and the object do not show in it.
+
+        Args:
+            surface: n points.
+            rays: rays of each point.
+            f0: reflectance at normal incidence.
+            alpha: width of the lobe.
+        """
         shiny = np.flatnonzero(f0 > 0)
         result = np.zeros(len(surface), np.float32)
         if shiny.size == 0:
@@ -110,7 +133,7 @@ class Gather:
     def radiance(
         self, start: Vector, direction: Vector, view: np.ndarray, number: np.ndarray, bounces: int
     ) -> np.ndarray:
-        """(3, n) radiance that arrives at points from directions, both in the object frame.
+        """Compute (3, n) radiance that arrives at points from directions, both in the object frame.
 
         Args:
             start, direction: three arrays (n,) each; directions are unit vectors.
@@ -150,7 +173,16 @@ class Gather:
     def reflected(
         self, point: np.ndarray, direction: np.ndarray, hits: Hits, view: np.ndarray, number: np.ndarray, bounces: int
     ) -> np.ndarray:
-        """(3, n) radiance that the object's points send back against ``direction``."""
+        """Compute the radiance (3, n) that the object's points send back against ``direction``.
+
+        Args:
+            point: start of the rays.
+            direction: direction of the rays.
+            hits: hits of the rays.
+            view: index of each ray's view.
+            number: number of each ray.
+            bounces: left.
+        """
         normal = np.ascontiguousarray(self.mesh.face_records[:, TracedMesh.NORMAL][hits.face].T)
         normal *= np.where(dot(normal, direction) > 0, np.float32(-1), np.float32(1))
         start = _starts(point, normal)
@@ -173,14 +205,14 @@ class Gather:
         return light * self.mesh.face_mean_albedo[hits.face].T * np.float32(1 / math.pi)
 
     def _part(self, surface: Surface) -> np.ndarray:
-        """Which run of the sequence each point uses."""
+        """Index of the run of the sequence that each point uses."""
         row, column = np.divmod(surface.pixel % self.views.grid.pixels, self.views.grid.size)
         return tile_rank(row, column) * self.samples + surface.sample % self.samples
 
     def _spot(self, point: Vector, normal: Vector, view: np.ndarray, shadows: bool) -> np.ndarray:
-        """Irradiance (n,) by the lamp's centre."""
-        lamp = columns(self.views.light_in_object, view)
-        offset = tuple(lamp[i] - point[i] for i in range(3))
+        """Irradiance (n,) by the spot light's centre."""
+        spot = columns(self.views.light_in_object, view)
+        offset = tuple(spot[i] - point[i] for i in range(3))
         cosine = np.maximum(dot(offset, normal), 0.0)
         light = spot_irradiance(offset, columns(self.views.axis_in_object, view), dot(offset, offset)) * cosine
         if shadows:

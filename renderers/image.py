@@ -1,4 +1,4 @@
-"""From linear radiance to 8-bit display values."""
+"""Conversion of linear radiance to 8-bit display values."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def filmic(linear: np.ndarray) -> np.ndarray:
 
 
 def srgb_encode(linear: np.ndarray) -> np.ndarray:
-    """Piecewise sRGB curve, clipped to [0, 1] (IEC 61966-2-1)."""
+    """Compute the piecewise sRGB curve, clipped to [0, 1] (IEC 61966-2-1)."""
     linear = np.clip(np.asarray(linear, dtype=np.float64), 0.0, 1.0)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def srgb_decode(encoded: np.ndarray) -> np.ndarray:
-    """Inverse of :func:`srgb_encode` for values in [0, 1]."""
+    """Compute the inverse of :func:`srgb_encode` for values in [0, 1]."""
     encoded = np.asarray(encoded, dtype=np.float64)
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
@@ -60,7 +60,12 @@ def _display_table(view_transform: str) -> np.ndarray:
 
 
 def to_display(linear: np.ndarray, view_transform: str = "filmic") -> np.ndarray:
-    """Scene-linear float32 values of any shape to 8-bit display values of the same shape."""
+    """Convert scene-linear values to 8-bit display values of the same shape.
+
+    Args:
+        linear: float32 of any shape.
+        view_transform: name of the curve.
+    """
     bits = np.clip(linear, _LOWEST, _HIGHEST).view(np.int32) >> _SHIFT
     bits -= np.float32(_LOWEST).view(np.int32) >> _SHIFT
     return _display_table(view_transform).take(bits)

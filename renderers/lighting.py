@@ -20,14 +20,24 @@ OPEN_SKY_IRRADIANCE = math.pi * scene.WORLD_RADIANCE
 
 
 def dot(a: Vector, b: Vector) -> np.ndarray:
+    """Compute the scalar product, coordinate by coordinate.
+
+    Args:
+        a: vectors.
+        b: vectors.
+    """
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def sun_irradiance(cos_tilt: np.ndarray, strength: float = scene.SUN_IRRADIANCE) -> np.ndarray:
-    """Irradiance from the unoccluded sun cap on surfaces whose normal has the given z component.
+    """Compute the irradiance from the unoccluded sun cap.
 
     The cap has half-angle 45° around +z and constant radiance. Integrated numerically in float64; upward surfaces get
     ``strength`` exactly, surfaces with n_z ≤ -sin 45° nothing.
+
+    Args:
+        cos_tilt: z component of the normals.
+        strength: irradiance by the sun on level ground.
     """
     polar = (np.arange(400) + 0.5) / 400 * scene.SUN_HALF_ANGLE
     azimuth = (np.arange(360) + 0.5) / 360 * math.pi
@@ -43,7 +53,7 @@ _TILT_STEPS = 2048
 
 @lru_cache(maxsize=4)
 def sky_table(sun_strength: float) -> np.ndarray:
-    """float32 (2049,): sun plus world irradiance without occlusion against n_z = -1 … 1."""
+    """Tabulate sun plus world irradiance without occlusion against n_z = -1 … 1: float32 (2049,)."""
     nodes = np.linspace(-1, 1, 129)
     n_z = np.linspace(-1, 1, _TILT_STEPS + 1)
     sun = np.interp(n_z, nodes, sun_irradiance(nodes, sun_strength))
@@ -51,13 +61,18 @@ def sky_table(sun_strength: float) -> np.ndarray:
 
 
 def sky_irradiance(n_z: np.ndarray, sun_strength: float) -> np.ndarray:
-    """Sun plus world irradiance without occlusion; the sky is the half-space above the horizon."""
+    """Compute sun plus world irradiance without occlusion; the sky is the half-space above the horizon.
+
+    Args:
+        n_z: z component of the normals.
+        sun_strength: irradiance by the sun on level ground.
+    """
     index = (n_z * (_TILT_STEPS // 2) + (_TILT_STEPS // 2 + 0.5)).astype(np.int32)
     return sky_table(sun_strength).take(index, mode="clip")
 
 
 def floor_irradiance(sun_strength: float) -> float:
-    """Irradiance of the open floor, without the spot light."""
+    """Compute the irradiance of the open floor, without the spot light."""
     return sun_strength + OPEN_SKY_IRRADIANCE
 
 
@@ -66,7 +81,7 @@ def spot_irradiance(offset: Vector, axis: Vector, distance2: np.ndarray) -> np.n
 
     Args:
         offset: vector from the surface point to the light.
-        axis: unit direction in which the lamp points.
+        axis: unit direction in which the spot light points.
         distance2: squared length of ``offset``.
 
     Returns:
@@ -88,7 +103,7 @@ def spot_irradiance(offset: Vector, axis: Vector, distance2: np.ndarray) -> np.n
 def disk_points(
     samples: int, turn: tuple[np.ndarray, np.ndarray], stretch: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Sample points on the lamp's disk, as two coordinates in scene units.
+    """Sample points on the spot light's disk, as two coordinates in scene units.
 
     The points lie on a Vogel spiral that each pixel turns and stretches by its own amount, so that the pattern
     becomes fine noise instead of bands.
@@ -108,7 +123,7 @@ def disk_points(
 
 
 def perpendicular_basis(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two unit vectors (V, 3) that complete unit ``direction`` (V, 3) to an orthonormal frame."""
+    """Return two unit vectors (V, 3) that complete unit ``direction`` (V, 3) to an orthonormal frame."""
     # Duff et al., "Building an Orthonormal Basis, Revisited", JCGT 2017.
     x, y, z = direction.T
     sign = np.where(z >= 0, 1.0, -1.0).astype(direction.dtype)

@@ -35,7 +35,7 @@ class Textures:
 
 
 def collect_textures(mesh: Mesh) -> Textures | None:
-    """The mesh's textures, or None if no face has one."""
+    """Return the mesh's textures, or None if no face has one."""
     if mesh.corner_uv is None or all(material.texture is None for material in mesh.materials):
         return None
     sizes = [(0, 0) if m.texture is None else m.texture.shape[:2] for m in mesh.materials]
@@ -46,7 +46,7 @@ def collect_textures(mesh: Mesh) -> Textures | None:
 
 
 def mean_albedo(material: Material) -> np.ndarray:
-    """Linear RGB (3,) float32 of a material seen from afar."""
+    """Return the linear RGB (3,) float32 of a material seen from afar."""
     if material.texture is None:
         return np.asarray(material.diffuse, np.float32)
     counts = [np.bincount(material.texture[..., channel].ravel(), minlength=256) for channel in range(3)]
@@ -59,7 +59,7 @@ def _pack(texture: np.ndarray) -> np.ndarray:
 
 
 def lookup(textures: Textures, material: np.ndarray, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Linear RGB at texture coordinates: bilinear, repeating, v upwards.
+    """Look up the linear RGB at texture coordinates: bilinear, repeating, v upwards.
 
     The four texels are mixed as stored (sRGB) and the result is decoded, which is what Cycles does with 8-bit textures.
 

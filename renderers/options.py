@@ -62,14 +62,14 @@ class RaycastOptions:
         quality: ``draft`` (defaults below: closed-form sky, hard shadow), ``fast``, ``soft`` or ``reference``.
         antialias: samples per pixel side: 1, 2 (2x2, close to Cycles' pixel filter), 3 or 4.
         relight: light every sample; false: one point per pixel, more at edges.
-        spot_samples: shadow rays per lit point. 1: hard shadow from the lamp's centre; more: soft, from its disk of
-            radius 0.25.
+        spot_samples: shadow rays per lit point. 1: hard shadow from the spot light's centre; more: soft, from its disk
+            of radius 0.25.
         gather: rays over the hemisphere of each lit point for sky, sun, floor and the object's own light; 0: in closed
             form, as if the object were convex.
         bounces: how often light is followed on where such a ray meets the object; 0: an estimate.
-        hit_light: the estimate's share of open sky and lamp.
+        hit_light: the estimate's share of open sky and spot light.
         filter_levels: passes of the edge-aware filter on light.
-        specular: GGX reflection of the lamp, and with ``gather`` of the sky.
+        specular: GGX reflection of the spot light, and with ``gather`` of the sky.
         gloss_rays: rays per lit point for the sky's reflection.
         floor_nodes: side of the grid of nodes for the object's shadow from sun and sky on the floor; 0: none.
         floor_rays: rays per node.
@@ -98,7 +98,7 @@ class RaycastOptions:
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any]) -> RaycastOptions:
-        """The preset's values with the given ones on top."""
+        """Apply the given values on top of the preset's."""
         quality = given.get("quality", "draft")
         if quality not in PRESETS:
             raise RendererError(f"expected quality in {sorted(PRESETS)}, got {quality!r}")

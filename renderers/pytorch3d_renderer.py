@@ -1,7 +1,7 @@
 """GPU renderer of the 3DIEBench scene by rasterisation (PyTorch3D), torch shading and shadow maps.
 
-A second opinion on the ``warp`` renderer: it draws the same, with one lamp sample and with shadow edges as fine as the
-shadow map. It runs on the CPU too, far slower.
+A second opinion on the ``warp`` renderer: it draws the same, with one spot light sample and with shadow edges as fine
+as the shadow map. It runs on the CPU too, far slower.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INSTALL_PYTORCH3D = "install it: pip install easypytorch3d (a prebuilt wheel of 
 
 
 def pytorch3d_library() -> ModuleType:
-    """The module that rasterises.
+    """Import the module that rasterises.
 
     Raises:
         RendererError: with the command that installs what is missing.
@@ -31,7 +31,7 @@ def pytorch3d_library() -> ModuleType:
 
 
 class Pytorch3dRenderer(TorchRenderer):
-    """See the module; options are those of :class:`~equissl.renderers.torch_renderer.TorchRenderer`."""
+    """Rasterising renderer, see the module; options as of :class:`~equissl.renderers.torch_renderer.TorchRenderer`."""
 
     name = "pytorch3d"
     version = "pytorch3d-1"
@@ -45,7 +45,7 @@ class Pytorch3dRenderer(TorchRenderer):
         if options.spot_samples != 1:
             raise RendererError(
                 f"the 'pytorch3d' renderer casts hard shadows only: expected spot_samples 1, got "
-                f"{options.spot_samples!r}; the 'warp' renderer samples the lamp's disk"
+                f"{options.spot_samples!r}; the 'warp' renderer samples the spot light's disk"
             )
 
     def _tracer(self, batch: MeshBatch) -> Tracer:

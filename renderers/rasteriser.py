@@ -1,4 +1,4 @@
-"""What the camera and the lamp see of many meshes, by rasterisation (PyTorch3D).
+"""Visible surfaces of many meshes, seen from the camera and from the spot light, by rasterisation (PyTorch3D).
 
 This module needs PyTorch3D; :mod:`equissl.renderers.pytorch3d_renderer` imports it when it draws.
 """
@@ -60,7 +60,7 @@ class RasterTracer:
         face, texel = self._shadow[1].look_up(view, [s + t for s, t in zip(start, towards, strict=True)], start)
         known = face.clamp(min=0) + self._batch.first_face[views.mesh[view].long()]
         normal, corner = self._batch.records[known][:, NORMAL].T, self._corner[known].T
-        # How far along the way to the lamp the plane of the face is that the lamp sees there.
+        # How far along the way to the spot light the plane of the face is that the spot light sees there.
         cosine = dot(normal, towards)
         share = dot(normal, [corner[i] - start[i] for i in range(3)]) / torch.where(cosine == 0, 1.0, cosine)
         length = dot(towards, towards).sqrt()
@@ -68,19 +68,19 @@ class RasterTracer:
 
 
 class ShadowMaps:
-    """Which face the lamp sees in each direction, V maps in object coordinates."""
+    """Face seen from the spot light in each direction, V maps in object coordinates."""
 
     def __init__(self, batch: MeshBatch, views: DeviceViews) -> None:
-        lamp = views.light_in_object
-        distance = lamp.norm(dim=1)
+        spot = views.light_in_object
+        distance = spot.norm(dim=1)
         radius = batch.radius[views.mesh.long()] * 1.01
         if bool((radius >= distance).any()):
             raise RendererError(
-                "the 'pytorch3d' renderer draws shadows of objects that do not reach the lamp: expected a radius below "
-                f"{float(distance.min()):.3g}, got {float(radius.max()):.3g}"
+                "the 'pytorch3d' renderer draws shadows of objects that do not reach the spot light: expected a radius "
+                f"below {float(distance.min()):.3g}, got {float(radius.max()):.3g}"
             )
-        self._lamp, self._forward = lamp, -lamp / distance[:, None]
-        helper = torch.eye(3, device=lamp.device)[self._forward.abs().argmin(dim=1)]
+        self._spot, self._forward = spot, -spot / distance[:, None]
+        helper = torch.eye(3, device=spot.device)[self._forward.abs().argmin(dim=1)]
         self._right = torch.nn.functional.normalize(torch.linalg.cross(self._forward, helper), dim=1)
         self._up = torch.linalg.cross(self._right, self._forward)
         self._slope = radius / (distance.square() - radius.square()).sqrt()
@@ -88,14 +88,20 @@ class ShadowMaps:
         mesh = views.mesh.tolist()
         axes = zip(self._right, self._up, self._forward, self._slope, strict=True)
         frames = [
-            _project(batch.meshes[m].vertices - lamp[i], a[:3], a[3])
+            _project(batch.meshes[m].vertices - spot[i], a[:3], a[3])
             for i, (m, a) in enumerate(zip(mesh, axes, strict=True))
         ]
         self._face, _, _ = _rasterise(frames, [batch.meshes[m].faces.long() for m in mesh], SHADOW_SIZE)
 
-    def look_up(self, view: Tensor, lamp: Vector3, point: Vector3) -> tuple[Tensor, Tensor]:
-        """The face that the lamp sees towards each point, or -1, and the size of a texel there; (n,)."""
-        relative = [p - q for p, q in zip(point, lamp, strict=True)]
+    def look_up(self, view: Tensor, spot: Vector3, point: Vector3) -> tuple[Tensor, Tensor]:
+        """Look up the face that the spot light sees towards each point, or -1, and the size of a texel there; (n,).
+
+        Args:
+            view: (n,) index of the view.
+            spot: (n,) coordinates of the light.
+            point: (n,) coordinates.
+        """
+        relative = [p - q for p, q in zip(point, spot, strict=True)]
         right, up, forward = (dot(axis[view].T, relative) for axis in (self._right, self._up, self._forward))
         scale = SHADOW_SIZE / (2.0 * self._slope[view] * forward)
         row, column = (SHADOW_SIZE / 2 - up * scale).floor().long(), (SHADOW_SIZE / 2 + right * scale).floor().long()

@@ -3,7 +3,7 @@
 Per view: camera rays find the object, the floor is an analytic plane; both get sun, sky and the spot light with cast
 shadows, and the object also the light that the floor reflects. The option ``quality`` says how exactly: ``draft`` takes
 sun and sky in closed form as if the object were convex, with matt and opaque materials; ``fast`` adds the object's
-shadow from them on the floor, the lamp's reflection, and transparency; ``soft`` and ``reference`` follow rays
+shadow from them on the floor, the spot light's reflection, and transparency; ``soft`` and ``reference`` follow rays
 over the hemisphere.
 """
 
@@ -19,7 +19,6 @@ import numpy as np
 
 from equissl.datasets.meshes.mesh import Mesh
 from equissl.renderers.base import RendererError
-from equissl.renderers.bvh import TracedMesh, open3d_core
 from equissl.renderers.camera import PixelGrid, pixel_grid
 from equissl.renderers.image import to_display
 from equissl.renderers.lighting import floor_irradiance
@@ -27,6 +26,7 @@ from equissl.renderers.options import RaycastOptions
 from equissl.renderers.scene import ViewArrays, ViewParameters, view_arrays
 from equissl.renderers.shading import ObjectSamples, shade_floor, shade_object
 from equissl.renderers.spot import smooth_spot_on_floor, spot_on_floor
+from equissl.renderers.traced_mesh import TracedMesh, open3d_core
 from equissl.renderers.views import Views, per_sample
 from equissl.util.registry import check_options
 
@@ -34,7 +34,7 @@ _RAYS_PER_PASS = 65536  # arrays of this length still fit the second-level cache
 
 
 class RaycastRenderer:
-    """See the module; options are those of :class:`RaycastOptions`.
+    """Ray casting renderer, see the module; options are those of :class:`RaycastOptions`.
 
     The same mesh, view, size and options give the same bytes, whatever else is rendered in the same call.
     """
@@ -57,7 +57,7 @@ class RaycastRenderer:
         return _unpickle, (self.options,)
 
     def render(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> np.ndarray:
-        """All ``views`` of one mesh.
+        """Render all ``views`` of one mesh.
 
         Args:
             mesh: object with its centre at the origin; drawn at its own scale.

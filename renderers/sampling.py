@@ -15,15 +15,24 @@ _ORDER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]
 
 
 def tile_rank(row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """0 … 15: which part of the sequence a pixel (or grid node) uses."""
+    """Return which part of the sequence a pixel (or grid node) uses: 0 … 15.
+
+    Args:
+        row: row of the pixel.
+        column: column of the pixel.
+    """
     return _ORDER[row % _TILE, column % _TILE]
 
 
 @lru_cache(maxsize=32)
 def sequence(count: int, dimensions: int) -> np.ndarray:
-    """(dimensions, count) float64 in [0, 1): additive recurrence by powers of the generalised golden ratio.
+    """Generate (dimensions, count) float64 in [0, 1): additive recurrence by powers of the generalised golden ratio.
 
     Roberts, "The Unreasonable Effectiveness of Quasirandom Sequences", 2018: any run of the sequence is spread evenly.
+
+    Args:
+        count: points.
+        dimensions: coordinates of each point.
     """
     ratio = 2.0
     for _ in range(60):
@@ -34,7 +43,7 @@ def sequence(count: int, dimensions: int) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def cosine_directions(count: int, pair: int = 0, pairs: int = 1) -> np.ndarray:
-    """(3, count) float32 unit vectors about +z with density cos θ / π.
+    """Compute (3, count) float32 unit vectors about +z with density cos θ / π.
 
     Args:
         count: how many.
@@ -46,12 +55,18 @@ def cosine_directions(count: int, pair: int = 0, pairs: int = 1) -> np.ndarray:
 
 
 def frame(normal: Vector) -> tuple[np.ndarray, np.ndarray]:
-    """Two unit vectors (3, n) that complete unit normals to an orthonormal frame."""
+    """Return two unit vectors (3, n) that complete unit normals to an orthonormal frame."""
     first, second = perpendicular_basis(np.stack(list(normal), 1))
     return np.ascontiguousarray(first.T), np.ascontiguousarray(second.T)
 
 
 def from_frame(local: np.ndarray, basis: tuple[np.ndarray, np.ndarray], normal: Vector) -> Vector:
-    """Directions (3, n) given about +z, turned to point about the normals."""
+    """Turn directions (3, n) given about +z to point about the normals.
+
+    Args:
+        local: (3, n) directions.
+        basis: two unit vectors across each normal.
+        normal: (n,) coordinates.
+    """
     x, y, z = (local[0] * basis[0][i] + local[1] * basis[1][i] + local[2] * normal[i] for i in range(3))
     return x, y, z

@@ -26,7 +26,7 @@ SUN_IRRADIANCE = 1.5
 SUN_HALF_ANGLE = math.pi / 4
 
 SPOT_DISTANCE = 4.0
-SPOT_INTENSITY = 500.0 / (4.0 * math.pi)  # W/sr of a 500 W lamp
+SPOT_INTENSITY = 500.0 / (4.0 * math.pi)  # W/sr of a 500 W spot light
 SPOT_HALF_ANGLE = math.pi / 16
 SPOT_BLEND = 0.15
 SPOT_RADIUS = 0.25
@@ -42,7 +42,7 @@ CAMERA_FORWARD = (0.0, -math.sqrt(0.5), -math.sqrt(0.5))
 
 @dataclass(frozen=True, eq=False)
 class ViewParameters:
-    """What one view shows.
+    """Parameters of one view.
 
     Attributes:
         rotation: (3, 3) active rotation of the object.
@@ -63,7 +63,7 @@ class ViewParameters:
 
 @dataclass(frozen=True, eq=False)
 class ViewArrays:
-    """The same as arrays over V views, float32, with colours and positions worked out.
+    """Parameters of V views as float32 arrays, colours and positions computed.
 
     Attributes:
         rotation: (V, 3, 3).
@@ -86,11 +86,11 @@ class ViewArrays:
         return ViewArrays(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
     def to_object_frame(self, points: np.ndarray) -> np.ndarray:
-        """World points (V, 3), one per view, in each view's object frame: Rᵀ(p - t)."""
+        """Return the world points (V, 3), one per view, in each view's object frame: Rᵀ(p - t)."""
         return _transposed_times(self.rotation, points - self.translation)
 
     def direction_to_object_frame(self, directions: np.ndarray) -> np.ndarray:
-        """World directions (V, 3), one per view, in each view's object frame: Rᵀd."""
+        """Return the world directions (V, 3), one per view, in each view's object frame: Rᵀd."""
         return _transposed_times(self.rotation, directions)
 
 
@@ -142,12 +142,18 @@ def _check_rotations(rotation: np.ndarray) -> None:
 
 
 def hsv_to_rgb(hue: np.ndarray, saturation: float, value: float) -> np.ndarray:
-    """Scene-linear RGB (N, 3) of hues (N,) in turns; no sRGB decoding, as the reference generator does."""
+    """Convert hues to scene-linear RGB (N, 3); no sRGB decoding, as the reference generator does.
+
+    Args:
+        hue: (N,) in turns.
+        saturation: of all.
+        value: of all.
+    """
     return np.array([colorsys.hsv_to_rgb(float(h) % 1.0, saturation, value) for h in hue]).reshape(-1, 3)
 
 
 def view_parameters(latents: np.ndarray, names: Sequence[str]) -> list[ViewParameters]:
-    """Scene parameters of latent rows.
+    """Convert latent rows to scene parameters.
 
     A translation is along the object's own axes, as in 3DIEBench-T: it comes before the rotation, and the object's
     origin is at R·t in the world.

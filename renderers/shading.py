@@ -1,4 +1,4 @@
-"""What a few views of one mesh look like: object and floor samples, shaded together."""
+"""Shading of object and floor samples of a few views of one mesh."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from equissl.renderers import specular
-from equissl.renderers.bvh import TracedMesh
 from equissl.renderers.filtering import lighting_points, smooth
 from equissl.renderers.floor import FloorLight, light_floor
 from equissl.renderers.gather import FloorRadiance, Gather
 from equissl.renderers.lighting import dot, floor_irradiance, sky_irradiance
 from equissl.renderers.spot import spot_on_object
 from equissl.renderers.surface import Surface, albedo, visible_surface
+from equissl.renderers.traced_mesh import TracedMesh
 from equissl.renderers.views import Views, per_sample, tile_noise, white_noise
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ObjectSamples:
-    """The object's part of the images.
+    """Shaded samples of the object.
 
     Attributes:
         floor_share: (K, V·P) share of each sub-sample that shows the floor.
@@ -38,7 +38,14 @@ class ObjectSamples:
 
 
 def shade_object(mesh: TracedMesh, views: Views, floor: FloorRadiance | None, options: RaycastOptions) -> ObjectSamples:
-    """Find and shade the object."""
+    """Find and shade the object.
+
+    Args:
+        mesh: mesh that the views show.
+        views: V.
+        floor: radiance of the floor, or None.
+        options: options of the renderer.
+    """
     surface = visible_surface(mesh, views)
     if options.relight:
         light = light_surface(mesh, views, floor, surface, options)
@@ -48,12 +55,12 @@ def shade_object(mesh: TracedMesh, views: Views, floor: FloorRadiance | None, op
     arrays = views.arrays
     colours = []
     for channel, colour in enumerate(albedo(mesh, surface.hits)):
-        lamp = per_sample(arrays.light_colour[:, channel], surface.view)
-        radiance = light[channel] + light[3] * lamp
+        spot = per_sample(arrays.light_colour[:, channel], surface.view)
+        radiance = light[channel] + light[3] * spot
         radiance *= colour
         radiance *= 1.0 / math.pi
         if options.specular:
-            radiance += light[4] + light[5] * lamp
+            radiance += light[4] + light[5] * spot
         colours.append(radiance)
     return _collect(views, surface, colours)
 
@@ -61,10 +68,17 @@ def shade_object(mesh: TracedMesh, views: Views, floor: FloorRadiance | None, op
 def light_surface(
     mesh: TracedMesh, views: Views, floor: FloorRadiance | None, surface: Surface, options: RaycastOptions
 ) -> np.ndarray:
-    """Light on n points, without the colours of their surface: (6, n) float32.
+    """Compute the light on n points, without the colours of their surface: (6, n) float32.
 
-    Rows: irradiance by all but the lamp (red, green, blue), irradiance by the white lamp, and with ``specular`` the
-    radiance that the specular lobe makes of the sky and of the white lamp.
+    Rows: irradiance by all but the spot light (red, green, blue), irradiance by the white spot light, and with
+    ``specular`` the radiance that the specular lobe makes of the sky and of the white spot light.
+
+    Args:
+        mesh: mesh that the views show.
+        views: V.
+        floor: radiance of the floor, or None.
+        surface: the points.
+        options: options of the renderer.
     """
     light = np.zeros((6, len(surface)), np.float32)
     gloss = _gloss(mesh, surface) if options.specular else None
@@ -122,7 +136,13 @@ def _collect(views: Views, surface: Surface, colours: list[np.ndarray]) -> Objec
 def shade_floor(
     mesh: TracedMesh, views: Views, options: RaycastOptions
 ) -> tuple[FloorLight, FloorRadiance] | tuple[None, None]:
-    """The floor's light grid, where the options ask for one."""
+    """Compute the floor's light grid, where the options ask for one.
+
+    Args:
+        mesh: mesh that the views show.
+        views: V.
+        options: options of the renderer.
+    """
     if options.floor_nodes == 0:
         return None, None
     return light_floor(mesh, views, options.floor_nodes, options.floor_rays, options.sun_strength, options.hit_light)

@@ -1,4 +1,4 @@
-"""Dielectric reflection: the GGX lobe of Blender's Principled surface, for the lamp and for the sky.
+"""Dielectric reflection: the GGX lobe of Blender's Principled surface, for the spot light and for the sky.
 
 Walter et al., "Microfacet Models for Refraction through Rough Surfaces", EGSR 2007; Schlick's Fresnel term.
 """
@@ -15,18 +15,30 @@ _TINY = np.float32(1e-6)
 
 
 def normal_reflectance(specular: np.ndarray) -> np.ndarray:
-    """F0 of the importer's specular strength: 0.08 at full strength."""
+    """Return the f0 of the importer's specular strength: 0.08 at full strength."""
     return 0.08 * specular
 
 
 def schlick(f0: np.ndarray, cosine: np.ndarray) -> np.ndarray:
+    """Compute Schlick's approximation of the Fresnel reflectance.
+
+    Args:
+        f0: reflectance at normal incidence.
+        cosine: between direction and half vector.
+    """
     away = np.clip(1.0 - cosine, 0.0, 1.0)
     square = away * away
     return f0 + (1.0 - f0) * (square * square * away)
 
 
 def albedo(f0: np.ndarray, roughness: np.ndarray, cos_view: np.ndarray) -> np.ndarray:
-    """Share of uniform light that the lobe reflects (Karis, "Physically Based Shading on Mobile", 2014)."""
+    """Compute the share of uniform light that the lobe reflects (Karis, "Physically Based Shading on Mobile", 2014).
+
+    Args:
+        f0: reflectance at normal incidence.
+        roughness: roughness of the surface.
+        cos_view: between normal and viewer.
+    """
     x = 1.0 - roughness
     scale = np.minimum(x * x, np.exp2(-9.28 * cos_view)) * x + (0.0425 - 0.0275 * roughness)
     a = -1.04 * scale + (1.04 - 0.572 * roughness)
@@ -35,7 +47,15 @@ def albedo(f0: np.ndarray, roughness: np.ndarray, cos_view: np.ndarray) -> np.nd
 
 
 def lobe(normal: Vector, viewer: Vector, light: Vector, f0: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Reflected radiance per irradiance: D·F·G / (4 cos cos), for unit vectors."""
+    """Compute the reflected radiance per irradiance, D·F·G / (4 cos cos), for unit vectors.
+
+    Args:
+        normal: normal of the surface.
+        viewer: direction to it.
+        light: direction to it.
+        f0: reflectance at normal incidence.
+        alpha: width of the lobe.
+    """
     half = tuple(viewer[i] + light[i] for i in range(3))
     inverse = 1.0 / np.sqrt(np.maximum(dot(half, half), _TINY))
     n_h, v_h = dot(normal, half) * inverse, dot(viewer, half) * inverse
@@ -49,7 +69,7 @@ def lobe(normal: Vector, viewer: Vector, light: Vector, f0: np.ndarray, alpha: n
 def sample_lobe(
     uniform: np.ndarray, viewer: np.ndarray, f0: np.ndarray, alpha: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Directions drawn from the visible part of the lobe, and their weights.
+    """Draw directions from the visible part of the lobe, with their weights.
 
     Dupuy & Benyoub, "Sampling Visible GGX Normals with Spherical Caps", 2023.
 

@@ -1,4 +1,4 @@
-"""The spot light with cast shadows, on the object and on the floor."""
+"""Spot light with cast shadows, on the object and on the floor."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import math
 import numpy as np
 
 from equissl.renderers import scene
-from equissl.renderers.bvh import SURFACE_OFFSET, TracedMesh
 from equissl.renderers.filtering import binomial_levels, double
 from equissl.renderers.lighting import Vector, dot, spot_irradiance
 from equissl.renderers.specular import lobe
 from equissl.renderers.surface import Surface
+from equissl.renderers.traced_mesh import SURFACE_OFFSET, TracedMesh
 from equissl.renderers.views import (
-    LampNoise,
+    SpotNoise,
     Views,
     columns,
     fixed_noise,
-    lamp_points,
     per_sample,
+    spot_points,
     spot_reach,
     tile_noise,
     turn_to_object,
     white_noise,
 )
 
-_SMOOTH_SAMPLES = 16  # of the lamp's disk, for its light without shadows
+_SMOOTH_SAMPLES = 16  # of the spot light's disk, for its light without shadows
 
 
 def spot_on_object(
@@ -33,22 +33,22 @@ def spot_on_object(
     views: Views,
     surface: Surface,
     samples: int,
-    noise: LampNoise,
+    noise: SpotNoise,
     gloss: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Irradiance by the white lamp (n,), and the radiance (n,) that the surface's specular lobe makes of it.
+    """Irradiance by the white spot light (n,), and the radiance (n,) that the surface's specular lobe makes of it.
 
     Args:
         mesh, views, surface: what is lit.
-        samples: points of the lamp.
+        samples: points of the spot light.
         noise: turns and stretches their pattern.
         gloss: F0 and GGX alpha (n,) of each point; without them the second answer is zero.
     """
     point, face_normal, normal, view = surface.point, surface.face_normal, surface.normal, surface.view
     axis = columns(views.axis_in_object, view)
     total, shine = np.zeros(view.size, np.float32), np.zeros(view.size, np.float32)
-    for lamp in lamp_points(views.light_in_object, views.disk_in_object, view, samples, noise):
-        offset = tuple(lamp[i] - point[i] for i in range(3))
+    for spot in spot_points(views.light_in_object, views.disk_in_object, view, samples, noise):
+        offset = tuple(spot[i] - point[i] for i in range(3))
         cosine = np.maximum(dot(offset, normal), 0.0)
         distance2 = dot(offset, offset)
         light = spot_irradiance(offset, axis, distance2) * cosine
@@ -69,12 +69,12 @@ def _shine(surface: Surface, offset: Vector, distance2: np.ndarray, gloss: tuple
 
 
 def spot_on_floor(mesh: TracedMesh, views: Views, seen: np.ndarray, samples: int) -> np.ndarray:
-    """Irradiance of the floor by the white lamp with shadows, averaged over a pixel's sub-samples: (V·P,).
+    """Irradiance of the floor by the white spot light with shadows, averaged over a pixel's sub-samples: (V·P,).
 
     Args:
         mesh, views: the scene.
         seen: (K, V·P) share of each sub-sample that shows the floor.
-        samples: points of the lamp.
+        samples: points of the spot light.
     """
     grid = views.grid
     pixel, view = views.gather([grid.spot_patch(light, spot_reach(samples)) for light in views.arrays.light_position])
@@ -84,8 +84,8 @@ def spot_on_floor(mesh: TracedMesh, views: Views, seen: np.ndarray, samples: int
     axis = columns(views.axis, view)
     weight = seen[:, target]
     total = np.zeros_like(x)
-    for lamp in lamp_points(views.light, views.disk, view, samples, noise):
-        offset = (lamp[0] - x, lamp[1] - y, lamp[2] - scene.FLOOR_Z)
+    for spot in spot_points(views.light, views.disk, view, samples, noise):
+        offset = (spot[0] - x, spot[1] - y, spot[2] - scene.FLOOR_Z)
         distance2 = dot(offset, offset)
         light = spot_irradiance(offset, axis, distance2) * offset[2]
         light *= weight
@@ -99,7 +99,7 @@ def spot_on_floor(mesh: TracedMesh, views: Views, seen: np.ndarray, samples: int
 def smooth_spot_on_floor(mesh: TracedMesh, views: Views, samples: int, step: int) -> np.ndarray:
     """The same from the middle of each pixel and as if nothing stood before the floor, (V·P,), with less noise.
 
-    The light without shadows comes from fixed points of the lamp; only the visible share of the lamp is sampled, with
+    The light without shadows comes from fixed points of the spot light; only its visible share is sampled, with
     another pattern in each pixel, and then filtered.
 
     Args:
@@ -120,8 +120,8 @@ def smooth_spot_on_floor(mesh: TracedMesh, views: Views, samples: int, step: int
     x, y, shaded_view = x[lit], y[lit], view[lit]
     hidden = np.zeros(lit.size, np.float32)
     noise = tile_noise(row[lit], column[lit])
-    for lamp in lamp_points(views.light, views.disk, shaded_view, samples, noise):
-        offset = (lamp[0] - x, lamp[1] - y, lamp[2] - scene.FLOOR_Z)
+    for spot in spot_points(views.light, views.disk, shaded_view, samples, noise):
+        offset = (spot[0] - x, spot[1] - y, spot[2] - scene.FLOOR_Z)
         share = np.ones((1, lit.size), np.float32)
         shadow_on_floor(mesh, views, x[None], y[None], offset, dot(offset, offset), shaded_view, share)
         hidden += 1 - share[0]
@@ -134,30 +134,30 @@ def smooth_spot_on_floor(mesh: TracedMesh, views: Views, samples: int, step: int
 
 
 def _unshadowed(views: Views, x: np.ndarray, y: np.ndarray, view: np.ndarray) -> np.ndarray:
-    """Irradiance of floor points by the white lamp if nothing stood between."""
-    axis, lamp = columns(views.axis, view), columns(views.light, view)
-    offset = (lamp[0] - x, lamp[1] - y, lamp[2] - scene.FLOOR_Z)
+    """Irradiance of floor points by the white spot light if nothing stood between."""
+    axis, spot = columns(views.axis, view), columns(views.light, view)
+    offset = (spot[0] - x, spot[1] - y, spot[2] - scene.FLOOR_Z)
     distance2 = dot(offset, offset)
     along = -dot(offset, axis)
     cos2 = along * along / distance2
     light = spot_irradiance(offset, axis, distance2) * offset[2]
-    # Only near the cone's edge do the points of the lamp differ in more than the third digit.
+    # Only near the cone's edge do the points of the spot light differ in more than the third digit.
     inner, outer = (math.cos(2 * scene.SPOT_HALF_ANGLE - spot_reach(2)), math.cos(spot_reach(2)))
     edge = np.flatnonzero((cos2 < inner * inner) & (cos2 > outer * outer))
     x, y, view = x[edge], y[edge], view[edge]
     axis = columns(views.axis, view)
     blurred = np.zeros_like(x)
-    for lamp in lamp_points(views.light, views.disk, view, _SMOOTH_SAMPLES, fixed_noise()):
-        offset = (lamp[0] - x, lamp[1] - y, lamp[2] - scene.FLOOR_Z)
+    for spot in spot_points(views.light, views.disk, view, _SMOOTH_SAMPLES, fixed_noise()):
+        offset = (spot[0] - x, spot[1] - y, spot[2] - scene.FLOOR_Z)
         blurred += spot_irradiance(offset, axis, dot(offset, offset)) * offset[2]
     light[edge] = blurred * np.float32(1 / _SMOOTH_SAMPLES)
     return light
 
 
 def _may_be_shadowed(mesh: TracedMesh, views: Views, x: np.ndarray, y: np.ndarray, view: np.ndarray) -> np.ndarray:
-    """Floor points from which some of the lamp may be behind the object's bounding sphere, (n,) bool."""
-    lamp, centre = columns(views.light, view), per_sample(views.translation, view)
-    offset = (lamp[0] - x, lamp[1] - y, lamp[2] - scene.FLOOR_Z)
+    """Floor points from which some of the spot light may be behind the object's bounding sphere, (n,) bool."""
+    spot, centre = columns(views.light, view), per_sample(views.translation, view)
+    offset = (spot[0] - x, spot[1] - y, spot[2] - scene.FLOOR_Z)
     to_centre = (centre[0] - x, centre[1] - y, centre[2] - scene.FLOOR_Z)
     along, distance2 = dot(to_centre, offset), dot(offset, offset)
     # the sphere widened by the disk: rays to its rim pass the object nearer than that to the middle ray
@@ -175,7 +175,18 @@ def shadow_on_floor(
     view: np.ndarray,
     light: np.ndarray,
 ) -> None:
-    """Dim ``light`` (K, n) where the mesh hides the lamp. Rays that pass the bounding sphere are not cast."""
+    """Dim ``light`` (K, n) where the mesh hides the spot light. Rays that pass the bounding sphere are not cast.
+
+    Args:
+        mesh: mesh that the views show.
+        views: V.
+        x: (n,) of the floor points.
+        y: (n,).
+        offset: from the points to the light.
+        distance2: (n,) squared.
+        view: (n,) index of the view.
+        light: (K, n), changed in place.
+    """
     centre = per_sample(views.translation, view)
     to_centre = (centre[0] - x, centre[1] - y, centre[2] - scene.FLOOR_Z)
     along = dot(to_centre, offset)

@@ -1,4 +1,4 @@
-"""The object's points that camera rays see, with what shading needs to know of them."""
+"""Points of the object that camera rays see, with what shading needs to know of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from equissl.renderers import scene
-from equissl.renderers.bvh import Hits, TracedMesh, pack_rays
 from equissl.renderers.lighting import Vector, dot
 from equissl.renderers.materials import lookup
+from equissl.renderers.traced_mesh import Hits, TracedMesh, pack_rays
 from equissl.renderers.views import Views, columns, per_sample, turn_to_object
 
 
@@ -20,7 +20,7 @@ class Surface:
 
     Attributes:
         point, face_normal, normal: normals are turned to the viewer's side.
-        direction: of the camera ray, unit.
+        direction: direction of the camera ray, unit.
         hits: where they lie on the mesh.
         view: (n,) number of the view.
         pixel: (n,) view · P + pixel.
@@ -44,7 +44,7 @@ class Surface:
         return len(self.view)
 
     def take(self, index: np.ndarray) -> Surface:
-        """Some of the points."""
+        """Return some of the points."""
         point, face_normal, normal, direction = (
             v[:, index] for v in (self.point, self.face_normal, self.normal, self.direction)
         )
@@ -56,7 +56,12 @@ class Surface:
 
 
 def visible_surface(mesh: TracedMesh, views: Views) -> Surface:
-    """What the camera sees of the object, transparent layers from front to back. The floor hides what is below it."""
+    """Trace the object's visible surface, transparent layers from front to back. The floor hides what is below it.
+
+    Args:
+        mesh: mesh that the views show.
+        views: V.
+    """
     grid = views.grid
     pixel, view = _pixels_near(mesh, views)
     rays = _camera_rays(views, pixel, view)
@@ -107,7 +112,13 @@ def _camera_rays(views: Views, pixel: np.ndarray, view: np.ndarray) -> np.ndarra
 
 
 def normals(mesh: TracedMesh, hits: Hits, direction: Vector) -> tuple[np.ndarray, np.ndarray]:
-    """Face and interpolated normals (3, n), each turned to the viewer's side (surfaces are two-sided)."""
+    """Compute face and interpolated normals (3, n), each turned to the viewer's side (surfaces are two-sided).
+
+    Args:
+        mesh: that was hit.
+        hits: n.
+        direction: direction of the rays.
+    """
     record = np.ascontiguousarray(mesh.face_records[:, : TracedMesh.ALBEDO.start][hits.face].T)
     face = record[TracedMesh.NORMAL]
     face = face * np.where(dot(face, direction) > 0, np.float32(-1), np.float32(1))
@@ -120,7 +131,12 @@ def normals(mesh: TracedMesh, hits: Hits, direction: Vector) -> tuple[np.ndarray
 
 
 def albedo(mesh: TracedMesh, hits: Hits) -> np.ndarray:
-    """Linear albedo (3, n) of each hit."""
+    """Compute the linear albedo (3, n) of each hit.
+
+    Args:
+        mesh: that was hit.
+        hits: n.
+    """
     record = np.ascontiguousarray(mesh.face_records[:, TracedMesh.ALBEDO.start :][hits.face].T)
     colour = record[:3]
     if mesh.textures is None:

@@ -1,5 +1,4 @@
-"""The light formulas and image curves of :mod:`~equissl.renderers.lighting` and :mod:`~equissl.renderers.image` on
-tensors.
+"""Light formulas and image curves on tensors: :mod:`~equissl.renderers.lighting`, :mod:`~equissl.renderers.image`.
 
 Vectors are three tensors or a tensor whose first axis is (x, y, z).
 """
@@ -22,6 +21,12 @@ Vector3 = Sequence[Tensor] | Tensor
 
 
 def dot(a: Vector3, b: Vector3) -> Tensor:
+    """Compute the scalar product, coordinate by coordinate.
+
+    Args:
+        a: vectors.
+        b: vectors.
+    """
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
@@ -31,15 +36,27 @@ def _sky_table(sun_strength: float, device: torch.device) -> Tensor:
 
 
 def sky_irradiance(n_z: Tensor, sun_strength: float) -> Tensor:
-    """Sun plus world irradiance without occlusion on surfaces whose normals have the given z components."""
+    """Compute sun plus world irradiance without occlusion.
+
+    Args:
+        n_z: z components of the normals.
+        sun_strength: irradiance by the sun on level ground.
+    """
     table = _sky_table(sun_strength, n_z.device)
     half = (len(table) - 1) // 2
     return table[(n_z * half + (half + 0.5)).int().clamp(0, 2 * half)]
 
 
 def spot_irradiance(offset: Vector3, axis: Vector3, distance2: Tensor) -> Tensor:
-    """Irradiance per unit cosine from one point of the spot light: I·a(θ)/d³, see
-    :func:`equissl.renderers.lighting.spot_irradiance`."""
+    """Compute the irradiance per unit cosine from one point of the spot light: I·a(θ)/d³.
+
+    See :func:`equissl.renderers.lighting.spot_irradiance`.
+
+    Args:
+        offset: from the surface to the point of the light.
+        axis: unit direction in which the spot light points.
+        distance2: squared length of ``offset``.
+    """
     inverse = 1.0 / distance2.sqrt()
     edge = math.cos(scene.SPOT_HALF_ANGLE)
     falloff = (dot(offset, axis) * inverse + edge) * (-1.0 / (scene.SPOT_BLEND * (1.0 - edge)))
@@ -48,8 +65,17 @@ def spot_irradiance(offset: Vector3, axis: Vector3, distance2: Tensor) -> Tensor
 
 
 def disk_point(number: int, samples: int, turn_cos: Tensor, turn_sin: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
-    """One of ``samples`` points on the lamp's disk as two coordinates, see
-    :func:`equissl.renderers.lighting.disk_points`."""
+    """Return one of ``samples`` points on the spot light's disk as two coordinates.
+
+    See :func:`equissl.renderers.lighting.disk_points`.
+
+    Args:
+        number: number of the point.
+        samples: points of the disk.
+        turn_cos: cosine of a random turn.
+        turn_sin: its sine.
+        stretch: random number in [0, 1).
+    """
     radius = scene.SPOT_RADIUS * ((number + stretch) * (1.0 / samples)).sqrt()
     angle = number * math.pi * (3.0 - math.sqrt(5.0))
     c, s = math.cos(angle), math.sin(angle)
@@ -70,7 +96,12 @@ def _display_table(view_transform: str, device: torch.device) -> tuple[Tensor, i
 
 
 def to_display(linear: Tensor, view_transform: str) -> Tensor:
-    """Scene-linear float32 values to 8-bit display values of the same shape."""
+    """Convert scene-linear float32 values to 8-bit display values of the same shape.
+
+    Args:
+        linear: of any shape.
+        view_transform: name of the curve.
+    """
     table, first = _display_table(view_transform, linear.device)
     bits = linear.clamp(_LOWEST, _HIGHEST).view(torch.int32) >> _SHIFT
     return table[bits - first]

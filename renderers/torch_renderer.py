@@ -1,4 +1,4 @@
-"""What the renderers on torch devices share: options, meshes kept on the device, and batches of many meshes."""
+"""Base of the renderers on torch devices: options, meshes kept on the device, and batches of many meshes."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class TorchRenderer(ABC):
 
     @abstractmethod
     def _tracer(self, batch: MeshBatch) -> Tracer:
-        """Finds surfaces of the batch."""
+        """Return the tracer of the batch's surfaces."""
 
     def _on_stream(self) -> AbstractContextManager[Any]:
-        """Makes the tracer's library queue its work behind torch's."""
+        """Make the tracer's library queue its work behind torch's."""
         return nullcontext()
 
     def _check_options(self, options: ShadingOptions) -> None:
@@ -94,19 +94,31 @@ class TorchRenderer(ABC):
         return _unpickle, (type(self), {**asdict(self._shading), "device": str(self.device), **self._limits})
 
     def render(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> np.ndarray:
-        """All ``views`` of one mesh: uint8 (V, size, size, 3), true RGB, first row at the top."""
+        """Render all ``views`` of one mesh: uint8 (V, size, size, 3), true RGB, first row at the top.
+
+        Args:
+            mesh: to render.
+            views: V.
+            size: size of the images, in pixels.
+        """
         return self.render_tensor(mesh, views, size).cpu().numpy()
 
     def render_tensor(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> Tensor:
-        """The same as a tensor that stays on the device."""
+        """Render as :meth:`render` does, to a tensor that stays on the device.
+
+        Args:
+            mesh: to render.
+            views: V.
+            size: size of the images, in pixels.
+        """
         return self.render_batch([mesh], [views], size)
 
     def render_batch(self, meshes: Sequence[Mesh], views: Sequence[Sequence[ViewParameters]], size: int) -> Tensor:
-        """Views of several meshes at once.
+        """Render views of several meshes at once.
 
         Args:
             meshes: objects with their centres at the origin; drawn at their own scale.
-            views: of each mesh, as many as wanted.
+            views: views of each mesh, as many as wanted.
             size: image width and height in pixels, at least 8.
 
         Returns:
@@ -122,7 +134,14 @@ class TorchRenderer(ABC):
 
     @torch.no_grad()
     def render_arrays(self, meshes: Sequence[Mesh], mesh_of_view: np.ndarray, arrays: ViewArrays, size: int) -> Tensor:
-        """As :meth:`render_batch`, with V views as arrays and the (V,) index of each view's mesh."""
+        """Render as :meth:`render_batch` does, V views as arrays with the (V,) index of each view's mesh.
+
+        Args:
+            meshes: to render.
+            mesh_of_view: (V,) index.
+            arrays: arrays of V views.
+            size: size of the images, in pixels.
+        """
         if not isinstance(size, (int, np.integer)) or size < 8:
             raise RendererError(f"expected an image size of at least 8 pixels, got {size!r}")
         grid = device_grid(int(size), self._shading.antialias, self.device)

@@ -1,8 +1,8 @@
-"""What views of many meshes look like, shaded together on a torch device.
+"""Shading of views of many meshes together, on a torch device.
 
 The physics is the ray caster's: sun and sky in closed form, the spot light with cast shadows, and on the object the
-light that the floor reflects. A tracer finds what the camera sees and what hides the lamp. Lists of samples are (n,),
-their vectors (3, n); whole images are (V, S) with S = K·P sub-samples of pixels.
+light that the floor reflects. A tracer finds what the camera sees and what hides the spot light. Lists of samples are
+(n,), their vectors (3, n); whole images are (V, S) with S = K·P sub-samples of pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from equissl.renderers import scene
-from equissl.renderers.bvh import SURFACE_OFFSET
 from equissl.renderers.device_mesh import ALBEDO, CORNER_NORMALS, NORMAL, UV, MeshBatch
 from equissl.renderers.device_views import DeviceGrid, DeviceViews
 from equissl.renderers.lighting import floor_irradiance
@@ -28,11 +27,12 @@ from equissl.renderers.torch_lighting import (
     texture_colour,
     to_display,
 )
+from equissl.renderers.traced_mesh import SURFACE_OFFSET
 
 
 @dataclass(frozen=True)
 class ShadingOptions:
-    """See the ``raycast`` renderer's options of the same names."""
+    """Options of the shading, as the ``raycast`` renderer's of the same names."""
 
     antialias: int = 1
     spot_samples: int = 1
@@ -43,7 +43,7 @@ class ShadingOptions:
 
 @dataclass(frozen=True, eq=False)
 class SurfaceHits:
-    """What the camera rays meet before the floor; (V, S).
+    """First hits of the camera rays before the floor; (V, S).
 
     Attributes:
         face: int32 triangle of the view's mesh, -1 where the floor is seen. The rest is defined only elsewhere.
@@ -58,16 +58,27 @@ class SurfaceHits:
 
 
 class Tracer(Protocol):
-    """Finds surfaces of one batch of meshes."""
+    """Tracer of the surfaces of one batch of meshes."""
 
     def first_hits(self, views: DeviceViews, grid: DeviceGrid) -> SurfaceHits:
-        """What the camera sees in each view."""
+        """Trace the camera rays of each view.
+
+        Args:
+            views: V.
+            grid: grid of pixels.
+        """
         ...
 
     def blocked(self, views: DeviceViews, view: Tensor, start: Vector3, towards: Vector3) -> Tensor:
-        """Whether the view's mesh lies between ``start`` and the lamp at ``start + towards``, (n,) bool.
+        """True where the view's mesh lies between ``start`` and the spot light at ``start + towards``, (n,) bool.
 
         ``view`` is (n,) int64; the vectors are in object coordinates.
+
+        Args:
+            views: V.
+            view: (n,) int64.
+            start: (n,) object coordinates.
+            towards: (n,) object coordinates, to the light.
         """
         ...
 
@@ -75,7 +86,15 @@ class Tracer(Protocol):
 def render_views(
     batch: MeshBatch, views: DeviceViews, grid: DeviceGrid, tracer: Tracer, options: ShadingOptions
 ) -> Tensor:
-    """Images (V, size, size, 3) uint8 of V views, first row at the top."""
+    """Render V views: uint8 (V, size, size, 3), first row at the top.
+
+    Args:
+        batch: batch of meshes.
+        views: V.
+        grid: grid of pixels.
+        tracer: tracer of the batch.
+        options: options of the shading.
+    """
     hits = tracer.first_hits(views, grid)
     covered = hits.face >= 0
     shape = (len(views), grid.samples, grid.pixels)
@@ -167,10 +186,10 @@ def _spot_on_object(
 ) -> Tensor:
     """Irradiance (n,) by the spot light (white) with shadows, in object coordinates."""
     axis = views.axis_in_object[view].T
-    lamp, across = views.light_in_object[view].T, (views.first_in_object[view].T, views.second_in_object[view].T)
+    spot, across = views.light_in_object[view].T, (views.first_in_object[view].T, views.second_in_object[view].T)
     total = torch.zeros_like(point[0])
     for number in range(options.spot_samples):
-        source = _lamp_point(number, lamp, across, grid, sample, options)
+        source = _spot_point(number, spot, across, grid, sample, options)
         offset = [source[i] - point[i] for i in range(3)]
         light = spot_irradiance(offset, axis, dot(offset, offset)) * dot(offset, normal).clamp(min=0.0)
         lit = ((light > 0) & (dot(offset, face_normal) > 0)).nonzero().squeeze(1)
@@ -184,12 +203,12 @@ def _spot_on_floor(
     batch: MeshBatch, views: DeviceViews, grid: DeviceGrid, covered: Tensor, tracer: Tracer, options: ShadingOptions
 ) -> Tensor:
     """Irradiance (V, S) of the floor by the spot light (white) with shadows; 0 where the object is seen."""
-    lamp, axis = views.light.T[..., None], views.axis.T[..., None]
+    spot, axis = views.light.T[..., None], views.axis.T[..., None]
     across = (views.first.T[..., None], views.second.T[..., None])
     every = torch.arange(len(grid.floor_x), device=grid.floor_x.device)
     total = torch.zeros_like(covered, dtype=torch.float32)
     for number in range(options.spot_samples):
-        source = _lamp_point(number, lamp, across, grid, every, options)
+        source = _spot_point(number, spot, across, grid, every, options)
         offset = [source[0] - grid.floor_x, source[1] - grid.floor_y, (source[2] - scene.FLOOR_Z).expand_as(total)]
         distance2 = dot(offset, offset)
         light = spot_irradiance(offset, axis, distance2) * offset[2]
@@ -205,7 +224,7 @@ def _spot_on_floor(
 def _near_object(
     batch: MeshBatch, views: DeviceViews, grid: DeviceGrid, offset: Vector3, distance2: Tensor, light: Tensor
 ) -> Tensor:
-    """Which lit floor samples (V, S) see the lamp through the object's bounding sphere."""
+    """Lit floor samples (V, S) that see the spot light through the object's bounding sphere."""
     centre = views.translation.T[..., None]
     to_centre = (centre[0] - grid.floor_x, centre[1] - grid.floor_y, centre[2] - scene.FLOOR_Z)
     radius = batch.radius[views.mesh.long()][:, None]
@@ -216,7 +235,7 @@ def _near_object(
 def _floor_blocked(
     views: DeviceViews, grid: DeviceGrid, view: Tensor, sample: Tensor, offset: Vector3, tracer: Tracer
 ) -> Tensor:
-    """Whether the object hides the lamp, at world ``offset``, from floor samples; (n,) bool."""
+    """True where the object hides the spot light, at world ``offset``, from floor samples; (n,) bool."""
     centre = views.translation[view].T
     start = (grid.floor_x[sample] - centre[0], grid.floor_y[sample] - centre[1], scene.FLOOR_Z - centre[2])
     rotation = views.rotation[view].permute(1, 2, 0)
@@ -224,7 +243,7 @@ def _floor_blocked(
     return tracer.blocked(views, view, *in_object)
 
 
-def _lamp_point(
+def _spot_point(
     number: int,
     centre: Tensor,
     across: tuple[Tensor, Tensor],
@@ -232,7 +251,7 @@ def _lamp_point(
     sample: Tensor,
     options: ShadingOptions,
 ) -> Vector3:
-    """Where sub-samples see the lamp: its centre, or one of several points of its disk."""
+    """Point of the spot light that sub-samples see: its centre, or one of several of its disk."""
     if options.spot_samples == 1:
         return centre
     a, b = disk_point(number, options.spot_samples, grid.turn_cos[sample], grid.turn_sin[sample], grid.stretch[sample])

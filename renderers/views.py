@@ -1,4 +1,4 @@
-"""Views of one mesh with lamp and camera in object coordinates.
+"""Views of one mesh with spot light and camera in object coordinates.
 
 Samples of several views lie in one array (pixel number = view · P + pixel), because small images would otherwise spend
 their time in array-call overhead. Arrays of sub-samples are (K, pixels).
@@ -18,7 +18,7 @@ from equissl.renderers.scene import ViewArrays
 
 
 class Views:
-    """V views with lamp and camera also in object coordinates; attributes are (3, V) float32 unless noted."""
+    """V views with spot light and camera also in object coordinates; attributes are (3, V) float32 unless noted."""
 
     def __init__(self, arrays: ViewArrays, grid: PixelGrid) -> None:
         self.arrays, self.grid = arrays, grid
@@ -39,62 +39,106 @@ class Views:
         return len(self.arrays)
 
     def gather(self, lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Pixel lists, one per view, as one array with the view of each entry."""
+        """Join pixel lists, one per view, to one array with the view of each entry."""
         view = np.repeat(np.arange(len(lists), dtype=np.int32), [len(pixels) for pixels in lists])
         return np.concatenate(lists), view
 
     def world_axis(self, axis: int, view: np.ndarray) -> Vector:
-        """A world axis in each sample's object frame."""
+        """Express a world axis in each sample's object frame.
+
+        Args:
+            axis: 0, 1 or 2.
+            view: (n,) index of the view.
+        """
         return columns(self.rotation[axis], view)
 
     def to_object(self, point: Vector, view: np.ndarray) -> Vector:
-        """World points in each sample's object frame."""
+        """Express world points in each sample's object frame.
+
+        Args:
+            point: (n,) coordinates.
+            view: (n,) index of the view.
+        """
         shift = per_sample(self.translation, view)
         relative = (point[0] - shift[0], point[1] - shift[1], point[2] - shift[2])
         return turn_to_object(per_sample(self.rotation, view), relative)
 
 
 def per_sample(values: np.ndarray, view: np.ndarray) -> np.ndarray:
-    """Values (…, V) of each sample's view, (…, n); with one view (…, 1), which broadcasts to the same."""
+    """Take the values of each sample's view, (…, n); with one view (…, 1), which broadcasts to the same.
+
+    Args:
+        values: (…, V).
+        view: (n,) index of the view.
+    """
     return values if values.shape[-1] == 1 else values[..., view]
 
 
 def columns(vectors: np.ndarray, view: np.ndarray) -> Vector:
+    """Take the vectors of each sample's view, coordinate by coordinate.
+
+    Args:
+        vectors: (3, V).
+        view: (n,) index of the view.
+    """
     gathered = per_sample(vectors, view)
     return gathered[0], gathered[1], gathered[2]
 
 
 def turn_to_object(rotation: np.ndarray, vector: Vector) -> Vector:
-    """Rᵀ times a world vector; ``rotation`` (3, 3, n)."""
+    """Compute Rᵀ times a world vector.
+
+    Args:
+        rotation: (3, 3, n).
+        vector: (n,) coordinates.
+    """
     x, y, z = (dot((rotation[0, i], rotation[1, i], rotation[2, i]), vector) for i in range(3))
     return x, y, z
 
 
-LampNoise = tuple[tuple[np.ndarray, np.ndarray], np.ndarray]  # cosine and sine of a turn, and a stretch in [0, 1)
+SpotNoise = tuple[tuple[np.ndarray, np.ndarray], np.ndarray]  # cosine and sine of a turn, and a stretch in [0, 1)
 
 
-def white_noise(grid: PixelGrid, grid_sample: np.ndarray) -> LampNoise:
-    """Independent for every sub-sample of a pixel grid."""
+def white_noise(grid: PixelGrid, grid_sample: np.ndarray) -> SpotNoise:
+    """Create noise independent for every sub-sample of a pixel grid.
+
+    Args:
+        grid: grid of pixels.
+        grid_sample: (n,) index of each sub-sample.
+    """
     return (grid.turn[0].ravel()[grid_sample], grid.turn[1].ravel()[grid_sample]), grid.stretch.ravel()[grid_sample]
 
 
-def tile_noise(row: np.ndarray, column: np.ndarray) -> LampNoise:
-    """Neighbours in an image complement each other."""
+def tile_noise(row: np.ndarray, column: np.ndarray) -> SpotNoise:
+    """Create noise in which neighbours of an image complement each other.
+
+    Args:
+        row: row of each pixel.
+        column: column of each pixel.
+    """
     rank = tile_rank(row, column)
     turn, stretch = sequence(16, 2).astype(np.float32)
     turn = 2 * np.float32(math.pi) * turn
     return (np.cos(turn)[rank], np.sin(turn)[rank]), stretch[rank]
 
 
-def fixed_noise() -> LampNoise:
+def fixed_noise() -> SpotNoise:
     """None: the same pattern everywhere."""
     return (np.ones(1, np.float32), np.zeros(1, np.float32)), np.full(1, 0.5, np.float32)
 
 
-def lamp_points(
-    centre: np.ndarray, disk: list[np.ndarray], view: np.ndarray, samples: int, noise: LampNoise
+def spot_points(
+    centre: np.ndarray, disk: list[np.ndarray], view: np.ndarray, samples: int, noise: SpotNoise
 ) -> list[Vector]:
-    """Points of the lamp as seen by each sample: its centre, or several of its disk."""
+    """Yield points of the spot light as seen by each sample: its centre, or several of its disk.
+
+    Args:
+        centre: (3, V) of the light.
+        disk: its two axes.
+        view: (n,) index of the view.
+        samples: number of points.
+        noise: noise of the samples.
+    """
     middle = columns(centre, view)
     if samples == 1:
         return [middle]
@@ -104,5 +148,5 @@ def lamp_points(
 
 
 def spot_reach(samples: int) -> float:
-    """Angle at the lamp beyond which nothing is lit, as seen from its centre."""
+    """Compute the angle at the spot light beyond which nothing is lit, as seen from its centre."""
     return scene.SPOT_HALF_ANGLE + (math.atan(scene.SPOT_RADIUS / 3.0) if samples > 1 else 0.0)

@@ -21,7 +21,7 @@ INSTALL_WARP = "install it: pip install 'warp-lang>=1.19'"
 
 
 def warp_library() -> ModuleType:
-    """The warp package.
+    """Import the warp package.
 
     Raises:
         RendererError: with the command that installs what is missing.
@@ -38,7 +38,7 @@ def warp_library() -> ModuleType:
 
 
 class WarpRenderer(TorchRenderer):
-    """See the module; options are those of :class:`~equissl.renderers.torch_renderer.TorchRenderer`."""
+    """Ray tracing renderer, see the module; options as of :class:`~equissl.renderers.torch_renderer.TorchRenderer`."""
 
     name = "warp"
     version = "warp-1"

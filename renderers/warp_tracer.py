@@ -31,7 +31,7 @@ def _first_hits(
     second: wp.array2d[float],
     third: wp.array2d[float],
 ):
-    """What each camera ray (view, sample) meets before the floor; ``face`` is -1 where that is nothing."""
+    """First hit of each camera ray (view, sample) before the floor; ``face`` is -1 for none."""
     view, sample = wp.tid()
     face[view, sample] = -1
     mesh = view_mesh[view]
@@ -58,7 +58,7 @@ def _blocked(
     towards: wp.array[wp.vec3],
     answer: wp.array[wp.uint8],
 ):
-    """Whether the mesh of each segment's view blocks the segment from ``start`` to ``start + towards``."""
+    """True where the mesh of a segment's view blocks the segment from ``start`` to ``start + towards``."""
     ray = wp.tid()
     mesh = mesh_ids[view_mesh[wp.int32(view[ray])]]
     hit = wp.mesh_query_ray_anyhit(mesh, start[ray], towards[ray], 1.0)
@@ -66,12 +66,12 @@ def _blocked(
 
 
 def trace_mesh(mesh: DeviceMesh) -> wp.Mesh:
-    """The mesh with its bounding volume hierarchy, which on a GPU is built there."""
+    """Create the mesh with its bounding volume hierarchy, which on a GPU is built there."""
     return wp.Mesh(wp.from_torch(mesh.vertices, dtype=wp.vec3), wp.from_torch(mesh.faces.flatten()))
 
 
 class WarpTracer:
-    """Rays against several meshes.
+    """Tracer of rays against several meshes.
 
     Args:
         meshes: B of them.

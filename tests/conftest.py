@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).parent))  # tests import `synthetic_store` by name
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,11 +26,17 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference data beside the checkout; tests that read it are skipped where it is absent."""
+    """A folder of samples of published data sets beside the checkout; tests that read it are skipped without it."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
-        pytest.skip(f"needs the reference data folder {folder}")
+        pytest.skip(f"needs samples of published data sets in {folder}, which are not part of this repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of golden values; its README says how they were made."""
+    return ROOT / "tests" / "golden"
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from synthetic_store import write_synthetic_store
 
 from equissl import cli
-from equissl.datasets.views.synthetic import write_synthetic_store
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flags(store: Path) -> list[str]:
     values = {
         "--data.store": str(store), "--data.batch_size": "4", "--trainer.max_steps": "3", "--trainer.precision": "32",
-        "--method.encoder.width": "4", "--method.projector": "[16]", "--trainer.tensorboard": "false",
+        "--method.encoder.width": "4", "--method.projector": "[16]", "--trainer.loggers": "[csv]",
     }  # fmt: skip
     return [word for pair in values.items() for word in pair]
 

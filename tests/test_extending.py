@@ -103,7 +103,7 @@ def train(out: Path, store: Path, method: dict) -> Path:
     config = {
         "method": method,
         "data": {"store": str(store), "batch_size": 2},
-        "trainer": {"max_steps": 2, "tensorboard": False, "threads": 1, "precision": "32"},
+        "trainer": {"max_steps": 2, "loggers": ["csv"], "threads": 1, "precision": "32"},
     }
     pretrain(resolve_config(config), out)
     return out

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from equissl.datasets.drives.errors import IngestError, Problem, SweepError
-from equissl.datasets.drives.pairs import find_pairs
-from equissl.datasets.drives.store import SceneStore, SceneStoreError
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep
+from equissl.datasets.drives.pairs.finding import find_pairs
+from equissl.datasets.drives.store.store import DriveStore, DriveStoreError
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep
 
 __all__ = [
     "Boxes",
+    "Drive",
+    "DriveStore",
+    "DriveStoreError",
     "IngestError",
     "Problem",
-    "SceneStore",
-    "SceneStoreError",
-    "Sequence",
     "Sweep",
     "SweepError",
     "find_pairs",

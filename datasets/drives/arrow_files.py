@@ -11,7 +11,7 @@ from equissl.datasets.drives.errors import IngestError
 
 
 def import_arrow() -> Any:
-    """pyarrow, which only two formats need.
+    """Import pyarrow, which only two formats need.
 
     Raises:
         ImportError: saying what to install.
@@ -26,7 +26,11 @@ def import_arrow() -> Any:
 
 
 def read_feather(path: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Columns of a Feather file.
+    """Read columns of a Feather file.
+
+    Args:
+        path: path of the file.
+        columns: names.
 
     Raises:
         IngestError: for a missing or damaged file, or missing columns.
@@ -44,7 +48,13 @@ def read_feather(path: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def pick_columns(table: Any, columns: tuple[str, ...], path: Path) -> dict[str, np.ndarray]:
-    """Columns of an Arrow table as arrays; strings as objects."""
+    """Convert columns of an Arrow table to arrays; strings as objects.
+
+    Args:
+        table: Arrow table.
+        columns: names.
+        path: for the message.
+    """
     if missing := [name for name in columns if name not in table.column_names]:
         found = ", ".join(table.column_names)
         raise IngestError(f"expected columns {', '.join(columns)} in {path}, {', '.join(missing)} not among: {found}")

@@ -1,4 +1,4 @@
-"""Which points lie in which box."""
+"""Points inside of boxes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def points_in_box(points: np.ndarray, box: np.ndarray, margin: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:
-    """Indices of the points inside one box, its surface included.
+    """Find the indices of the points inside one box, its surface included.
 
     Args:
         points: (N, 3).
@@ -28,16 +28,10 @@ def points_in_box(points: np.ndarray, box: np.ndarray, margin: tuple[float, floa
 
 
 def count_points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(M,) int64 points of (N, 3) inside each of the boxes (M, 7)."""
+    """Count the points inside of each box: (M,) int64.
+
+    Args:
+        points: (N, 3).
+        boxes: (M, 7).
+    """
     return np.array([len(points_in_box(points, box)) for box in boxes], dtype=np.int64)
-
-
-def assign_points(points: np.ndarray, boxes: np.ndarray, margin: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:
-    """(N,) int64 box of each point, -1 outside of all; where boxes overlap, the one that is nearest by its centre."""
-    owner, nearest = np.full(len(points), -1), np.full(len(points), np.inf)
-    for index, box in enumerate(boxes):
-        inside = points_in_box(points, box, margin)
-        distance = np.linalg.norm(points[inside] - box[:3], axis=1)
-        closer = distance < nearest[inside]
-        owner[inside[closer]], nearest[inside[closer]] = index, distance[closer]
-    return owner

@@ -1,4 +1,4 @@
-"""How fast labelled objects move over ground, from where their tracks are at other times."""
+"""Velocities of labelled objects over ground, from the positions of their tracks at other times."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def track_velocities(tracks: Sequence[str], times: np.ndarray, centres: np.ndarr
 
 
 def with_velocities(boxes: Mapping[int, Boxes], poses: Mapping[int, np.ndarray]) -> dict[int, Boxes]:
-    """Tracked boxes of a drive with their velocities over ground, in the axes of their own sweep.
+    """Add velocities over ground to the tracked boxes of a drive, in the axes of their own sweep.
 
     Args:
         boxes: by time in nanoseconds, each in the frame of its sweep.
@@ -62,5 +62,10 @@ def with_velocities(boxes: Mapping[int, Boxes], poses: Mapping[int, np.ndarray])
 
 
 def in_axes(velocities: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    """(M, 2) along x and y of a sweep, of velocities (M, 3) in the world; ``pose`` (4, 4) is sweep -> world."""
+    """Express world velocities along x and y of a sweep: (M, 2).
+
+    Args:
+        velocities: (M, 3) in the world.
+        pose: (4, 4) sweep -> world.
+    """
     return (velocities @ pose[:3, :3])[:, :2]

@@ -1,4 +1,4 @@
-"""Whether boxes sit on points and poses bring sweeps together: what goes wrong silently when frames are mixed up."""
+"""Checks that boxes sit on points and that poses align sweeps, which fail silently when frames are mixed up."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from equissl.datasets.drives.box_points import count_points_in_boxes
 from equissl.datasets.drives.ground import estimate_ground
-from equissl.datasets.drives.pairs import find_pairs
-from equissl.datasets.drives.sweep import Sequence, Sweep, ego_motion, move
+from equissl.datasets.drives.pairs.finding import find_pairs
+from equissl.datasets.drives.sweep import Drive, Sweep, ego_motion, move
 
 ENOUGH_POINTS = 20
 NEAR = 40.0  # metres: farther boxes may well be empty
@@ -20,7 +20,7 @@ MOVED = 0.3  # metres between sweeps, from which poses can be told from no poses
 
 @dataclass
 class CheckReport:
-    """Figures over the sweeps looked at.
+    """Results of the checks over the sweeps looked at.
 
     Attributes:
         boxes: number of boxes.
@@ -44,7 +44,7 @@ class CheckReport:
     warnings: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Return the lines of the report, for people."""
         found = []
         if self.boxes:
             share = f"{self.boxes_20} of {self.boxes} ({self.boxes_20 / self.boxes:.1%})"
@@ -58,21 +58,21 @@ class CheckReport:
         return found + [f"warning: {warning}" for warning in self.warnings]
 
 
-def check_sequences(sequences: list[Sequence], sweeps: int = 24, pairs: int = 6) -> CheckReport:
-    """Counts points in boxes and aligns sweeps, on a sample that is spread evenly.
+def check_drives(drives: list[Drive], sweeps: int = 24, pairs: int = 6) -> CheckReport:
+    """Count points in boxes and align sweeps, on a sample that is spread evenly.
 
     Args:
-        sequences: to look at.
+        drives: to look at.
         sweeps: labelled sweeps to count in, in all.
         pairs: pairs to align, in all.
     """
     report = CheckReport()
-    places = [(sequence, index) for sequence in sequences for index in range(len(sequence))]
-    for sequence, index in _spread(places, sweeps):
-        count_boxes(sequence[index], report)
-    found = [(s, i, j) for s in sequences for i, j in find_pairs(s.timestamps, s.rate, s.poses)[0].tolist()]
-    for sequence, i, j in _spread([place for place in found if place[0].poses is not None], pairs):
-        _align(sequence, i, j, report)
+    places = [(drive, index) for drive in drives for index in range(len(drive))]
+    for drive, index in _spread(places, sweeps):
+        count_boxes(drive[index], report)
+    found = [(s, i, j) for s in drives for i, j in find_pairs(s.timestamps, s.rate, s.poses)[0].tolist()]
+    for drive, i, j in _spread([place for place in found if place[0].poses is not None], pairs):
+        _align(drive, i, j, report)
     if report.near_boxes >= 10 and report.near_held < FEW_HELD * report.near_boxes:
         report.warnings.append(
             f"only {report.near_held} of {report.near_boxes} boxes within {NEAR:.0f} m hold a point: "
@@ -88,7 +88,12 @@ def _spread(items: list, most: int) -> list:
 
 
 def count_boxes(sweep: Sweep, report: CheckReport) -> None:
-    """Adds the boxes of one sweep."""
+    """Add the boxes of one sweep to the report.
+
+    Args:
+        sweep: with or without boxes.
+        report: to add to.
+    """
     if sweep.boxes is None or not len(sweep.boxes):
         return
     counts = count_points_in_boxes(sweep.points, sweep.boxes.boxes)
@@ -102,15 +107,15 @@ def count_boxes(sweep: Sweep, report: CheckReport) -> None:
         report.points_stated = (report.points_stated or 0) + int(sweep.boxes.num_points.sum())
 
 
-def _align(sequence: Sequence, i: int, j: int, report: CheckReport) -> None:
-    first, second = sequence[i], sequence[j]
+def _align(drive: Drive, i: int, j: int, report: CheckReport) -> None:
+    first, second = drive[i], drive[j]
     aligned, unaligned = alignment(first, second)
     report.aligned.append(aligned)
     report.unaligned.append(unaligned)
     moved = float(np.linalg.norm(second.pose[:3, 3] - first.pose[:3, 3]))  # type: ignore[index]
     if moved > MOVED and aligned > 0.8 * unaligned:
         report.warnings.append(
-            f"{sequence.name}, frames {first.frame} and {second.frame}: the poses say {moved:.2f} m, but bring the "
+            f"{drive.name}, frames {first.frame} and {second.frame}: the poses say {moved:.2f} m, but bring the "
             f"sweeps no nearer ({100 * aligned:.1f} cm, {100 * unaligned:.1f} cm without)"
         )
 
@@ -123,7 +128,7 @@ def alignment(first: Sweep, second: Sweep, most: int = 20000, seed: int = 0) -> 
     Args:
         first, second: with poses.
         most: points of the first sweep, drawn at random.
-        seed: of that draw.
+        seed: seed of that draw.
     """
     if first.pose is None or second.pose is None:
         raise ValueError(f"expected poses of both sweeps, {first.frame} and {second.frame}")
@@ -136,7 +141,12 @@ def alignment(first: Sweep, second: Sweep, most: int = 20000, seed: int = 0) -> 
 
 
 def nearest_distance(points: np.ndarray, cloud: np.ndarray) -> np.ndarray:
-    """(N,) distance of each of (N, 3) ``points`` to the nearest of (M, 3) ``cloud``."""
+    """Compute the distance (N,) of each point to the nearest of a cloud.
+
+    Args:
+        points: (N, 3).
+        cloud: (M, 3).
+    """
     try:
         from open3d.core import Tensor
         from open3d.core.nns import NearestNeighborSearch

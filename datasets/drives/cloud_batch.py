@@ -1,4 +1,4 @@
-"""What batches of clouds of different sizes share: how they travel between devices and processes."""
+"""Base of the batches of clouds of different sizes: their moves between devices and processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Batch = TypeVar("Batch", bound="CloudBatch")
 
 @dataclass(frozen=True)
 class CloudBatch:
-    """A dataclass whose fields are tensors, tuples of one tensor for each item, or plain data in host memory."""
+    """Dataclass whose fields are tensors, tuples of one tensor for each item, or plain data in host memory."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Each field as one tensor: a loader's worker hands over every tensor with a file descriptor of its own, and a
@@ -23,11 +23,16 @@ class CloudBatch:
         return _unpack, (type(self), {f.name: _pack(getattr(self, f.name)) for f in fields(self)})
 
     def to(self: Batch, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch on ``device``; what is no tensor stays in host memory."""
+        """Return the same batch on ``device``; what is no tensor stays in host memory.
+
+        Args:
+            device: to move to.
+            non_blocking: do not wait for the copy.
+        """
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self: Batch) -> Batch:
-        """The same batch in page-locked memory, one block for each field."""
+        """Return the same batch in page-locked memory, one block for each field."""
         packed = {f.name: _pack(getattr(self, f.name)) for f in fields(self)}
         return _unpack(type(self), {name: value.map(Tensor.pin_memory) for name, value in packed.items()})
 

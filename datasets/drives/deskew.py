@@ -1,4 +1,4 @@
-"""Undoing the motion of the car during one turn of the sensor."""
+"""Compensation of the motion of the car during one turn of the sensor."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ _CHUNK = 1 << 16  # points at a time: three rotation matrices' worth of memory e
 
 
 def azimuth_times(points: np.ndarray, rate: float) -> np.ndarray:
-    """(N,) float32 seconds from the middle of the turn, of a sensor that turns clockwise and starts at the back.
+    """Compute times (N,) float32 from the middle of the turn, of a sensor that turns clockwise from the back.
 
     So do the Velodynes of KITTI and KITTI-360, whose timestamps are those of the moment when it looks ahead.
+
+    Args:
+        points: (N, 3).
+        rate: turns a second.
     """
     return (-0.5 / np.pi / rate * np.arctan2(points[:, 1], points[:, 0])).astype(np.float32)
 
 
 def deskew(sweep: Sweep, poses: np.ndarray, timestamps: np.ndarray, index: int, rate: float) -> Sweep:
-    """The same sweep as if all its points were measured at its timestamp.
+    """Deskew a sweep, as if all its points were measured at its timestamp.
 
     The car's velocity and turn rate over one period are taken as constant: those since the sweep before (as KITTI-360's
     own tools do), or up to the sweep after where there is none before.
 
     Args:
         sweep: with ``times``, or else of a sensor as in ``azimuth_times``.
-        poses: (T, 4, 4) of its sequence, NaN where unknown.
+        poses: (T, 4, 4) of its drive, NaN where unknown.
         timestamps: (T,) nanoseconds.
-        index: of the sweep in its sequence.
+        index: index of the sweep in its drive.
         rate: turns a second.
 
     Returns:
@@ -74,7 +78,7 @@ def _rotate(points: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def rotation_vector(rotmat: np.ndarray) -> np.ndarray:
-    """(3,) axis times angle of a rotation by less than a half turn."""
+    """Compute (3,) axis times angle of a rotation by less than a half turn."""
     sine = np.array([rotmat[2, 1] - rotmat[1, 2], rotmat[0, 2] - rotmat[2, 0], rotmat[1, 0] - rotmat[0, 1]]) / 2
     norm = np.linalg.norm(sine)
     angle = np.arctan2(norm, (np.trace(rotmat) - 1) / 2)

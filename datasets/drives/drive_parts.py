@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from equissl.datasets.drives.store import SceneStore, SceneStoreError
+from equissl.datasets.drives.store.store import DriveStore, DriveStoreError
 from equissl.util.job import Tell
 
 
@@ -17,7 +17,7 @@ class DrivePart:
     """Sweeps ``start`` to ``stop`` of a drive, in a file of their own."""
 
     path: Path
-    sequence: str
+    drive: str
     start: int
     stop: int
 
@@ -67,12 +67,12 @@ class DriveJob(ABC):
 
     def describe(self, part: int, item: int) -> str:
         """Position of a sweep and name of its drive."""
-        return f"sweep {item} of {self.parts[part].sequence}"
+        return f"sweep {item} of {self.parts[part].drive}"
 
     def check(self, part: int) -> None:
-        """Raise an error for a part that is not a whole scene store of its drive."""
-        if (found := SceneStore(self.path(part)).names) != (self.parts[part].sequence,):
-            raise SceneStoreError(f"expected drive {self.parts[part].sequence} in {self.path(part)}, found {found}")
+        """Raise an error for a part that is not a whole drive store of its drive."""
+        if (found := DriveStore(self.path(part)).names) != (self.parts[part].drive,):
+            raise DriveStoreError(f"expected drive {self.parts[part].drive} in {self.path(part)}, found {found}")
 
     @abstractmethod
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> Any:

@@ -1,4 +1,4 @@
-"""What can be wrong with a recorded drive, always with the file and the frame."""
+"""Errors about a recorded drive, always with the file and the sweep."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _SHOWN = 12  # entries of a folder that a message lists
 
 
 class IngestError(ValueError):
-    """A folder, or a whole sequence, that cannot be read; the message says what was expected and what was found."""
+    """A folder, or a whole drive, that cannot be read; the message says what was expected and what was found."""
 
 
 class SweepError(ValueError):
-    """One damaged frame. The others of its sequence can still be used.
+    """One damaged sweep. The others of its drive can still be used.
 
     Args:
         file: the file at fault.
@@ -32,25 +32,32 @@ class SweepError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that was left out or looks wrong, for the report and the store.
+    """Problem of a recording, left out or suspect, for the report and the store.
 
     Attributes:
-        sequence, frame, file: where; empty where it does not apply.
+        drive, frame, file: where; empty where it does not apply.
         reason: what was expected and what came.
     """
 
-    sequence: str
+    drive: str
     frame: str
     file: str
     reason: str
 
     def __str__(self) -> str:
-        place = ", ".join(part for part in (self.sequence, self.frame and f"frame {self.frame}", self.file) if part)
+        place = ", ".join(part for part in (self.drive, self.frame and f"frame {self.frame}", self.file) if part)
         return f"{place}: {self.reason}" if place else self.reason
 
 
 def wrong_folder(root: Path, format_name: str, tree: str, detail: str) -> IngestError:
-    """The error for a folder in another layout: the tree expected, and what is there."""
+    """Create the error for a folder in another layout: the tree expected, and what is there.
+
+    Args:
+        root: the folder.
+        format_name: expected format.
+        tree: its layout.
+        detail: what is missing.
+    """
     expected = "\n".join(f"  {line}" for line in tree.strip("\n").splitlines())
     return IngestError(
         f"expected {root} to be in the {format_name} layout: {detail}\nexpected:\n{expected}\nfound:\n{describe(root)}"
@@ -58,7 +65,7 @@ def wrong_folder(root: Path, format_name: str, tree: str, detail: str) -> Ingest
 
 
 def describe(root: Path) -> str:
-    """Two levels of a folder, shortened."""
+    """Describe two levels of a folder, shortened."""
     if not root.is_dir():
         return f"  {root} is {'a file' if root.exists() else 'not there'}"
     lines = []

@@ -1,4 +1,4 @@
-"""The ground: a simple label where a data set brings none, and planes of the road."""
+"""Ground: a simple label where a data set brings none, and planes of the road."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def estimate_ground(points: np.ndarray, cell: float = 2.0, height: float = 0.25, steepest: float = 0.12) -> np.ndarray:
-    """Points close to the lowest surface around them.
+    """Estimate the points close to the lowest surface around them.
 
     The lowest point of every ``cell`` is taken as ground where it is not far above the lowest of the 7 x 7 cells around
     it; a point is ground where it is less than ``height`` above that. Stray returns from below the street are left out
@@ -39,7 +39,12 @@ def estimate_ground(points: np.ndarray, cell: float = 2.0, height: float = 0.25,
 
 
 def plane_height(plane: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """(M,) z of a plane (4,), as in `Sweep.ground_plane`, below or above positions (M, 2 or more)."""
+    """Compute z of a plane below or above positions: (M,).
+
+    Args:
+        plane: (4,), as in `Sweep.ground_plane`.
+        positions: (M, 2 or more).
+    """
     a, b, c, d = plane
     return -(a * positions[:, 0] + b * positions[:, 1] + d) / c
 

@@ -1,4 +1,4 @@
-"""Recorded drives into scene stores."""
+"""Recorded drives into drive stores."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from equissl.datasets.drives.checks import CheckReport, check_sequences
+from equissl.datasets.drives.checks import CheckReport, check_drives
 from equissl.datasets.drives.drive_parts import DrivePart, plan_parts
 from equissl.datasets.drives.errors import IngestError, Problem
 from equissl.datasets.drives.ingest_parts import IngestJob, IngestSpec, read_part
-from equissl.datasets.drives.pairs import find_pairs
+from equissl.datasets.drives.pairs.finding import find_pairs
 from equissl.datasets.drives.readers import Reader
-from equissl.datasets.drives.store import SceneStore, SceneStoreError
-from equissl.datasets.drives.store_format import INDEX
-from equissl.datasets.drives.store_writer import finish_file, new_file, start_file, write_index
-from equissl.datasets.drives.sweep import Sequence
+from equissl.datasets.drives.store.format import INDEX
+from equissl.datasets.drives.store.store import DriveStore, DriveStoreError
+from equissl.datasets.drives.store.writer import finish_file, new_file, start_file, write_index
+from equissl.datasets.drives.sweep import Drive
 from equissl.util.files import check_space
 from equissl.util.parts import check_same, make_parts
 from equissl.util.parts_folder import parts_folder
@@ -36,7 +36,7 @@ class IngestReport:
 
     Attributes:
         path: the store.
-        sequences, sweeps, pairs, boxes: numbers in it.
+        drives, sweeps, pairs, boxes: numbers in it.
         problems: what was left out or looks wrong.
         checks: points in boxes, and how well sweeps align; None where they were not asked for.
         seconds: wall time.
@@ -44,7 +44,7 @@ class IngestReport:
     """
 
     path: Path
-    sequences: int
+    drives: int
     sweeps: int
     pairs: int
     boxes: int
@@ -58,7 +58,7 @@ def ingest(
     format: str,
     root: Path | str,
     out: Path | str,
-    sequences: list[str] | None = None,
+    drives: list[str] | None = None,
     limit: int | None = None,
     deskew: bool = False,
     camera_only: bool = False,
@@ -69,7 +69,7 @@ def ingest(
     overwrite: bool = False,
     progress: bool = True,
 ) -> IngestReport:
-    """Reads a folder of recorded drives into one scene store (.h5).
+    """Reads a folder of recorded drives into one drive store (.h5).
 
     Damaged frames are left out and named; the others are kept. Killed and started again it goes on where it stopped,
     and ends with the same bytes.
@@ -78,7 +78,7 @@ def ingest(
         format: of the folder, for example kitti-tracking.
         root: the folder.
         out: the file to write.
-        sequences: names of the drives to read; default all.
+        drives: names of the drives to read; default all.
         limit: at most so many sweeps of each drive, the first ones.
         deskew: undo the motion of the car during a turn, for formats whose sweeps are stored as measured (KITTI raw,
             tracking, KITTI-360), where poses are known.
@@ -105,11 +105,11 @@ def ingest(
     reader = spec.open()
     need_pairs = need_pairs and not reader.isolated
     _check_options(reader, spec)
-    opened, problems = _open_sequences(reader, spec, sequences)
+    opened, problems = _open_drives(reader, spec, drives)
     if need_pairs:
         _check_pairs(reader, opened, problems)
     description = _describe(spec, opened)
-    total = sum(len(sequence) for sequence in opened)
+    total = sum(len(drive) for drive in opened)
     out.parent.mkdir(parents=True, exist_ok=True)
     with Progress(total, f"reading {Path(root).name}", "sweeps", progress) as bar:
         complete = not overwrite and _is_complete(out, description)
@@ -122,10 +122,10 @@ def ingest(
                 shutil.rmtree(folder.path)
         if not complete:
             _tell(problems, bar)
-    report = _report(SceneStore(out))
+    report = _report(DriveStore(out))
     if check:
-        store = SceneStore(out)
-        report.checks = check_sequences([store.sequence(name) for name in store.names])
+        store = DriveStore(out)
+        report.checks = check_drives([store.drive(name) for name in store.names])
         store.close()
     report.already_complete, report.seconds = complete, time.monotonic() - start
     return report
@@ -147,11 +147,11 @@ def _check_options(reader: Reader, spec: IngestSpec) -> None:
         raise IngestError(f"expected a limit of at least 1 sweep, got {spec.limit}")
 
 
-def _open_sequences(reader: Reader, spec: IngestSpec, chosen: list[str] | None) -> tuple[list[Sequence], list[Problem]]:
+def _open_drives(reader: Reader, spec: IngestSpec, chosen: list[str] | None) -> tuple[list[Drive], list[Problem]]:
     """Sequences that can be read, and what is wrong with others."""
     names = reader.names()
     if unknown := sorted({*(chosen or [])} - {*names}):
-        raise IngestError(f"expected sequences of {reader.root}, got {', '.join(unknown)}; it has {', '.join(names)}")
+        raise IngestError(f"expected drives of {reader.root}, got {', '.join(unknown)}; it has {', '.join(names)}")
     opened, problems = [], []
     for name in chosen or names:
         try:
@@ -159,23 +159,23 @@ def _open_sequences(reader: Reader, spec: IngestSpec, chosen: list[str] | None) 
         except IngestError as error:
             problems.append(Problem(name, "", "", str(error)))
     problems += reader.problems
-    if not any(len(sequence) for sequence in opened):
+    if not any(len(drive) for drive in opened):
         raise IngestError(f"nothing in {reader.root} can be read:\n{_list(problems)}")
-    return [sequence for sequence in opened if len(sequence)], problems
+    return [drive for drive in opened if len(drive)], problems
 
 
-def _check_pairs(reader: Reader, sequences: list[Sequence], problems: list[Problem]) -> None:
+def _check_pairs(reader: Reader, drives: list[Drive], problems: list[Problem]) -> None:
     reasons = []
-    for sequence in sequences:
-        pairs, found = find_pairs(sequence.timestamps, sequence.rate, sequence.poses)
+    for drive in drives:
+        pairs, found = find_pairs(drive.timestamps, drive.rate, drive.poses)
         if len(pairs):
             return
-        reasons += [Problem(sequence.name, f"at {sequence.timestamps[i]} ns", "", reason) for i, reason in found]
-        if len(sequence) == 1:
-            reasons.append(Problem(sequence.name, "", "", "has a single sweep"))
+        reasons += [Problem(drive.name, f"at {drive.timestamps[i]} ns", "", reason) for i, reason in found]
+        if len(drive) == 1:
+            reasons.append(Problem(drive.name, "", "", "has a single sweep"))
     raise IngestError(
-        f"expected pairs of consecutive sweeps in {reader.root}, found none in {len(sequences)} sequences with "
-        f"{sum(len(s) for s in sequences)} sweeps (need_pairs=false accepts them, for detection):\n"
+        f"expected pairs of consecutive sweeps in {reader.root}, found none in {len(drives)} drives with "
+        f"{sum(len(s) for s in drives)} sweeps (need_pairs=false accepts them, for detection):\n"
         f"{_list(reasons + problems)}"
     )
 
@@ -185,18 +185,18 @@ def _list(problems: list[Problem]) -> str:
     return "\n".join(lines + [f"  ... and {len(problems) - SHOWN} more"] * (len(problems) > SHOWN))
 
 
-def _describe(spec: IngestSpec, sequences: list[Sequence]) -> dict:
+def _describe(spec: IngestSpec, drives: list[Drive]) -> dict:
     """What makes two runs the same; no path of this machine is in it but the folder's name."""
-    drives = {s.name: [len(s), int(s.timestamps[0]), int(s.timestamps[-1])] for s in sequences}
-    return {**spec.options(), "root": spec.root.resolve().name, "sequences": drives}
+    extents = {s.name: [len(s), int(s.timestamps[0]), int(s.timestamps[-1])] for s in drives}
+    return {**spec.options(), "root": spec.root.resolve().name, "drives": extents}
 
 
 def _is_complete(out: Path, description: dict) -> bool:
     if not out.exists():
         return False
     try:
-        found = SceneStore(out).attributes.get("ingest")
-    except SceneStoreError as error:
+        found = DriveStore(out).attributes.get("ingest")
+    except DriveStoreError as error:
         raise IngestError(f"{out} is in the way and is not overwritten without being told to: {error}") from error
     check_same(out, found, description)
     return True
@@ -206,7 +206,7 @@ def _join(
     out: Path,
     spec: IngestSpec,
     need_pairs: bool,
-    sequences: list[Sequence],
+    drives: list[Drive],
     parts: list[DrivePart],
     description: dict,
     before: list[Problem],
@@ -218,9 +218,9 @@ def _join(
     with new_file(out, needed) as file:
         start_file(file)
         pairs = 0
-        for sequence in sequences:
-            mine = [part for part in parts if part.sequence == sequence.name]
-            count, found = _join_sequence(file, sequence, mine)
+        for drive in drives:
+            mine = [part for part in parts if part.drive == drive.name]
+            count, found = _join_drive(file, drive, mine)
             pairs += count
             problems += [p for p in found if need_pairs or p.file or not p.frame]
         if not file.keys() - {INDEX}:
@@ -231,17 +231,17 @@ def _join(
     return problems
 
 
-def _join_sequence(file: h5py.File, sequence: Sequence, parts: list[DrivePart]) -> tuple[int, list[Problem]]:
+def _join_drive(file: h5py.File, drive: Drive, parts: list[DrivePart]) -> tuple[int, list[Problem]]:
     """Number of pairs, and what is wrong."""
-    group = file.create_group(sequence.name)
+    group = file.create_group(drive.name)
     found = [read_part(part, group) for part in parts]
     problems = [problem for content in found for problem in content.problems]
     kept = np.array([index for content in found for index in content.kept], dtype=np.int64)
     if not len(kept):
-        del file[sequence.name]
-        return 0, [*problems, Problem(sequence.name, "", "", "none of its sweeps can be read")]
+        del file[drive.name]
+        return 0, [*problems, Problem(drive.name, "", "", "none of its sweeps can be read")]
     points, boxes = ([n for content in found for n in getattr(content, name)] for name in ("points", "boxes"))
-    entry = write_index(file, sequence, kept, points, boxes)
+    entry = write_index(file, drive, kept, points, boxes)
     pairs, gaps = find_pairs(entry.timestamps, entry.rate, entry.poses)
     followed = set(pairs[:, 0].tolist())
     for index, timestamp in enumerate(entry.timestamps):
@@ -249,18 +249,18 @@ def _join_sequence(file: h5py.File, sequence: Sequence, parts: list[DrivePart]) 
         if index not in followed and "ego_motion" in sweep:
             del sweep["ego_motion"]  # the sweep that it leads to was left out
     frames = [frame for content in found for frame in content.frames]
-    problems += [Problem(sequence.name, frames[index], "", reason) for index, reason in gaps]
+    problems += [Problem(drive.name, frames[index], "", reason) for index, reason in gaps]
     return len(pairs), problems
 
 
 def _relative(problem: Problem, root: Path) -> Problem:
     """Without the place of the folder on this machine."""
     return Problem(
-        problem.sequence, problem.frame, problem.file.replace(f"{root}/", ""), problem.reason.replace(f"{root}/", "")
+        problem.drive, problem.frame, problem.file.replace(f"{root}/", ""), problem.reason.replace(f"{root}/", "")
     )
 
 
-def _report(store: SceneStore) -> IngestReport:
+def _report(store: DriveStore) -> IngestReport:
     boxes = sum(int(entry.num_boxes[entry.num_boxes > 0].sum()) for entry in store.index.values())
     report = IngestReport(store.path, len(store.names), store.num_sweeps, len(store.pairs()), boxes, store.problems)
     store.close()

@@ -1,4 +1,4 @@
-"""Parts of a scene store that is made of recorded drives."""
+"""Parts of a drive store that is made of recorded drives."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from equissl.datasets.drives.drive_parts import DriveJob, DrivePart
 from equissl.datasets.drives.errors import Problem, SweepError
 from equissl.datasets.drives.ground import estimate_ground
 from equissl.datasets.drives.readers import Reader, open_reader
-from equissl.datasets.drives.store_format import strings, write_sweep
-from equissl.datasets.drives.store_writer import NextPoses, new_file
-from equissl.datasets.drives.sweep import Sequence, Sweep
+from equissl.datasets.drives.store.format import strings, write_sweep
+from equissl.datasets.drives.store.writer import NextPoses, new_file
+from equissl.datasets.drives.sweep import Drive, Sweep
 from equissl.datasets.views.store.writer import write_strings
 from equissl.util.job import Begun, Tell
 
@@ -38,12 +38,12 @@ class IngestSpec:
         """Plain JSON values, without the folder."""
         return {name: value for name, value in asdict(self).items() if name != "root"}
 
-    def cut(self, sequence: Sequence) -> Sequence:
+    def cut(self, drive: Drive) -> Drive:
         """The first ``limit`` sweeps."""
-        if self.limit is None or len(sequence) <= self.limit:
-            return sequence
-        poses = None if sequence.poses is None else sequence.poses[: self.limit]
-        return replace(sequence, timestamps=sequence.timestamps[: self.limit], poses=poses)
+        if self.limit is None or len(drive) <= self.limit:
+            return drive
+        poses = None if drive.poses is None else drive.poses[: self.limit]
+        return replace(drive, timestamps=drive.timestamps[: self.limit], poses=poses)
 
     def open(self) -> Reader:
         """The reader of the folder."""
@@ -95,9 +95,9 @@ class IngestJob(DriveJob):
         sequences: the drives, where they are open already.
     """
 
-    def __init__(self, parts: list[DrivePart], spec: IngestSpec, sequences: Iterable[Sequence] = ()) -> None:
+    def __init__(self, parts: list[DrivePart], spec: IngestSpec, drives: Iterable[Drive] = ()) -> None:
         super().__init__(parts)
-        self.spec, self._opened = spec, {sequence.name: sequence for sequence in sequences}
+        self.spec, self._opened = spec, {drive.name: drive for drive in drives}
         self._reader: Reader | None = None
 
     def __reduce__(self) -> tuple:
@@ -110,38 +110,38 @@ class IngestJob(DriveJob):
 
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> None:
         """Read the sweeps of one part into its file."""
-        sequence = self._open(self.parts[part].sequence)
-        following, table = NextPoses(sequence), PartContent()
+        drive = self._open(self.parts[part].drive)
+        following, table = NextPoses(drive), PartContent()
         with new_file(self.path(part)) as file:
             group = file.create_group(SWEEPS)
             for index in self.items(part):
                 tell(Begun(index, "reading the sweep"))
                 try:
-                    sweep = self._read(sequence, index, given_up)
+                    sweep = self._read(drive, index, given_up)
                 except SweepError as error:
-                    table.problems.append(Problem(sequence.name, error.frame, error.file, error.reason))
+                    table.problems.append(Problem(drive.name, error.frame, error.file, error.reason))
                     continue
                 write_sweep(group, sweep, following.origin, following.after(index))
                 table.add(index, sweep)
             tell(None)
             write_strings(file, TABLE, [table.to_json()])
 
-    def _open(self, name: str) -> Sequence:
+    def _open(self, name: str) -> Drive:
         """An index may be large, and is read once in each process, as is the last drive."""
         if name not in self._opened:
             self._reader = self._reader or self.spec.open()
             self._opened = {name: self.spec.cut(self._reader.open(name))}
         return self._opened[name]
 
-    def _read(self, sequence: Sequence, index: int, given_up: Mapping[int, str]) -> Sweep:
+    def _read(self, drive: Drive, index: int, given_up: Mapping[int, str]) -> Sweep:
         if index in given_up:
-            raise SweepError("", f"at {sequence.timestamps[index]} ns", given_up[index])
-        return _finish(sequence[index], self.spec, sequence, index)
+            raise SweepError("", f"at {drive.timestamps[index]} ns", given_up[index])
+        return _finish(drive[index], self.spec, drive, index)
 
 
-def _finish(sweep: Sweep, spec: IngestSpec, sequence: Sequence, index: int) -> Sweep:
-    if spec.deskew and sequence.poses is not None:
-        sweep = deskew(sweep, sequence.poses, sequence.timestamps, index, sequence.rate or 10.0)
+def _finish(sweep: Sweep, spec: IngestSpec, drive: Drive, index: int) -> Sweep:
+    if spec.deskew and drive.poses is not None:
+        sweep = deskew(sweep, drive.poses, drive.timestamps, index, drive.rate or 10.0)
     if spec.ground and sweep.ground is None and len(sweep):
         sweep.ground = estimate_ground(sweep.points)
     return sweep

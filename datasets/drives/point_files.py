@@ -18,7 +18,12 @@ Columns = dict[str, np.ndarray]
 
 
 def read_floats(path: Path, columns: int, frame: str) -> np.ndarray:
-    """Little-endian float32 numbers, ``columns`` a point.
+    """Read little-endian float32 numbers, ``columns`` a point.
+
+    Args:
+        path: path of the file.
+        columns: C.
+        frame: name of the sweep, for the message.
 
     Returns:
         (N, columns) float32.
@@ -37,7 +42,12 @@ def read_floats(path: Path, columns: int, frame: str) -> np.ndarray:
 
 
 def read_file(path: Path, frame: str) -> bytes:
-    """All bytes of a file that must be there and hold something."""
+    """Read all bytes of a file that must be there and hold something.
+
+    Args:
+        path: path of the file.
+        frame: name of the sweep, for the message.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -50,7 +60,13 @@ def read_file(path: Path, frame: str) -> bytes:
 
 
 def check_points(points: np.ndarray, path: Path, frame: str, intensity: np.ndarray | None = None) -> None:
-    """Finite coordinates within 1 km, and intensity in [0, 1]; else they are no coordinates, or not in these columns.
+    """Check for finite coordinates within 1 km, and intensity in [0, 1]; others are in the wrong columns.
+
+    Args:
+        points: (N, 3).
+        path: for the message.
+        frame: name of the sweep, for the message.
+        intensity: (N,), or None.
 
     Raises:
         SweepError: saying how many points are wrong and which is the first.
@@ -78,9 +94,14 @@ def _refuse(wrong: np.ndarray, values: np.ndarray, path: Path, frame: str, expec
 
 
 def read_points(path: Path, frame: str, columns: int = 4) -> Columns:
-    """Named columns of a .bin, .npy, .ply or .pcd file; at least x, y, z.
+    """Read the named columns of a .bin, .npy, .ply or .pcd file; at least x, y, z.
 
     Raw floats and arrays have the columns x, y, z, intensity and then whatever follows, unnamed.
+
+    Args:
+        path: path of the file.
+        frame: name of the sweep, for the message.
+        columns: columns of raw floats.
     """
     if path.suffix == ".npy":
         return _name_columns(_read_npy(path, frame))

@@ -9,12 +9,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class RangeSensor:
-    """Where the pixels of one LiDAR look.
+    """Directions of the pixels of one LiDAR.
 
     Attributes:
         extrinsic: (4, 4) sensor -> vehicle.
         lowest, highest: inclination of the beams, radians, where they are evenly spaced.
-        inclinations: of each beam from the lowest up, or None (evenly spaced).
+        inclinations: inclinations of each beam from the lowest up, or None (evenly spaced).
     """
 
     extrinsic: np.ndarray
@@ -23,7 +23,7 @@ class RangeSensor:
     inclinations: list[float] | None = None
 
     def rows(self, height: int) -> np.ndarray:
-        """(H,) inclination of each image row; row 0 is the highest beam."""
+        """Compute (H,) inclination of each image row; row 0 is the highest beam."""
         if self.inclinations:
             if len(self.inclinations) != height:
                 raise ValueError(f"expected {height} inclinations, as the image has rows, got {len(self.inclinations)}")
@@ -31,13 +31,13 @@ class RangeSensor:
         return (self.lowest + (np.arange(height) + 0.5) / height * (self.highest - self.lowest))[::-1]
 
     def columns(self, width: int) -> np.ndarray:
-        """(W,) azimuth of each image column in the sensor's frame."""
+        """Compute (W,) azimuth of each image column in the sensor's frame."""
         turn = np.arctan2(self.extrinsic[1, 0], self.extrinsic[0, 0])
         return (2 * (width - np.arange(width) - 0.5) / width - 1) * np.pi - turn
 
 
 def image_to_points(ranges: np.ndarray, sensor: RangeSensor) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the pixels that hold a return.
+    """Convert the pixels that hold a return to points.
 
     Args:
         ranges: (H, W) metres; 0 or less: no return.

@@ -1,7 +1,7 @@
-"""What one LiDAR sweep holds, whatever recorded it, and the one convention for scene flow.
+"""One LiDAR sweep, whatever recorded it, and the one convention for scene flow.
 
 **Frames.** Points and boxes are in the frame of their own sweep: x forward, y left, z up, metres. ``pose`` takes that
-frame to a world fixed over the sequence (column vectors).
+frame to a world fixed over the drive (column vectors).
 
 **Flow.** ``flow[i]`` is where point i of this sweep will be at the time of the *next* sweep, **expressed in the next
 sweep's frame**, minus where it is now in this sweep's frame. So ``points + flow`` lies on the next cloud as it is
@@ -19,7 +19,7 @@ import numpy as np
 
 __all__ = [
     "Boxes",
-    "Sequence",
+    "Drive",
     "Sweep",
     "ego_motion",
     "flow_from_own_motion",
@@ -27,7 +27,6 @@ __all__ = [
     "level_vehicle",
     "move",
     "own_motion",
-    "residual_flow",
     "rigid_flow",
     "stack_poses",
 ]
@@ -41,7 +40,7 @@ class Boxes:
         boxes: (M, 7) float64: x, y, z of the centre, dx (length, along the heading), dy, dz, heading in radians about
             +z from +x.
         names: M class names, as the data set spells them.
-        tracks: M identities that hold over the sequence; empty strings where the data set has none.
+        tracks: M identities that hold over the drive; empty strings where the data set has none.
         num_points: (M,) points inside as the data set states them, or None.
         velocities: (M, 2) float64 metres a second over ground, along x and y of the boxes' frame; NaN where unknown.
             None where the data set tells of none.
@@ -66,7 +65,7 @@ class Boxes:
         return len(self.names)
 
     def select(self, chosen: np.ndarray) -> Boxes:
-        """Boxes by index or mask."""
+        """Select boxes by index or mask."""
         where = np.arange(len(self))[chosen]
         arrays = (None if array is None else array[where] for array in (self.num_points, self.velocities))
         names, tracks = (tuple(column[i] for i in where) for column in (self.names, self.tracks))
@@ -136,17 +135,17 @@ class Sweep:
         return len(self.points)
 
     def select(self, chosen: np.ndarray) -> Sweep:
-        """The same sweep with some of its points, by index or mask."""
+        """Select points, by index or mask."""
         cut = {name: value[chosen] for name in self.PER_POINT if (value := getattr(self, name)) is not None}
         return Sweep(**{**vars(self), "points": self.points[chosen], **cut})
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Drive:
     """Sweeps of one drive in the order of time, read when asked for.
 
     Attributes:
-        name: of the drive; unique in its data set, without slashes.
+        name: name of the drive; unique in its data set, without slashes.
         timestamps: (T,) int64 nanoseconds, increasing.
         read: sweep number -> Sweep. Readers raise ``SweepError`` for a damaged one.
         rate: sweeps a second by the sensor's setting; None where unknown.
@@ -164,8 +163,16 @@ class Sequence:
     poses: np.ndarray | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, name: str, sweeps: list[Sweep], rate: float | None = None, dataset: str = "", **attributes) -> Sequence:
-        """A sequence in memory."""
+    def of(cls, name: str, sweeps: list[Sweep], rate: float | None = None, dataset: str = "", **attributes) -> Drive:
+        """Create a drive in memory.
+
+        Args:
+            name: name of the drive.
+            sweeps: in order of time.
+            rate: sweeps a second, or None.
+            dataset: it comes from.
+            **attributes: anything else worth keeping.
+        """
         timestamps = np.array([sweep.timestamp for sweep in sweeps], dtype=np.int64)
         poses = stack_poses([sweep.pose for sweep in sweeps])
         return cls(name, timestamps, sweeps.__getitem__, rate, dataset, attributes, poses)
@@ -183,14 +190,14 @@ class Sequence:
 
 
 def stack_poses(poses: list[np.ndarray | None]) -> np.ndarray | None:
-    """(T, 4, 4) with NaN for unknown poses; None where all are."""
+    """Stack poses to (T, 4, 4), NaN for unknown ones; None where all are."""
     if all(pose is None for pose in poses):
         return None
     return np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose in poses])
 
 
 def invert_pose(pose: np.ndarray) -> np.ndarray:
-    """Inverse of rigid transforms (..., 4, 4)."""
+    """Compute the inverse of rigid transforms (..., 4, 4)."""
     inverse = np.zeros_like(pose)
     inverse[..., :3, :3] = np.swapaxes(pose[..., :3, :3], -1, -2)
     inverse[..., :3, 3] = -np.einsum("...ij,...j->...i", inverse[..., :3, :3], pose[..., :3, 3])
@@ -199,14 +206,23 @@ def invert_pose(pose: np.ndarray) -> np.ndarray:
 
 
 def move(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """``R p + t`` of points (N, 3), computed in float64; returns the type of ``points``."""
+    """Move points by ``R p + t``, computed in float64; returns the type of ``points``.
+
+    Args:
+        transform: (4, 4).
+        points: (N, 3).
+    """
     return (points.astype(np.float64) @ transform[:3, :3].T + transform[:3, 3]).astype(points.dtype)
 
 
 def ego_motion(pose: np.ndarray, next_pose: np.ndarray) -> np.ndarray:
-    """(4, 4) from this sweep's frame to the next sweep's frame: ``next_pose⁻¹ pose``.
+    """Compute the motion (4, 4) from this sweep's reference frame to the next one's: ``next_pose⁻¹ pose``.
 
     The translations are subtracted first, which keeps the digits of a small motion far from the world's origin.
+
+    Args:
+        pose: (4, 4) of this sweep.
+        next_pose: (4, 4) of the next sweep.
     """
     motion = np.eye(4)
     to_next = next_pose[:3, :3].T
@@ -234,23 +250,35 @@ def level_vehicle(pose: np.ndarray, vehicle_lidar: np.ndarray) -> np.ndarray:
 
 
 def rigid_flow(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Flow (N, 3) float32 of a static world; ``motion`` as ``ego_motion`` gives it."""
+    """Compute the scene flow (N, 3) float32 of a static world.
+
+    Args:
+        points: (N, 3).
+        motion: (4, 4), as ``ego_motion`` gives it.
+    """
     wide = points.astype(np.float64)
     return (move(motion, wide) - wide).astype(np.float32)
 
 
-def residual_flow(points: np.ndarray, flow: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Flow minus the flow of a static world: zero on static points; axes of the next sweep's frame."""
-    return flow - rigid_flow(points, motion)
-
-
 def own_motion(points: np.ndarray, flow: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """How each point itself moves over ground, in the axes of *this* sweep: ``motion⁻¹(p + flow) - p``."""
+    """Compute each point's own motion over ground, in the axes of *this* sweep: ``motion⁻¹(p + flow) - p``.
+
+    Args:
+        points: (N, 3).
+        flow: (N, 3).
+        motion: (4, 4), as ``ego_motion`` gives it.
+    """
     wide = points.astype(np.float64)
     return (move(invert_pose(motion), wide + flow) - wide).astype(np.float32)
 
 
 def flow_from_own_motion(points: np.ndarray, own: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Flow of points that move by ``own`` over ground, in the axes of this sweep; inverse of ``own_motion``."""
+    """Compute the scene flow of points that move over ground; inverse of ``own_motion``.
+
+    Args:
+        points: (N, 3).
+        own: (N, 3) motion over ground, in the axes of this sweep.
+        motion: (4, 4), as ``ego_motion`` gives it.
+    """
     wide = points.astype(np.float64)
     return (move(motion, wide + own) - wide).astype(np.float32)

@@ -19,7 +19,7 @@ _AXES = {"x": (1, 2, 0), "y": (2, 0, 1), "z": (0, 1, 2)}
 
 
 class Builder:
-    """Collects parts. Materials are integers from :meth:`material`; draws come from the object's own stream."""
+    """Collector of parts. Materials are integers from :meth:`material`; draws come from the object's own stream."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -36,7 +36,12 @@ class Builder:
         return float(self.rng.uniform(low, high))
 
     def integer(self, low: int, high: int) -> int:
-        """Both ends included."""
+        """Draw a whole number, both ends included.
+
+        Args:
+            low: smallest.
+            high: largest.
+        """
         return int(self.rng.integers(low, high + 1))
 
     def chance(self, probability: float) -> bool:
@@ -48,7 +53,14 @@ class Builder:
     # placement --------------------------------------------------------------------------------------------------------
     @contextmanager
     def placed(self, at: Point = (0, 0, 0), yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> Iterator[None]:
-        """Turn what is added inside by ``roll`` about y, ``pitch`` about x, ``yaw`` about z, then shift it."""
+        """Turn what is added inside by ``roll`` about y, ``pitch`` about x, ``yaw`` about z, then shift it.
+
+        Args:
+            at: shift.
+            yaw: radians about z.
+            pitch: radians about x.
+            roll: radians about y.
+        """
         turn, shift = self._turn, self._shift
         local = _turn_z(yaw) @ _turn_x(pitch) @ _turn_y(roll)
         self._turn, self._shift = turn @ local, turn @ np.asarray(at, float) + shift
@@ -58,7 +70,13 @@ class Builder:
             self._turn, self._shift = turn, shift
 
     def add(self, vertices: np.ndarray, faces: np.ndarray, material: int) -> None:
-        """Add a part; its vertices are shared with no other."""
+        """Add a part; its vertices are shared with no other.
+
+        Args:
+            vertices: (N, 3).
+            faces: (M, 3).
+            material: index.
+        """
         self._vertices.append(np.asarray(vertices, float) @ self._turn.T + self._shift)
         self._faces.append(np.asarray(faces) + self._count)
         self._materials.append(np.full(len(faces), material))
@@ -66,7 +84,14 @@ class Builder:
 
     # shapes -----------------------------------------------------------------------------------------------------------
     def loft(self, rings: np.ndarray, material: int, caps: bool = True, closed: bool = True) -> None:
-        """Skin over rings (K, N, 3) of equal corner counts; ``closed`` joins each ring's end to its beginning."""
+        """Add a skin over rings of equal corner counts.
+
+        Args:
+            rings: (K, N, 3).
+            material: index.
+            caps: close both ends.
+            closed: join each ring's end to its beginning.
+        """
         k, n, _ = rings.shape
         around = np.arange(n if closed else n - 1)
         a = (np.arange(k - 1)[:, None] * n + around).ravel()
@@ -79,7 +104,15 @@ class Builder:
         self.add(rings.reshape(-1, 3), np.concatenate(faces), material)
 
     def prism(self, outline: Sequence[Point], low: float, high: float, axis: str, material: int) -> None:
-        """Extrude an outline from ``low`` to ``high``: in (y, z) along x, (x, z) along y, (x, y) along z."""
+        """Extrude an outline from ``low`` to ``high``: in (y, z) along x, (x, z) along y, (x, y) along z.
+
+        Args:
+            outline: corners in the plane.
+            low: start along the axis.
+            high: end along the axis.
+            axis: ``x``, ``y`` or ``z``.
+            material: index.
+        """
         flat = np.asarray(outline, float)
         if axis == "y":
             flat = flat[:, ::-1]
@@ -90,13 +123,25 @@ class Builder:
         self.loft(rings, material)
 
     def box(self, centre: Point, size: Point, material: int) -> None:
-        """Axis-aligned box by its centre and full sizes."""
+        """Add an axis-aligned box.
+
+        Args:
+            centre: centre of the box.
+            size: full sizes.
+            material: index.
+        """
         (x, y, z), (dx, dy, dz) = centre, (s / 2 for s in size)
         outline = [(x - dx, y - dy), (x + dx, y - dy), (x + dx, y + dy), (x - dx, y + dy)]
         self.prism(outline, z - dz, z + dz, "z", material)
 
     def span(self, low: Point, high: Point, material: int) -> None:
-        """Axis-aligned box between two corners."""
+        """Add an axis-aligned box between two corners.
+
+        Args:
+            low: lowest corner.
+            high: highest corner.
+            material: index.
+        """
         self.box(
             [(a + b) / 2 for a, b in zip(low, high, strict=True)], np.abs(np.subtract(high, low)).tolist(), material
         )
@@ -104,11 +149,27 @@ class Builder:
     def cylinder(
         self, start: Point, end: Point, radius: float, material: int, end_radius: float | None = None, sides: int = 12
     ) -> None:
-        """Cylinder, or cone where the end's radius differs."""
+        """Add a cylinder, or a cone where the end's radius differs.
+
+        Args:
+            start: centre of one end.
+            end: centre of the other.
+            radius: at the start.
+            material: index.
+            end_radius: at the end; None is the same.
+            sides: corners of the circle.
+        """
         self.tube([start, end], [radius, radius if end_radius is None else end_radius], material, sides)
 
     def tube(self, path: Sequence[Point], radius: float | Sequence[float], material: int, sides: int = 8) -> None:
-        """Round tube along a path of at least two points."""
+        """Add a round tube along a path of at least two points.
+
+        Args:
+            path: points.
+            radius: radius of the tube, one or one for each point.
+            material: index.
+            sides: corners of the circle.
+        """
         points = np.asarray(path, float)
         tangents = np.gradient(points, axis=0)
         tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
@@ -123,7 +184,15 @@ class Builder:
     def lathe(
         self, profile: Sequence[Point], material: int, at: Point = (0, 0, 0), sides: int = 20, arc: Point | None = None
     ) -> None:
-        """Turn a profile of (radius, z) about a vertical axis; ``arc`` limits it to angles from +x, anticlockwise."""
+        """Turn a profile about a vertical axis.
+
+        Args:
+            profile: points (radius, z).
+            material: index.
+            at: foot of the axis.
+            sides: corners of the circle.
+            arc: angles from +x, anticlockwise; None is the whole turn.
+        """
         low, high = arc or (0.0, 2 * np.pi)
         angle = np.linspace(low, high, sides + (arc is not None), endpoint=arc is not None)
         flat = np.asarray(profile, float)
@@ -132,7 +201,15 @@ class Builder:
         self.loft(rings, material, closed=arc is None)
 
     def blob(self, centre: Point, radii: Point, material: int, power: float = 1.0, sides: int = 14) -> None:
-        """Superellipsoid: an ellipsoid at power 1, a cushion around 0.4, nearly a box at 0.15."""
+        """Add a superellipsoid: an ellipsoid at power 1, a cushion around 0.4, nearly a box at 0.15.
+
+        Args:
+            centre: centre of the body.
+            radii: along x, y, z.
+            material: index.
+            power: exponent.
+            sides: corners of the circle.
+        """
         up, around = (
             np.linspace(-np.pi / 2, np.pi / 2, sides // 2 + 1),
             np.linspace(0, 2 * np.pi, sides, endpoint=False),
@@ -145,12 +222,28 @@ class Builder:
         self.loft(rings, material, caps=False)
 
     def cushion(self, low: Point, high: Point, material: int, power: float = 0.3) -> None:
-        """A box with soft edges between two corners."""
+        """Add a box with soft edges between two corners.
+
+        Args:
+            low: lowest corner.
+            high: highest corner.
+            material: index.
+            power: see `blob`.
+        """
         corners = np.asarray([low, high], float)
         self.blob(corners.mean(axis=0).tolist(), (np.ptp(corners, axis=0) / 2).tolist(), material, power, sides=12)
 
     def leaf(self, base: Point, direction: Point, length: float, width: float, droop: float, material: int) -> None:
-        """A narrow blade of two bent segments that ends in a point."""
+        """Add a narrow blade of two bent segments that ends in a point.
+
+        Args:
+            base: foot of the blade.
+            direction: in which it grows.
+            length: length of the blade.
+            width: width of the blade.
+            droop: of the tip.
+            material: index.
+        """
         start, ahead = np.asarray(base, float), np.asarray(direction, float) / np.linalg.norm(direction)
         side = np.cross(ahead, [0, 0, 1.0])
         side = side / np.linalg.norm(side) if np.linalg.norm(side) > 1e-6 else np.array([1.0, 0, 0])
@@ -162,7 +255,7 @@ class Builder:
 
     # result -----------------------------------------------------------------------------------------------------------
     def mesh(self, name: str) -> Mesh:
-        """Everything added so far, normalised, with smooth normals over blunt edges."""
+        """Build the mesh of everything added so far, normalised, with smooth normals over blunt edges."""
         vertices, faces = np.concatenate(self._vertices), np.concatenate(self._faces)
         # a ring of radius zero closes a lathe and leaves triangles without area
         solid = np.linalg.norm(_weighted_normals(vertices, faces), axis=1) > 1e-12
@@ -205,7 +298,13 @@ def _weighted_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def project_uv(vertices: np.ndarray, faces: np.ndarray, repeats_per_metre: float = 2.0) -> np.ndarray:
-    """Texture coordinates (M, 3, 2) of each face along the axis that it faces most."""
+    """Project texture coordinates (M, 3, 2) of each face along the axis that it faces most.
+
+    Args:
+        vertices: (N, 3).
+        faces: (M, 3).
+        repeats_per_metre: repeats of the texture in a metre.
+    """
     axis = np.abs(_weighted_normals(vertices, faces)).argmax(axis=1)
     across = np.array([[1, 2], [0, 2], [0, 1]])[axis]
     corners = vertices[faces]
@@ -213,7 +312,13 @@ def project_uv(vertices: np.ndarray, faces: np.ndarray, repeats_per_metre: float
 
 
 def smooth_normals(vertices: np.ndarray, faces: np.ndarray, crease_degrees: float = 40.0) -> np.ndarray:
-    """Corner normals (M, 3, 3): area-weighted mean over the faces at the vertex within the crease angle of this one."""
+    """Compute corner normals (M, 3, 3): area-weighted mean over the faces at the vertex within the crease angle.
+
+    Args:
+        vertices: (N, 3).
+        faces: (M, 3).
+        crease_degrees: largest angle between smoothed faces.
+    """
     weighted = _weighted_normals(vertices, faces)
     unit = weighted / np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-20)
     order = np.argsort(faces.ravel(), kind="stable")

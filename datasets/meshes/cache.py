@@ -24,7 +24,7 @@ CODE_VERSION = 2
 
 
 def cache_root() -> Path:
-    """``$EQUISSL_CACHE``, else ``~/.cache/equissl``."""
+    """Compute ``$EQUISSL_CACHE``, else ``~/.cache/equissl``."""
     return Path(os.environ.get("EQUISSL_CACHE") or Path.home() / ".cache" / "equissl")
 
 

@@ -1,4 +1,4 @@
-"""Where mesh bytes come from: a folder, a zip or a tar archive, with a fingerprint per file for the cache."""
+"""Sources of mesh bytes: a folder, a zip or a tar archive, with a fingerprint per file for the cache."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Files(Protocol):
     def read(self, path: str) -> bytes | None: ...
 
     def fingerprint(self, path: str) -> str:
-        """Text that changes with the file's content; ``"absent"`` for a file that does not exist."""
+        """Return the text that changes with the file's content; ``"absent"`` for a file that does not exist."""
         ...
 
     def size(self, path: str) -> int | None:
-        """Bytes of the file, without reading it where that can be had."""
+        """Return the bytes of the file, without reading it where that can be had."""
         ...
 
 
@@ -133,7 +133,7 @@ class TarFiles:
 
 
 def _read_tar(archive: Path) -> dict[str, bytes]:
-    """Raises OSError for damaged archives, whatever it is that is damaged."""
+    """Read a tar archive; any damage raises OSError."""
     try:
         with tarfile.open(archive, "r:xz") as tar:
             files = ((member, tar.extractfile(member)) for member in tar if member.isfile())
@@ -143,7 +143,7 @@ def _read_tar(archive: Path) -> dict[str, bytes]:
 
 
 class RecordingFiles:
-    """Passes reads on and remembers the fingerprint of every path asked for, absent ones too."""
+    """Files that remember the fingerprint of every path asked for, absent ones too."""
 
     def __init__(self, files: Files) -> None:
         self.files = files

@@ -26,6 +26,11 @@ DEFAULT_UP = {"obj": "y", "glb": "y", "off": "z", "ply": "z", "stl": "z"}
 def read_mesh(files: Files, path: str, name: str) -> Mesh:
     """Decode ``path`` by its extension, without turning or scaling it.
 
+    Args:
+        files: source of the bytes.
+        path: in it.
+        name: name of the mesh, for messages.
+
     Raises:
         MeshError: For an unknown extension or bytes that are not what the extension says.
     """
@@ -58,7 +63,7 @@ def read_mesh(files: Files, path: str, name: str) -> Mesh:
 
 @contextmanager
 def _unlogged(library: str) -> Iterator[None]:
-    """What a library logs about a damaged file, whole tracebacks, is in the error already."""
+    """Silence a library's log about a damaged file: its tracebacks are in the error already."""
     logger = logging.getLogger(library)
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)

@@ -1,4 +1,4 @@
-"""A look at the table of contents of a GLB file before its decoding allocates what that promises."""
+"""Check of a GLB file's table of contents before its decoding allocates what that promises."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COMPRESSION = {"KHR_draco_mesh_compression": "DracoPy", "EXT_meshopt_compressio
 
 
 def check_glb(data: bytes) -> None:
-    """Raises ValueError for a GLB file that cannot be decoded here, or not within reason.
+    """Raise ValueError for a GLB file that cannot be decoded here, or not within reason.
 
     That is one whose geometry is compressed and the package that unpacks it absent; or whose arrays without data
     (zeros, by the standard), or face corners with all their copies in the scene, are more than 50 million, or its

@@ -1,4 +1,4 @@
-"""Bounds on what one mesh may cost: bytes, faces and seconds of decoding. What exceeds them is named at the end."""
+"""Limits on the cost of one mesh: bytes, faces and seconds of decoding. Meshes beyond them are named at the end."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class _OutOfTime(BaseException):
 
 @dataclass(frozen=True)
 class MeshLimits:
-    """The most that one mesh may cost; None is no limit.
+    """Limits on the cost of one mesh; None is no limit.
 
     Attributes:
-        megabytes: of the mesh file, before it is read.
+        megabytes: megabytes of the mesh file, before it is read.
         faces: triangles, after decoding.
-        seconds: of decoding. Sizes give the same choice on every machine, time does not: it is the last resort.
+        seconds: seconds of decoding. Sizes give the same choice on every machine, time does not: it is the last resort.
     """
 
     megabytes: float | None = 512.0
@@ -32,19 +32,25 @@ class MeshLimits:
     seconds: float | None = 120.0
 
     def check_size(self, files: Files, path: str, name: str) -> None:
-        """Raises :class:`MeshError` for a file of too many bytes; an absent one is left to its reader."""
+        """Raise :class:`MeshError` for a file of too many bytes; an absent one is left to its reader.
+
+        Args:
+            files: source of the bytes.
+            path: in it.
+            name: name of the mesh, for the message.
+        """
         size = files.size(path) if self.megabytes is not None else None
         if size is not None and self.megabytes is not None and size > self.megabytes * 1e6:
             raise MeshError(f"{name}: {path} has {size / 1e6:.1f} MB, more than the limit of {self.megabytes:g} MB")
 
     def check_faces(self, mesh: Mesh) -> None:
-        """Raises :class:`MeshError` for a mesh of too many faces."""
+        """Raise :class:`MeshError` for a mesh of too many faces."""
         if self.faces is not None and len(mesh.faces) > self.faces:
             raise MeshError(f"{mesh.name}: {len(mesh.faces)} faces, more than the limit of {self.faces}")
 
     @contextmanager
     def decoding(self, name: str) -> Iterator[None]:
-        """Raises :class:`MeshError` in the block once it has taken too long.
+        """Raise :class:`MeshError` in the block once it has taken too long.
 
         A timer signal interrupts it, so this works in the main thread of a process, where builders' workers decode;
         in other threads, and on systems without such signals, there is no limit.

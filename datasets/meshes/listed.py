@@ -1,4 +1,4 @@
-"""What all sources share that list the mesh files of a tree: entries, classes, decoding and messages."""
+"""Base of the sources that list the mesh files of a tree: entries, classes, decoding and messages."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ListedSource(ABC):
     @classmethod
     @abstractmethod
     def matches(cls, root: Path) -> bool:
-        """Whether a folder looks like such a tree; a quick look only."""
+        """Return True if a folder looks like such a tree; a quick look only."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -92,7 +92,7 @@ class ListedSource(ABC):
         return f"{item.class_name}/{item.identifier}"
 
     def turn(self, path: str) -> np.ndarray | None:
-        """Rotation (3, 3) from the file's frame to z up, front along +y; None for none."""
+        """Compute the rotation (3, 3) from the file's frame to z up, front along +y; None for none."""
         up = self.up or DEFAULT_UP[path.rsplit(".", 1)[-1].lower()]
         return Y_UP_TO_Z_UP if up == "y" else None
 
@@ -116,14 +116,20 @@ class ListedSource(ABC):
 
 
 def wrong_tree(kind: type[ListedSource], root: Path, problem: str) -> MeshSourceError:
-    """An error that shows the tree expected beside what ``root`` holds."""
+    """Create an error that shows the tree expected beside what ``root`` holds.
+
+    Args:
+        kind: kind of the source.
+        root: the folder.
+        problem: what is missing.
+    """
     return MeshSourceError(
         f"{problem} in {root} as {kind.name}\nexpected:\n{kind.expected}\nfound in {root}:\n{describe_folder(root)}"
     )
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in ``folder``, ascending, without hidden ones and what archivers leave behind."""
+    """Return the folders in ``folder``, ascending, without hidden ones and what archivers leave behind."""
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))

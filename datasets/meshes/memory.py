@@ -1,4 +1,4 @@
-"""The meshes used last, kept in memory."""
+"""Cache of the meshes used last, in memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from equissl.datasets.meshes.source import MeshSource
 
 
 class MeshMemory:
-    """Loads meshes of a source and keeps those used last.
+    """Cache of a source's meshes that keeps those used last.
 
     Renderers recognise a mesh that they have prepared by the object itself, so the same one comes again.
 
     Args:
-        source: of meshes.
+        source: source of meshes.
         megabytes: most that is kept; one larger mesh is given but not kept.
     """
 
@@ -29,7 +29,7 @@ class MeshMemory:
         return MeshMemory, (self.source, self.limit >> 20)
 
     def load(self, index: int) -> Mesh:
-        """Mesh ``index`` of the source.
+        """Load the mesh ``index`` of the source.
 
         Raises:
             MeshError: see the source.
@@ -47,7 +47,7 @@ class MeshMemory:
 
 
 def mesh_bytes(mesh: Mesh) -> int:
-    """Of its arrays, textures included."""
+    """Return the bytes of a mesh's arrays, textures included."""
     arrays = (mesh.vertices, mesh.faces, mesh.face_material, mesh.corner_uv, mesh.corner_normals)
     textures = {id(m.texture): m.texture for m in mesh.materials}
     return sum(array.nbytes for array in (*arrays, *textures.values()) if isinstance(array, np.ndarray))

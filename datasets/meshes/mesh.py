@@ -1,4 +1,4 @@
-"""The decoded mesh that sources give and renderers take."""
+"""Decoded mesh that sources give and renderers take."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Mesh:
         return np.stack([self.vertices.min(0), self.vertices.max(0)])
 
     def face_normals(self) -> np.ndarray:
-        """Unit normals (M, 3) by the right-hand rule; zero for a face without area."""
+        """Compute the unit normals (M, 3) by the right-hand rule; zero for a face without area."""
         corners = self.vertices[self.faces].astype(np.float64)
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         length = np.linalg.norm(normals, axis=1, keepdims=True)

@@ -31,6 +31,10 @@ _OPTION_ARGUMENTS |= {"-boost": 1, "-mm": 2}
 def decode_texture(data: bytes, max_size: int = MAX_TEXTURE) -> np.ndarray:
     """Decode an image file to uint8 sRGB (H, W, 3), shrunk so that its longer side is at most ``max_size``.
 
+    Args:
+        data: the file's bytes.
+        max_size: longer side in pixels.
+
     Raises:
         OSError, ValueError, SyntaxError: From Pillow for bytes that are no image, or a promise of far too many pixels.
     """

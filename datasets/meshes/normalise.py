@@ -14,7 +14,12 @@ Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
 def rotate_mesh(mesh: Mesh, matrix: np.ndarray) -> Mesh:
-    """Turn positions and normals by a 3x3 rotation (active, column vectors)."""
+    """Rotate positions and normals (active, column vectors).
+
+    Args:
+        mesh: to rotate.
+        matrix: (3, 3).
+    """
     turned = matrix.astype(np.float32).T
     normals = None if mesh.corner_normals is None else mesh.corner_normals @ turned
     return replace(mesh, vertices=mesh.vertices @ turned, corner_normals=normals)
@@ -54,7 +59,7 @@ def compact_mesh(mesh: Mesh) -> Mesh:
 
 
 def normalise_mesh(mesh: Mesh) -> Mesh:
-    """Centre the bounding box at the origin and scale its diagonal to 1; checks the mesh first.
+    """Centre the bounding box at the origin and scale its diagonal to 1; the mesh is checked first.
 
     Vertices that no face uses are dropped and do not count towards the box.
 

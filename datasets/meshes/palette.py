@@ -51,7 +51,7 @@ class Palette:
         self.materials: list[Material] = []
 
     def add(self, *kinds: str) -> int:
-        """A new material of one of ``kinds``; its index."""
+        """Add a material of one of ``kinds``; return its index."""
         kind = kinds[int(self.rng.integers(len(kinds)))]
         hue, saturation, value, roughness, textured = _KINDS[kind]
         colour = colorsys.hsv_to_rgb(*(float(self.rng.uniform(*r)) for r in ((hue[0], hue[1]), saturation, value)))

@@ -35,7 +35,7 @@ def triangulate(vertices: np.ndarray, groups: list[tuple[np.ndarray, np.ndarray]
 
 
 def cut_polygon(points: np.ndarray) -> np.ndarray:
-    """One polygon (n, 3) -> (n - 2, 3) corner numbers: a fan where it is convex, else ears."""
+    """Cut one polygon (n, 3) into (n - 2, 3) corner numbers: a fan where it is convex, else ears."""
     if _concave(points[None])[0]:
         return cut_ears(points)
     n = len(points)
@@ -49,7 +49,7 @@ def _plane_normals(points: np.ndarray) -> np.ndarray:
 
 
 def _concave(points: np.ndarray) -> np.ndarray:
-    """Whether a polygon (P, n, 3) turns against its own orientation at some corner, (P,)."""
+    """True for polygons (P, n, 3) that turn against their own orientation at some corner, (P,)."""
     edges = np.roll(points, -1, axis=1) - points
     turn = np.cross(np.roll(edges, 1, axis=1), edges)
     normals = _plane_normals(points)

@@ -50,7 +50,13 @@ PROCEDURAL_CLASSES = tuple(SHAPES)
 
 
 def make_object(class_name: str, instance: int, seed: int = 0) -> Mesh:
-    """Build one object, the same for the same arguments: normalised, upright, its front along +y."""
+    """Build one object, the same for the same arguments: normalised, upright, its front along +y.
+
+    Args:
+        class_name: one of `PROCEDURAL_CLASSES`.
+        instance: number of the object in its class.
+        seed: seed of the source.
+    """
     stream = np.random.SeedSequence([seed, zlib.crc32(class_name.encode()), instance])
     builder = Builder(np.random.default_rng(stream))
     SHAPES[class_name](builder)

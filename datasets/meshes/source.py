@@ -1,4 +1,4 @@
-"""What a mesh source offers, and how sources are cut and joined."""
+"""Interface of mesh sources, and how sources are cut and joined."""
 
 from __future__ import annotations
 
@@ -119,10 +119,15 @@ class Joined:
 
 
 def balanced_subset(source: MeshSource, num_objects: int, seed: int) -> Subset:
-    """A seeded choice with as equal class counts as the source allows.
+    """Choose objects by a seed, with as equal class counts as the source allows.
 
     Classes are visited in turn and each gives its next object of a seeded order, so a smaller choice with the same seed
     is the beginning of a larger one.
+
+    Args:
+        source: to choose from.
+        num_objects: to choose.
+        seed: seed of the choice.
 
     Raises:
         MeshSourceError: If the source has fewer objects.
@@ -139,7 +144,12 @@ def balanced_subset(source: MeshSource, num_objects: int, seed: int) -> Subset:
 
 
 def choose_classes(available: Sequence[str], wanted: Sequence[str] | None, where: str) -> tuple[str, ...]:
-    """The wanted classes, or all, sorted.
+    """Return the wanted classes, or all, sorted.
+
+    Args:
+        available: classes of the source.
+        wanted: names; None is all.
+        where: name of the source, for the message.
 
     Raises:
         MeshSourceError: Naming the classes that do not exist and those that do.

@@ -14,7 +14,7 @@ from equissl.datasets.meshes.mtl import MAX_TEXTURE
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """What covers M faces.
+    """Material of M faces.
 
     Attributes:
         uv: (M, 3, 2) texture coordinates of the corners, or None.
@@ -30,7 +30,12 @@ class Surface:
 
 
 def read_surface(part: Any, faces: np.ndarray) -> Surface:
-    """Texture, colours or plain grey of a trimesh geometry with triangles ``faces`` (M, 3)."""
+    """Read texture, colours or plain grey of a trimesh geometry.
+
+    Args:
+        part: the geometry.
+        faces: (M, 3) triangles.
+    """
     visual = part.visual
     if visual.kind in ("vertex", "face"):
         return _colour_texture(np.asarray(visual.face_colors)[:, :3])
@@ -99,7 +104,7 @@ def _mode(source: Any) -> str:
 
 
 def _cut_out(surface: Surface, source: Any) -> Surface:
-    """Applies the opacity of a texture, by faces: what is transparent at its corners and centre is cut out.
+    """Apply the opacity of a texture, by faces: those transparent at their corners and centre are cut out.
 
     Of ``BLEND``, the faces left share the mean opacity of their samples.
     """

@@ -34,7 +34,7 @@ _TO_WORLD = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
 
 
 def find_sweethome3d(root: Path | str | None = None) -> Path | None:
-    """The folder of the archives, or None.
+    """Return the folder of the archives, or None.
 
     ``root`` or ``$EQUISSL_SWEETHOME3D``, where given, is the only place looked at; else the system's, then the cache's.
     """
@@ -44,7 +44,7 @@ def find_sweethome3d(root: Path | str | None = None) -> Path | None:
 
 
 def sweethome3d_available(root: Path | str | None = None) -> bool:
-    """Whether the archives are on this machine."""
+    """Return True if the archives are on this machine."""
     return find_sweethome3d(root) is not None
 
 
@@ -94,7 +94,7 @@ def _run(command: list[str], folder: str) -> None:
 
 
 def how_to_install() -> str:
-    """The commands that bring the meshes, with and without root."""
+    """Return the commands that bring the meshes, with and without root."""
     target = cache_root() / "sweethome3d"
     return (
         f"Type `apt-get install -y {PACKAGE}` as root; or without root `apt-get update; apt-get download {PACKAGE} && "
@@ -104,7 +104,7 @@ def how_to_install() -> str:
 
 
 def read_labels() -> list[dict[str, str]]:
-    """The 820 rows of the label file.
+    """Read the 820 rows of the label file.
 
     Columns: archive, obj_path, catalog_id, name, category, class, vertices, faces, licence, creator.
     """
@@ -179,7 +179,7 @@ class SweetHome3DSource:
 
 
 def read_model_rotations(catalogue: str) -> dict[str, np.ndarray]:
-    """``modelRotation#N`` of a furniture catalogue, 3x3, by the lower-case path of ``model#N``."""
+    """Read ``modelRotation#N`` of a furniture catalogue, 3x3, by the lower-case path of ``model#N``."""
     models = dict(re.findall(r"^model#(\d+)\s*=\s*/?(\S+)", catalogue, re.MULTILINE))
     rotations = re.findall(r"^modelRotation#(\d+)\s*=\s*(.+?)\s*$", catalogue, re.MULTILINE)
     return {models[n].lower(): np.array(values.split(), float).reshape(3, 3) for n, values in rotations if n in models}

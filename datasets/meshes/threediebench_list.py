@@ -1,4 +1,4 @@
-"""Which ShapeNet objects 3DIEBench shows, and which of them it holds out.
+"""ShapeNet objects that 3DIEBench shows, and those of them that it holds out.
 
 Facts of the published data set (Garrido, Najman and LeCun, "Self-supervised learning of Split Invariant Equivariant
 representations", ICML 2023): ``all_objects.npy`` (n, 2) lists synset and object id; ``train_images.npy`` and
@@ -19,7 +19,7 @@ OBJECTS, TRAIN_LIST, VAL_LIST = "all_objects.npy", "train_images.npy", "val_imag
 
 
 def published_split(count: int) -> np.ndarray:
-    """The split rule of 3DIEBench for ``count`` objects grouped by ascending synset.
+    """Return the split rule of 3DIEBench for ``count`` objects grouped by ascending synset.
 
     A permutation of all objects by NumPy's legacy generator, seeded with 0; the first 80 of every full hundred (41,920
     of 52,472) are train. With the published objects this gives the published class counts of both splits. Which objects
@@ -43,7 +43,7 @@ class PublishedList:
 
 
 def read_published_list(folder: Path) -> PublishedList:
-    """The lists in ``folder``, as far as they are there.
+    """Read the lists in ``folder``, as far as they are there.
 
     Objects are those of ``all_objects.npy``, else of the train and val lists together, else all that are found. The
     split is that of ``val_images.npy`` (all others are train), else :func:`published_split` of ``all_objects.npy``.

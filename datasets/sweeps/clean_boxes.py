@@ -1,4 +1,4 @@
-"""From a sweep's labels to objects that a detector can learn, or be scored on."""
+"""Selection of a sweep's labels that a detector can learn, or be scored on."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from equissl.datasets.sweeps.object_classes import ObjectClass, class_indices
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """What became of labels; each is counted once, by the first reason that applies, in this order.
+    """Counts of labels by outcome; each is counted once, by the first reason that applies, in this order.
 
     Attributes:
         broken: a number that is not finite, or a size that is not positive.
-        unknown: of none of the classes.
+        unknown: labels of none of the classes.
         out_of_range: centred outside.
         empty: with too few points inside.
         kept: all others.
@@ -60,7 +60,7 @@ def clean_boxes(
     point_range: Sequence[float] | None = None,
     min_points: int = 1,
 ) -> Objects:
-    """The objects among a sweep's labels; what is wrong with the others is counted, and stops nothing.
+    """Select the objects among a sweep's labels; what is wrong with the others is counted, and stops nothing.
 
     Headings are brought into [-π, π). A sweep without labels, or with none that is kept, has no objects.
 
@@ -97,7 +97,12 @@ def clean_boxes(
 
 
 def in_range(boxes: np.ndarray, point_range: Sequence[float]) -> np.ndarray:
-    """(M,) bool: which boxes (M, 7) are centred in the range, its upper end excluded."""
+    """Mark boxes centred in the range, its upper end excluded: (M,) bool.
+
+    Args:
+        boxes: (M, 7).
+        point_range: lowest and highest x, y, z.
+    """
     low, high = np.asarray(point_range[:3]), np.asarray(point_range[3:])
     with np.errstate(invalid="ignore"):
         return np.all((boxes[:, :3] >= low) & (boxes[:, :3] < high), axis=1)

@@ -9,7 +9,7 @@ from equissl.datasets.config import DataConfig
 
 @dataclass(kw_only=True)
 class SweepsData(DataConfig):
-    """Labelled sweeps of a drive store, see `LabelledFrames`.
+    """Labelled sweeps of a drive store, see `LabelledSweeps`.
 
     Attributes:
         store: drive store (.h5).
@@ -23,9 +23,9 @@ class SweepsData(DataConfig):
         rotation, scale, flip, flip_x: augmentation, see `TransformRanges`.
         paste: ground-truth sampling, from the labelled sweeps alone; the classes say how many objects.
         augment: False leaves out all of it.
-        sequences: only these drives; None takes all.
+        drives: only these drives; None takes all.
         val_fraction: share of the drives, or of the only drive, that is held out, where the data set has no lists.
-        val_sequences: hold out these drives instead.
+        val_drives: hold out these drives instead.
     """
 
     store: str
@@ -41,6 +41,6 @@ class SweepsData(DataConfig):
     flip_x: float = 0.0
     paste: bool = True
     augment: bool = True
-    sequences: list[str] | None = None
+    drives: list[str] | None = None
     val_fraction: float = 0.2
-    val_sequences: list[str] | None = None
+    val_drives: list[str] | None = None

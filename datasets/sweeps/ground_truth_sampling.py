@@ -1,4 +1,4 @@
-"""Ground-truth sampling: objects of other frames, points and box, stand in a frame too (SECOND, Yan et al., 2018)."""
+"""Ground-truth sampling: objects of other sweeps pasted into a sweep (SECOND, Yan et al., 2018)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from equissl.geometry.boxes import bev_iou, points_in_boxes
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object cut out of a frame, where it stood: points (n, C), box (7,) and velocity (2,)."""
+    """An object cut out of a sweep, where it stood: points (n, C), box (7,) and velocity (2,)."""
 
     points: np.ndarray
     box: np.ndarray
     velocity: np.ndarray
 
     def on(self, plane: np.ndarray | None) -> StoredObject:
-        """The same object, its box moved up or down until its bottom's centre is on a plane."""
+        """Return the object moved up or down until its box's bottom centre is on a plane."""
         if plane is None:
             return self
         rise = plane_height(plane, self.box[None])[0] + self.box[5] / 2 - self.box[2]
@@ -35,17 +35,17 @@ class StoredObject:
 
 
 class ObjectBank:
-    """Objects of the frames that may be learnt from, and of no other.
+    """Objects of the sweeps that may be learnt from, and of no other.
 
     Args:
-        classes: with how many objects of each a frame is filled up to, and from how many points on one counts.
-        frames: of each frame its points (N, C) and objects.
+        classes: with how many objects of each a sweep is filled up to, and from how many points on one counts.
+        sweeps: of each its points (N, C) and objects.
     """
 
-    def __init__(self, classes: Sequence[ObjectClass], frames: Iterable[tuple[np.ndarray, Objects]]) -> None:
+    def __init__(self, classes: Sequence[ObjectClass], sweeps: Iterable[tuple[np.ndarray, Objects]]) -> None:
         self.classes = tuple(classes)
         self.objects: list[list[StoredObject]] = [[] for _ in classes]
-        for points, objects in frames:
+        for points, objects in sweeps:
             rows = zip(objects.boxes, objects.labels.tolist(), objects.velocities, strict=True)
             for box, label, velocity in rows:
                 inside = points[points_in_box(points[:, :3], box)]
@@ -55,20 +55,20 @@ class ObjectBank:
     def paste(
         self, points: np.ndarray, objects: Objects, rng: np.random.Generator, plane: np.ndarray | None = None
     ) -> tuple[np.ndarray, Objects]:
-        """A frame with objects of the bank added, each where it stood in its own frame, and as it moved there.
+        """A sweep with objects of the bank added, each where it stood in its own sweep, and as it moved there.
 
-        A candidate that overlaps, seen from above, any box of the frame or any other candidate is left out. Points of
-        the frame inside a pasted box go.
+        A candidate that overlaps, seen from above, any box of the sweep or any other candidate is left out. Points of
+        the sweep inside a pasted box go.
 
         Args:
             points: (N, C).
-            objects: of the frame; its other boxes stand in the way too.
-            rng: of the choice.
-            plane: (4,) road of the frame, see `Sweep.ground_plane`: objects are put down on it. None leaves them at
+            objects: objects of the sweep; its other boxes stand in the way too.
+            rng: generator of the choice.
+            plane: (4,) road of the sweep, see `Sweep.ground_plane`: objects are put down on it. None leaves them at
                 their own height.
 
         Returns:
-            points and objects of the fuller frame.
+            points and objects of the fuller sweep.
         """
         drawn = [
             (label, item.on(plane))
@@ -96,7 +96,7 @@ class ObjectBank:
         )
 
     def _draw(self, label: int, labels: np.ndarray, rng: np.random.Generator) -> list[StoredObject]:
-        """As many objects of a class as are missing, without repetition."""
+        """Draw as many objects of a class as are missing, without repetition."""
         bank = self.objects[label]
         missing = min(self.classes[label].paste - int((labels == label).sum()), len(bank))
         return [bank[i] for i in rng.choice(len(bank), missing, replace=False)] if missing > 0 else []

@@ -1,4 +1,4 @@
-"""Which frames' labels a detector may learn from: a share of them, or a published list."""
+"""Choice of the sweeps whose labels a detector may learn from: a share of them, or a published list."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from equissl.util.files import write_text
 
 
 def choose_labelled(ids: Sequence[str], labels: float | str, seed: int = 0) -> list[int]:
-    """Positions, increasing, of the frames whose labels are used.
+    """Choose the positions, increasing, of the sweeps whose labels are used.
 
-    Of a share, the frames are those with the lowest SHA-256 of ``SEED/ID``: the same on every machine, and those of a
-    smaller share are among those of a larger one. 0.05 of KITTI's 3712 training frames are 186, 0.2 are 742.
+    Of a share, the sweeps are those with the lowest SHA-256 of ``SEED/ID``: the same on every machine, and those of a
+    smaller share are among those of a larger one. 0.05 of KITTI's 3712 training sweeps are 186, 0.2 are 742.
 
     Args:
-        ids: of all frames, ``DRIVE/FRAME``.
-        labels: a share in (0, 1], at least one frame; or a file of ids, one a line, ``#`` before remarks. The drive may
-            be left out where one alone has the frame.
-        seed: of the share.
+        ids: names of all sweeps, ``DRIVE/SWEEP``.
+        labels: a share in (0, 1], at least one sweep; or a file of ids, one a line, ``#`` before remarks. The drive may
+            be left out where one alone has the sweep.
+        seed: seed of the share of labels.
 
     Raises:
-        ValueError: for a share out of (0, 1], or a list with ids that are not among the frames, or without any.
+        ValueError: for a share out of (0, 1], or a list with ids that are not among the sweeps, or without any.
         FileNotFoundError: no such list.
     """
     if isinstance(labels, str):
@@ -36,7 +36,13 @@ def choose_labelled(ids: Sequence[str], labels: float | str, seed: int = 0) -> l
 
 
 def write_label_list(path: Path, ids: Sequence[str], remark: str) -> None:
-    """Writes ids as `choose_labelled` reads them."""
+    """Write ids as `choose_labelled` reads them.
+
+    Args:
+        path: file to write.
+        ids: names of the sweeps.
+        remark: first line of the file.
+    """
     write_text(path, "".join(f"{line}\n" for line in (f"# {remark}", *ids)))
 
 
@@ -51,9 +57,9 @@ def _listed(ids: Sequence[str], path: Path) -> list[int]:
             place.setdefault(key, []).append(index)
     if wrong := [name for name in listed if len(place.get(name, ())) != 1]:
         raise ValueError(
-            f"expected {path} to name labelled training frames such as {ids[0] if ids else 'DRIVE/FRAME'}, each alone; "
+            f"expected {path} to name labelled training sweeps such as {ids[0] if ids else 'DRIVE/SWEEP'}, each alone; "
             f"{len(wrong)} of its {len(listed)} are not: {', '.join(wrong[:5])}"
         )
     if not listed:
-        raise ValueError(f"expected {path} to name at least one frame, it names none")
+        raise ValueError(f"expected {path} to name at least one sweep, it names none")
     return sorted(place[name][0] for name in listed)

@@ -1,4 +1,4 @@
-"""From a scene store to single sweeps with labelled boxes."""
+"""Labelled sweeps from a drive store, as a dataset."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from torch.utils.data import Dataset
 
 from equissl.datasets.drives.cloud_batch import CloudBatch, Clouds
 from equissl.datasets.drives.errors import IngestError
-from equissl.datasets.drives.pair_dataset import Address, choose_points
-from equissl.datasets.drives.split import split_pairs
-from equissl.datasets.drives.store import SceneStore
+from equissl.datasets.drives.pairs.dataset import Address, choose_points
+from equissl.datasets.drives.pairs.split import split_pairs
+from equissl.datasets.drives.store.store import DriveStore
 from equissl.datasets.drives.sweep import Boxes, Sweep, ego_motion, move
 from equissl.datasets.sampling import item_seeds
 from equissl.datasets.sweeps.clean_boxes import Objects, clean_boxes, in_range
 from equissl.datasets.sweeps.ground_truth_sampling import ObjectBank
 from equissl.datasets.sweeps.label_subset import choose_labelled, write_label_list
 from equissl.datasets.sweeps.object_classes import ObjectClass
-from equissl.geometry.scene_transforms import TransformRanges, draw_transforms, transform_boxes, transform_velocities
+from equissl.geometry.sweep_transforms import TransformRanges, draw_transforms, transform_boxes, transform_velocities
 
 QUARTER = 0.7853981633974483
 
 
-class LabelledFramesError(IngestError):
-    """A store without labelled frames to give, or not those asked for; the message says why."""
+class LabelledSweepsError(IngestError):
+    """A store without labelled sweeps to give, or not those asked for; the message says why."""
 
 
 @dataclass(frozen=True)
-class FrameBatch(CloudBatch):
+class SweepBatch(CloudBatch):
     """B sweeps with objects. Every detector takes this type and nothing else.
 
     Attributes:
@@ -42,7 +42,7 @@ class FrameBatch(CloudBatch):
         boxes: B times (M_b, 7) float32 centre, size, heading in [-π, π).
         labels: B times (M_b,) int64 class.
         seeds: (B,) int64 from (dataset seed, epoch, index).
-        ids: B names ``DRIVE/FRAME``.
+        ids: B names ``DRIVE/SWEEP``.
         velocities: B times (M_b, 2) float32 metres a second over ground, along x and y; NaN where unknown. None where
             none is.
     """
@@ -59,7 +59,7 @@ class FrameBatch(CloudBatch):
 
 
 @dataclass(frozen=True)
-class Frame:
+class LabelledSweep:
     """One sweep as it was recorded.
 
     Attributes:
@@ -78,11 +78,11 @@ class Frame:
     vehicle_lidar: np.ndarray | None = None
 
 
-class LabelledFrames(Dataset):
+class LabelledSweeps(Dataset):
     """Sweeps with labels of one split.
 
     Items are addressed by (epoch, index) and augmented by it alone: the same address gives the same points and boxes
-    in any order, process and worker. `read` gives frames as they were recorded.
+    in any order, process and worker. `read` gives sweeps as they were recorded.
 
     Args:
         store: a store or its path.
@@ -90,34 +90,34 @@ class LabelledFrames(Dataset):
             them, any other by drives, see `split_pairs`.
         classes: to detect; labels of others are left aside.
         point_range: lowest and highest x, y, z; boxes centred outside are left aside. None keeps all.
-        labels: share of the split's frames whose labels are used, or a file of their ids, see `choose_labelled`.
-        label_seed: of the share.
-        seed: of augmentation, and of the choice of points.
-        max_points: of a cloud; a random choice of a larger one. None takes all.
+        labels: share of the split's sweeps whose labels are used, or a file of their ids, see `choose_labelled`.
+        label_seed: seed of the share of labels.
+        seed: seed of augmentation, and of the choice of points.
+        max_points: most points of a cloud; a random choice of a larger one. None takes all.
         crop: only points within this many degrees in front of the sensor; for labels that end where the camera's view
             does. None takes the whole turn.
         min_points: boxes with fewer points inside are left aside.
-        sweeps: join so many sweeps, the earlier ones moved into the last one's frame by their poses.
+        sweeps: join so many sweeps, the earlier ones moved into the last one's reference frame by their poses.
         rotation, scale, flip, flip_x: of augmentation, see `TransformRanges`.
-        paste: ground-truth sampling, from the frames of ``labels`` alone.
-        augment: False gives every frame as it is.
+        paste: ground-truth sampling, from the sweeps of ``labels`` alone.
+        augment: False gives every sweep as it is.
         sequences: only these drives; None takes all.
         val_fraction, val_sequences: see `split_pairs`.
-        at_least: an epoch repeats its frames to have so many items, each augmented anew.
+        at_least: an epoch repeats its sweeps to have so many items, each augmented anew.
         labelled: False also takes sweeps without labels, to run a detector on.
 
     Raises:
-        LabelledFramesError: without a frame in the split.
-        SceneStoreError: see `SceneStore`.
+        LabelledSweepsError: without a sweep in the split.
+        DriveStoreError: see `DriveStore`.
         ValueError: for impossible options.
     """
 
-    items = "frames"
+    items = "sweeps"
     views = 1
 
     def __init__(
         self,
-        store: SceneStore | Path | str,
+        store: DriveStore | Path | str,
         split: str | None,
         classes: Sequence[ObjectClass],
         point_range: Sequence[float] | None = None,
@@ -140,7 +140,7 @@ class LabelledFrames(Dataset):
         at_least: int = 1,
         labelled: bool = True,
     ) -> None:
-        self.store = store if isinstance(store, SceneStore) else SceneStore(store)
+        self.store = store if isinstance(store, DriveStore) else DriveStore(store)
         if min(seed, label_seed, min_points) < 0 or sweeps < 1 or (max_points is not None and max_points < 1):
             got = f"seed={seed}, label_seed={label_seed}, {min_points=}, {sweeps=}, {max_points=}"
             raise ValueError(f"expected seeds and min_points >= 0, sweeps and max_points >= 1, got {got}")
@@ -150,66 +150,66 @@ class LabelledFrames(Dataset):
         self.max_points, self.crop, self.min_points, self.sweeps = max_points, crop, min_points, sweeps
         self.ranges = TransformRanges(tuple(rotation), tuple(scale), (0.0, 0.0), flip, flip_x)  # type: ignore[arg-type]
         self.augment, self.paste = augment, paste and augment
-        found = self._frames(sequences, labelled, val_fraction, val_sequences)
+        found = self._entries(sequences, labelled, val_fraction, val_sequences)
         ids = self._ids(found)
         chosen = choose_labelled(ids, labels, label_seed)
-        self.frames, self.ids = [found[i] for i in chosen], [ids[i] for i in chosen]
+        self.entries, self.ids = [found[i] for i in chosen], [ids[i] for i in chosen]
         self.of, self.labels, self.label_seed, self.at_least = len(ids), labels, label_seed, at_least
         self.store.close()  # workers open it for themselves
 
     def __len__(self) -> int:
-        return max(len(self.frames), self.at_least)
+        return max(len(self.entries), self.at_least)
 
-    def __getitem__(self, address: Address) -> FrameBatch:
-        """One item, as a batch of one."""
+    def __getitem__(self, address: Address) -> SweepBatch:
+        """Return one item, as a batch of one."""
         return self.__getitems__([address])
 
-    def __getitems__(self, addresses: Sequence[Address]) -> FrameBatch:
-        """The batch of items at ``addresses``, a list of (epoch, index)."""
+    def __getitems__(self, addresses: Sequence[Address]) -> SweepBatch:
+        """Return the batch of items at ``addresses``, a list of (epoch, index)."""
         epochs, indices = np.asarray(addresses, dtype=np.int64).T
         seeds = item_seeds(self.seed, epochs, indices)
-        places = [index % len(self.frames) for index in indices.tolist()]
+        places = [index % len(self.entries) for index in indices.tolist()]
         items = [self._item(place, seed) for place, seed in zip(places, seeds.tolist(), strict=True)]
         clouds, boxes, labels, velocities = zip(*items, strict=True)
         ids = tuple(self.ids[place] for place in places)
-        return FrameBatch(clouds, boxes, labels, torch.from_numpy(seeds), ids, velocities)
+        return SweepBatch(clouds, boxes, labels, torch.from_numpy(seeds), ids, velocities)
 
-    def read(self, place: int) -> Frame:
-        """A frame by its position in ``frames``, not augmented."""
-        name, position = self.frames[place]
+    def read(self, place: int) -> LabelledSweep:
+        """Read a sweep by its position in ``entries``, not augmented."""
+        name, position = self.entries[place]
         points, sweep = self._points(name, position, item_seeds(self.seed, 0, place).item())
         objects = clean_boxes(sweep.boxes, points, self.classes, self.point_range, self.min_points)
-        return Frame(self.ids[place], points, sweep.boxes, objects, sweep.pose, sweep.vehicle_lidar)
+        return LabelledSweep(self.ids[place], points, sweep.boxes, objects, sweep.pose, sweep.vehicle_lidar)
 
     @cached_property
     def bank(self) -> ObjectBank:
-        """Objects for ground-truth sampling, of this data set's frames."""
-        frames = (self.read(place) for place in range(len(self.frames)))
-        return ObjectBank(self.classes, ((frame.points, frame.objects) for frame in frames))
+        """Objects for ground-truth sampling, of this data set's sweeps."""
+        sweeps = (self.read(place) for place in range(len(self.entries)))
+        return ObjectBank(self.classes, ((sweep.points, sweep.objects) for sweep in sweeps))
 
     def prepare(self) -> None:
-        """Makes now what items need and workers would each make for themselves."""
+        """Make now what items need and workers would each make for themselves."""
         if self.paste and any(kind.paste for kind in self.classes):
             _ = self.bank
             self.store.close()
 
     def require_velocities(self) -> None:
-        """Raises a `LabelledFramesError` where no frame's labels have velocities."""
-        if not any(self.store.has_velocities(name, position) for name, position in self.frames):
-            raise LabelledFramesError(
+        """Raise a `LabelledSweepsError` if no sweep's labels have velocities."""
+        if not any(self.store.has_velocities(name, position) for name, position in self.entries):
+            raise LabelledSweepsError(
                 f"expected labels with velocities in {self.store.path}, got none: its data set has none, or it was "
                 f"written before stores held them (ingest or simulate it again)"
             )
         self.store.close()
 
     def write_ids(self, path: Path) -> None:
-        """Publishes which frames' labels were used, as a list that ``labels`` takes."""
+        """Write the ids of the sweeps whose labels were used, as a list that ``labels`` takes."""
         share = f"share {self.labels}, label seed {self.label_seed}" if not isinstance(self.labels, str) else "a list"
-        remark = f"{len(self.ids)} of the {self.of} labelled frames of split {self.split} of {self.store.path.name}"
+        remark = f"{len(self.ids)} of the {self.of} labelled sweeps of split {self.split} of {self.store.path.name}"
         write_label_list(path, self.ids, f"{remark}: {share}")
 
     def _item(self, place: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        name, position = self.frames[place]
+        name, position = self.entries[place]
         points, sweep = self._points(name, position, seed)
         # before augmentation a box may still leave or enter the range
         point_range = None if self.augment else self.point_range
@@ -230,7 +230,7 @@ class LabelledFrames(Dataset):
         return cloud, boxes.float(), labels, velocities.float()
 
     def _points(self, name: str, position: int, seed: int) -> tuple[np.ndarray, Sweep]:
-        """Points (N, 4 or 5) of a frame, those of earlier sweeps included, and its own sweep."""
+        """Read the points (N, 4 or 5) of a sweep, those of earlier sweeps included, and the sweep itself."""
         last = self.store.read(name, position)
         parts = []
         for age in range(self.sweeps):
@@ -246,14 +246,14 @@ class LabelledFrames(Dataset):
             parts.append(np.column_stack([points, intensity, lag][: 3 if self.sweeps > 1 else 2]))
         return np.concatenate(parts).astype(np.float32, copy=False), last
 
-    def _frames(
+    def _entries(
         self, sequences: Sequence[str] | None, labelled: bool, fraction: float, held_out: Sequence[str] | None
     ) -> list[tuple[str, int]]:
-        """Drive and position of the frames of the split."""
+        """Find drive and position of the sweeps of the split."""
         index = self.store.index
         names = list(index) if sequences is None else list(sequences)
         if unknown := sorted(set(names) - set(index)):
-            raise LabelledFramesError(f"expected drives of {self.store.path}, which has {list(index)}, got {unknown}")
+            raise LabelledSweepsError(f"expected drives of {self.store.path}, which has {list(index)}, got {unknown}")
         usable = [
             (name, position)
             for name in names
@@ -264,32 +264,32 @@ class LabelledFrames(Dataset):
         published = None if held_out is not None else self._published(names)
         if published is None:
             triples = [(name, position, position) for name, position in usable]
-            frames = [(name, position) for name, position, _ in split_pairs(triples, self.split, fraction, held_out)]
+            entries = [(name, position) for name, position, _ in split_pairs(triples, self.split, fraction, held_out)]
         else:
-            frames = [f for f in usable if self.split is None or f in published[self.split]]
-        if not frames:
+            entries = [f for f in usable if self.split is None or f in published[self.split]]
+        if not entries:
             total = sum(len(index[name].timestamps) for name in names)
             held = f"{total} sweeps of {len(names)} drive(s), {len(usable)} of them {'labelled' * labelled or 'usable'}"
-            raise LabelledFramesError(
-                f"expected labelled frames in split {self.split!r} of {self.store.path}, got none: it has {held}"
+            raise LabelledSweepsError(
+                f"expected labelled sweeps in split {self.split!r} of {self.store.path}, got none: it has {held}"
             )
-        return frames
+        return entries
 
     def _published(self, names: Sequence[str]) -> dict[str, set[tuple[str, int]]] | None:
-        """Frames of the published lists ``train`` and ``val``; None where a drive has no such lists."""
+        """Find the sweeps of the published lists ``train`` and ``val``; None where a drive has no such lists."""
         found: dict[str, set[tuple[str, int]]] = {"train": set(), "val": set()}
         for name in names:
             lists = self.store.index[name].attributes.get("splits") or {}
             if not (lists.get("train") and lists.get("val")):
                 return None
-            place = {frame: position for position, frame in enumerate(self.store.frame_names(name))}
+            place = {sweep: position for position, sweep in enumerate(self.store.sweep_names(name))}
             for split, members in found.items():
-                members |= {(name, place[frame]) for frame in lists[split] if frame in place}
+                members |= {(name, place[sweep]) for sweep in lists[split] if sweep in place}
         return found
 
-    def _ids(self, frames: Sequence[tuple[str, int]]) -> list[str]:
-        names = {name: self.store.frame_names(name) for name in dict.fromkeys(name for name, _ in frames)}
-        return [f"{name}/{names[name][position]}" for name, position in frames]
+    def _ids(self, entries: Sequence[tuple[str, int]]) -> list[str]:
+        names = {name: self.store.sweep_names(name) for name in dict.fromkeys(name for name, _ in entries)}
+        return [f"{name}/{names[name][position]}" for name, position in entries]
 
 
 _PASTE = 0x6771  # keeps this stream apart from those of transforms and of points

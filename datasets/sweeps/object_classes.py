@@ -1,4 +1,4 @@
-"""Which of a data set's labels count as which class of object."""
+"""Classes of objects, and the labels of a data set that count as each."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class ObjectClass:
     """A class of objects to detect.
 
     Attributes:
-        name: of the class; a label of that name counts as it, in upper or lower case.
+        name: name of the class; a label of that name counts as it, in upper or lower case.
         aliases: other labels that count as it, with ``*`` for any text: ``human.pedestrian.*``.
         neighbours: labels, as in ``aliases``, that are like this class without being it: scoring passes over them,
             whether they are found or missed; to learning they are background.
         overlap: intersection over union in 3D that a detection must exceed to be right.
-        paste: ground-truth sampling fills a frame up to so many objects of this class, 0 pastes none.
+        paste: ground-truth sampling fills a sweep up to so many objects of this class, 0 pastes none.
         fewest_points: only objects with so many points are pasted.
 
     Raises:
@@ -38,11 +38,11 @@ class ObjectClass:
             raise ValueError(f"expected a class with a name, an overlap in 0..1 and counts of at least 0, got {self}")
 
     def matches(self, label: str) -> bool:
-        """Whether a data set's label counts as this class."""
+        """Return True if a data set's label counts as this class."""
         return _any(label, (self.name, *self.aliases))
 
     def resembles(self, label: str) -> bool:
-        """Whether it is a neighbour's."""
+        """Return True if a data set's label is a neighbour's."""
         return _any(label, self.neighbours)
 
 
@@ -55,12 +55,22 @@ KITTI_CLASSES = (
 
 
 def class_indices(labels: Sequence[str], classes: Sequence[ObjectClass]) -> np.ndarray:
-    """(M,) int64 first class that each of M labels counts as; -1 for those of no class."""
+    """Find the first class that each label counts as: (M,) int64, -1 for none.
+
+    Args:
+        labels: M of a data set.
+        classes: in order.
+    """
     return _first(labels, classes, ObjectClass.matches)
 
 
 def neighbour_indices(labels: Sequence[str], classes: Sequence[ObjectClass]) -> np.ndarray:
-    """(M,) int64 first class that each of M labels is a neighbour of; -1 for those of none."""
+    """Find the first class that each label is a neighbour of: (M,) int64, -1 for none.
+
+    Args:
+        labels: M of a data set.
+        classes: in order.
+    """
     return _first(labels, classes, ObjectClass.resembles)
 
 

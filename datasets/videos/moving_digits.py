@@ -1,7 +1,7 @@
-"""Digits that flow: sequences in which each digit translates on a torus, or rotates, at a constant velocity of its own.
+"""Moving digits: videos in which each digit translates on a torus, or rotates, at a constant velocity of its own.
 
-Digits come from a folder of IDX files such as MNIST's. Training and validation use different digits, and every sequence
-is drawn from its own seed: the same address gives the same sequence in any order, process and worker.
+Digits come from a folder of IDX files such as MNIST's. Training and validation use different digits, and every video
+is drawn from its own seed: the same address gives the same video in any order, process and worker.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from equissl.datasets.images.idx import read_idx_folder
 from equissl.geometry.planar import rotate_planes
 
 Address = tuple[int, int]  # (epoch, index)
-FlowName = Literal["translation", "rotation"]
+MotionName = Literal["translation", "rotation"]
 SPLITS = ("train", "val")
 SPLIT_SEED = 0  # of which digits are held out; not the run's seed, so that no run trains on another's validation digits
 
 
 @dataclass(frozen=True)
-class FlowingSpec:
-    """What the sequences are like.
+class MovingSpec:
+    """Settings of the videos.
 
     Attributes:
-        flow: ``translation``: whole pixels per frame on the torus, or ``rotation``: degrees per frame about the centre,
-            counter-clockwise on screen.
+        motion: ``translation``: whole pixels per frame on the torus, or ``rotation``: degrees per frame about the
+            centre, counter-clockwise on screen.
         radius: speeds. Both parts of a translation are uniform in −radius..radius, a rotation in as many ``step``s.
         step: degrees between neighbouring angular velocities.
         frames: T.
         size: side of a frame, in pixels.
         digit_size: side that digits are resized to, at most ``size``; None leaves them as they are.
-        digits: in each sequence, each with its own velocity; where they overlap, brightness adds up to at most 1.
-        held_out: velocities that no sequence has, so that they are new to a model that trained on these.
+        digits: in each video, each with its own velocity; where they overlap, brightness adds up to at most 1.
+        held_out: velocities that no video has, so that they are new to a model that trained on these.
     """
 
-    flow: FlowName = "translation"
+    motion: MotionName = "translation"
     radius: int = 2
     step: float = 10.0
     frames: int = 20
@@ -52,8 +52,8 @@ class FlowingSpec:
     held_out: list[list[float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.flow not in ("translation", "rotation"):
-            raise ValueError(f"expected flow 'translation' or 'rotation', got {self.flow!r}")
+        if self.motion not in ("translation", "rotation"):
+            raise ValueError(f"expected motion 'translation' or 'rotation', got {self.motion!r}")
         for name, least in (("radius", 0), ("frames", 1), ("size", 1), ("digits", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"expected {name} of at least {least}, got {getattr(self, name)}")
@@ -67,14 +67,14 @@ class FlowingSpec:
         """Those drawn from: (right, down) in pixels, or (degrees,), ascending, the first part in the outer loop."""
         span = range(-self.radius, self.radius + 1)
         found: list[tuple[float, ...]] = [(right, down) for right in span for down in span]
-        if self.flow == "rotation":
+        if self.motion == "rotation":
             found = [(self.step * k,) for k in span]
         return [v for v in found if list(v) not in self.held_out]
 
 
 @dataclass(frozen=True)
-class FlowBatch:
-    """B sequences of T frames.
+class VideoBatch:
+    """B videos of T frames.
 
     Attributes:
         frames: (B, T, 1, S, S) in [0, 1].
@@ -95,20 +95,25 @@ class FlowBatch:
     def __len__(self) -> int:
         return self.frames.shape[0]
 
-    def _map(self, fn: Any) -> FlowBatch:
+    def _map(self, fn: Any) -> VideoBatch:
         return replace(self, **{f.name: fn(getattr(self, f.name)) for f in fields(self)})
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> FlowBatch:
-        """The same batch on ``device``."""
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> VideoBatch:
+        """Return the same batch on ``device``.
+
+        Args:
+            device: to move to.
+            non_blocking: do not wait for the copy.
+        """
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> FlowBatch:
+    def pin_memory(self) -> VideoBatch:
         return self._map(lambda tensor: tensor.pin_memory())
 
 
 @dataclass(frozen=True)
 class DigitSource:
-    """The digits of a split.
+    """Digits of a split.
 
     Attributes:
         path: folder they came from.
@@ -126,10 +131,15 @@ class DigitSource:
 
 
 def load_digits(folder: str | Path, split: str, val_fraction: float = 0.1) -> DigitSource:
-    """The training or validation digits of a folder of IDX files.
+    """Load the training or validation digits of a folder of IDX files.
 
     A folder with training and test files (``train``, ``t10k``) keeps that division; of a single file a fixed random
     tenth is held out, the same for every seed.
+
+    Args:
+        folder: folder of IDX files.
+        split: ``train`` or ``val``.
+        val_fraction: held out of a single file.
 
     Raises:
         FileNotFoundError, IdxError: see :func:`equissl.datasets.images.idx.read_idx_folder`.
@@ -154,31 +164,31 @@ def load_digits(folder: str | Path, split: str, val_fraction: float = 0.1) -> Di
     return DigitSource(Path(folder), images[indices], labels[indices].astype(np.int64), indices, classes)
 
 
-class FlowingDigits(Dataset):
-    """Sequences of flowing digits, addressed by (epoch, index); every epoch brings new ones.
+class MovingDigits(Dataset):
+    """Videos of moving digits, addressed by (epoch, index); every epoch brings new ones.
 
     Args:
         source: folder of IDX files, or digits already loaded.
         split: ``train`` or ``val``, whose digits are disjoint.
-        spec: what the sequences are like.
-        length: sequences of an epoch; None takes the number of digits.
-        seed: of the sequences. Sequence n = epoch · length + index has the SeedSequence [seed, split, n].
+        spec: settings of the videos.
+        length: videos of an epoch; None takes the number of digits.
+        seed: seed of the videos. Video n = epoch · length + index has the SeedSequence [seed, split, n].
         velocities: draw from these instead of the spec's, in the same units; digits and places stay the same.
     """
 
-    items = "sequences"
+    items = "videos"
 
     def __init__(
         self,
         source: DigitSource | str | Path,
         split: str = "train",
-        spec: FlowingSpec | None = None,
+        spec: MovingSpec | None = None,
         length: int | None = None,
         seed: int = 0,
         velocities: Sequence[Sequence[float]] | None = None,
     ) -> None:
         self.store = source if isinstance(source, DigitSource) else load_digits(source, split)
-        self.spec = spec or FlowingSpec()
+        self.spec = spec or MovingSpec()
         if split not in SPLITS:
             raise ValueError(f"expected split 'train' or 'val', got {split!r}")
         self.split: str | None = split
@@ -186,39 +196,41 @@ class FlowingDigits(Dataset):
         self.seed, self.views = seed, self.spec.frames
         self.length = len(self.store.labels) if length is None else length
         self.velocities = torch.tensor([list(v) for v in velocities or self.spec.velocities], dtype=torch.float32)
-        parts = 1 if self.spec.flow == "rotation" else 2
+        parts = 1 if self.spec.motion == "rotation" else 2
         if self.velocities.ndim != 2 or self.velocities.shape[1] != parts:
-            raise ValueError(f"expected velocities of {parts} parts for {self.spec.flow}, got {list(velocities or [])}")
+            raise ValueError(
+                f"expected velocities of {parts} parts for {self.spec.motion}, got {list(velocities or [])}"
+            )
         self.canvases = _on_canvas(self.store.images, self.spec)
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, address: Address) -> FlowBatch:
-        """One sequence, as a batch of one."""
+    def __getitem__(self, address: Address) -> VideoBatch:
+        """Return one video, as a batch of one."""
         return self.__getitems__([address])
 
-    def __getitems__(self, addresses: Sequence[Address]) -> FlowBatch:
-        """The batch of sequences at ``addresses``, a list of (epoch, index)."""
+    def __getitems__(self, addresses: Sequence[Address]) -> VideoBatch:
+        """Return the batch of videos at ``addresses``, a list of (epoch, index)."""
         drawn = [self._draw(epoch * self.length + index) for epoch, index in addresses]
         chosen, which, places = (torch.from_numpy(np.stack(column)) for column in zip(*drawn, strict=True))
         velocities = self.velocities[which]
         digits = self.canvases[chosen]
-        move = _rotated if self.spec.flow == "rotation" else _translated
+        move = _rotated if self.spec.motion == "rotation" else _translated
         frames = move(digits, places, velocities, self.spec.frames).sum(dim=1).clamp_(max=1.0)
         labels, indices = (torch.from_numpy(a)[chosen] for a in (self.store.labels, self.store.indices))
-        return FlowBatch(frames.unsqueeze(2), velocities, labels, indices)
+        return VideoBatch(frames.unsqueeze(2), velocities, labels, indices)
 
     def _draw(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Digits (D,), velocities (D,) and places (D, 2) in [0, 1) of one sequence."""
-        sequence = np.random.SeedSequence([self.seed, self._stream, number])
-        rng, count = np.random.default_rng(sequence), self.spec.digits
+        """Draw digits (D,), velocities (D,) and places (D, 2) in [0, 1) of one video."""
+        seeds = np.random.SeedSequence([self.seed, self._stream, number])
+        rng, count = np.random.default_rng(seeds), self.spec.digits
         chosen = rng.integers(len(self.store.labels), size=count)
         places = rng.random((count, 2))
         return chosen, rng.integers(len(self.velocities), size=count), places
 
 
-def _on_canvas(images: np.ndarray, spec: FlowingSpec) -> Tensor:
+def _on_canvas(images: np.ndarray, spec: MovingSpec) -> Tensor:
     """(N, S, S) float32 in [0, 1]: digits resized (area average) and centred on the frame."""
     digits = torch.from_numpy(np.array(images)).float().unsqueeze(1) / 255
     side = spec.digit_size or images.shape[-1]

@@ -1,4 +1,4 @@
-"""The one batch type of the image side."""
+"""Batch type of views."""
 
 from __future__ import annotations
 
@@ -73,7 +73,12 @@ class ViewBatch:
         return replace(self, **tensors)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ViewBatch:
-        """The same batch on ``device``."""
+        """Return the same batch on ``device``.
+
+        Args:
+            device: to move to.
+            non_blocking: do not wait for the copy.
+        """
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> ViewBatch:
@@ -81,7 +86,12 @@ class ViewBatch:
         return self._map(lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
 
     def relative_rotations(self, first: int = 0, second: int = 1) -> Tensor:
-        """(B, 3, 3) action R12 = R1ᵀ R2 that takes view ``first`` to view ``second``."""
+        """Compute the actions R12 = R1ᵀ R2 (B, 3, 3) from view ``first`` to view ``second``.
+
+        Args:
+            first: position of the first view.
+            second: position of the second view.
+        """
         return relative_rotation(self.rotations[:, first], self.rotations[:, second])
 
     def relative_rigids(self, first: int = 0, second: int = 1, frame: Frame = "object") -> Tensor:
@@ -99,18 +109,8 @@ class ViewBatch:
         poses = (rigid(self.rotations[:, view], self._positions(view, frame)) for view in (first, second))
         return relative_rigid(*poses)
 
-    def translation_differences(self, first: int = 0, second: int = 1, frame: Frame = "object") -> Tensor:
-        """(B, 3) plain difference of the views' translations, the target of 3DIEBench-T's translation probes.
-
-        It is not the translation part of :meth:`relative_rigids`: ``object`` t2 − t1, ``base`` R2 t2 − R1 t1.
-
-        Raises:
-            ValueError: for a batch without translations, or another frame.
-        """
-        return self._positions(second, frame) - self._positions(first, frame)
-
     def relative_quats(self, first: int = 0, second: int = 1, sign: QuaternionSign = "canonical") -> Tensor:
-        """(B, 4) relative rotation as a unit quaternion (x, y, z, w).
+        """Compute (B, 4) relative rotation as a unit quaternion (x, y, z, w).
 
         Args:
             first, second: view indices.
@@ -118,11 +118,6 @@ class ViewBatch:
                 3DIEBench models were trained on; may have w < 0), see :func:`equissl.geometry.relative_unitquat`.
         """
         return relative_unitquat(self._quats(first), self._quats(second), sign=sign)
-
-    def hue_differences(self, first: int = 0, second: int = 1) -> Tensor:
-        """(B, 2) differences of floor and light hue, not wrapped on the colour circle (as 3DIEBench defines them)."""
-        columns = self.schema.columns("floor_hue", "light_hue")
-        return self.latents[:, second, columns] - self.latents[:, first, columns]
 
     def _positions(self, view: int, frame: Frame) -> Tensor:
         """(B, 3) translation of a view's 4 × 4 pose: t, or where the object's centre is in the world, R t."""

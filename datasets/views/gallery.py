@@ -1,4 +1,4 @@
-"""A contact sheet of a store."""
+"""Contact sheet of a store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_gallery(
     cell: int | None = None,
     axes: int | None = None,
 ) -> Path:
-    """Writes a PNG with one object a row and one view a column; the class stands at the left.
+    """Write a PNG with one object a row and one view a column; the class stands at the left.
 
     Args:
         store: what to show.
@@ -61,7 +61,12 @@ def write_gallery(
 
 
 def choose_objects(labels: np.ndarray, count: int) -> np.ndarray:
-    """(n,) indices of at most ``count`` objects, taken from the classes in turn and sorted by class."""
+    """Choose objects from the classes in turn, sorted by class: (n,) indices.
+
+    Args:
+        labels: (N,) classes.
+        count: objects at most.
+    """
     turn = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

@@ -1,4 +1,4 @@
-"""Drawing the latents of views."""
+"""Sampling of the latents of views."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sample_latents(schema: LatentSchema, seed: int, object_index: int, num_views
 
     Args:
         schema: names and ranges of the L latents.
-        seed: of the dataset.
+        seed: seed of the dataset.
         object_index: the object's position in its mesh source.
         num_views: V.
         first: number of the first of them.
@@ -30,5 +30,12 @@ def sample_latents(schema: LatentSchema, seed: int, object_index: int, num_views
 
 
 def sample_unit(seed: int, object_index: int, view: int, count: int) -> np.ndarray:
-    """(count,) float64, uniform in [0, 1), of one view."""
+    """Draw numbers (count,) float64, uniform in [0, 1), for one view.
+
+    Args:
+        seed: seed of the dataset.
+        object_index: index of the object.
+        view: view of the object.
+        count: how many numbers.
+    """
     return np.random.default_rng(np.random.SeedSequence([seed, object_index, view])).random(count)

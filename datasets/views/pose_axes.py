@@ -1,4 +1,4 @@
-"""The pose of an object, drawn on its picture as the axes of its own frame."""
+"""Pose of an object, drawn on its picture as the axes of its own reference frame."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _OVERSAMPLING = 4
 
 
 def project_axes(latents: np.ndarray, names: Sequence[str], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the camera of the scene sees an object's origin and the tips of its axes.
+    """Project an object's origin and the tips of its axes into the image.
 
     Args:
         latents: (L,) of one view.
-        names: of the latents.
+        names: names of the latents.
         size: side of the image in pixels.
 
     Returns:
@@ -33,12 +33,12 @@ def project_axes(latents: np.ndarray, names: Sequence[str], size: int) -> tuple[
 
 
 def draw_axes(image: Image.Image, latents: np.ndarray, names: Sequence[str]) -> Image.Image:
-    """A square picture with the object's axes on it: x red, y green, z blue, the farthest drawn first.
+    """Draw a square picture with the object's axes on it: x red, y green, z blue, the farthest drawn first.
 
     Args:
         image: rendered from ``latents``.
         latents: (L,).
-        names: of the latents.
+        names: names of the latents.
     """
     ends, depth = project_axes(latents, names, image.width)
     overlay = Image.new("RGBA", (image.width * _OVERSAMPLING,) * 2)

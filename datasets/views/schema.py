@@ -49,7 +49,7 @@ class LatentSchema:
         return len(self.latents)
 
     def columns(self, *names: str) -> list[int]:
-        """Column numbers of ``names``.
+        """Return the column numbers of ``names``.
 
         Raises:
             KeyError: naming the missing latent and those that exist.
@@ -60,7 +60,7 @@ class LatentSchema:
         return [self.names.index(name) for name in names]
 
     def to_json(self) -> list[dict]:
-        """A list of plain dictionaries, for a store's attributes."""
+        """Convert to plain dictionaries, for a store's attributes."""
         rows = [asdict(latent) for latent in self.latents]
         return [{key: value for key, value in row.items() if key != "gap" or value} for row in rows]
 
@@ -84,7 +84,7 @@ def threediebench_schema(
     rotation_gap: Triple = (0.0,) * 3,
     translation_range: Triple | None = None,
 ) -> LatentSchema:
-    """The latents of 3DIEBench, in the column order of its ``latent_<i>.npy`` files, or of 3DIEBench-T.
+    """Return the schema of 3DIEBench, in the column order of its ``latent_<i>.npy`` files, or of 3DIEBench-T.
 
     Args:
         rotation_range: half-width in radians of the uniform range about x, y and z; 3DIEBench uses π/2 on all three.
@@ -118,7 +118,7 @@ def threediebench_t_schema(rotation_range: Triple = (math.pi / 2,) * 3) -> Laten
 def augmentation_schema(
     brightness: float = 0.4, contrast: float = 0.4, saturation: float = 0.2, hue: float = 0.1, sigma: float = 2.0
 ) -> LatentSchema:
-    """The parameters that an augmented view of an image was made with; an operation left out has its neutral values.
+    """Return the schema of an augmented view of an image; an operation left out has its neutral values.
 
     Crops are in shares of the source image's sides, brightness, contrast and saturation are factors, hue is in turns,
     the blur's deviation in pixels.
@@ -140,5 +140,5 @@ def augmentation_schema(
 
 
 def saccade_schema() -> LatentSchema:
-    """Where an image was fixated: row and column as shares of its sides."""
+    """Return the schema of a fixated point of an image: row and column as shares of its sides."""
     return LatentSchema(tuple(Latent(name, "side", 0.0, 1.0) for name in POSITION))

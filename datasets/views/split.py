@@ -1,4 +1,4 @@
-"""Which objects are held out."""
+"""Split of objects into training and held-out ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def split_objects(
     val_source: str | None = None,
     published: Sequence[int | None] = (),
 ) -> np.ndarray:
-    """A seeded split by object, stratified by class; objects with a published split keep that.
+    """Split objects by a seed, stratified by class; objects with a published split keep that.
 
     Of each class with n objects, ``round(val_fraction · n)`` are held out, but at least one and never all: a class of a
     single object stays in train.
@@ -28,7 +28,7 @@ def split_objects(
         labels: (N,) class of each object.
         sources: (N,) mesh source of each object.
         val_fraction: in [0, 1).
-        seed: of the choice.
+        seed: seed of the choice.
         val_source: hold out objects of this source only; ``val_fraction`` then counts over that source.
         published: (N,) split that the mesh source publishes, None where it publishes none; empty for none at all.
             It has no say where ``val_source`` is given.
@@ -59,14 +59,20 @@ def split_objects(
 
 
 def count_held_out(eligible: int, in_class: int, val_fraction: float) -> int:
-    """How many of a class's ``eligible`` objects are held out."""
+    """Count how many of a class's ``eligible`` objects are held out.
+
+    Args:
+        eligible: objects that may be held out.
+        in_class: objects of the class.
+        val_fraction: share to hold out.
+    """
     if val_fraction == 0 or eligible == 0 or in_class < 2:
         return 0
     return min(max(1, int(np.floor(val_fraction * eligible + 0.5))), eligible, in_class - 1)
 
 
 def select_split(assigned: np.ndarray, split: str | None, where: str) -> np.ndarray:
-    """Indices of the objects in ``split``.
+    """Find the indices of the objects in ``split``.
 
     Args:
         assigned: (N,) 0 train, 1 val.

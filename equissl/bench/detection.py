@@ -95,7 +95,7 @@ def bench_detection(
 
     Args:
         out: folder of everything, ``drives.h5`` and ``report.html`` included.
-        store: scene store to learn from and to be scored on; None simulates drives.
+        store: drive store to learn from and to be scored on; None simulates drives.
         labels: shares, separated by commas.
         seeds: runs of each combination.
         methods: starting points, separated by commas: ``scratch``, or names of pretraining methods.
@@ -157,7 +157,7 @@ def _pretraining(name: str, seed: int, out: Path, store: Path, task: DetectionTa
     flags = {
         "--config": RECIPES[name], "--out": folder, "--seed": seed, "--data.store": store,
         "--data.batch_size": task.pretrain_batch, "--optim.lr": task.pretrain_lr,
-        "--trainer.max_steps": task.pretrain_steps, "--trainer.threads": 1, "--trainer.tensorboard": "false",
+        "--trainer.max_steps": task.pretrain_steps, "--trainer.threads": 1, "--trainer.loggers": "[csv]",
         "--data.max_points": json.dumps(points),
         **{f"--method.init_args.encoder.{key}": json.dumps(encoder[key]) for key in
            ("backbone", "point_range", "voxel_size", "max_points", "in_channels", "coordinates", "norm_momentum")},
@@ -170,7 +170,7 @@ def _finetuning(name: str, share: float, seed: int, out: Path, store: Path, task
     flags: dict[str, Any] = {
         "--config": task.config, "--seed": seed, "--data.store": store, "--labels": share,
         "--label_seed": seed, "--trainer.max_steps": task.steps, "--trainer.threads": 1,
-        "--trainer.tensorboard": "false", "--method.init_args.frozen": str(task.frozen).lower(),
+        "--trainer.loggers": "[csv]", "--method.init_args.frozen": str(task.frozen).lower(),
     }  # fmt: skip
     if name != SCRATCH:
         start = seed if task.pretrain_seeds is None else seed % task.pretrain_seeds

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from equissl.metrics.detection import DetectedBoxes, KittiAP, LabelledBoxes, NuScenesDetection, RangeAP
-from equissl.metrics.detection.frames import FrameMetric
 from equissl.metrics.detection.kitti import CLASSES, OVERLAPS
+from equissl.metrics.detection.metric import DetectionMetric
 
 KIBI = 1024
 SIZES = ((3.9, 1.6, 1.56), (0.8, 0.6, 1.73), (1.76, 0.6, 1.73))
@@ -42,7 +42,7 @@ def bench_detection_metrics(
     """
     if min(frames, boxes) < 1:
         raise ValueError(f"expected at least one frame and box, got {frames} and {boxes}")
-    known: dict[str, FrameMetric] = {
+    known: dict[str, DetectionMetric] = {
         "kitti": KittiAP(),
         "range": RangeAP({name: OVERLAPS[name][0] for name in CLASSES}),
         "nuscenes": NuScenesDetection(("car", "pedestrian", "bicycle")),
@@ -56,9 +56,9 @@ def bench_detection_metrics(
     return result
 
 
-def _measure(name: str, metric: FrameMetric, frames: int, boxes: int) -> dict[str, float]:
+def _measure(name: str, metric: DetectionMetric, frames: int, boxes: int) -> dict[str, float]:
     updating = 0.0
-    for preds, target in synthetic_frames(frames, boxes):
+    for preds, target in synthetic_sweeps(frames, boxes):
         start = time.perf_counter()
         metric.update(preds, target)
         updating += time.perf_counter() - start
@@ -73,7 +73,7 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIBI
 
 
-def synthetic_frames(frames: int, boxes: int) -> Iterator[tuple[DetectedBoxes, LabelledBoxes]]:
+def synthetic_sweeps(frames: int, boxes: int) -> Iterator[tuple[DetectedBoxes, LabelledBoxes]]:
     """Frame by frame, the same on every machine."""
     generator = torch.Generator().manual_seed(0)
     for _ in range(frames):

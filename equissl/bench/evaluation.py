@@ -103,7 +103,7 @@ def _make_run(folder: Path, objects: int, views: int, size: int, method: str, wi
     config = {
         "method": {"class_path": method, "init_args": arguments},
         "data": {"store": str(folder / "views.h5"), "batch_size": 4, "seed": seed},
-        "trainer": {"max_steps": 1, "tensorboard": False, "precision": "32"},
+        "trainer": {"max_steps": 1, "loggers": ["csv"], "precision": "32"},
     }
     pretrain(resolve_config(config), folder / "run")
     return folder / "run"

@@ -23,7 +23,7 @@ def bench_fernn(
     radii: Sequence[int] = (1, BASELINE),
     seeds: int = 1,
     steps: int = 1200,
-    sequences: int = 256,
+    videos: int = 256,
     parallel: int | None = None,
 ) -> dict[str, float | str]:
     """Next-frame error, roll-outs to twice the trained length, and velocities never seen, of FERNN and G-RNN.
@@ -38,7 +38,7 @@ def bench_fernn(
         radii: N of the velocity sets V_N to compare; 0 is the baseline G-RNN.
         seeds: runs of each.
         steps: optimiser steps of each run.
-        sequences: to score on.
+        videos: to score on.
         parallel: runs at a time, one thread each; None takes one for each CPU.
 
     Returns:
@@ -51,7 +51,7 @@ def bench_fernn(
     """
     out, store = Path(out), Path(digits).resolve()
     flags = {"--config": config, "--data.store": store, "--trainer.max_steps": steps, "--trainer.threads": 1}
-    scored = {"--velocity_radius": max(radii), "--sequences": sequences}
+    scored = {"--velocity_radius": max(radii), "--videos": videos}
     runs = {}
     for radius, seed in grid(radii, seeds):
         folder, own = seed_folder(out, f"radius{radius}", seed), {"--seed": seed, "--method.radius": radius}

@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader
 
 from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.ingest import ingest
-from equissl.datasets.drives.pair_dataset import ScenePairDataset
+from equissl.datasets.drives.pairs.dataset import SweepPairs
 from equissl.datasets.drives.readers import READERS, open_reader
-from equissl.datasets.drives.simulated import DriveOptions, simulated_sequence
-from equissl.datasets.drives.store import SceneStore
-from equissl.datasets.drives.store_writer import write_scenes
+from equissl.datasets.drives.simulated import DriveOptions, simulated_drive
+from equissl.datasets.drives.store.store import DriveStore
+from equissl.datasets.drives.store.writer import write_drives
 
 DEPTH = 3  # folders down that are looked at
 logger = logging.getLogger(__name__)
@@ -92,13 +92,13 @@ def _opens(name: str, place: Path) -> bool:
 def _simulated(
     folder: Path, sweeps: int, beams: int, columns: int, results: dict[str, float]
 ) -> Iterator[tuple[str, Path]]:
-    drive = simulated_sequence(sweeps, options=DriveOptions(beams=beams, columns=columns))
+    drive = simulated_drive(sweeps, options=DriveOptions(beams=beams, columns=columns))
     start = time.perf_counter()
     made = [drive[index] for index in range(sweeps)]
     results["sweeps_per_s/simulate"] = sweeps / (time.perf_counter() - start)
     start = time.perf_counter()
     kept = type(drive).of(drive.name, made, drive.rate, drive.dataset)
-    path = write_scenes(folder / "simulated.h5", [kept])
+    path = write_drives(folder / "simulated.h5", [kept])
     results["sweeps_per_s/write/simulated"] = sweeps / (time.perf_counter() - start)
     yield "simulated", path
 
@@ -119,10 +119,10 @@ def _ingested(
 
 
 def _reading(form: str, path: Path) -> dict[str, float]:
-    store = SceneStore(path)
+    store = DriveStore(path)
     start, points, count = time.perf_counter(), 0, 0
     for name in store.names:
-        for sweep in store.sequence(name):
+        for sweep in store.drive(name):
             points, count = points + len(sweep), count + 1
     speed = count / (time.perf_counter() - start)
     store.close()
@@ -131,13 +131,13 @@ def _reading(form: str, path: Path) -> dict[str, float]:
 
 def _loading(form: str, path: Path, counts: list[int], seconds: float) -> dict[str, float]:
     """Pairs per second of a loader that batches two, without flow; nothing for a store without pairs."""
-    if not SceneStore(path).pairs():
+    if not DriveStore(path).pairs():
         return {}
-    dataset = ScenePairDataset(path, split=None, flow="none")
+    dataset = SweepPairs(path, split=None, flow="none")
     return {f"pairs_per_s/{form}/w{count}": _pairs_per_second(dataset, count, seconds) for count in counts}
 
 
-def _pairs_per_second(dataset: ScenePairDataset, workers: int, seconds: float) -> float:
+def _pairs_per_second(dataset: SweepPairs, workers: int, seconds: float) -> float:
     loader = DataLoader(dataset, batch_sampler=_Addresses(len(dataset)), num_workers=workers, collate_fn=_same)
     stream = iter(loader)
     next(stream)  # workers have started and the file is in the page cache

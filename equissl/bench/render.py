@@ -61,8 +61,8 @@ def bench_render(
         blender_python: interpreter that imports ``bpy`` 5.0.1; ``$EQUISSL_BLENDER_PYTHON`` or this one by default.
         blender_images: how many images Cycles renders.
         samples: Cycles' paths per pixel.
-        fidelity: also report the PSNR of the ray caster's images (2x2 antialiasing, 4 lamp samples, and as measured)
-            against Cycles'.
+        fidelity: also report the PSNR of the ray caster's images (2x2 antialiasing, 4 spot light samples, and as
+            measured) against Cycles'.
         renderers: names; one that is named must be there. All that are installed by default.
         sizes: 128 and 256 by default.
         quality: preset of ``raycast``.

@@ -96,7 +96,7 @@ def _run(cell: Cell, seed: int, out: Path, store: Path, instances: int, width: i
             },
         },
         "data": {"store": str(store.resolve()), "batch_size": cell.batch},
-        "trainer": {"max_steps": instances // cell.batch, "threads": 1, "tensorboard": False},
+        "trainer": {"max_steps": instances // cell.batch, "threads": 1, "loggers": ["csv"]},
         "probes": {"enabled": False},
         "collapse": {"every": 0},
         "seed": seed,

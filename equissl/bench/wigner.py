@@ -174,5 +174,5 @@ def _backward(way: Matrices, rotmat: Tensor, level: int) -> float:
     """Seconds of the matrices and of the gradient to the rotations."""
     leaf = rotmat.clone().requires_grad_()
     start = time.perf_counter()
-    torch.autograd.grad(sum(d.sum() for d in way(leaf, level)), leaf)
+    torch.autograd.grad(torch.stack([d.sum() for d in way(leaf, level)]).sum(), leaf)
     return time.perf_counter() - start

@@ -22,7 +22,7 @@ PRIOR = 0.01  # probability of every class at initialisation
 
 @dataclass(frozen=True)
 class AnchorOutputs:
-    """Of B scenes and A anchors, in the order (y, x, class, rotation).
+    """Outputs for B sweeps and A anchors, in the order (y, x, class, rotation).
 
     Attributes:
         classes: (B, A, C) logits.
@@ -37,7 +37,7 @@ class AnchorOutputs:
 
 @dataclass(frozen=True)
 class AnchorTargets:
-    """What the anchors of one scene should answer.
+    """Targets of the anchors of one sweep.
 
     Attributes:
         labels: (A,) int64 class, `BACKGROUND` or `IGNORED`.
@@ -60,15 +60,15 @@ class AnchorWeights:
 
 
 class AnchorHead(DetectionHead):
-    """1 x 1 convolutions on the map (B, channels, Y, X).
+    """Anchor-based head: 1 x 1 convolutions on the map (B, channels, Y, X).
 
     Args:
-        channels: of the map.
+        channels: channels of the map.
         classes: C of them, with their anchors.
         point_range: lowest x, y, z and highest x, y, z in metres.
-        cells: of the map along y, x.
+        cells: cells of the map along y, x.
         choose: how detections are selected.
-        weights: of the losses.
+        weights: weights of the losses.
     """
 
     anchors: Tensor
@@ -109,7 +109,7 @@ class AnchorHead(DetectionHead):
         return {"NAME": "AnchorHeadSingle", "ANCHOR_GENERATOR_CONFIG": generators}
 
     def forward(self, x: Tensor) -> AnchorOutputs:
-        """Answers of all anchors, in full precision."""
+        """Compute the outputs of all anchors, in full precision."""
         batch = len(x)
         classes, codes, directions = (
             layer(x).permute(0, 2, 3, 1).reshape(batch, -1, width).float()
@@ -121,9 +121,13 @@ class AnchorHead(DetectionHead):
 
     @torch.no_grad()
     def targets(self, boxes: Tensor, labels: Tensor) -> AnchorTargets:
-        """What the anchors should answer for the objects (M, 7) of one scene, whose classes are ``labels`` (M,).
+        """Compute the anchors' targets for the objects (M, 7) of one sweep, whose classes are ``labels`` (M,).
 
         Every class' anchors are matched with that class' objects alone.
+
+        Args:
+            boxes: (M, 7).
+            labels: (M,) classes.
         """
         flat = self.anchors.flatten(0, -2)
         owner = flat.new_full(self.anchors.shape[:-1], IGNORED, dtype=torch.int64)
@@ -150,7 +154,14 @@ class AnchorHead(DetectionHead):
         labels: Sequence[Tensor],
         velocities: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Each scene's losses are summed over anchors and divided by its number of positive ones, at least 1."""
+        """Sum each sweep's losses over anchors, divided by its number of positive ones, at least 1.
+
+        Args:
+            outputs: outputs of `forward`.
+            boxes: (M, 7) of each sweep.
+            labels: (M,) classes of each sweep.
+            velocities: not used.
+        """
         found = [self.targets(*objects) for objects in zip(boxes, labels, strict=True)]
         wanted = torch.stack([target.labels for target in found])
         codes, directions = (torch.stack([getattr(t, name) for t in found]) for name in ("codes", "directions"))
@@ -172,7 +183,12 @@ class AnchorHead(DetectionHead):
 
     @torch.no_grad()
     def detect(self, outputs: AnchorOutputs, choose: SelectConfig | None = None) -> list[Detections]:
-        """Each anchor's best class, then the choice among overlapping boxes, which another than the head's may make."""
+        """Choose among the overlapping boxes of each anchor's best class.
+
+        Args:
+            outputs: outputs of `forward`.
+            choose: another selection than the head's own.
+        """
         anchors = self.anchors.flatten(0, -2)
         found = []
         for classes, codes, directions in zip(outputs.classes, outputs.codes, outputs.directions, strict=True):

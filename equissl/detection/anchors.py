@@ -48,7 +48,7 @@ KITTI_ANCHORS = (
 
 
 def make_anchors(classes: Sequence[AnchorClass], point_range: Sequence[float], cells: tuple[int, int]) -> Tensor:
-    """Anchors (Y, X, C, 2, 7) of every cell, class and rotation.
+    """Make the anchors (Y, X, C, 2, 7) of every cell, class and rotation.
 
     Their centres are spread evenly from one end of the range to the other, both included, as in OpenPCDet: neighbours
     are a little further apart than cells.
@@ -56,7 +56,7 @@ def make_anchors(classes: Sequence[AnchorClass], point_range: Sequence[float], c
     Args:
         classes: C of them.
         point_range: lowest x, y, z and highest x, y, z.
-        cells: of the map along y, x; at least 2 each.
+        cells: cells of the map along y, x; at least 2 each.
     """
     low, high = point_range[:3], point_range[3:]
     x = torch.linspace(low[0], high[0], cells[1], dtype=torch.float64)
@@ -70,7 +70,7 @@ def make_anchors(classes: Sequence[AnchorClass], point_range: Sequence[float], c
 
 
 def assign_objects(anchors: Tensor, boxes: Tensor, matched: float, unmatched: float) -> Tensor:
-    """Which object each anchor of one class answers for.
+    """Assign objects to the anchors of one class.
 
     Overlaps are those of `aligned_bev_iou`. The best anchor of an object answers for it whatever their overlap, where
     there is any; ties all do. Every such anchor answers for the object that *it* overlaps most.

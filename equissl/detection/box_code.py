@@ -1,4 +1,4 @@
-"""Boxes as offsets from anchors, and which way along its axis a box looks (SECOND, Yan et al., 2018)."""
+"""Box codes: offsets from anchors, and the direction along a box's axis (SECOND, Yan et al., 2018)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SMALLEST = 1e-5
 
 
 def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Residual codes of boxes relative to anchors.
+    """Encode boxes relative to anchors.
 
     x and y by the anchor's diagonal, z by its height, sizes as logarithms of ratios, the heading as a difference.
 
@@ -34,7 +34,12 @@ def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode_boxes(codes: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes (..., 7) of residual codes; the inverse of `encode_boxes`."""
+    """Decode boxes (..., 7) from residual codes; the inverse of `encode_boxes`.
+
+    Args:
+        codes: (..., 7).
+        anchors: (..., 7).
+    """
     diagonal = anchors[..., 3:5].norm(dim=-1, keepdim=True)
     unit = torch.cat([diagonal, diagonal, anchors[..., 5:6]], dim=-1)
     centre = codes[..., :3] * unit + anchors[..., :3]
@@ -57,7 +62,12 @@ def encode_refinement(boxes: Tensor, rois: Tensor) -> Tensor:
 
 
 def decode_refinement(codes: Tensor, rois: Tensor) -> Tensor:
-    """Boxes (..., 7) of codes in the frames of regions; the inverse of `encode_refinement` but for half turns."""
+    """Decode boxes (..., 7) from codes in the regions' reference frames; inverts `encode_refinement` up to half turns.
+
+    Args:
+        codes: (..., 7).
+        rois: (..., 7).
+    """
     seen = decode_boxes(codes, _own(rois))
     return torch.cat([from_box_frame(seen[..., :3], rois), seen[..., 3:6], seen[..., 6:] + rois[..., 6:]], dim=-1)
 
@@ -69,16 +79,27 @@ def _own(rois: Tensor) -> Tensor:
 
 
 def limit_period(value: Tensor, offset: float, period: float) -> Tensor:
-    """``value`` moved by whole periods into ``[-offset · period, (1 - offset) · period)``."""
+    """Move ``value`` by whole periods into ``[-offset · period, (1 - offset) · period)``.
+
+    Args:
+        value: of any shape.
+        offset: the interval begins at minus so many periods.
+        period: length of the interval.
+    """
     return value - (value / period + offset).floor() * period
 
 
 def direction_bin(heading: Tensor) -> Tensor:
-    """Which of the two directions along its axis a heading has: int64, 0 or 1."""
+    """Compute which of the two directions along its axis a heading has: int64, 0 or 1."""
     turned = limit_period(heading - OFFSET, 0.0, 2 * math.pi)
     return (turned / math.pi).floor().long().clamp(0, DIRECTIONS - 1)
 
 
 def point_along(heading: Tensor, direction: Tensor) -> Tensor:
-    """The heading along the same axis whose direction is that bin."""
+    """Return the heading along the same axis whose direction is that bin.
+
+    Args:
+        heading: (...) radians.
+        direction: (...) 0 or 1, see `direction_bin`.
+    """
     return limit_period(heading - OFFSET, 0.0, math.pi) + OFFSET + math.pi * direction.to(heading.dtype)

@@ -36,9 +36,9 @@ class CenterWeights:
     """Weights of the maps' loss and of the boxes' loss; within the latter, of two of its parts.
 
     Attributes:
-        heatmap: of the maps.
-        boxes: of the boxes.
-        heading: of cosine and sine.
+        heatmap: weight of the maps.
+        boxes: weight of the boxes.
+        heading: weight of cosine and sine.
         velocity: of the velocity, where it is told; 0.2 as in CenterPoint. OpenPCDet has its 0.2 at the same positions
             of another order of outputs, where heading's cosine and sine are.
     """
@@ -51,7 +51,7 @@ class CenterWeights:
 
 @dataclass(frozen=True)
 class CenterTargets:
-    """What one task should answer for one scene.
+    """Targets of one task for one sweep.
 
     Attributes:
         heatmaps: (C, Y, X) in 0..1.
@@ -90,16 +90,16 @@ class SeparateHead(nn.Module):
 
 
 class CenterHead(DetectionHead):
-    """On the map (B, channels, Y, X).
+    """Centre-based head on a map (B, channels, Y, X).
 
     Args:
-        channels: of the map.
+        channels: channels of the map.
         classes: with the task of each.
         point_range: lowest x, y, z and highest x, y, z in metres.
-        cells: of the map along y, x.
+        cells: cells of the map along y, x.
         choose: how detections are selected; each task by itself.
-        weights: of the losses.
-        bias: of the convolutions before a BatchNorm, which it makes no difference to; OpenPCDet's recipes have it.
+        weights: weights of the losses.
+        bias: bias of the convolutions before a BatchNorm, which it makes no difference to; OpenPCDet's recipes have it.
         velocity: also tell how fast objects move over ground.
     """
 
@@ -132,13 +132,20 @@ class CenterHead(DetectionHead):
         return {"NAME": "CenterHead"}
 
     def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
-        """Of each task: ``hm`` (B, classes, Y, X) logits, and the maps of `REGRESSION`, perhaps of `VELOCITY`."""
+        """Compute for each task ``hm`` (B, classes, Y, X) logits, and maps of `REGRESSION`, perhaps of `VELOCITY`."""
         x = self.shared_conv(x)
         return [head(x) for head in self.heads_list]
 
     @torch.no_grad()
     def targets(self, boxes: Tensor, labels: Tensor, task: int, velocities: Tensor | None = None) -> CenterTargets:
-        """What a task should answer for the objects (M, 7) of one scene; those centred out of range are left out."""
+        """Compute a task's targets for the objects (M, 7) of one sweep; those centred out of range are left out.
+
+        Args:
+            boxes: (M, 7).
+            labels: (M,) classes.
+            task: index of the task.
+            velocities: (M, 2), or None.
+        """
         velocities = boxes.new_full((len(boxes), 2), math.nan) if velocities is None else velocities
         members = self.tasks[task]
         position = (boxes[:, :2] - boxes.new_tensor(self.low)) / boxes.new_tensor(self.size)  # x, y in cells
@@ -163,15 +170,22 @@ class CenterHead(DetectionHead):
         labels: Sequence[Tensor],
         velocities: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sums over tasks; each is divided by its number of objects in the batch, at least 1."""
+        """Sum the losses over tasks; each is divided by its number of objects in the batch, at least 1.
+
+        Args:
+            outputs: outputs of `forward`.
+            boxes: (M, 7) of each sweep.
+            labels: (M,) classes of each sweep.
+            velocities: (M, 2) of each sweep, NaN where unknown; or None.
+        """
         heat, box, motion = [], [], []
         moving = [None] * len(boxes) if velocities is None else velocities
         for task, output in enumerate(outputs):
-            scenes = zip(boxes, labels, moving, strict=True)
-            found = [self.targets(own, kinds, task, speeds) for own, kinds, speeds in scenes]
+            sweeps = zip(boxes, labels, moving, strict=True)
+            found = [self.targets(own, kinds, task, speeds) for own, kinds, speeds in sweeps]
             heat.append(heatmap_focal_loss(output["hm"], torch.stack([target.heatmaps for target in found])))
             maps = self._regression(output)
-            preds = torch.cat([maps[scene].flatten(1)[:, t.cells].T for scene, t in enumerate(found)])
+            preds = torch.cat([maps[sweep].flatten(1)[:, t.cells].T for sweep, t in enumerate(found)])
             error = (preds[:, :8] - torch.cat([target.boxes for target in found])).abs().sum(dim=0)
             error = error * error.new_tensor([1.0] * 6 + [self.weights.heading] * 2)
             box.append(error.sum() / max(1, len(preds)))
@@ -186,20 +200,20 @@ class CenterHead(DetectionHead):
 
     @torch.no_grad()
     def detect(self, outputs: list[dict[str, Tensor]]) -> list[Detections]:
-        """The highest peaks of each task, then the choice among overlapping boxes of one task."""
-        scenes = []
-        for scene in range(len(outputs[0]["hm"])):
-            parts = [self._peaks(output, scene, members) for output, members in zip(outputs, self.tasks, strict=True)]
+        """Detect the highest peaks of each task, then choose among overlapping boxes of one task."""
+        sweeps = []
+        for sweep in range(len(outputs[0]["hm"])):
+            parts = [self._peaks(output, sweep, members) for output, members in zip(outputs, self.tasks, strict=True)]
             names = ["boxes", "scores", "labels"] + (["velocities"] if self.velocity else [])
             found = Detections(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
-            scenes.append(found.select(found.scores.argsort(descending=True, stable=True)))
-        return scenes
+            sweeps.append(found.select(found.scores.argsort(descending=True, stable=True)))
+        return sweeps
 
-    def _peaks(self, output: dict[str, Tensor], scene: int, members: list[int]) -> Detections:
-        heat = output["hm"][scene].sigmoid()  # (C, Y, X)
+    def _peaks(self, output: dict[str, Tensor], sweep: int, members: list[int]) -> Detections:
+        heat = output["hm"][sweep].sigmoid()  # (C, Y, X)
         scores, flat = heat.flatten().topk(min(MOST_OBJECTS, heat.numel()))
         kind, cell = flat // heat[0].numel(), flat % heat[0].numel()
-        values = self._regression(output)[scene].flatten(1)[:, cell].T
+        values = self._regression(output)[sweep].flatten(1)[:, cell].T
         corner = torch.stack([cell % self.cells[1], cell // self.cells[1]], dim=1)
         centre = (corner + values[:, :2]) * values.new_tensor(self.size) + values.new_tensor(self.low)
         heading = torch.atan2(values[:, 7], values[:, 6])[:, None]

@@ -18,14 +18,14 @@ DEFAULT_WEIGHTS = CenterWeights()
 
 
 class CenterPoint(Detector):
-    """Peaks of maps of centres.
+    """Detector by peaks of maps of centres.
 
     Args:
-        encoder: of the clouds.
+        encoder: encoder of the clouds.
         neck: over the bird's-eye view.
         classes: to detect, with the task of each.
         choose: how detections are selected.
-        weights: of the losses.
+        weights: weights of the losses.
         velocity: also tell how fast objects move over ground.
         frozen, norm_momentum: see `Detector`.
     """

@@ -1,4 +1,4 @@
-"""What a detector finds in a scene, and how it chooses among overlapping candidates."""
+"""Detections of a sweep, and the choice among overlapping candidates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equissl.geometry.boxes import limit_heading, rotated_nms
 
 @dataclass(frozen=True)
 class Detections:
-    """K boxes of one scene, by falling score.
+    """K boxes of one sweep, by falling score.
 
     Attributes:
         boxes: (K, 7) centre, size, heading in -π..π.
@@ -31,7 +31,7 @@ class Detections:
         return len(self.scores)
 
     def select(self, chosen: Tensor) -> Detections:
-        """Some of them, by index or mask."""
+        """Select detections by index or mask."""
         return self._map(lambda column: column[chosen])
 
     def to(self, device: torch.device | str) -> Detections:
@@ -44,7 +44,7 @@ class Detections:
 
 @dataclass(frozen=True)
 class SelectConfig:
-    """How detections are chosen. The defaults are those of SECOND on KITTI.
+    """Settings of the selection of detections. The defaults are those of SECOND on KITTI.
 
     Attributes:
         score: candidates of at least this score are looked at.
@@ -71,9 +71,16 @@ class SelectConfig:
 def select(
     boxes: Tensor, scores: Tensor, labels: Tensor, config: SelectConfig, velocities: Tensor | None = None
 ) -> Detections:
-    """The detections among candidates: (N, 7) boxes, (N,) scores, (N,) labels, perhaps (N, 2) velocities.
+    """Select detections among candidates: (N, 7) boxes, (N,) scores, (N,) labels, perhaps (N, 2) velocities.
 
     Candidates that are not finite, as an untrained head can make them, are left out.
+
+    Args:
+        boxes: (N, 7).
+        scores: (N,).
+        labels: (N,) classes.
+        config: settings of the selection.
+        velocities: (N, 2), or None.
     """
     numbers = boxes if velocities is None else torch.cat([boxes, velocities], dim=1)
     kept = torch.nonzero((scores >= config.score) & numbers.isfinite().all(dim=1)).flatten()

@@ -1,4 +1,4 @@
-"""What every detector shares: a voxel encoder that pretraining can fill, a neck over the ground, and a head."""
+"""Base of detectors: a voxel encoder that pretraining can fill, a neck over the ground, and a head."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
+from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
 from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.detection.detections import Detections
 from equissl.detection.head import DetectionHead
 from equissl.detection.neck import BEVNeck, NeckConfig
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoderConfig
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoderConfig
 from equissl.encoders.voxel.bev import compress_height
 from equissl.methods.base import StepOutput, stack_features
-from equissl.methods.drives.base import SceneMethod
+from equissl.methods.drives.base import DriveMethod
 
 DEFAULT_NECK = NeckConfig()
 
 
-class Detector(SceneMethod):
-    """Boxes of objects from single sweeps.
+class Detector(DriveMethod):
+    """Detector of boxes of objects in single sweeps.
 
     A method like the pretraining ones, whose training, checkpoints and curves it shares; it learns from labelled
-    sweeps (`FrameBatch`).
+    sweeps (`SweepBatch`).
 
     Args:
-        encoder: of the clouds; its ``backbone`` is what pretraining hands over.
+        encoder: encoder of the clouds; its ``backbone`` is what pretraining hands over.
         neck: over the bird's-eye view.
         classes: to detect, at least one, with different names.
         frozen: leave the backbone as it was handed over, its BatchNorm statistics included.
@@ -40,7 +40,7 @@ class Detector(SceneMethod):
     """
 
     kind = "sweeps"
-    batch = FrameBatch  # type: ignore[assignment]
+    batch = SweepBatch  # type: ignore[assignment]
     views = 1
     dense_head: DetectionHead
 
@@ -70,28 +70,28 @@ class Detector(SceneMethod):
             self.encoder.eval()
         return self
 
-    def step(self, batch: FrameBatch) -> StepOutput:  # type: ignore[override]
-        scene, outputs = self._answer(batch.clouds)
+    def step(self, batch: SweepBatch) -> StepOutput:  # type: ignore[override]
+        encoded, outputs = self._answer(batch.clouds)
         loss, terms = self.dense_head.loss(outputs, batch.boxes, batch.labels, batch.velocities)
-        return StepOutput(loss, terms, stack_features([self.pooled(scene)]))
+        return StepOutput(loss, terms, stack_features([self.pooled(encoded)]))
 
     @torch.no_grad()
     def detect(self, clouds: Sequence[Tensor]) -> list[Detections]:
-        """Detections of each cloud (P, columns); in eval mode."""
+        """Detect boxes in each cloud (P, columns); in eval mode."""
         return self.dense_head.detect(self._answer(clouds)[1])
 
     def openpcdet_refinement(self) -> dict[str, Any]:
         """Return the keys ``MODEL.ROI_HEAD`` of OpenPCDet's configs; none of a detector with one stage."""
         return {}
 
-    def _answer(self, clouds: Sequence[Tensor]) -> tuple[SceneFeatures, Any]:
+    def _answer(self, clouds: Sequence[Tensor]) -> tuple[SweepFeatures, Any]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            scene = self.encode(clouds)
-            bev = compress_height(scene.out)
-        return scene, self.dense_head(self.backbone_2d(bev))
+            encoded = self.encode(clouds)
+            bev = compress_height(encoded.out)
+        return encoded, self.dense_head(self.backbone_2d(bev))
 
     def _finish(self, head: DetectionHead) -> None:
-        """Takes the head, and settles what concerns all layers."""
+        """Set the head, and settle what concerns all layers."""
         self.dense_head = head
         self.encoder.requires_grad_(not self.frozen)
         for module in self.modules():

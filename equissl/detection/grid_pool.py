@@ -18,17 +18,17 @@ STAGES = ("conv1", "conv2", "conv3", "conv4")
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """What is pooled, and which voxels each point sees. The defaults are those of Voxel R-CNN on KITTI.
+    """Settings of the pooling and of the voxels that each point sees. The defaults are those of Voxel R-CNN on KITTI.
 
     Attributes:
-        stages: of the backbone whose voxels are looked at.
-        points: of the grid along each side of a box.
-        samples: of voxels that a point takes at most, of each stage.
+        stages: stages of the backbone whose voxels are looked at.
+        points: points of the grid along each side of a box.
+        samples: most voxels that a point takes, of each stage.
         reach: in voxels of the stage.
         query: ``manhattan``: voxels within the Manhattan distance ``reach``, the nearest first, as in the paper;
             ``ball``: those of at most ``reach`` along every axis whose centres lie within ``radii``, in the order of
             z, y, x, as in OpenPCDet, whose weights were trained so.
-        radii: of the balls in metres, one for each stage; only ``ball`` looks at them.
+        radii: radii of the balls in metres, one for each stage; only ``ball`` looks at them.
         width: features of a point from each stage.
 
     Raises:
@@ -55,16 +55,16 @@ class PoolConfig:
 
 
 class GridPool(nn.Module):
-    """One stage's voxels about each point, by a PointNet whose layer on features runs once for each voxel.
+    """PointNet over one stage's voxels about each point; its layer on features runs once for each voxel.
 
     The sum of a linear function of a voxel's features and one of its place relative to the point, ReLU, the maximum
     over voxels, and one more layer (the accelerated local aggregation of Deng et al., 2021).
 
     Args:
-        channels: of the voxels.
-        grid: of the voxeliser.
+        channels: channels of the voxels.
+        grid: grid of the voxeliser.
         config: which voxels are seen.
-        radius: of the ball in metres, where the query is one.
+        radius: radius of the ball in metres, where the query is one.
     """
 
     offsets: Tensor
@@ -81,7 +81,7 @@ class GridPool(nn.Module):
         self.mlps_out = nn.ModuleList([last])
 
     def forward(self, stage: SparseTensor, points: Tensor, batch: Tensor) -> Tensor:
-        """Features (M, width) of points.
+        """Compute the features (M, width) of points.
 
         A point that sees fewer voxels than there are samples sees its first again; one that sees none has the features
         of an empty place.

@@ -1,4 +1,4 @@
-"""What every detection head offers."""
+"""Interface of detection heads."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class DetectionHead(nn.Module, ABC):
         labels: Sequence[Tensor],
         velocities: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its detached terms.
+        """Compute the loss and its detached terms.
 
         Args:
-            outputs: of ``forward``.
-            boxes: (M_b, 7) objects of each scene.
+            outputs: outputs of ``forward``.
+            boxes: (M_b, 7) objects of each sweep.
             labels: (M_b,) int64 their classes.
             velocities: (M_b, 2) metres a second along x and y, NaN where unknown; None where all are. Heads without
                 velocities pass over them.
@@ -48,4 +48,4 @@ class DetectionHead(nn.Module, ABC):
 
     @abstractmethod
     def detect(self, outputs: Any) -> list[Detections]:
-        """Detections of each scene, from the outputs of ``forward``."""
+        """Detect boxes in each sweep, from the outputs of ``forward``."""

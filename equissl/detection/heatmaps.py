@@ -12,10 +12,10 @@ SMALLEST = 2  # cells of radius
 
 
 def gaussian_radii(size: tuple[float, float], overlap: float = OVERLAP) -> tuple[float, float, float]:
-    """Shifts of a box's corners that leave an overlap (intersection over union), in CornerNet's three cases.
+    """Compute shifts of a box's corners that leave an overlap (intersection over union), in CornerNet's three cases.
 
     Args:
-        size: of the object, in cells.
+        size: size of the object, in cells.
         overlap: that is to be left.
 
     Returns:
@@ -29,12 +29,18 @@ def gaussian_radii(size: tuple[float, float], overlap: float = OVERLAP) -> tuple
 
 
 def gaussian_radius(size: tuple[float, float]) -> int:
-    """Radius in cells of an object's peak."""
+    """Compute the radius in cells of an object's peak."""
     return max(SMALLEST, int(min(gaussian_radii(size))))
 
 
 def draw_peak(heatmap: Tensor, cell: tuple[int, int], radius: int) -> None:
-    """Raises a map (Y, X) to a Gaussian of that radius about a cell (y, x), where it is lower."""
+    """Raise a map (Y, X) to a Gaussian of that radius about a cell (y, x), where it is lower.
+
+    Args:
+        heatmap: (Y, X), changed in place.
+        cell: (y, x).
+        radius: in cells.
+    """
     sigma = (2 * radius + 1) / 6
     y0, x0 = cell
     y = torch.arange(max(0, y0 - radius), min(heatmap.shape[0], y0 + radius + 1), device=heatmap.device)

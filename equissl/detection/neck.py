@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class NeckConfig:
-    """Blocks one after the other, and what is made of each to be joined. The defaults are SECOND's.
+    """Settings of the blocks, and of what is joined from each. The defaults are SECOND's.
 
     Attributes:
         layers: convolutions of each block after its first, strided one.
@@ -63,7 +63,7 @@ class BEVNeck(nn.Module):
         config: blocks.
 
     Attributes:
-        out_channels: of the output.
+        out_channels: channels of the output.
     """
 
     def __init__(self, channels: int, config: NeckConfig) -> None:
@@ -79,7 +79,7 @@ class BEVNeck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The joined maps.
+        """Compute the joined maps.
 
         Raises:
             ValueError: for a map whose sides the strides do not divide.

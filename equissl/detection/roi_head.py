@@ -14,7 +14,7 @@ from equissl.detection.box_code import decode_refinement, encode_refinement
 from equissl.detection.detections import Detections, SelectConfig, select
 from equissl.detection.grid_pool import GridPool, PoolConfig
 from equissl.detection.roi_targets import SampleConfig, confidence_target, sample_proposals
-from equissl.encoders.voxel import SceneFeatures
+from equissl.encoders.voxel import SweepFeatures
 from equissl.geometry.box_frames import box_grid
 from equissl.losses.detection import corner_loss, smooth_l1
 from equissl.sparse import VoxelGrid
@@ -48,13 +48,13 @@ class RoILayers:
 
 
 class RoIHead(nn.Module):
-    """Pools voxels at a grid of points in each proposal; answers how sure it is, and a better box.
+    """Head that pools voxels at a grid of points in each proposal, and refines its confidence and box.
 
     Confidence and box are the same layers' for all classes; a refined box keeps its proposal's class.
 
     Args:
-        channels: of the backbone's stages.
-        grid: of the voxeliser.
+        channels: channels of the backbone's stages.
+        grid: grid of the voxeliser.
         pool: what is pooled.
         sample: which proposals are learnt from.
         layers: behind the pooling.
@@ -108,46 +108,56 @@ class RoIHead(nn.Module):
             "query": pool.query,
         }
 
-    def forward(self, scene: SceneFeatures, rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (R,) of confidence and codes (R, 7) of refinement of the joined regions (R_b, 7) of each scene."""
+    def forward(self, encoded: SweepFeatures, rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Compute logits (R,) of confidence and codes (R, 7) of refinement of the joined regions of each sweep.
+
+        Args:
+            encoded: features of the batch.
+            rois: (R_b, 7) regions of each sweep.
+        """
         joined = torch.cat(list(rois))
         if len(joined) == 0:
             return joined.new_zeros(0), joined
-        shared = self.shared_fc_layer(self.pooled(scene, rois).flatten(1))
+        shared = self.shared_fc_layer(self.pooled(encoded, rois).flatten(1))
         logits = self.cls_pred_layer(self.cls_fc_layers(shared)).squeeze(1)
         return logits.float(), self.reg_pred_layer(self.reg_fc_layers(shared)).float()
 
-    def pooled(self, scene: SceneFeatures, rois: Sequence[Tensor]) -> Tensor:
-        """(R, points³, stages · width) features at the grid points of regions, at least one."""
+    def pooled(self, encoded: SweepFeatures, rois: Sequence[Tensor]) -> Tensor:
+        """Pool (R, points³, stages · width) features at the grid points of regions, at least one.
+
+        Args:
+            encoded: features of the batch.
+            rois: (R_b, 7) regions of each sweep.
+        """
         points = box_grid(torch.cat(list(rois)), self.pool.points)
         counts = torch.tensor([len(boxes) for boxes in rois], device=points.device)
         batch = torch.arange(len(rois), device=points.device).repeat_interleave(counts * points.shape[1])
         features = [
-            layer(scene.stage(name), points.flatten(0, 1), batch)
+            layer(encoded.stage(name), points.flatten(0, 1), batch)
             for name, layer in zip(self.pool.stages, self.roi_grid_pool_layers, strict=True)
         ]
         return torch.cat(features, dim=1).unflatten(0, points.shape[:2])
 
     def loss(
         self,
-        scene: SceneFeatures,
+        encoded: SweepFeatures,
         proposals: Sequence[Detections],
         boxes: Sequence[Tensor],
         labels: Sequence[Tensor],
         seeds: Sequence[int],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its detached terms, over the proposals drawn of each scene.
+        """Compute the loss and its detached terms, over the proposals drawn of each sweep.
 
         Args:
-            scene: features of B scenes.
-            proposals: of each scene.
+            encoded: features of B sweeps.
+            proposals: proposals of each sweep.
             boxes: (M_b, 7) its objects.
             labels: (M_b,) int64 their classes.
-            seeds: of the draw in each scene.
+            seeds: seeds of the draw in each sweep.
         """
-        scenes = zip(proposals, boxes, labels, seeds, strict=True)
-        drawn = [sample_proposals(found, own, kinds, self.sample, seed) for found, own, kinds, seed in scenes]
-        logits, codes = self(scene, [targets.rois for targets in drawn])
+        sweeps = zip(proposals, boxes, labels, seeds, strict=True)
+        drawn = [sample_proposals(found, own, kinds, self.sample, seed) for found, own, kinds, seed in sweeps]
+        logits, codes = self(encoded, [targets.rois for targets in drawn])
         rois, overlaps, objects = (torch.cat([getattr(t, n) for t in drawn]) for n in ("rois", "overlaps", "objects"))
         wanted = confidence_target(overlaps, self.sample)
         confidence = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / max(1, len(rois))
@@ -165,10 +175,15 @@ class RoIHead(nn.Module):
         return loss, {name: term.detach() for name, term in terms.items()}
 
     @torch.no_grad()
-    def detect(self, scene: SceneFeatures, proposals: Sequence[Detections]) -> list[Detections]:
-        """Refined proposals of each scene by their confidence, then the choice among those that overlap."""
+    def detect(self, encoded: SweepFeatures, proposals: Sequence[Detections]) -> list[Detections]:
+        """Refine the proposals of each sweep, and choose by confidence among those that overlap.
+
+        Args:
+            encoded: features of the batch.
+            proposals: proposals of each sweep.
+        """
         rois = [found.boxes for found in proposals]
-        logits, codes = self(scene, rois)
+        logits, codes = self(encoded, rois)
         boxes = decode_refinement(codes, torch.cat(rois))
         counts = [len(found) for found in proposals]
         return [

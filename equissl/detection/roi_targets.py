@@ -1,4 +1,4 @@
-"""Which proposals a second stage learns from, and what it should answer."""
+"""Proposals that a second stage learns from, and their targets."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from equissl.geometry.boxes import iou_3d
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """How proposals are drawn and judged, by their overlap with an object. The defaults are those of Voxel R-CNN.
+    """Settings of the sampling of proposals by overlap with an object. The defaults are those of Voxel R-CNN.
 
     Attributes:
-        count: proposals drawn of each scene, at least 2; with repetition where there are too few.
+        count: proposals drawn of each sweep, at least 2; with repetition where there are too few.
         foreground: share of foreground ones at most.
         matched: of at least this overlap is foreground, whose boxes are refined.
         hard: background of at least this overlap is hard.
-        hard_share: of the background, at most.
+        hard_share: largest share of hard proposals in the background.
         unsure, sure: overlaps at which the confidence to answer is 0 and 1; it rises linearly between them.
 
     Raises:
@@ -43,7 +43,7 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class RoITargets:
-    """R proposals of one scene and what is to be answered for them.
+    """R proposals of one sweep and their targets.
 
     Attributes:
         rois: (R, 7) boxes.
@@ -58,7 +58,13 @@ class RoITargets:
 
 @torch.no_grad()
 def match_proposals(proposals: Detections, boxes: Tensor, labels: Tensor) -> RoITargets:
-    """All proposals of a scene with the objects (M, 7) of classes (M,) that they overlap most in 3D."""
+    """Match all proposals of a sweep with the objects that they overlap most in 3D.
+
+    Args:
+        proposals: proposals of the sweep.
+        boxes: (M, 7) objects.
+        labels: (M,) classes.
+    """
     if len(boxes) == 0:
         return RoITargets(proposals.boxes, torch.zeros_like(proposals.scores), torch.zeros_like(proposals.boxes))
     boxes = boxes.to(proposals.boxes)
@@ -76,7 +82,7 @@ def draw_proposals(overlaps: Tensor, config: SampleConfig, seed: int) -> Tensor:
     Args:
         overlaps: (K,) of the proposals.
         config: how many of which.
-        seed: of the draw.
+        seed: seed of the draw.
     """
     draw = torch.Generator().manual_seed(seed)
     overlap = overlaps.cpu()
@@ -95,14 +101,27 @@ def draw_proposals(overlaps: Tensor, config: SampleConfig, seed: int) -> Tensor:
 
 
 def confidence_target(overlaps: Tensor, config: SampleConfig) -> Tensor:
-    """The confidence to answer for proposals of these overlaps: 0 up to ``unsure``, 1 from ``sure`` on."""
+    """Compute the target confidence of proposals: 0 up to ``unsure``, 1 from ``sure`` on.
+
+    Args:
+        overlaps: (...) with an object, in 3D.
+        config: settings of the sampling.
+    """
     return ((overlaps - config.unsure) / (config.sure - config.unsure)).clamp(0, 1)
 
 
 def sample_proposals(
     proposals: Detections, boxes: Tensor, labels: Tensor, config: SampleConfig, seed: int
 ) -> RoITargets:
-    """The proposals of a scene to learn from, see `match_proposals` and `draw_proposals`."""
+    """Sample the proposals of a sweep to learn from, see `match_proposals` and `draw_proposals`.
+
+    Args:
+        proposals: proposals of the sweep.
+        boxes: (M, 7) objects.
+        labels: (M,) classes.
+        config: settings of the sampling.
+        seed: seed of the draw.
+    """
     found = match_proposals(proposals, boxes, labels)
     rows = draw_proposals(found.overlaps, config, seed)
     return RoITargets(found.rois[rows], found.overlaps[rows], found.objects[rows])

@@ -17,14 +17,14 @@ DEFAULT_WEIGHTS = AnchorWeights()
 
 
 class SECOND(Detector):
-    """Anchors of every class on every cell of the neck's map.
+    """Detector by anchors of every class on every cell of the neck's map.
 
     Args:
-        encoder: of the clouds.
+        encoder: encoder of the clouds.
         neck: over the bird's-eye view.
         classes: to detect, with their anchors.
         choose: how detections are selected.
-        weights: of the losses.
+        weights: weights of the losses.
         frozen, norm_momentum: see `Detector`.
     """
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from equissl.datasets.sweeps.config import SweepsData
-from equissl.datasets.sweeps.labelled_sweeps import LabelledFrames
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweeps
 from equissl.detection.detector import Detector
 
 
 def open_sweeps(
     detector: Detector, data: SweepsData, split: str | None, seed: int = 0, **options: Any
-) -> LabelledFrames:
+) -> LabelledSweeps:
     """Open the sweeps that a detector learns from, or those it is scored on.
 
     Args:
@@ -20,11 +20,11 @@ def open_sweeps(
         data: section ``data`` of its run.
         split: ``train``, ``val``, or None for all.
         seed: of augmentation and of the choice of points.
-        options: other arguments of `LabelledFrames`, in place of those of ``data``.
+        options: other arguments of `LabelledSweeps`, in place of those of ``data``.
 
     Raises:
         ValueError: an encoder of more columns than the sweeps have.
-        LabelledFramesError: a store without labelled sweeps, or without the velocities that the detector learns.
+        LabelledSweepsError: a store without labelled sweeps, or without the velocities that the detector learns.
     """
     config = detector.encoder.config
     columns = 5 if data.sweeps > 1 else 4
@@ -32,12 +32,12 @@ def open_sweeps(
         got = f"{config.in_channels} with data.sweeps {data.sweeps}"
         raise ValueError(f"expected an encoder of at most {columns} columns, got {got}")
     arguments = {**data.settings(), "at_least": data.batch_size, "seed": seed, **options}
-    return LabelledFrames(split=split, classes=detector.classes, point_range=config.point_range, **arguments)
+    return LabelledSweeps(split=split, classes=detector.classes, point_range=config.point_range, **arguments)
 
 
 def open_unseen(
     detector: Detector, data: SweepsData, store: str | Path, split: str | None = "val", labelled: bool = True
-) -> LabelledFrames:
+) -> LabelledSweeps:
     """Open sweeps to score or run a detector on: not augmented, with all their labels.
 
     Args:
@@ -48,6 +48,6 @@ def open_unseen(
         labelled: False also takes sweeps without labels.
     """
     same = str(Path(store).resolve()) == data.store
-    drives = {} if same else {"sequences": None, "val_sequences": None}
+    drives = {} if same else {"drives": None, "val_drives": None}
     every = {"labels": 1.0, "augment": False, "at_least": 1, "labelled": labelled, "store": store}
     return open_sweeps(detector, data, split, **every, **drives)

@@ -1,4 +1,4 @@
-"""Which voxels lie about a place (voxel query of Voxel R-CNN, Deng et al., AAAI 2021)."""
+"""Search for the voxels about a place (voxel query of Voxel R-CNN, Deng et al., AAAI 2021)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Within = Callable[[Tensor, Tensor], Tensor]
 
 
 def manhattan_offsets(reach: int) -> Tensor:
-    """Offsets (K, 3) along z, y, x whose Manhattan distance is at most ``reach``, the nearest first."""
+    """List the offsets (K, 3) along z, y, x whose Manhattan distance is at most ``reach``, the nearest first."""
     offsets = sorted(_cube(reach), key=_distance)
     return torch.tensor([offset for offset in offsets if _distance(offset) <= reach])
 
 
 def cube_offsets(reach: int) -> Tensor:
-    """Offsets (K, 3) along z, y, x of at most ``reach`` along every axis; x runs fastest."""
+    """List the offsets (K, 3) along z, y, x of at most ``reach`` along every axis; x runs fastest."""
     return torch.tensor(list(_cube(reach)))
 
 
 def voxel_query(sites: Sites, cells: Tensor, offsets: Tensor, samples: int, within: Within | None = None) -> Tensor:
-    """The first occupied voxels about each of M cells, in the order of ``offsets``.
+    """Find the first occupied voxels about each of M cells, in the order of ``offsets``.
 
     Memory is bounded whatever M; cells asked for several times are looked up once in a block.
 

@@ -21,7 +21,7 @@ from equissl.methods.base import StepOutput, stack_features
 from equissl.methods.drives.base import DEFAULT_VOXELS
 
 if TYPE_CHECKING:
-    from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
+    from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
 
 DEFAULT_NECK = NeckConfig(widths=(64, 128), up_widths=(128, 128))
 DEFAULT_WEIGHTS = AnchorWeights()
@@ -32,17 +32,17 @@ DEFAULT_CHOICE = SelectConfig(score=0.3, overlap=0.1)
 
 
 class VoxelRCNN(Detector):
-    """Anchors as in SECOND propose boxes; the backbone's voxels inside refine each and say how sure to be of it.
+    """Two-stage detector: anchors as in SECOND propose boxes, the backbone's voxels inside refine each.
 
     Args:
-        encoder: of the clouds.
+        encoder: encoder of the clouds.
         neck: over the bird's-eye view.
         classes: to detect, with their anchors.
-        weights: of the first stage's losses.
+        weights: weights of the first stage's losses.
         train_proposals, test_proposals: which of the anchors' boxes the second stage gets.
         pool: what it sees of them.
         sample: which of them it learns from.
-        layers: of the second stage, with the weights of its losses.
+        layers: layers of the second stage, with the weights of its losses.
         choose: how detections are selected.
         frozen, norm_momentum: see `Detector`.
     """
@@ -73,14 +73,14 @@ class VoxelRCNN(Detector):
     def openpcdet_refinement(self) -> dict[str, Any]:
         return self.roi_head.openpcdet()
 
-    def step(self, batch: FrameBatch) -> StepOutput:  # type: ignore[override]
-        scene, outputs = self._answer(batch.clouds)
+    def step(self, batch: SweepBatch) -> StepOutput:  # type: ignore[override]
+        encoded, outputs = self._answer(batch.clouds)
         first, terms = self.dense_head.loss(outputs, batch.boxes, batch.labels)
         proposals = self.dense_head.detect(outputs, self.train_proposals)
-        second, more = self.roi_head.loss(scene, proposals, batch.boxes, batch.labels, batch.seeds.tolist())
-        return StepOutput(first + second, {**terms, **more}, stack_features([self.pooled(scene)]))
+        second, more = self.roi_head.loss(encoded, proposals, batch.boxes, batch.labels, batch.seeds.tolist())
+        return StepOutput(first + second, {**terms, **more}, stack_features([self.pooled(encoded)]))
 
     @torch.no_grad()
     def detect(self, clouds: Sequence[Tensor]) -> list[Detections]:
-        scene, outputs = self._answer(clouds)
-        return self.roi_head.detect(scene, self.dense_head.detect(outputs))
+        encoded, outputs = self._answer(clouds)
+        return self.roi_head.detect(encoded, self.dense_head.detect(outputs))

@@ -1,4 +1,4 @@
-"""Image encoders and what sits on top of them: projectors and capsules."""
+"""Image encoders, projectors and capsules."""
 
 from equissl.encoders.base import Encoder
 from equissl.encoders.capsule import CapsuleProjector, SelfRouting

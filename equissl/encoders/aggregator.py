@@ -1,8 +1,9 @@
-"""From a sequence of tokens to one vector: the transformer of seq-JEPA (Ghaemi et al. 2025, arXiv 2505.03176)."""
+"""Aggregator of a sequence of tokens: the transformer of seq-JEPA (Ghaemi et al. 2025, arXiv 2505.03176)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from equissl.util.registry import Registry
 
 
 class Aggregator(nn.Module):
-    """Post-norm transformer encoder; what it puts in place of a learned first token is the aggregate.
+    """Post-norm transformer encoder; its output in place of a learned first token is the aggregate.
 
     There is no positional encoding and no mask: the aggregate does not depend on the order of the tokens.
 
@@ -38,7 +39,7 @@ class Aggregator(nn.Module):
         self.encoder = nn.TransformerEncoder(layer, layers, nn.LayerNorm(dim), enable_nested_tensor=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, M, dim), at least one each, to aggregates (B, dim)."""
+        """Aggregate tokens (B, M, dim), at least one each, to (B, dim)."""
         if tokens.ndim != 3 or tokens.shape[1] < 1 or tokens.shape[2] != self.dim:
             raise ValueError(f"expected tokens (B, M, {self.dim}) with M of at least 1, got {tuple(tokens.shape)}")
         x = torch.cat([self.token.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
@@ -61,11 +62,11 @@ def _first_output(layer: nn.TransformerEncoderLayer, x: Tensor) -> Tensor:
 
 #: Modules from tokens (B, M, dim) to aggregates (B, dim); ``layers``, ``heads`` and ``dropout`` go to those that have
 #: them.
-AGGREGATORS: Registry[Callable[..., nn.Module]] = Registry(
+AGGREGATORS: Registry[Callable[..., Any]] = Registry(
     "aggregator",
     {
         "transformer": "equissl.encoders.aggregator:Aggregator",
-        "flow": "equissl.encoders.recurrent.aggregator:FlowTokenAggregator",
+        "flow": "equissl.encoders.recurrent.aggregator:RecurrentTokenAggregator",
     },
     group="equissl.aggregators",
     base=nn.Module,

@@ -1,4 +1,4 @@
-"""What every image encoder offers."""
+"""Interface of image encoders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Encoder(nn.Module, ABC):
-    """Images to a feature map, and a feature map to one vector.
+    """Encoder of images to a feature map, and of that to one vector.
 
     Attributes:
         feature_dim: size D of the pooled vector.
@@ -19,19 +19,19 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def feature_map(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, H, W) to a map (N, C, h, w)."""
+        """Encode normalised images (N, 3, H, W) to a map (N, C, h, w)."""
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """Map (N, C, h, w) to vectors (N, D): the mean over positions."""
         return feature_map.mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, H, W) to vectors (N, D)."""
+        """Encode normalised images (N, 3, H, W) to vectors (N, D)."""
         return self.pool(self.feature_map(images))
 
     @torch.no_grad()
     def map_shape(self, image_size: int) -> tuple[int, int]:
-        """Channels and side (C, s) of the square map that a square image of ``image_size`` pixels gives.
+        """Compute channels and side (C, s) of the square map of a square image of ``image_size`` pixels.
 
         Found by running one black image in evaluation mode, so that it holds for any backbone.
         """

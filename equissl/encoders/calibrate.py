@@ -1,4 +1,4 @@
-"""Statistics of batch norm for encoders that compute with them before, or long after, they were trained."""
+"""Calibration of batch norm statistics, for encoders that are not, or no longer, trained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def calibrate(encoder: nn.Module, items: Sequence[Tensor] | Tensor, batch_size: int) -> None:
-    """Takes the statistics of every batch norm anew: plain means over batches of clouds or images."""
+    """Compute the statistics of every batch norm anew: plain means over batches of ``items``.
+
+    Args:
+        encoder: whose batch norms are filled.
+        items: clouds (N, 3+), or images (N, 3, H, W) ready for the encoder.
+        batch_size: items at a time.
+    """
     layers = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:

@@ -19,7 +19,7 @@ _EPS = 1e-8
 
 
 def route(activations: Tensor, poses: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Output activations and the weight of each input capsule in each output capsule.
+    """Compute the output activations, and the weight of each input capsule in each output capsule.
 
     Args:
         activations: (b, N) non-negative.
@@ -38,7 +38,7 @@ def route(activations: Tensor, poses: Tensor, weight: Tensor, bias: Tensor) -> t
 
 
 def weighted_votes(coefficients: Tensor, poses: Tensor, weight: Tensor) -> Tensor:
-    """Output poses Σ_i coefficient_ij · (W1_ij u_i), without the (b, N, J, D) votes.
+    """Compute the output poses Σ_i coefficient_ij · (W1_ij u_i), without the (b, N, J, D) votes.
 
     Output capsules are independent, so they are done in groups small enough for one temporary; what a group needs for
     its gradient is computed again in the backward pass.
@@ -95,7 +95,7 @@ class SelfRouting(nn.Module):
 
     @full_precision
     def forward(self, activations: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
-        """Route.
+        """Route input capsules to output capsules.
 
         Args:
             activations: (b, A, h, w), non-negative.

@@ -1,4 +1,4 @@
-"""Which image encoder a method builds."""
+"""Config of image encoders."""
 
 from __future__ import annotations
 

@@ -32,5 +32,11 @@ class Projector(nn.Sequential):
 
 
 def split_sizes(sizes: Sequence[int], part: int, whole: int) -> tuple[int, ...]:
-    """Projector sizes of a part of the representation: each size times part / whole, rounded (Garrido et al. 2023)."""
+    """Compute projector sizes of a part of the representation: each times part / whole, rounded (Garrido et al. 2023).
+
+    Args:
+        sizes: sizes of the whole's projector.
+        part: dimension of the part.
+        whole: dimension of the whole.
+    """
     return tuple(round(size * part / whole) for size in sizes)

@@ -30,8 +30,24 @@ def _conv3x3(in_channels: int, channels: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, channels, 3, stride, padding=1 if stride == 1 else 0, bias=False)
 
 
+class _Conv1x1(nn.Conv2d):
+    """1x1 convolution without bias; a narrow one skips pixels itself and then has no stride.
+
+    oneDNN's kernel for AVX2 processors writes outside of its buffer in the backward pass of a strided 1x1 convolution
+    of fewer than 8 channels in channels-last layout (https://github.com/uxlfoundation/oneDNN/issues/6035).
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__(in_channels, channels, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.in_channels >= 8:
+            return super().forward(x)
+        return F.conv2d(x[..., :: self.stride[0], :: self.stride[1]], self.weight)
+
+
 def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+    return nn.Sequential(_Conv1x1(in_channels, channels, stride), nn.BatchNorm2d(channels))
 
 
 class BasicBlock(nn.Module):
@@ -133,7 +149,7 @@ class ResNet(Encoder):
                 nn.init.zeros_(module.last_norm.weight)  # every block starts as its shortcut
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, H, W) to a non-negative map (N, D, h, w).
+        """Encode normalised images (N, 3, H, W) to a non-negative map (N, D, h, w).
 
         Raises:
             ValueError: if a stage would have to halve an odd size (shortcut and main path then differ).
@@ -152,15 +168,30 @@ class ResNet(Encoder):
 
 
 def resnet18(width: int = 64, stem: Stem = "reference") -> ResNet:
-    """11,180,736 parameters at the default width."""
+    """Create a ResNet-18: 11,180,736 parameters at the default width.
+
+    Args:
+        width: channels of the first stage.
+        stem: stem of the network.
+    """
     return ResNet(BasicBlock, (2, 2, 2, 2), width, stem)
 
 
 def resnet34(width: int = 64, stem: Stem = "reference") -> ResNet:
-    """21,288,896 parameters at the default width."""
+    """Create a ResNet-34: 21,288,896 parameters at the default width.
+
+    Args:
+        width: channels of the first stage.
+        stem: stem of the network.
+    """
     return ResNet(BasicBlock, (3, 4, 6, 3), width, stem)
 
 
 def resnet50(width: int = 64, stem: Stem = "reference") -> ResNet:
-    """23,508,032 parameters at the default width."""
+    """Create a ResNet-50: 23,508,032 parameters at the default width.
+
+    Args:
+        width: channels of the first stage.
+        stem: stem of the network.
+    """
     return ResNet(Bottleneck, (3, 4, 6, 3), width, stem)

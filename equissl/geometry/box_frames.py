@@ -1,4 +1,4 @@
-"""Frames of upright boxes: origin at the centre, x along the heading, z up."""
+"""Reference frames of upright boxes: origin at the centre, x along the heading, z up."""
 
 from __future__ import annotations
 
@@ -9,18 +9,28 @@ from equissl.geometry.boxes import turn_xy
 
 
 def to_box_frame(points: Tensor, boxes: Tensor) -> Tensor:
-    """Points (..., 3) as the boxes (..., 7) see them; batch dimensions broadcast."""
+    """Express points in the reference frames of boxes; batch dimensions broadcast.
+
+    Args:
+        points: (..., 3).
+        boxes: (..., 7).
+    """
     offset = points - boxes[..., :3]
     return torch.cat([turn_xy(offset[..., :2], -boxes[..., 6]), offset[..., 2:]], dim=-1)
 
 
 def from_box_frame(points: Tensor, boxes: Tensor) -> Tensor:
-    """The inverse of `to_box_frame`."""
+    """Invert `to_box_frame`.
+
+    Args:
+        points: (..., 3) in the boxes' reference frames.
+        boxes: (..., 7).
+    """
     return torch.cat([turn_xy(points[..., :2], boxes[..., 6]), points[..., 2:]], dim=-1) + boxes[..., :3]
 
 
 def box_grid(boxes: Tensor, count: int) -> Tensor:
-    """Centres of the cells into which boxes are divided evenly.
+    """Compute the centres of the cells into which boxes are divided evenly.
 
     Args:
         boxes: (R, 7).

@@ -32,13 +32,18 @@ def limit_heading(angle: Tensor) -> Tensor:
 
 
 def turn_xy(xy: Tensor, angle: Tensor) -> Tensor:
-    """Vectors (..., 2) rotated by angles (...), counter-clockwise."""
+    """Rotate vectors counter-clockwise.
+
+    Args:
+        xy: (..., 2).
+        angle: (...) radians.
+    """
     cos, sin, (x, y) = angle.cos(), angle.sin(), xy.unbind(-1)
     return torch.stack((cos * x - sin * y, sin * x + cos * y), dim=-1)
 
 
 def bev_corners(boxes: Tensor) -> Tensor:
-    """Corners seen from above, counter-clockwise from the front left.
+    """Compute the corners seen from above, counter-clockwise from the front left.
 
     Args:
         boxes: (..., 7).
@@ -59,7 +64,7 @@ def box_corners(boxes: Tensor) -> Tensor:
 
 
 def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
-    """Which points lie in which boxes, the surface included.
+    """Return True for points inside of boxes, the surface included.
 
     Args:
         points: (N, 3 or more), the first three x, y, z.
@@ -85,7 +90,7 @@ def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def paired_bev_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union, seen from above, of each box with its partner.
+    """Compute the intersection over union, seen from above, of each box with its partner.
 
     Args:
         a: (..., 7).
@@ -99,7 +104,12 @@ def paired_bev_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def paired_iou_3d(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of the volumes of each box with its partner; shapes as of :func:`paired_bev_iou`."""
+    """Compute the intersection over union of the volumes of each box with its partner.
+
+    Args:
+        a: boxes, see :func:`paired_bev_iou`.
+        b: their partners.
+    """
     a, b = _boxes(a), _boxes(b)
     # heights relative to a's centre: far from the origin no digits are lost
     shift, half_a, half_b = b[..., 2] - a[..., 2], a[..., 5] / 2, b[..., 5] / 2
@@ -108,19 +118,33 @@ def paired_iou_3d(a: Tensor, b: Tensor) -> Tensor:
 
 
 def bev_iou(a: Tensor, b: Tensor) -> Tensor:
-    """(N, M) exact rotated intersection over union, seen from above, of boxes (N, 7) and (M, 7)."""
+    """Compute the exact rotated intersection over union, seen from above: (N, M).
+
+    Args:
+        a: (N, 7) boxes.
+        b: (M, 7) boxes.
+    """
     return _pairwise(paired_bev_iou, a, b)
 
 
 def iou_3d(a: Tensor, b: Tensor) -> Tensor:
-    """(N, M) exact intersection over union of the volumes of boxes (N, 7) and (M, 7)."""
+    """Compute the exact intersection over union of volumes: (N, M).
+
+    Args:
+        a: (N, 7) boxes.
+        b: (M, 7) boxes.
+    """
     return _pairwise(paired_iou_3d, a, b)
 
 
 def aligned_bev_iou(a: Tensor, b: Tensor) -> Tensor:
-    """(N, M) intersection over union from above, after each heading is snapped to the nearest multiple of 90°.
+    """Compute (N, M) intersection over union from above, each heading snapped to the nearest multiple of 90°.
 
     The overlap by which anchors are matched to boxes in SECOND (Yan et al., Sensors 2018).
+
+    Args:
+        a: (N, 7) boxes.
+        b: (M, 7) boxes.
     """
     low_a, high_a = _aligned_extent(_boxes(a, rows=True))
     low_b, high_b = _aligned_extent(_boxes(b, rows=True))
@@ -135,7 +159,7 @@ def aligned_bev_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def rotated_nms(boxes: Tensor, scores: Tensor, threshold: float, max_out: int | None = None) -> Tensor:
-    """Greedy non-maximum suppression by rotated overlap from above.
+    """Suppress non-maxima greedily by rotated overlap from above.
 
     Args:
         boxes: (N, 7).

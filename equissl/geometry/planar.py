@@ -14,13 +14,23 @@ QUARTER = 90.0
 
 
 def roll_plane(x: Tensor, right: int, down: int) -> Tensor:
-    """Content of (..., H, W) moved on the torus by whole pixels; exact."""
+    """Move content on the torus by whole pixels; exact.
+
+    Args:
+        x: (..., H, W).
+        right: pixels.
+        down: pixels.
+    """
     right, down = right % x.shape[-1], down % x.shape[-2]
     return x.roll((down, right), (-2, -1)) if right or down else x
 
 
 def rotate_plane(x: Tensor, degrees: float) -> Tensor:
-    """Content of (..., S, S) rotated about the centre: bilinear, zero outside; multiples of 90° are exact.
+    """Rotate content about the centre: bilinear, zero outside; multiples of 90° are exact.
+
+    Args:
+        x: (..., S, S).
+        degrees: counter-clockwise on screen.
 
     Raises:
         ValueError: for a plane that is not square.
@@ -34,7 +44,11 @@ def rotate_plane(x: Tensor, degrees: float) -> Tensor:
 
 
 def rotate_planes(x: Tensor, degrees: Tensor) -> Tensor:
-    """Each of N planes (N, S, S) rotated by its own angle (N,), bilinear, zero outside.
+    """Rotate each plane by its own angle, bilinear, zero outside.
+
+    Args:
+        x: (N, S, S).
+        degrees: (N,) counter-clockwise on screen.
 
     Raises:
         ValueError: for planes that are not square.

@@ -9,7 +9,7 @@ from equissl.geometry.rotations import _check, relative_rotation
 
 
 def rigid(rotmat: Tensor, translation: Tensor) -> Tensor:
-    """Rotation first, then translation: ``x -> R x + t``.
+    """Build ``x -> R x + t``: rotation first, then translation.
 
     Args:
         rotmat: (..., 3, 3) rotation matrices.
@@ -34,7 +34,7 @@ def rigid_inverse(matrix: Tensor) -> Tensor:
 
 
 def relative_rigid(matrix1: Tensor, matrix2: Tensor) -> Tensor:
-    """``M12 = M1⁻¹ M2``, so that ``M2 = M1 M12``; its translation is ``R1ᵀ (t2 - t1)``.
+    """Compute ``M12 = M1⁻¹ M2``, so that ``M2 = M1 M12``; its translation is ``R1ᵀ (t2 - t1)``.
 
     Args:
         matrix1: (..., 4, 4) pose in the first view.

@@ -47,7 +47,7 @@ def euler_to_rotmat(euler: Tensor) -> Tensor:
 
 
 def rotmat_to_euler(rotmat: Tensor) -> Tensor:
-    """Matrices to extrinsic x-y-z Euler angles, the second in [-pi/2, pi/2].
+    """Convert matrices to extrinsic x-y-z Euler angles, the second in [-pi/2, pi/2].
 
     In gimbal lock (second angle at ±pi/2) the first and third angle are not determined; the pair returned still
     reproduces the matrix. Exactly there, gradients of the undetermined angles are finite but carry no meaning.
@@ -95,7 +95,7 @@ def euler_to_unitquat(euler: Tensor) -> Tensor:
 
 
 def rotmat_to_unitquat(rotmat: Tensor) -> Tensor:
-    """Matrices to canonical quaternions (see `canonicalize_unitquat`).
+    """Convert matrices to canonical quaternions (see `canonicalize_unitquat`).
 
     The matrix determines the outer product ``4 q qᵀ`` linearly; its row with the largest diagonal entry (never below 1)
     is a well conditioned multiple of q for every rotation, half turns included.
@@ -122,7 +122,7 @@ def rotmat_to_unitquat(rotmat: Tensor) -> Tensor:
 
 
 def unitquat_to_rotmat(quat: Tensor) -> Tensor:
-    """Unit quaternions to matrices. ``q`` and ``-q`` give the same matrix.
+    """Convert unit quaternions to matrices. ``q`` and ``-q`` give the same matrix.
 
     Args:
         quat: (..., 4) unit quaternions xyzw (use `normalize_unitquat` first where they may not be).
@@ -141,7 +141,7 @@ def unitquat_to_rotmat(quat: Tensor) -> Tensor:
 
 
 def unitquat_product(p: Tensor, q: Tensor) -> Tensor:
-    """Hamilton product: the rotation ``q`` first, then ``p``, like ``R_p @ R_q``.
+    """Compute the Hamilton product: the rotation ``q`` first, then ``p``, like ``R_p @ R_q``.
 
     Args:
         p: (..., 4) quaternions xyzw.
@@ -164,7 +164,7 @@ def unitquat_product(p: Tensor, q: Tensor) -> Tensor:
 
 
 def unitquat_conjugate(quat: Tensor) -> Tensor:
-    """Inverse rotation of a unit quaternion (..., 4): (-x, -y, -z, w)."""
+    """Compute the inverse rotation of a unit quaternion (..., 4): (-x, -y, -z, w)."""
     _check("quat", quat, 4)
     return torch.cat((-quat[..., :3], quat[..., 3:]), dim=-1)
 
@@ -187,7 +187,7 @@ def normalize_unitquat(quat: Tensor) -> Tensor:
 
 
 def canonicalize_unitquat(quat: Tensor) -> Tensor:
-    """The one of ``q`` and ``-q`` whose real part is positive.
+    """Return the one of ``q`` and ``-q`` whose real part is positive.
 
     For half turns (w exactly 0) the first non-zero of z, y, x is positive. No choice is continuous on all rotations:
     near half turns, two close rotations can have opposite canonical quaternions.
@@ -207,7 +207,7 @@ def canonicalize_unitquat(quat: Tensor) -> Tensor:
 
 
 def relative_rotation(rotmat1: Tensor, rotmat2: Tensor) -> Tensor:
-    """``R12 = R1ᵀ R2``, the rotation from view 1 to view 2 in the object's own frame: ``R2 = R1 R12``.
+    """Compute ``R12 = R1ᵀ R2``, the rotation from view 1 to view 2 in the object's own frame: ``R2 = R1 R12``.
 
     Args:
         rotmat1: (..., 3, 3) rotation of the first view.
@@ -222,7 +222,7 @@ def relative_rotation(rotmat1: Tensor, rotmat2: Tensor) -> Tensor:
 
 
 def relative_unitquat(quat1: Tensor, quat2: Tensor, sign: QuaternionSign = "canonical") -> Tensor:
-    """Quaternion of the relative rotation, ``conj(q1) * q2``, under an explicit sign policy.
+    """Compute the quaternion of the relative rotation, ``conj(q1) * q2``, under an explicit sign policy.
 
     A predictor trained under one policy is wrong under another, so the policy belongs in every checkpoint.
 
@@ -250,7 +250,7 @@ def relative_unitquat(quat1: Tensor, quat2: Tensor, sign: QuaternionSign = "cano
 
 
 def geodesic_angle(rotmat1: Tensor, rotmat2: Tensor) -> Tensor:
-    """Angle of the relative rotation, in [0, pi].
+    """Compute the angle of the relative rotation, in [0, pi].
 
     From both its sine and its cosine, so it is accurate near 0 and pi, where the arc cosine of the trace loses half the
     digits. The gradient at exactly 0 and pi, where the angle has a kink, is 0.
@@ -268,7 +268,7 @@ def geodesic_angle(rotmat1: Tensor, rotmat2: Tensor) -> Tensor:
 
 
 def unitquat_angle(quat1: Tensor, quat2: Tensor) -> Tensor:
-    """Angle between two rotations given as unit quaternions, in [0, pi], whatever their signs.
+    """Compute the angle between two rotations given as unit quaternions, in [0, pi], whatever their signs.
 
     Args:
         quat1: (..., 4) unit quaternions xyzw.
@@ -287,7 +287,7 @@ def random_rotmat(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Rotations drawn uniformly (Haar measure), as directions of Gaussian quaternions.
+    """Draw rotations uniformly (Haar measure), as directions of Gaussian quaternions.
 
     Args:
         n: number of rotations.

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import torch
 
-from equissl.datasets.drives.store import is_drive_store
+from equissl.datasets.drives.store.store import is_drive_store
 from equissl.datasets.sweeps.config import SweepsData
-from equissl.datasets.sweeps.labelled_sweeps import FrameBatch, LabelledFrames
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweeps, SweepBatch
 from equissl.detection import Detector
 from equissl.detection.sweeps import open_sweeps
 from equissl.encoders.calibrate import calibrate
@@ -34,7 +34,7 @@ class Sweeps(Kind):
     """Single sweeps with labelled boxes."""
 
     name, unit = "sweeps", "sweeps"
-    batch, data, options = FrameBatch, SweepsData, DetectionEvaluateConfig
+    batch, data, options = SweepBatch, SweepsData, DetectionEvaluateConfig
     source = "a drive store with labels, which `equissl ingest` writes"
     evaluate = staticmethod(evaluate_detection)
     columns, baselines, page = staticmethod(columns), staticmethod(baselines), staticmethod(page)
@@ -43,7 +43,7 @@ class Sweeps(Kind):
     def recognises(self, path: Path) -> bool:
         return is_drive_store(path)
 
-    def open(self, config: PretrainConfig, method: Method, split: str | None = "train") -> LabelledFrames:
+    def open(self, config: PretrainConfig, method: Method, split: str | None = "train") -> LabelledSweeps:
         data, detector = cast(SweepsData, config.data), cast(Detector, method)
         sweeps = open_sweeps(detector, data, split, config.seed if data.seed is None else data.seed)
         if detector.dense_head.velocity:

@@ -21,7 +21,7 @@ from equissl.losses.capsule import (
     sharpen,
     sharpened_cross_entropy,
 )
-from equissl.losses.clip import LogitScale, clip, one_way_info_nce
+from equissl.losses.clip import LogitScale, clip
 from equissl.losses.cmim import a_mim, cmim
 from equissl.losses.contrastive import contrast
 from equissl.losses.dcl import dcl, dclw
@@ -38,7 +38,7 @@ from equissl.losses.gating import (
 )
 from equissl.losses.groco import groco, group_ordering
 from equissl.losses.hard_contrastive import hard_contrastive
-from equissl.losses.info_nce import info_nce
+from equissl.losses.info_nce import info_nce, info_nce_of_views
 from equissl.losses.inter_clr import arc_margin, inter_clr
 from equissl.losses.irreps import action_cross_entropy, copy_covariance_penalty, copy_variance_hinge
 from equissl.losses.kmeans import kmeans
@@ -120,6 +120,7 @@ __all__ = [
     "hard_simple",
     "in_blocks",
     "info_nce",
+    "info_nce_of_views",
     "inter_clr",
     "invariance",
     "kmeans",
@@ -136,7 +137,6 @@ __all__ = [
     "mv_info_nce",
     "normalize_poses",
     "nt_xent",
-    "one_way_info_nce",
     "open_probability",
     "pose_alignment",
     "rank_mass",

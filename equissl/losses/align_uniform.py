@@ -64,7 +64,7 @@ def uniformity_loss(embeddings: Tensor, t: float = 2.0) -> Tensor:
 
 @full_precision
 def align_uniform(embeddings: Tensor, weight: float = 1.0, alpha: float = 2.0, t: float = 2.0) -> Tensor:
-    """``alignment_loss + weight * uniformity_loss``.
+    """Compute ``alignment_loss + weight * uniformity_loss``.
 
     Args:
         embeddings: (B, V, D) embeddings of the global batch.

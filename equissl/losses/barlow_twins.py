@@ -15,7 +15,12 @@ from equissl.losses.views import check_views, view_pairs
 
 
 def standardize(x: Tensor, eps: float = 1e-5) -> Tensor:
-    """Mean 0 and biased variance 1 over dimension 0, with ``eps`` added to the variance as in batch normalisation."""
+    """Standardise to mean 0 and biased variance 1 over dimension 0.
+
+    Args:
+        x: (N, ...) values.
+        eps: added to the variance, as in batch normalisation.
+    """
     return batch_norm(x.flatten(1), None, None, training=True, eps=eps).view_as(x)
 
 

@@ -1,4 +1,4 @@
-"""Work on many rows in blocks, so that no large table is ever held at once."""
+"""Blockwise work on many rows, so that no large table is ever held at once."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def cacr(
     beta: float = 1.0,
     detach_weights: bool = False,
 ) -> Tensor:
-    """``alpha * attraction + beta * repulsion``.
+    """Compute ``alpha * attraction + beta * repulsion``.
 
     Args:
         embeddings: (B, V, D) embeddings of the global batch.

@@ -17,7 +17,7 @@ def _safe_log(x: Tensor, eps: float) -> Tensor:
 
 @full_precision
 def activation_cross_entropy(activations: Tensor, target: Tensor, eps: float = 1e-8) -> Tensor:
-    """``mean_b -sum_k target_k log activations_k``; the gradient reaches both arguments.
+    """Compute ``mean_b -sum_k target_k log activations_k``; the gradient reaches both arguments.
 
     Args:
         activations: (B, K) distribution over K capsules per sample (non-negative, rows sum to 1).
@@ -76,7 +76,7 @@ def sharpened_cross_entropy(
 
 @full_precision
 def mean_entropy_gap(activations: Tensor, eps: float = 1e-8) -> Tensor:
-    """``log K - H(mean activation)``: how far the batch is from using all capsules equally.
+    """Compute ``log K - H(mean activation)``: how far the batch is from using all capsules equally.
 
     Args:
         activations: (B, K) activations of the global batch, or (K,) their mean (see `all_reduce_mean`).

@@ -8,7 +8,7 @@ from torch.nn.functional import embedding_bag
 
 
 class ClusterIndex:
-    """Which rows belong to which cluster; rows of label -1 belong to none.
+    """Rows of each cluster; rows of label -1 belong to none.
 
     Sums run over the sorted list, so that the same labels give the same bits in every process, on GPUs as well, where
     scattered additions would not.
@@ -30,12 +30,12 @@ class ClusterIndex:
         self.starts, self.counts = bounds[:-1], bounds.diff()
 
     def means(self, rows: Tensor) -> Tensor:
-        """(K, D) mean of each cluster's rows (N, D); zeros for a cluster without members."""
+        """Compute (K, D) mean of each cluster's rows (N, D); zeros for a cluster without members."""
         ends = torch.cat((self.starts[:1] * 0, self.starts, self.starts[-1:] + self.counts[-1:]))
         return embedding_bag(self.order, rows, ends, mode="mean", include_last_offset=True)[1:]
 
     def draw_mates(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Another random member of each row's cluster.
+        """Draw another random member of each row's cluster.
 
         Args:
             rows: (B,) rows that belong to clusters.
@@ -53,7 +53,7 @@ class ClusterIndex:
         return self.order[start + drawn.minimum(others)]
 
     def draw_others(self, rows: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Random members of other clusters, every one equally likely, with replacement.
+        """Draw random members of other clusters, every one equally likely, with replacement.
 
         Args:
             rows: (B,) rows that belong to clusters.

@@ -1,4 +1,4 @@
-"""The one comparison behind the contrastive objectives: positives against the log-sum of negatives, in log space."""
+"""Comparison behind all contrastive objectives: positives against the log-sum of negatives, in log space."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def contrast(
     pool: bool = False,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Loss of each anchor: log of its denominator minus its positives.
+    """Compute the loss of each anchor: log of its denominator minus its positives.
 
     With positives s_p and log-sum-exp n of the negatives, the mean over p of ``log(exp(n) + sum_q exp(s_q)) - s_p``,
     where q runs over the positives admitted to the denominator. Nothing is exponentiated outside of a log-sum-exp, and

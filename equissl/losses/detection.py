@@ -1,4 +1,4 @@
-"""What detectors of boxes minimise, element by element; how elements are weighted and summed is the head's affair."""
+"""Losses of box detectors, element by element; the head weights and sums them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,12 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamm
 
 
 def smooth_l1(difference: Tensor, beta: float = 1 / 9) -> Tensor:
-    """``d² / 2β`` within β of zero, ``|d| - β/2`` beyond (Girshick, ICCV 2015), for each element."""
+    """``d² / 2β`` within β of zero, ``|d| - β/2`` beyond (Girshick, ICCV 2015), for each element.
+
+    Args:
+        difference: of any shape.
+        beta: β, where the square ends.
+    """
     size = difference.abs()
     return torch.where(size < beta, 0.5 * size**2 / beta, size - 0.5 * beta)
 
@@ -53,7 +58,7 @@ def sine_difference(preds: Tensor, target: Tensor) -> Tensor:
 
 
 def corner_loss(preds: Tensor, target: Tensor) -> Tensor:
-    """How far the corners of boxes lie from where they should be, whichever way the box looks.
+    """Compute the distance of predicted from true corners of boxes, the heading's sign left open.
 
     Smooth L1 (β 1 m) of each corner's distance to its place in the box or in the same turned by π, whichever is nearer,
     in the mean over corners (Qi et al., Frustum PointNets, CVPR 2018, eq. 2).

@@ -18,7 +18,7 @@ def _pair_logits(z: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor
 
 @full_precision
 def dhel(z: Tensor, temperature: float | Tensor = 0.3, both: bool = True) -> Tensor:
-    """Alignment across the views, uniformity inside each view: no logit serves both.
+    """Compute the alignment across the views and the uniformity inside each view: no logit serves both.
 
     Args:
         z: (B, V, D) embeddings of the global batch, B >= 2, V >= 2; V > 2 averages over the pairs of views.

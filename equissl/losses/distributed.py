@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    """Number of processes; 1 without a process group."""
+    """Return the number of processes; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -61,7 +61,7 @@ def _check_even(x: Tensor) -> None:
 
 
 def gather(x: Tensor) -> Tensor:
-    """All-gather along dimension 0 with gradients.
+    """Gather along dimension 0 from all processes, with gradients.
 
     Args:
         x: (B_local, ...) with the same shape on every process.
@@ -81,7 +81,7 @@ def gather(x: Tensor) -> Tensor:
 
 
 def all_reduce_mean(x: Tensor) -> Tensor:
-    """Mean over processes with gradients; ``x`` itself without a process group or with one process.
+    """Average over processes with gradients; ``x`` itself without a process group or with one process.
 
     Args:
         x: tensor of one shape on every process, such as the mean of a local batch.

@@ -40,11 +40,11 @@ class FeatureQueue(nn.Module):
 
     @property
     def full(self) -> bool:
-        """Whether every random start row has been replaced."""
+        """True once every random start row has been replaced."""
         return int(self.written) >= len(self.rows)
 
     def forward(self) -> Tensor:
-        """(M, ...) a copy of the rows, in no particular order: `enqueue` may run before the backward pass."""
+        """Copy the rows (M, ...), in no particular order: `enqueue` may run before the backward pass."""
         return self.rows.clone()
 
     @torch.no_grad()

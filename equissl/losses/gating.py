@@ -17,7 +17,7 @@ GateKind = Literal["sigmoid", "gumbel", "stochastic"]
 
 @full_precision
 def gated_cosine(queries: Tensor, keys: Tensor, gates: Tensor) -> Tensor:
-    """Cosine of each query with each key after both have been multiplied by the query's gate.
+    """Compute the cosine of each query with each key after both have been multiplied by the query's gate.
 
     Two matrix products, no (A, N, D): ``(a g²).b / (||a g|| sqrt(g².b²))``.
 
@@ -65,10 +65,10 @@ def gated_product(queries: Tensor, keys: Tensor, gates: Tensor) -> Tensor:
 
 @full_precision
 def gumbel_sigmoid(logits: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """Relaxed Bernoulli draws: the sigmoid of logits plus logistic noise.
+    """Draw relaxed Bernoulli numbers: the sigmoid of logits plus logistic noise.
 
     Args:
-        logits: of an open gate.
+        logits: logits of an open gate.
         temperature: towards 0, gates are 0 or 1.
         generator: source of the noise, on the CPU.
 
@@ -87,11 +87,11 @@ def gumbel_sigmoid(logits: Tensor, temperature: float = 1.0, generator: torch.Ge
 
 @full_precision
 def stochastic_gate(mean: Tensor, sigma: float = 0.5, generator: torch.Generator | None = None) -> Tensor:
-    """``clamp(mean + 1/2 + sigma noise, 0, 1)`` with Gaussian noise: gates that close and open exactly.
+    """Draw ``clamp(mean + 1/2 + sigma noise, 0, 1)`` with Gaussian noise: gates that close and open exactly.
 
     Args:
-        mean: of the gates, from -1/2 (mostly closed) to 1/2 (mostly open).
-        sigma: of the noise; 0 is the gate of evaluation.
+        mean: mean of the gates, from -1/2 (mostly closed) to 1/2 (mostly open).
+        sigma: deviation of the noise; 0 is the gate of evaluation.
         generator: source of the noise, on the CPU.
 
     Returns:
@@ -103,7 +103,12 @@ def stochastic_gate(mean: Tensor, sigma: float = 0.5, generator: torch.Generator
 
 @full_precision
 def open_probability(mean: Tensor, sigma: float = 0.5) -> Tensor:
-    """Probability that a `stochastic_gate` is above 0; its mean, added to a loss, makes gates sparse."""
+    """Compute the probability that a `stochastic_gate` is above 0; its mean, added to a loss, makes gates sparse.
+
+    Args:
+        mean: (...) means of the gates.
+        sigma: deviation of their noise.
+    """
     return torch.special.ndtr((mean + 0.5) / sigma)
 
 
@@ -117,7 +122,7 @@ class PairGate(nn.Module):
         dim: width D of the embeddings to be gated.
         kind: "sigmoid"; "gumbel" draws with `gumbel_sigmoid` in training; "stochastic" is `stochastic_gate`.
         combine: "mean" gates the mean of both classes' embeddings, "product" multiplies a gate of each.
-        width: of the class embeddings.
+        width: width of the class embeddings.
         hidden: width of the hidden layer.
 
     Raises:
@@ -150,7 +155,7 @@ class PairGate(nn.Module):
         )
 
     def forward(self, first: Tensor, second: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Gates (A, D) of pairs of classes (A,) and (A,).
+        """Compute the gates (A, D) of pairs of classes (A,) and (A,).
 
         Args:
             first: class of each anchor.

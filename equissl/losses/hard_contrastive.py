@@ -12,7 +12,7 @@ from equissl.losses.similarity import check_temperature, cross_view_negatives, u
 
 @full_precision
 def hard_contrastive(z: Tensor, temperature: float | Tensor = 0.3, hardest: int | float = 0.0819) -> Tensor:
-    """Symmetric cross-view InfoNCE in which each anchor sees only its most similar negatives.
+    """Compute the symmetric cross-view InfoNCE in which each anchor sees only its most similar negatives.
 
     Args:
         z: (B, V, D) embeddings of the global batch, B >= 2, V >= 2; the mean over all ordered pairs of views.

@@ -13,7 +13,7 @@ from equissl.losses.precision import full_precision
 
 @full_precision
 def action_cross_entropy(scores: Tensor) -> Tensor:
-    """Which action took the first view to the second? Cross-entropy of each sample's own among those of the batch.
+    """Cross-entropy of picking each sample's own action, first view to second, among those of the batch.
 
     InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) with actions as candidates: the best scores are, up to a
     constant, the log ratio of the action's likelihood given both views to that without them. Embeddings that hold

@@ -59,7 +59,12 @@ def kmeans(
 @torch.no_grad()
 @full_precision
 def nearest_centroid(rows: Tensor, centroids: Tensor) -> Tensor:
-    """(N,) position of the nearest of the centroids (K, D) to each of the rows (N, D), by Euclidean distance."""
+    """Find the position (N,) of the nearest centroid of each row, by Euclidean distance.
+
+    Args:
+        rows: (N, D).
+        centroids: (K, D).
+    """
     halves = centroids.square().sum(dim=1) / 2
 
     def block(part: slice) -> Tensor:
@@ -69,7 +74,13 @@ def nearest_centroid(rows: Tensor, centroids: Tensor) -> Tensor:
 
 
 def spread(rows: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """(count, D) rows chosen one after the other, far ones from those before being likelier (k-means++)."""
+    """Choose (count, D) rows one after the other, far ones from those before being likelier (k-means++).
+
+    Args:
+        rows: (N, D).
+        count: rows to choose.
+        generator: generator of the draws; None is torch's own.
+    """
     device = rows.device if generator is None else generator.device
     chosen = [rows[torch.randint(len(rows), (), generator=generator, device=device).to(rows.device)]]
     closest = (rows - chosen[0]).square().sum(dim=1)

@@ -1,4 +1,4 @@
-"""Which rows SupReMix mixes, by their continuous labels (Wu et al., 2023; after the authors' released code)."""
+"""Rows that SupReMix mixes, chosen by continuous labels (Wu et al., 2023; after the authors' released code)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equissl.losses.mixing import label_matched_weights
 
 @dataclass(frozen=True)
 class Mixing:
-    """How many mixtures an anchor gets, and of what.
+    """Number and composition of an anchor's mixtures.
 
     Attributes:
         negatives: hard negatives: the anchor mixed with this many drawn rows; 0 for none.
@@ -46,7 +46,7 @@ class Mixing:
 
 @dataclass(frozen=True)
 class Mixtures:
-    """What each anchor's mixtures are made of; N rows, M mixtures of an anchor.
+    """Components of each anchor's mixtures; N rows, M mixtures of an anchor.
 
     Attributes:
         parts: (N, M, 2) positions of the two rows.
@@ -68,7 +68,7 @@ def _others(rows: int, count: int, generator: torch.Generator | None, device: to
 
 
 def _beta(shape: tuple[int, int], alpha: tuple[int, int], generator: torch.Generator | None) -> Tensor:
-    """Draws of the Beta distribution of two whole numbers: the a-th smallest of a + b - 1 uniform numbers."""
+    """Sample the Beta distribution of two whole numbers: the a-th smallest of a + b - 1 uniform numbers."""
     a, b = alpha
     return torch.rand(*shape, a + b - 1, generator=generator, dtype=torch.float64).kthvalue(a, dim=2).values
 
@@ -80,11 +80,11 @@ def mix_negatives(
     tolerance: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Mixtures:
-    """Each anchor mixed with rows of another label, so hard negatives.
+    """Mix each anchor with rows of another label, so hard negatives.
 
     Args:
         labels: (N, C) coordinates of the labels.
-        space: of the labels. The mixed label lies on the shortest path, at the partner's share of its length.
+        space: space of the labels. The mixed label lies on the shortest path, at the partner's share of its length.
         mixing: how many; partners are drawn from all other rows, and those of the same label give no mixture.
         tolerance: labels this close are the same.
         generator: source of partners and shares, on the CPU.
@@ -104,7 +104,7 @@ def mix_positives(
     tolerance: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Mixtures:
-    """Mixtures of two rows on either side of the anchor's label, which is their mixed label.
+    """Mix two rows on either side of the anchor's label, which is their mixed label.
 
     Of numbers, one label lies below and one above, with the shares ``(y_k - y_i) / (y_k - y_j)`` and the rest. In
     general, the shares of j and k are as the distances from the anchor to k and to j, and the label at that place of
@@ -113,7 +113,7 @@ def mix_positives(
 
     Args:
         labels: (N, C) coordinates of the labels.
-        space: of the labels.
+        space: space of the labels.
         mixing: how many. Numbers at tolerance 0 are drawn from all rows that fit; otherwise pairs are drawn from all
             rows, and the first ones that fit are kept.
         tolerance: labels this close are the same.

@@ -1,4 +1,4 @@
-"""Continuous labels: how far two of them are apart, and which label lies between them."""
+"""Spaces of continuous labels: distances, and the labels in between."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _torus_between(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
 
 
 def slerp(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
-    """Rotation at a fraction of the shortest turn from one to another, at constant speed.
+    """Interpolate rotations at a fraction of the shortest turn from one to another, at constant speed.
 
     Args:
         a: (..., 4) unit quaternions xyzw.

@@ -30,7 +30,7 @@ class MemoryBank(nn.Module):
         momentum: share of the new feature in an update; 1 replaces the old one.
         recompute_every: updates between two computations of the centroids.
         min_members: at each update a cluster below this many is dissolved into the others, and the largest one split.
-        seed: of the k-means.
+        seed: seed of the k-means.
 
     Raises:
         ValueError: for sizes or options out of range, or fewer samples than ``clusters * min_members``.
@@ -75,11 +75,11 @@ class MemoryBank(nn.Module):
 
     @property
     def clustered(self) -> bool:
-        """Whether there are clusters yet."""
+        """True once there are clusters."""
         return bool(self.updates > 0)
 
     def index(self) -> ClusterIndex:
-        """The members of each cluster, as they are now."""
+        """Return the members of each cluster, as they are now."""
         return ClusterIndex(self.labels, len(self.centroids))
 
     def check_samples(self, samples: Tensor) -> None:
@@ -148,7 +148,7 @@ class MemoryBank(nn.Module):
         self.check_samples(samples)
 
     def _remember(self, samples: Tensor, rows: Tensor) -> Tensor:
-        """Writes features; returns (B,) whether a finite one has come for the sample."""
+        """Write features; return (B,) True where a finite one has come for the sample."""
         places = torch.arange(1, len(samples) + 1, device=rows.device) * rows.isfinite().all(dim=1)
         last = ((samples[:, None] == samples) * places).amax(dim=1)  # 0 where there is none
         kept = last > 0
@@ -206,7 +206,7 @@ class MemoryBank(nn.Module):
         generator: torch.Generator | None = None,
         index: ClusterIndex | None = None,
     ) -> Tensor:
-        """Members of other clusters for each query, from a pool of its own.
+        """Draw members of other clusters for each query, from a pool of its own.
 
         Pools hold only members of other clusters; where there are fewer than the pool asks for, random ones (with
         replacement) stand in.

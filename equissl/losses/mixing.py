@@ -42,7 +42,7 @@ def mix_rows(rows: Tensor, indices: Tensor, weights: Tensor, normalize: bool = T
 def mix_with_queries(
     queries: Tensor, rows: Tensor, indices: Tensor, weights: Tensor, normalize: bool = True, detach: bool = True
 ) -> Tensor:
-    """Mixtures ``w q + (1 - w) x_j`` of each query with rows of its own (MoCHi's hardest negatives).
+    """Mix ``w q + (1 - w) x_j``: each query with rows of its own (MoCHi's hardest negatives).
 
     Args:
         queries: (B, D) embeddings.
@@ -76,7 +76,7 @@ def _mix(first: Tensor, second: Tensor, weights: Tensor, normalize: bool) -> Ten
 
 
 def label_matched_weights(target: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Share of the lower part with which a mixture has exactly the target's label (SupReMix).
+    """Compute the share of the lower part with which a mixture has exactly the target's label (SupReMix).
 
     Args:
         target: (...) labels y_i to match.
@@ -113,14 +113,14 @@ def draw_pairs(
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
-    """Two different rows and a weight for each mixture of each query.
+    """Draw two different rows and a weight for each mixture of each query.
 
     Args:
         queries: number of queries B; each gets pairs of its own.
         mixtures: mixtures S of a query.
         rows: number of rows N to choose from, at least 2.
         generator: source of the choice.
-        device: of the results.
+        device: device of the results.
 
     Returns:
         indices (B, S, 2) in [0, N), and weights (B, S), uniform in [0, 1).
@@ -142,7 +142,7 @@ def draw_partners(
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
-    """A row and a query's share for each mixture of each query.
+    """Draw a row and a query's share for each mixture of each query.
 
     Args: as `draw_pairs`; one row is enough.
 

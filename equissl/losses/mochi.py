@@ -15,7 +15,7 @@ from equissl.losses.similarity import check_temperature
 
 
 class HardMixtures(NamedTuple):
-    """What each of B queries mixes, by rank among its hardest negatives (0 is the hardest).
+    """Components of each of B queries' mixtures, by rank among its hardest negatives (0 is the hardest).
 
     Attributes:
         pairs: (B, s, 2) ranks of two negatives.
@@ -38,7 +38,7 @@ def draw_mixtures(
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> HardMixtures:
-    """Random mixtures of each query's ``hardest`` negatives, drawn for each query separately.
+    """Draw mixtures of each query's ``hardest`` negatives, for each query separately.
 
     Args:
         queries: number of queries B.
@@ -46,7 +46,7 @@ def draw_mixtures(
         mixed: mixtures s of two negatives, with weights uniform in [0, 1).
         query_mixed: mixtures s' of a negative with the query, the query's share uniform in [0, 0.5).
         generator: source of the choice.
-        device: of the results.
+        device: device of the results.
     """
     pairs = draw_pairs(queries, mixed, hardest if mixed else 2, generator, device)
     partners = draw_partners(queries, query_mixed, hardest if query_mixed else 1, generator, device)

@@ -14,7 +14,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def make_teacher(student: M) -> M:
-    """A copy of the network that takes no gradient; update it with `ema_update`."""
+    """Copy a network without gradient; update the copy with `ema_update`."""
     return copy.deepcopy(student).requires_grad_(False)
 
 
@@ -61,6 +61,12 @@ def ema_update(teacher: nn.Module, student: nn.Module, momentum: float, copy_buf
 
 def cosine_momentum(step: int, total: int, start: float = 0.996, end: float = 1.0) -> float:
     """Momentum of a step on the half cosine from ``start`` at step 0 to ``end`` at step ``total`` and later.
+
+    Args:
+        step: step of the run, from 0.
+        total: steps of the run.
+        start: momentum at step 0.
+        end: momentum at step ``total`` and later.
 
     Raises:
         ValueError: for a negative step, or a total below 1.

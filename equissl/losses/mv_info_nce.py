@@ -21,7 +21,7 @@ from equissl.losses.similarity import (
 def mv_info_nce(
     z: Tensor, temperature: float | Tensor = 0.5, negatives: Literal["all", "cross_view"] = "all"
 ) -> Tensor:
-    """Log-sum-exp over all logits of an instance's views against that over its positive pairs.
+    """Compute the log-sum-exp over all logits of an instance's views against that over its positive pairs.
 
     Args:
         z: (B, V, D) embeddings of the global batch, B >= 2, V >= 2.

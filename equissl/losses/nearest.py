@@ -1,4 +1,4 @@
-"""The most similar negatives of each anchor."""
+"""Search for the most similar negatives of each anchor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from equissl.losses import similarity
 
 
 def kept_negatives(hardest: int | float, available: int) -> int:
-    """Number of negatives to keep: ``hardest`` itself, or that fraction of those available, rounded up, for a float.
+    """Count the negatives to keep: ``hardest`` itself, or that fraction of those available, rounded up, for a float.
+
+    Args:
+        hardest: a number, or a fraction in (0, 1].
+        available: negatives of an anchor.
 
     Raises:
         ValueError: for a number outside of [1, available] or a fraction outside of (0, 1].
@@ -27,7 +31,7 @@ def kept_negatives(hardest: int | float, available: int) -> int:
 
 
 def nearest(queries: Tensor, keys: Tensor, count: int, tables: int = 1) -> Tensor:
-    """Largest cosines of each query with the keys of other rows.
+    """Find the largest cosines of each query with the keys of other rows.
 
     The choice has no gradient, the cosines have. Tables beyond the common limit on memory are built block by
     block, and again in the backward.

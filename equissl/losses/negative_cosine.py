@@ -50,7 +50,7 @@ def _inverse_norm(x: Tensor, eps: float = 1e-12) -> Tensor:
 
 
 def byol(predictions: Tensor, targets: Tensor) -> Tensor:
-    """``2 - 2 cos(p, stop(z'))`` summed over both orders of a pair of views, averaged over pairs.
+    """Compute ``2 - 2 cos(p, stop(z'))`` summed over both orders of a pair of views, averaged over pairs.
 
     Args:
         predictions: (B, V, D) online predictions.
@@ -63,7 +63,7 @@ def byol(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def simsiam(predictions: Tensor, targets: Tensor) -> Tensor:
-    """``-cos(p, stop(z))``, the mean of both orders of a pair of views, averaged over pairs.
+    """Compute ``-cos(p, stop(z))``, the mean of both orders of a pair of views, averaged over pairs.
 
     Args:
         predictions: (B, V, D) predictions.

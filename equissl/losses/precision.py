@@ -1,4 +1,4 @@
-"""Losses in full precision, whatever the surrounding autocast."""
+"""Full precision for losses, whatever the surrounding autocast."""
 
 from __future__ import annotations
 
@@ -56,14 +56,27 @@ def unit_norm(x: Tensor, dim: int | tuple[int, ...] = -1, eps: float = 1e-12) ->
 
 
 def check_pair(name_x: str, x: Tensor, name_y: str, y: Tensor, ndim: int | None = None) -> None:
-    """Raise ValueError unless both tensors have one shape (of ``ndim`` dimensions, where given)."""
+    """Raise ValueError unless both tensors have one shape (of ``ndim`` dimensions, where given).
+
+    Args:
+        name_x: name of the first, for the message.
+        x: any tensor.
+        name_y: name of the second.
+        y: any tensor.
+        ndim: dimensions of both; None is any number.
+    """
     if x.shape != y.shape or (ndim is not None and x.ndim != ndim):
         wanted = "the same shape" if ndim is None else f"the same {ndim}-dimensional shape"
         raise ValueError(f"expected {name_x} and {name_y} of {wanted}, got {tuple(x.shape)} and {tuple(y.shape)}")
 
 
 def check_batch(x: Tensor, purpose: str) -> None:
-    """Raise ValueError unless ``x`` is (B, D) with B >= 2, D >= 1."""
+    """Raise ValueError unless ``x`` is (B, D) with B >= 2, D >= 1.
+
+    Args:
+        x: embeddings.
+        purpose: name of the loss, for the message.
+    """
     if x.ndim != 2 or x.shape[1] == 0:
         raise ValueError(f"expected x of shape (B, D), got {tuple(x.shape)}")
     if x.shape[0] < 2:

@@ -18,7 +18,7 @@ _RUN = 4
 @torch.no_grad()
 @full_precision
 def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
-    """Soft codes that spread the samples evenly over the prototypes; no gradient.
+    """Compute the soft codes that spread the samples evenly over the prototypes; no gradient.
 
     No exponential overflows and no sum vanishes, so that any epsilon is safe. Adding a constant to one prototype's
     scores changes nothing; adding one to a sample's scores does.
@@ -75,8 +75,7 @@ def _scales(kernel: Tensor, start: Tensor, iterations: int) -> tuple[Tensor, Ten
 class Prototypes(nn.Module):
     """K learnable unit vectors that embeddings are scored against.
 
-    Call `normalize_` before every step: an optimiser step leaves the sphere. While prototypes are to stay frozen (the
-    first few hundred steps), call `drop_gradients` between the backward pass and the optimiser step.
+    Call `normalize_` before every step: an optimiser step leaves the sphere.
 
     Args:
         dim: embedding width D.
@@ -93,10 +92,6 @@ class Prototypes(nn.Module):
     def normalize_(self) -> None:
         """Put every prototype back on the unit sphere."""
         self.weight.copy_(unit_norm(self.weight.float() if self.weight.dtype != torch.float64 else self.weight))
-
-    def drop_gradients(self) -> None:
-        """Forget the prototypes' gradients, so that an optimiser step skips them."""
-        self.weight.grad = None
 
     @full_precision
     def forward(self, embeddings: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from equissl.losses.precision import check_pair, full_precision, unit_norm
 
 @full_precision
 def warp_features(features: Tensor, source: Tensor, destination: Tensor) -> tuple[Tensor, Tensor]:
-    """Carries features along the flow of points: each reached cell gets the mean over the points that arrive there.
+    """Carry features along the flow of points: each reached cell gets the mean over the points that arrive there.
 
     The order of the points means nothing, to the last bit.
 
@@ -43,7 +43,7 @@ def warp_features(features: Tensor, source: Tensor, destination: Tensor) -> tupl
 
 @full_precision
 def flow_distance(targets: Tensor, predictions: Tensor, normalise: bool = True) -> Tensor:
-    """Squared distance of each cell's warped target and online prediction.
+    """Compute the squared distance of each cell's warped target and online prediction.
 
     Args:
         targets: (M, D); no gradient reaches them.

@@ -23,10 +23,10 @@ class SepCLRWeights:
     of rendered objects and so are the defaults.
 
     Attributes:
-        salient: of the salient part's alignment and, times ``uniformity``, of its uniformity.
-        information_less: of the salient part's length on background samples.
-        joint_entropy: of the term that keeps common and salient part independent.
-        uniformity: of uniformity against alignment, in both parts.
+        salient: weight of the salient part's alignment and, times ``uniformity``, of its uniformity.
+        information_less: weight of the salient part's length on background samples.
+        joint_entropy: weight of the term that keeps common and salient part independent.
+        uniformity: weight of uniformity against alignment, in both parts.
     """
 
     salient: float = 100.0
@@ -35,7 +35,7 @@ class SepCLRWeights:
     uniformity: float = 2.0
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """Weighted sum of the terms of `sep_clr_terms`."""
+        """Compute the weighted sum of the terms of `sep_clr_terms`."""
         common = terms["common_alignment"] + self.uniformity * terms["common_uniformity"]
         salient = terms["salient_alignment"] + self.uniformity * terms["salient_uniformity"]
         rest = self.information_less * terms["information_less"] + self.joint_entropy * terms["joint_entropy"]
@@ -44,7 +44,7 @@ class SepCLRWeights:
 
 @full_precision
 def sep_clr_terms(common: Tensor, salient: Tensor, y: Tensor, temperature: float = 0.5) -> dict[str, Tensor]:
-    """The six terms of SepCLR, unweighted.
+    """Compute the six terms of SepCLR, unweighted.
 
     Alignment is ``mean ||x - x'||² / (2 temperature)`` over pairs of views, uniformity the log of the mean Gaussian
     potential between different samples, within a view and averaged over views, of which both parts have one. The
@@ -87,13 +87,13 @@ def sep_clr_terms(common: Tensor, salient: Tensor, y: Tensor, temperature: float
 def sep_clr(
     common: Tensor, salient: Tensor, y: Tensor, weights: SepCLRWeights | None = None, temperature: float = 0.5
 ) -> Tensor:
-    """Weighted sum of the terms of `sep_clr_terms`.
+    """Compute the weighted sum of the terms of `sep_clr_terms`.
 
     Args:
         common: (B, V, Dc) common part of the embeddings of the global batch, made unit vectors here.
         salient: (B, V, Ds) salient part, of any length.
         y: (B,) 1 or True for samples of the target set, 0 or False for the background.
-        weights: of the terms; None takes the defaults of `SepCLRWeights`.
+        weights: weights of the terms; None takes the defaults of `SepCLRWeights`.
         temperature: potentials are ``exp(-distance² / (2 temperature))``.
 
     Returns:

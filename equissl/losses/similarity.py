@@ -17,7 +17,7 @@ TABLE_ELEMENTS = 2**26
 
 
 def unit_views(z: Tensor, purpose: str, views: int = 2) -> Tensor:
-    """Unit vectors of a batch of views.
+    """Normalise a batch of views to unit vectors.
 
     Args:
         z: (B, V, D) embeddings of the global batch: V views of each of B instances.
@@ -46,7 +46,7 @@ def check_temperature(temperature: float | Tensor) -> None:
 
 
 def view_logits(z: Tensor, temperature: float | Tensor) -> Tensor:
-    """(B, V, V - 1) logits of each view with the other views of its instance, in their order.
+    """Compute (B, V, V - 1) logits of each view with the other views of its instance, in their order.
 
     Args:
         z: (B, V, D) unit vectors.
@@ -68,7 +68,7 @@ def log_sum(
     hardest: int | None = None,
     tables: int = 1,
 ) -> Tensor:
-    """``log sum_k exp(q.k / temperature)`` over the keys that each query admits.
+    """Compute ``log sum_k exp(q.k / temperature)`` over the keys that each query admits.
 
     Args:
         queries: (A, D) unit vectors.
@@ -106,7 +106,7 @@ def log_sum(
 
 
 def instance_negatives(z: Tensor, temperature: float | Tensor) -> Tensor:
-    """(B, V) log-sum-exp of each view's logits with all views of the other instances.
+    """Compute (B, V) log-sum-exp of each view's logits with all views of the other instances.
 
     Args:
         z: (B, V, D) unit vectors.
@@ -119,7 +119,7 @@ def instance_negatives(z: Tensor, temperature: float | Tensor) -> Tensor:
 
 
 def same_view_negatives(z: Tensor, temperature: float | Tensor) -> Tensor:
-    """(B, V) log-sum-exp of each view's logits with the same view of the other instances.
+    """Compute (B, V) log-sum-exp of each view's logits with the same view of the other instances.
 
     Args:
         z: (B, V, D) unit vectors.

@@ -20,7 +20,7 @@ def simple_contrastive(z: Tensor, weight: float = 1.0) -> Tensor:
     Args:
         z: (B, V, D) embeddings of the global batch, B >= 2, V >= 2; the mean over all ordered pairs of views, with
             negatives from the other instances' second view of the pair.
-        weight: of the mean over negatives; the paper's factor of their sum is ``weight / (B - 1)``.
+        weight: weight of the mean over negatives; the paper's factor of their sum is ``weight / (B - 1)``.
 
     Returns:
         Scalar in [-1 - weight, 1 + weight]; ``weight - 1`` at collapse, -1 for an orthonormal batch.

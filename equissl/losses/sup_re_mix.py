@@ -86,7 +86,11 @@ def sup_re_mix_anchors(
     magnify: Magnify = "l1",
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Loss and number of positives of each row as an anchor, (B V,) both; arguments as in `sup_re_mix`."""
+    """Compute loss and number of positives of each row as an anchor, (B V,) both.
+
+    Args:
+        z, labels, space, temperature, mixing, tolerance, magnify, generator: as of `sup_re_mix`.
+    """
     check_temperature(temperature)
     z = unit_views(z, "SupReMix", views=1)
     if labels.shape[:2] != z.shape[:2]:

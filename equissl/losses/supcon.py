@@ -16,7 +16,7 @@ from equissl.losses.similarity import check_temperature, log_sum, unit_views
 def supcon(
     z: Tensor, labels: Tensor, temperature: float | Tensor = 0.1, average: Literal["out", "in"] = "out"
 ) -> Tensor:
-    """NT-Xent with every other row of the same class as a positive.
+    """Compute NT-Xent with every other row of the same class as a positive.
 
     The value is not multiplied by ``temperature / base_temperature``, as the authors' code does. A row without a
     positive costs 0 and counts in the mean.

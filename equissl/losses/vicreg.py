@@ -9,7 +9,7 @@ from equissl.losses.precision import check_batch, check_pair, full_precision
 
 @full_precision
 def invariance(x: Tensor, y: Tensor) -> Tensor:
-    """Mean squared difference over all elements, batch and features alike.
+    """Compute the mean squared difference over all elements, batch and features alike.
 
     Args:
         x: embeddings of the first view.
@@ -24,7 +24,7 @@ def invariance(x: Tensor, y: Tensor) -> Tensor:
 
 @full_precision
 def variance_hinge(x: Tensor, target: float = 1.0, eps: float = 1e-4) -> Tensor:
-    """``mean_d relu(target - sqrt(var_d + eps))`` with the unbiased variance over the batch.
+    """Compute ``mean_d relu(target - sqrt(var_d + eps))`` with the unbiased variance over the batch.
 
     Args:
         x: (B, D) embeddings of the global batch.

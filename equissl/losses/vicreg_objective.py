@@ -1,4 +1,4 @@
-"""The whole VICReg objective over any number of views (Bardes, Ponce and LeCun, ICLR 2022)."""
+"""VICReg objective as a whole, over any number of views (Bardes, Ponce and LeCun, ICLR 2022)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from equissl.losses.views import check_views, view_pairs
 
 @full_precision
 def vicreg(embeddings: Tensor, sim: float = 25.0, std: float = 25.0, cov: float = 1.0) -> Tensor:
-    """``sim * invariance + std * mean variance hinge + cov * summed covariance penalty`` of two views.
+    """Compute ``sim * invariance + std * mean variance hinge + cov * summed covariance penalty`` of two views.
 
     Args:
         embeddings: (B, V, D) embeddings of the global batch, not normalised; more than two views average the loss over

@@ -7,9 +7,13 @@ from torch import Tensor
 
 
 def check_finite(name: str, x: Tensor) -> None:
-    """Raise ValueError where ``x`` holds NaN or infinite values; waits for the device.
+    """Raise ValueError if ``x`` holds NaN or infinite values; waits for the device.
 
     Compiled code skips this check, which would split the graph.
+
+    Args:
+        name: name of the tensor, for the message.
+        x: any tensor.
     """
     if torch.compiler.is_compiling():
         return
@@ -19,7 +23,14 @@ def check_finite(name: str, x: Tensor) -> None:
 
 
 def check_views(x: Tensor, purpose: str, name: str = "embeddings", min_batch: int = 2) -> None:
-    """Raise ValueError unless ``x`` is a floating-point (B, V, D) with B >= ``min_batch``, V >= 2 and D >= 1."""
+    """Raise ValueError unless ``x`` is a floating-point (B, V, D) with B >= ``min_batch``, V >= 2 and D >= 1.
+
+    Args:
+        x: embeddings.
+        purpose: name of the loss, for the message.
+        name: name of the tensor, for the message.
+        min_batch: fewest instances B.
+    """
     if x.ndim != 3 or x.shape[2] == 0 or not x.is_floating_point():
         raise ValueError(f"expected floating-point {name} of shape (B, V, D), got {x.dtype} {tuple(x.shape)}")
     batch, views, _ = x.shape
@@ -30,5 +41,5 @@ def check_views(x: Tensor, purpose: str, name: str = "embeddings", min_batch: in
 
 
 def view_pairs(views: int) -> list[tuple[int, int]]:
-    """All unordered pairs of views, the smaller index first."""
+    """List all unordered pairs of views, the smaller index first."""
     return [(v, w) for v in range(views) for w in range(v + 1, views)]

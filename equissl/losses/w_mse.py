@@ -19,7 +19,7 @@ def w_mse(
     normalize: bool = True,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Mean squared difference of Cholesky-whitened views, over unordered pairs of views.
+    """Compute the mean squared difference of Cholesky-whitened views, over unordered pairs of views.
 
     Each view is whitened alone, in chunks of a random partition of the batch (the same one for all views).
 

@@ -29,8 +29,8 @@ def whitened_copies(
     Args:
         z: (B, V, D) embeddings of the global batch, not normalised.
         copies: P, how often each view is whitened.
-        groups: of channels, a divisor of D; None as in `group_whiten`.
-        method: of whitening, as in `group_whiten`.
+        groups: groups of channels, a divisor of D; None as in `group_whiten`.
+        method: kind of whitening, as in `group_whiten`.
         eps: share of the identity in the covariance.
         permutations: (V, P, D) orders of the channels; None draws them.
         generator: source of the shuffles, on the CPU, in one state in all processes.

@@ -52,7 +52,7 @@ def _singular(x: Tensor) -> ValueError:
 
 @full_precision
 def cholesky_whiten(x: Tensor, eps: float = 0.0) -> Tensor:
-    """Rows solved against the Cholesky factor of their covariance (Ermolov et al., W-MSE, ICML 2021).
+    """Solve the rows against the Cholesky factor of their covariance (Ermolov et al., W-MSE, ICML 2021).
 
     Unchanged by lower-triangular maps with a positive diagonal and by shifts of x (at eps 0), not by rotations.
 
@@ -107,7 +107,7 @@ class _InverseRoot(Function):
 
 @full_precision
 def zca_whiten(x: Tensor, eps: float = 0.0) -> Tensor:
-    """Rows times the inverse square root of their covariance: the whitening closest to the input.
+    """Multiply the rows by the inverse square root of their covariance: the whitening closest to the input.
 
     Rotating x rotates the output, permuting dimensions permutes it.
 
@@ -143,7 +143,12 @@ def _newton_schulz(matrix: Tensor, iterations: int) -> Tensor:
 
 
 def default_groups(rows: int, channels: int) -> int:
-    """Fewest groups that divide the channels with at most half as many channels each as there are rows."""
+    """Find the fewest groups that divide the channels with at most half as many channels each as there are rows.
+
+    Args:
+        rows: N.
+        channels: D.
+    """
     fitting = (g for g in range(1, channels + 1) if channels % g == 0 and 2 * (channels // g) <= rows)
     return next(fitting, channels)
 
@@ -151,7 +156,7 @@ def default_groups(rows: int, channels: int) -> int:
 def draw_permutations(
     copies: int, channels: int, generator: torch.Generator | None = None, device: torch.device | None = None
 ) -> Tensor:
-    """(copies, channels) random orders of the channels, drawn on the CPU.
+    """Draw (copies, channels) random orders of the channels on the CPU.
 
     Args:
         copies: number of orders.
@@ -189,7 +194,7 @@ def group_whiten(
             the channels inside a group matters.
         eps: the covariance becomes ``(1 - eps) cov + eps I``. Above 0, collapse and groups as wide as the batch are
             finite. At 0 a singular covariance gives NaN or infinite values.
-        iterations: of Newton-Schulz.
+        iterations: iterations of Newton-Schulz.
 
     Returns:
         Tensor of the same shape: of each group mean 0 and, for eps 0, covariance I with divisor N. NaN and infinite

@@ -1,4 +1,4 @@
-"""Methods by name, one file each: a new one subclasses `ViewMethod`, `SceneMethod`, … and takes one line here.
+"""Methods by name, one file each: a new one subclasses `ViewMethod`, `DriveMethod`, … and takes one line here.
 
 Those of other packages are found through entry points in the group ``equissl.methods``, or by import path.
 """
@@ -24,10 +24,10 @@ METHODS: Registry[type[Method]] = Registry(
         "SeqJEPA": "equissl.methods.views.seq_jepa:SeqJEPA",
         "Supervised": "equissl.methods.views.supervised:Supervised",
         "FERNN": "equissl.methods.videos.fernn:FERNN",
-        "FlowClassification": "equissl.methods.videos.fernn:FlowClassification",
+        "VideoClassification": "equissl.methods.videos.fernn:VideoClassification",
         "ESSL3D": "equissl.methods.drives.e_ssl3d:ESSL3D",
         "CellContrast": "equissl.methods.drives.cell_contrast:CellContrast",
-        "SceneInvariant": "equissl.methods.drives.scene_invariant:SceneInvariant",
+        "SweepInvariant": "equissl.methods.drives.sweep_invariant:SweepInvariant",
         "Occupancy": "equissl.methods.drives.occupancy:Occupancy",
         "SECOND": "equissl.detection.second:SECOND",
         "CenterPoint": "equissl.detection.center_point:CenterPoint",

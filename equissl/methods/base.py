@@ -1,4 +1,4 @@
-"""What methods on every kind of data share."""
+"""Interface of methods, and what those on every kind of data share."""
 
 from __future__ import annotations
 
@@ -97,21 +97,21 @@ class Method(nn.Module, ABC):
 
 
 def widen(x: Tensor) -> Tensor:
-    """Half precision to float32; anything else as it is."""
+    """Convert half precision to float32; return anything else as it is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def gather_together(*embeddings: Tensor) -> tuple[Tensor, ...]:
-    """Each (B, D_i) gathered over processes to the global batch, in one exchange and in full precision."""
+    """Gather each (B, D_i) over processes to the global batch, in one exchange and in full precision."""
     wide = [widen(x) for x in embeddings]
     return gather(torch.cat(wide, dim=1)).split([x.shape[1] for x in wide], dim=1)
 
 
 def detach_terms(**terms: Tensor) -> dict[str, Tensor]:
-    """Loss terms for the log."""
+    """Detach the loss terms for the log."""
     return {name: term.detach() for name, term in terms.items()}
 
 
 def stack_features(views: list[Tensor]) -> Tensor:
-    """Representations of the views, (B, V, D), detached and in full precision."""
+    """Stack the representations of the views to (B, V, D), detached and in full precision."""
     return widen(torch.stack([view.detach() for view in views], dim=1))

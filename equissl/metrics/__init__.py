@@ -1,21 +1,17 @@
 """Metrics as functions of ``(preds, target)`` or of features, in float64; they return floats or CPU tensors."""
 
-from equissl.metrics.classification import majority_accuracy, top_k_accuracy
-from equissl.metrics.collapse import feature_std, mean_correlation, rankme
+from equissl.metrics.classification import top_k_accuracy
+from equissl.metrics.collapse import feature_std, rankme
 from equissl.metrics.hypersphere import alignment, tolerance, uniformity
 from equissl.metrics.r2 import r2_global, r2_uniform
 from equissl.metrics.rotation import constant_quaternion, constant_rotation_prediction, rotation_errors_deg
-from equissl.metrics.spectrum import effective_rank
 from equissl.metrics.temperature import penalty_entropy, relative_penalty
 
 __all__ = [
     "alignment",
     "constant_quaternion",
     "constant_rotation_prediction",
-    "effective_rank",
     "feature_std",
-    "majority_accuracy",
-    "mean_correlation",
     "penalty_entropy",
     "r2_global",
     "r2_uniform",

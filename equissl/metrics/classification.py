@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
 def top_k_accuracy(logits: Tensor, target: Tensor, k: int = 1) -> float:
-    """Share of samples whose class is among the k highest scores.
+    """Compute the share of samples whose class is among the k highest scores.
 
     Ties are shared out instead of broken by class order: among e classes that tie for the last free places, the true
     one counts by its chance of getting one. So a classifier whose scores are all equal has chance level, k / C.
@@ -24,6 +23,7 @@ def top_k_accuracy(logits: Tensor, target: Tensor, k: int = 1) -> float:
         ValueError: for wrong shapes, k out of range, class indices out of range, or NaN scores.
 
     Example:
+        >>> import torch
         >>> top_k_accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
         0.5
     """
@@ -45,10 +45,3 @@ def top_k_accuracy(logits: Tensor, target: Tensor, k: int = 1) -> float:
     own = logits.gather(1, target[:, None])
     above, tied = (logits > own).sum(dim=1), (logits == own).sum(dim=1)
     return float(((k - above) / tied).clamp(0, 1).double().mean())
-
-
-def majority_accuracy(target: Tensor) -> float:
-    """Accuracy of always answering the most frequent of the (N,) class indices ``target``."""
-    if target.ndim != 1 or len(target) == 0 or target.is_floating_point():
-        raise ValueError(f"expected target of shape (N,) with integers, got {tuple(target.shape)} {target.dtype}")
-    return torch.bincount(target.cpu()).max().item() / len(target)

@@ -1,4 +1,4 @@
-"""Signs of collapse in a set of feature vectors."""
+"""Diagnostics of collapse of a set of feature vectors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _features(features: Tensor) -> Tensor:
 
 
 def feature_std(features: Tensor, normalize: bool = False) -> float:
-    """Standard deviation (unbiased) of each dimension over the samples, averaged over dimensions.
+    """Compute the standard deviation (unbiased) of each dimension over the samples, averaged over dimensions.
 
     Args:
         features: (N, D) feature vectors.
@@ -55,27 +55,3 @@ def rankme(features: Tensor) -> float:
         return 0.0
     shares = values / values.sum()
     return float(torch.special.entr(shares).sum().exp())
-
-
-def mean_correlation(features: Tensor) -> float:
-    """Mean absolute correlation between different dimensions over the samples.
-
-    Args:
-        features: (N, D) feature vectors, D >= 2.
-
-    Returns:
-        A number in [0, 1]: 1 where every dimension repeats one signal. Dimensions that do not vary count as
-        uncorrelated.
-
-    Raises:
-        ValueError: for another shape, fewer than two samples or dimensions, NaN or infinite values.
-    """
-    features = _features(features)
-    dims = features.shape[1]
-    if dims < 2:
-        raise ValueError(f"correlation needs at least 2 feature dimensions, got {dims}")
-    varies = features.amax(dim=0) != features.amin(dim=0)  # the mean of equal numbers may be off by rounding
-    centred = (features - features.mean(dim=0)) * varies
-    centred = torch.nn.functional.normalize(centred, dim=0)
-    correlation = (centred.T @ centred).abs()
-    return float(correlation.fill_diagonal_(0).sum() / (dims * (dims - 1)))

@@ -1,4 +1,4 @@
-"""How far features of a scene are from moving with it.
+"""Equivariance errors of the features of a sweep.
 
 All errors here are relative: the mean squared distance between a feature after the change and the one that should have
 moved there, over the mean squared distance between unrelated cells of the same scenes. 0 is exact, 1 is as far as
@@ -19,7 +19,7 @@ EQUAL = 1e-10  # unrelated cells closer than this share of the features' mean sq
 
 @dataclass
 class RelativeDistance:
-    """Mean ‖pᵢ − tᵢ‖² over the mean ‖pᵢ − tⱼ‖² of unrelated rows i ≠ j of the same scene, scene after scene.
+    """Mean ‖pᵢ − tᵢ‖² over the mean ‖pᵢ − tⱼ‖² of unrelated rows i ≠ j of the same sweep, sweep after sweep.
 
     The denominator is the exact mean over all ordered pairs of rows of a scene, not an estimate from drawn pairs.
     Scenes count by their number of rows.
@@ -31,7 +31,7 @@ class RelativeDistance:
     rows: int = 0
 
     def update(self, preds: Tensor, target: Tensor, chosen: Tensor | None = None) -> None:
-        """Adds one scene.
+        """Add the rows of one sweep.
 
         Args:
             preds: (N, D) features.
@@ -59,31 +59,8 @@ class RelativeDistance:
         return self.matched / self.unrelated
 
 
-def relative_distance(preds: Tensor, target: Tensor, groups: Tensor | None = None) -> float:
-    """`RelativeDistance` of rows (N, D) at once.
-
-    Args:
-        preds: (N, D) features.
-        target: (N, D) what they should be.
-        groups: (N,) scene of each row; rows of different scenes are not compared. None: all are of one scene.
-
-    Raises:
-        ValueError: for other shapes, NaN or infinite values.
-    """
-    distance = RelativeDistance()
-    groups = torch.zeros(len(preds), dtype=torch.int64) if groups is None else groups.cpu()
-    if groups.shape != (len(preds),):
-        raise ValueError(f"expected one group for each of {len(preds)} rows, got {tuple(groups.shape)}")
-    if preds.shape != target.shape:
-        _checked(preds, target)
-    for group in groups.unique():
-        rows = (groups == group).to(preds.device)
-        distance.update(preds[rows], target[rows])
-    return distance.compute()
-
-
 def carry_features(features: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Moves features along points: each target cell gets the mean over its points of their source cells' features.
+    """Move features along points: each target cell gets the mean over its points of their source cells' features.
 
     This is the warp of flow-equivariant learning, and with a rotation instead of a flow the rotated map.
 
@@ -104,24 +81,8 @@ def carry_features(features: Tensor, source: Tensor, target: Tensor) -> tuple[Te
     return rows, total / counts[:, None].clamp_min(1)
 
 
-def transport_error(before: Tensor, after: Tensor, source: Tensor, target: Tensor, groups: Tensor) -> float:
-    """Equivariance error of features that should move as points do: by a rotation, a shift, or scene flow.
-
-    Args:
-        before: (N, D) features of cells before.
-        after: (M, D) features of cells after.
-        source, target: (P,) rows of ``before`` and ``after`` that each point lies in; -1 for none.
-        groups: (M,) scene of each cell of ``after``.
-
-    Returns:
-        `relative_distance` between ``after`` and what `carry_features` brings, over the cells that points came to.
-    """
-    rows, carried = carry_features(before, source, target)
-    return relative_distance(after[rows], carried, groups[rows])
-
-
 def shift_error(before: Tensor, after: Tensor, before_sites: Tensor, after_sites: Tensor, shift: Tensor) -> float:
-    """Largest absolute difference between features and those of the shifted input, site by site.
+    """Compute the largest absolute difference between features and those of the shifted input, site by site.
 
     Args:
         before, after: (N, D) and (M, D) features.

@@ -1,4 +1,4 @@
-"""How unit vectors lie on the sphere: alignment and uniformity (Wang and Isola 2020), tolerance (Wang and Liu 2021)."""
+"""Unit vectors on the sphere: alignment and uniformity (Wang and Isola 2020), tolerance (Wang and Liu 2021)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _unit(features: Tensor) -> Tensor:
 
 
 def alignment(embeddings: Tensor, alpha: float = 2.0) -> float:
-    """Mean distance between the unit vectors of two views of a sample, to the power ``alpha``.
+    """Compute the mean distance between the unit vectors of two views of a sample, to the power ``alpha``.
 
     Args:
         embeddings: (N, V, D), V >= 2; averaged over unordered pairs of views. Zero vectors stay zero.
@@ -61,7 +61,7 @@ def uniformity(features: Tensor, t: float = 2.0) -> float:
 
 
 def tolerance(features: Tensor, labels: Tensor) -> float:
-    """Mean cosine over all pairs of different samples with the same label.
+    """Compute the mean cosine over all pairs of different samples with the same label.
 
     The paper's formula can also be read as a mean over *all* pairs with the indicator inside; this one divides by the
     number of pairs of the same label, so it does not depend on the number of classes.

@@ -1,4 +1,4 @@
-"""The two coefficients of determination found in the literature.
+"""Coefficients of determination, the two found in the literature.
 
 They differ in what a prediction is compared with, and are not comparable: on the relative quaternions of 3DIEBench a
 constant predictor scores 0.229 on the first and 0 on the second. So each has its own name and both are always reported.
@@ -34,7 +34,7 @@ def _r2(residual: Tensor, deviation: Tensor, constant: Tensor) -> Tensor:
 
 
 def r2_global(preds: Tensor, target: Tensor) -> float:
-    """R² around one scalar mean over all samples and dimensions, as SIE and EquiCaps report it.
+    """Compute R² around one scalar mean over all samples and dimensions, as SIE and EquiCaps report it.
 
     Predicting each dimension's own mean scores above 0 wherever the dimensions' means differ.
 

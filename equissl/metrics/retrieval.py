@@ -1,19 +1,16 @@
-"""Retrieval with predicted embeddings, streamed: MRR, H@k and prediction retrieval error (SIE, arXiv 2302.10283).
+"""Retrieval with predicted embeddings: MRR and H@k among the views of one object (SIE, arXiv 2302.10283).
 
 The embedding of a view is predicted from another view of the object and the rotation between them, then looked up among
-real embeddings. **MRR** and **H@k** rank the true view among the views of the same object. **PRE** takes the nearest of
-all views of a data set and measures how far its pose is from the wanted one, ``1 - <q, q'>²``.
+the real embeddings of the object's views. :mod:`~equissl.metrics.pose_retrieval` looks it up among those of a data set.
 
 Ties are shared out: among e candidates that tie for ranks g+1..g+e, the true one takes each with chance 1/e. So an
-embedding that has collapsed scores as a random order does, not 1 and not 1/V.
-
-Nothing here holds more than one block of scores, so memory is that of the embeddings (which may be memory-mapped) and a
-block.
+embedding that has collapsed scores as a random order does, not 1 and not 1/V. Scores tie where rounding alone could
+have ordered them: see :func:`tie_tolerance`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 
 import torch
 from torch import Tensor
@@ -32,8 +29,8 @@ def view_ranks(predicted: Tensor, candidates: Tensor, target: Tensor, normalize:
         normalize: rank by cosine, as published; False ranks by dot product.
 
     Returns:
-        Two (n, Q) int64 on the CPU: how many candidates score above the true one, and how many score the same,
-        itself included.
+        Two (n, Q) int64 on the CPU: how many candidates score above the true one, and how many tie with it, itself
+        included.
 
     Raises:
         ValueError: for shapes that do not fit, target indices out of range, or scores that are not finite.
@@ -43,10 +40,31 @@ def view_ranks(predicted: Tensor, candidates: Tensor, target: Tensor, normalize:
     if not fits or (len(predicted), predicted.shape[2]) != (len(candidates), candidates.shape[2]):
         raise ValueError(f"expected predicted (n, Q, E), candidates (n, V, E) and target (n, Q) or (Q,), got {shapes}")
     _check_target(target, candidates.shape[1])
-    scores = predicted.float() @ _scaled(candidates, normalize).mT
-    _check_scores(scores)
-    own = scores.gather(2, target.to(scores.device).expand(scores.shape[:2])[..., None])
-    return (scores > own).sum(2).cpu(), (scores == own).sum(2).cpu()
+    predicted, candidates = predicted.float(), _scaled(candidates, normalize)
+    lead = predicted @ candidates.mT
+    check_scores(lead)
+    lead -= lead.gather(2, target.to(lead.device).expand(lead.shape[:2])[..., None])
+    limit = tie_tolerance(predicted, candidates.norm(dim=2).amax(1)[:, None])[..., None]
+    return (lead > limit).sum(2).cpu(), (lead.abs() <= limit).sum(2).cpu()
+
+
+def tie_tolerance(queries: Tensor, reach: Tensor) -> Tensor:
+    """Difference up to which two scores of a query tie: what rounding can make of two equal ones.
+
+    A float32 sum of E products is off by about √E·u·‖query‖·‖candidate‖, u = eps / 2, in whichever order it is taken
+    (Higham and Mary, A New Approach to Probabilistic Rounding Error Analysis, SISC 2019), and the norm by which a
+    candidate is divided by half as much. Two scores together differ by up to 1.5 √E·eps of the norms; the bound of
+    2 √E·eps leaves as much again as one score may be off for the rounding of the embeddings themselves.
+
+    Args:
+        queries: (…, E) float32.
+        reach: (…) the largest norm among the candidates, divided as they are.
+
+    Returns:
+        (…), 8e-6 of the norms at E = 1024: no two cosines closer than that can be told apart.
+    """
+    eps = torch.finfo(torch.float32).eps
+    return 2 * math.sqrt(queries.shape[-1]) * eps * queries.norm(dim=-1) * reach
 
 
 def mean_reciprocal_rank(above: Tensor, tied: Tensor) -> float:
@@ -83,91 +101,6 @@ def chance_mrr(views: int) -> float:
     return float(_harmonic(views)[-1] / views)
 
 
-def embedding_scale(candidates: Tensor, rows: int = 65_536) -> Tensor:
-    """(C,) factor that makes each row of (C, E) unit length, read in blocks of ``rows``."""
-    return torch.cat([1 / (block.float().norm(dim=1) + NORM_EPS) for block in candidates.split(rows)])
-
-
-def nearest_candidates(queries: Tensor, candidates: Tensor, scale: Tensor | None = None, rows: int = 16_384) -> Tensor:
-    """Index of the candidate with the highest score for each query; the lowest index where several tie.
-
-    Args:
-        queries: (Q, E) predicted embeddings, as many as a block of scores (Q, ``rows``) may have rows.
-        candidates: (C, E) embeddings, on any device or memory-mapped.
-        scale: (C,) factors of the candidates, from :func:`embedding_scale` to rank by cosine; None ranks by dot
-            product. The length of a query does not change its ranking.
-        rows: candidates compared at a time.
-
-    Returns:
-        (Q,) int64 on the device of ``queries``.
-
-    Raises:
-        ValueError: for shapes that do not fit, no candidates, or scores that are not finite.
-    """
-    if queries.ndim != 2 or candidates.ndim != 2 or queries.shape[1] != candidates.shape[1] or not len(candidates):
-        got = f"{tuple(queries.shape)} and {tuple(candidates.shape)}"
-        raise ValueError(f"expected queries (Q, E) and candidates (C, E) with C >= 1, got {got}")
-    queries = queries.float()
-    best = queries.new_full((len(queries),), -torch.inf)
-    index = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
-    for start in range(0, len(candidates), rows):
-        scores = queries @ candidates[start : start + rows].to(queries.device, torch.float32).T
-        if scale is not None:
-            scores *= scale[start : start + rows].to(queries.device)
-        value, place = scores.max(dim=1)
-        _check_scores(value)
-        better = value > best
-        best, index = torch.where(better, value, best), torch.where(better, place + start, index)
-    return index
-
-
-def pose_distances(quats: Tensor, others: Tensor) -> Tensor:
-    """(N,) ``1 - <q, q'>²`` in float64, the same for both signs of a quaternion: 0 for equal poses, 1 at 180°."""
-    return (1 - (quats.double() * others.double()).sum(-1).square()).clamp_min(0)
-
-
-def prediction_retrieval_errors(
-    queries: Iterable[tuple[Tensor, Tensor]],
-    candidates: Tensor,
-    candidate_quats: Tensor,
-    normalize: bool = True,
-    rows: int = 16_384,
-) -> Tensor:
-    """PRE of every query, streamed over blocks of queries and of candidates. Its mean is the published number.
-
-    Args:
-        queries: blocks of predicted embeddings (q, E) and wanted poses (q, 4).
-        candidates: (C, E) embeddings of all views.
-        candidate_quats: (C, 4) their poses.
-        normalize: nearest by cosine, as published; False by dot product.
-        rows: candidates compared at a time.
-
-    Returns:
-        (Q,) float64 on the CPU.
-
-    Raises:
-        ValueError: for shapes that do not fit, no query, or scores that are not finite.
-    """
-    if candidate_quats.shape != (len(candidates), 4):
-        expected = (len(candidates), 4)
-        raise ValueError(f"expected candidate poses of shape {expected}, got {tuple(candidate_quats.shape)}")
-    scale = embedding_scale(candidates) if normalize else None
-    errors = []
-    for predicted, quats in queries:
-        index = nearest_candidates(predicted, candidates, scale, rows).to(candidate_quats.device)
-        errors.append(pose_distances(quats.cpu(), candidate_quats[index].cpu()))
-    if not errors:
-        raise ValueError("expected at least one query, got none")
-    return torch.cat(errors)
-
-
-def chance_pre(target: Tensor, candidates: Tensor) -> float:
-    """PRE of a candidate drawn at random: the mean over all pairs, from the second moments of (N, 4) quaternions."""
-    target, candidates = (quats.double().cpu() for quats in (target, candidates))
-    moments = [quats.T @ quats / len(quats) for quats in (target, candidates)]
-    return float(1 - (moments[0] * moments[1]).sum())
-
-
 def _scaled(candidates: Tensor, normalize: bool) -> Tensor:
     candidates = candidates.float()
     return candidates / (candidates.norm(dim=-1, keepdim=True) + NORM_EPS) if normalize else candidates
@@ -185,7 +118,8 @@ def _check_target(target: Tensor, views: int) -> None:
         raise ValueError(f"expected target views in 0..{views - 1}, got {got}")
 
 
-def _check_scores(scores: Tensor) -> None:
+def check_scores(scores: Tensor) -> None:
+    """Raise ValueError for scores that are NaN or infinite."""
     if not torch.isfinite(scores).all():
         raise ValueError(f"expected finite scores, got {int((~torch.isfinite(scores)).sum())} NaN or infinite values")
 

@@ -20,7 +20,7 @@ def _quats(name: str, quats: Tensor) -> Tensor:
 
 
 def rotation_errors_deg(preds: Tensor, target: Tensor) -> Tensor:
-    """Angle of the rotation between prediction and target, for each sample.
+    """Compute the angle of the rotation between prediction and target, for each sample.
 
     Args:
         preds: (N, 4) quaternions xyzw of any norm and sign, such as raw network outputs.
@@ -55,7 +55,7 @@ def constant_quaternion(target: Tensor) -> Tensor:
 
 
 def constant_rotation_prediction(target: Tensor, source: Tensor | None = None) -> Tensor:
-    """Predictions of the constant predictor, to be scored like any other.
+    """Return the predictions of the constant predictor, to be scored like any other.
 
     Args:
         target: (N, 4) quaternions to predict.

@@ -23,7 +23,7 @@ BUCKET_GROUPS: dict[str, tuple[int, ...]] = {
 
 
 def end_point_error(preds: Tensor, target: Tensor) -> Tensor:
-    """Distance of each predicted flow vector from the true one.
+    """Compute the distance of each predicted flow vector from the true one.
 
     Args:
         preds: (N, 3) metres.
@@ -82,9 +82,14 @@ def threeway_epe(preds: Tensor, target: Tensor, speed: Tensor, foreground: Tenso
 
 
 def flow_accuracy(preds: Tensor, target: Tensor, threshold: float) -> float:
-    """Share of points with an error below ``threshold`` metres, or below ``threshold`` of the true flow's length.
+    """Compute the share of points with an error below ``threshold`` metres, or below that share of the flow's length.
 
     0.05 is the strict accuracy of the literature, 0.1 the relaxed one. NaN without points.
+
+    Args:
+        preds: (N, 3) flow in metres.
+        target: (N, 3) true flow.
+        threshold: metres, and share of the true flow's length.
     """
     error = end_point_error(preds, target)
     length = target.detach().cpu().double().norm(dim=1)
@@ -114,7 +119,7 @@ def bucketed_epe(
     buckets: int = 50,
     fastest: float = 2.0,
 ) -> dict[str, BucketScore]:
-    """End-point error by category and speed, in units of the speed.
+    """Compute the end-point error by category and speed, in units of the speed.
 
     Per group of categories the points are split by own speed into ``buckets`` equal buckets from 0 to ``fastest`` and
     one above. The mean error of each bucket but the slowest is divided by its mean speed: a pedestrian that was missed
@@ -147,7 +152,12 @@ def bucketed_epe(
 
 
 def near_square(points: Tensor, half: float = 35.0) -> Tensor:
-    """(N,) bool: points (N, 3) in the square of ±``half`` metres that bucketed scores are taken over."""
+    """Mark points in the square of ±``half`` metres that bucketed scores are taken over: (N,) bool.
+
+    Args:
+        points: (N, 3).
+        half: side of the square by 2, in metres.
+    """
     return (points[:, :2].abs() <= half).all(dim=1).cpu()
 
 

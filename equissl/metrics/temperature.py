@@ -1,4 +1,4 @@
-"""What the temperature of a contrastive loss does to its negatives (Wang and Liu, CVPR 2021)."""
+"""Effect of a contrastive loss's temperature on its negatives (Wang and Liu, CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _BLOCK = 1024
 
 
 def relative_penalty(negatives: Tensor, temperature: float) -> Tensor:
-    """Share of each negative in the force that pushes an anchor away from its negatives.
+    """Compute the share of each negative in the force that pushes an anchor away from its negatives.
 
     The gradients of InfoNCE with respect to the cosines of negatives stand in these proportions, and add up to that of
     the positive; the hard contrastive loss has them among the negatives that it keeps.
 
     Args:
         negatives: (..., K) cosines of anchors with their negatives; minus infinity leaves a negative out.
-        temperature: of the loss.
+        temperature: temperature of the loss.
 
     Returns:
         (..., K) float64 on the CPU; each row sums to 1, with equal shares for a large temperature and all of it on the
@@ -46,7 +46,7 @@ def penalty_entropy(embeddings: Tensor, temperature: float) -> float:
     Args:
         embeddings: (N, V, D), N, V >= 2; every ordered pair of views gives anchors and the other samples as negatives.
             Zero vectors stay zero. Memory grows with N, time with N².
-        temperature: of the loss.
+        temperature: temperature of the loss.
 
     Returns:
         A number in [0, log(N - 1)], the upper end for an orthonormal batch or at collapse.

@@ -1,4 +1,4 @@
-"""CLIP's symmetric InfoNCE with a learnable temperature."""
+"""Symmetric InfoNCE with a learnable or a fixed temperature."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from equissl.objectives.base import Embedded, Objective
 
 
 class CLIP(Objective):
-    """InfoNCE in both directions between all pairs of views, with a learnable temperature (Radford et al., 2021).
+    """InfoNCE in both directions between all pairs of views (Radford et al., ICML 2021).
 
     Args:
         dim: width of the embeddings.
         temperature: initial value.
         limit: largest inverse temperature.
+        learned: False keeps the initial temperature.
     """
 
-    def __init__(self, dim: int, temperature: float = 0.07, limit: float = 100.0) -> None:
+    def __init__(self, dim: int, temperature: float = 0.07, limit: float = 100.0, learned: bool = True) -> None:
         super().__init__()
-        self.temperature = LogitScale(temperature, limit)
+        self.temperature = LogitScale(temperature, limit).requires_grad_(learned)
 
     def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         temperature = self.temperature()

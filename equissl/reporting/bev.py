@@ -59,7 +59,7 @@ class Window:
         return np.stack([(self.y[1] - xy[:, 1]) * self.scale, (self.x[1] - xy[:, 0]) * self.scale], axis=1)
 
 
-def draw_scene(
+def draw_sweep(
     points: np.ndarray,
     boxes: np.ndarray | None = None,
     flow: np.ndarray | None = None,
@@ -96,13 +96,26 @@ def draw_scene(
 
 
 def height_colours(z: np.ndarray, low: float = -2.0, high: float = 2.0) -> np.ndarray:
-    """(N, 3) uint8 by height over the sensor."""
+    """(N, 3) uint8 by height over the sensor.
+
+    Args:
+        z: (N,) metres.
+        low: height of the darkest colour.
+        high: height of the brightest one.
+    """
     share = np.clip((z - low) / (high - low), 0, 1) * (len(HEIGHTS) - 1)
     return np.stack([np.interp(share, np.arange(len(HEIGHTS)), channel) for channel in HEIGHTS.T], 1).astype(np.uint8)
 
 
 def arrows(points: np.ndarray, flow: np.ndarray, slowest: float, spacing: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and mean motions (A, 2) of places of ``spacing`` metres with at least three points that move."""
+    """Starts and mean motions (A, 2) of places of ``spacing`` metres with at least three points that move.
+
+    Args:
+        points: (N, 3+).
+        flow: (N, 3) metres.
+        slowest: motion that counts, metres.
+        spacing: side of a place, metres.
+    """
     moving = np.linalg.norm(flow[:, :2], axis=1) >= slowest
     xy, motion = points[moving, :2].astype(np.float64), flow[moving, :2].astype(np.float64)
     if not len(xy):

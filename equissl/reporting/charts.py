@@ -38,7 +38,13 @@ class Bar:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About ``count`` round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
+    """About ``count`` round numbers (1, 2 or 5 times a power of ten apart) within [low, high].
+
+    Args:
+        low: end of the axis.
+        high: other end.
+        count: of numbers, about.
+    """
     span = high - low
     if not math.isfinite(span) or span <= 0:
         return [low]
@@ -49,7 +55,12 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def thin(points: Sequence[tuple[float, float]], limit: int = MAX_POINTS) -> list[tuple[float, float]]:
-    """Finite points, averaged in equal groups where there are over ``limit``: a noisy loss becomes its local mean."""
+    """Finite points, averaged in equal groups where there are over ``limit``: a noisy loss becomes its local mean.
+
+    Args:
+        points: (x, y).
+        limit: of the number of points.
+    """
     finite = [point for point in points if all(map(math.isfinite, point))]
     size = -(-len(finite) // limit) if finite else 1
     groups = (finite[i : i + size] for i in range(0, len(finite), size))
@@ -65,7 +76,14 @@ def number(value: float) -> str:
 
 
 def line_chart(series: Sequence[Series], x_label: str, y_label: str, y_zero: bool = False) -> Markup:
-    """Lines over a common axis. Empty string where no series has a finite point."""
+    """Lines over a common axis. Empty where no series has a finite point.
+
+    Args:
+        series: to draw.
+        x_label: of the horizontal axis.
+        y_label: of the vertical axis.
+        y_zero: let the vertical axis start at zero.
+    """
     lines = [Series(s.name, s.colour, thin(s.points), s.dashed) for s in series]
     lines = [line for line in lines if line.points]
     if not lines:
@@ -99,7 +117,7 @@ def bar_chart(bars: Sequence[Bar], unit: str, reference: tuple[str, float] | Non
 
 @dataclass(frozen=True)
 class _Bars:
-    """Where bars lie: their left and right end, the rows' top and number, and the largest value."""
+    """Extent of the bars: their left and right end, the rows' top and number, and the largest value."""
 
     left: float
     right: float
@@ -182,10 +200,11 @@ class _Frame:
 
     def line(self, series: Series) -> str:
         path = "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in series.points)
-        path += "h0" * (len(series.points) == 1)  # a dot
+        dot = len(series.points) == 1
+        path, width = (f"{path}h0", 7) if dot else (path, 2)
         dash = ' stroke-dasharray="5 4"' if series.dashed else ""
         return (
-            f'<path d="M{path}" fill="none" stroke="{series.colour}" stroke-width="2" stroke-linejoin="round" '
+            f'<path d="M{path}" fill="none" stroke="{series.colour}" stroke-width="{width}" stroke-linejoin="round" '
             f'stroke-linecap="round"{dash}>'
             f"<title>{escape(series.name)}</title></path>"
         )

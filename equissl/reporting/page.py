@@ -1,4 +1,4 @@
-"""What the pages of all kinds share."""
+"""Page of evaluated runs, as all kinds have it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,12 @@ def best_run(runs: Sequence[Run], key: str, best: str) -> Run | None:
 
 
 def spread(runs: Sequence[Run], rows: Iterable[Row]) -> str:
-    """A sentence on what ± stands for; empty where nothing has a ±."""
+    """A sentence on what ± stands for; empty where nothing has a ±.
+
+    Args:
+        runs: of the page.
+        rows: of their table, the runs' first and in the same order.
+    """
     seeds = ["seeds" in run.results for run in runs]
     single = any(error is not None for row, many in zip(rows, seeds, strict=False) if not many for error in row.errors)
     if not any(seeds):
@@ -108,7 +113,7 @@ def spread(runs: Sequence[Run], rows: Iterable[Row]) -> str:
 
 
 def details(runs: Sequence[Run], facts: Mapping[str, Any]) -> list[Detail]:
-    """What made the page: environment, data, and every run's configuration and results.
+    """Provenance of the page: environment, data, and every run's configuration and results.
 
     Args:
         runs: of the page.

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from equissl.kinds import KINDS, Kind
+from equissl.reporting.plain import plain_text
 from equissl.reporting.runs import load_runs
-from equissl.reporting.table import build_table, names, plain_text
+from equissl.reporting.table import build_table, names
 from equissl.runs.results import Results
 from equissl.util.files import write_text
 

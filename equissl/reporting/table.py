@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table shows of a value: its text, that of its error, and whether it is the best of its column."""
+    """Text of a value, text of its error, and True for the best of its column."""
 
     text: str
     error: str = ""
@@ -106,7 +106,7 @@ def build_table(
 
 
 def names(results: Sequence[Results]) -> list[str]:
-    """What each run is called: its seeds' folder, its label or its method; with its own folder where that occurs twice.
+    """Names of the runs: the seeds' folder, the label or the method; with the run's folder where one occurs twice.
 
     ``name`` is the folder that holds several seeds, ``label`` what the evaluation called the method.
     """
@@ -118,7 +118,12 @@ def names(results: Sequence[Results]) -> list[str]:
 
 
 def row_values(result: Results, columns: Iterable[Column]) -> tuple[Value, ...]:
-    """What the columns show of a result, in their units; None where the result lacks a key."""
+    """Values of a result in the units of the columns; None where it lacks a key.
+
+    Args:
+        result: flat.
+        columns: that are read.
+    """
     return tuple(_value(result, column) for column in columns)
 
 
@@ -163,7 +168,7 @@ def cell(value: Value, column: Column) -> str:
 
 
 def error_text(error: float | None, value: Value, column: Column) -> str:
-    """What follows ±: as many decimals as the value has, or two significant digits of very small ones.
+    """Text after ±: as many decimals as the value has, or two significant digits of very small ones.
 
     Args:
         error: standard deviation or error; None gives an empty text.
@@ -176,31 +181,6 @@ def error_text(error: float | None, value: Value, column: Column) -> str:
     if column.significant:
         decimals -= 1 + (math.floor(math.log10(abs(value))) if value else 0)  # type: ignore[arg-type]
     return f"{error:.2g}" if decimals > DECIMALS else f"{error:.{max(decimals, 0)}f}"
-
-
-def plain_text(table: Table, errors: bool) -> str:
-    """The table with aligned columns, its baselines beneath a rule.
-
-    Args:
-        table: to show.
-        errors: show what follows ±.
-    """
-    lines = [[table.corner, *(column.heading for column in table.columns)]]
-    lines += [[row.name, *(_text(found, errors) for found in table.cells(row))] for row in table.rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(map(_align, line, widths, range(len(line)))) for line in lines]
-    rule = "-" * len(text[0])
-    learned = sum(not row.baseline for row in table.rows)
-    beneath = text[1 + learned :]
-    return "\n".join([text[0], rule, *text[1 : 1 + learned], *([rule, *beneath] if beneath else [])])
-
-
-def _align(text: str, width: int, place: int) -> str:
-    return text.rjust(width) if place else text.ljust(width)
-
-
-def _text(found: Cell, errors: bool) -> str:
-    return f"{found.text} ± {found.error}" if errors and found.error else found.text
 
 
 def _value(result: Results, column: Column) -> Value:

@@ -10,11 +10,10 @@ from equissl.scene_flow.annotate import FlowReport, write_flow_store
 from equissl.scene_flow.base import FlowError, FlowEstimate, FlowProvider, add_flow
 from equissl.scene_flow.boxes import BoxFlow
 from equissl.scene_flow.ego import EgoFlow
-from equissl.scene_flow.file import FileFlow, write_flow_file
+from equissl.scene_flow.file import FileFlow
 from equissl.scene_flow.icp_cluster import ClusterFlow
 from equissl.scene_flow.nsfp import NeuralPriorFlow
 from equissl.scene_flow.registry import PROVIDERS, get_flow_provider
-from equissl.scene_flow.score import score_flow
 
 __all__ = [
     "PROVIDERS",
@@ -29,7 +28,5 @@ __all__ = [
     "NeuralPriorFlow",
     "add_flow",
     "get_flow_provider",
-    "score_flow",
-    "write_flow_file",
     "write_flow_store",
 ]

@@ -12,10 +12,10 @@ from typing import Any
 
 from equissl.datasets.drives.drive_parts import DriveJob, DrivePart, plan_parts
 from equissl.datasets.drives.errors import Problem
-from equissl.datasets.drives.pairs import find_pairs
-from equissl.datasets.drives.store import SceneStore
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Sequence, Sweep
+from equissl.datasets.drives.pairs.finding import find_pairs
+from equissl.datasets.drives.store.store import DriveStore
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Drive, Sweep
 from equissl.scene_flow.base import FlowError, FlowProvider, add_flow
 from equissl.scene_flow.registry import get_flow_provider
 from equissl.util.job import Begun, Limits, Tell
@@ -52,25 +52,25 @@ def write_flow_store(
     workers: int = 0,
     progress: bool = True,
 ) -> FlowReport:
-    """Copy a scene store with the flow of a provider, from each sweep to its next, in place of any flow it had.
+    """Copy a drive store with the flow of a provider, from each sweep to its next, in place of any flow it had.
 
     Killed and started again it goes on where it stopped, and ends with the same bytes.
 
     Args:
-        store: scene store, or an OpenSceneFlow log.
+        store: drive store, or an OpenSceneFlow log.
         out: the store to write; whole or not at all.
         provider: name, see :mod:`equissl.scene_flow`.
-        options: of the provider; ``{sequence}`` in a text becomes the name of the drive.
+        options: of the provider; ``{drive}`` in a text becomes the name of the drive.
         workers: processes of one thread each; 0 works in this one.
         progress: show how far it is.
 
     Raises:
         FlowError: for an unknown provider, when ``out`` is the store itself, or when no pair at all got flow.
-        SceneStoreError: see :class:`SceneStore`.
+        DriveStoreError: see :class:`DriveStore`.
         PartsError: unfinished work is of another store, provider or options, or another process does the same.
         WorkerError: processes died repeatedly over the sweeps named; finished parts are kept.
     """
-    start, source, out, options = time.monotonic(), SceneStore(store), Path(out), options or {}
+    start, source, out, options = time.monotonic(), DriveStore(store), Path(out), options or {}
     if out.exists() and out.samefile(source.path):
         raise FlowError(f"expected another file than the store to write to, got {out} for both")
     lengths = {name: len(entry.timestamps) for name, entry in source.index.items()}
@@ -85,7 +85,7 @@ def write_flow_store(
         make_parts(job, range(job.count), bar, workers=workers, limits=Limits(seconds=None))
         pairs, failed = _outcome(job.parts)
         if pairs:
-            write_scenes(out, _joined(source, job.parts), {**source.attributes, **attributes}, source.problems)
+            write_drives(out, _joined(source, job.parts), {**source.attributes, **attributes}, source.problems)
         shutil.rmtree(folder.path)
     if not pairs:
         why = f", the first because: {failed[0][2]}" if failed else ": there are none"
@@ -93,18 +93,18 @@ def write_flow_store(
     return FlowReport(out, pairs, failed, time.monotonic() - start)
 
 
-def provider_of(sequence: str, name: str, options: Mapping[str, Any]) -> FlowProvider:
+def provider_of(drive: str, name: str, options: Mapping[str, Any]) -> FlowProvider:
     """Make the provider for one drive.
 
     Args:
-        sequence: name of the drive, which takes the place of ``{sequence}`` in options.
+        sequence: name of the drive, which takes the place of ``{drive}`` in options.
         name: of the provider.
         options: of the provider.
 
     Raises:
         FlowError: for an unknown name or option.
     """
-    filled = {k: v.replace("{sequence}", sequence) if isinstance(v, str) else v for k, v in options.items()}
+    filled = {k: v.replace("{drive}", drive) if isinstance(v, str) else v for k, v in options.items()}
     return get_flow_provider(name, **filled)
 
 
@@ -117,48 +117,48 @@ class FlowJob(DriveJob):
         provider, options: as of ``write_flow_store``.
     """
 
-    def __init__(self, parts: list[DrivePart], store: SceneStore, provider: str, options: dict[str, Any]) -> None:
+    def __init__(self, parts: list[DrivePart], store: DriveStore, provider: str, options: dict[str, Any]) -> None:
         super().__init__(parts)
         self.store, self.provider, self.options = store, provider, options
 
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> None:
         """Write the sweeps of one part; pairs that the provider cannot work with are noted as problems."""
-        name, indices = self.parts[part].sequence, self.items(part)
-        sequence, entry = self.store.sequence(name), self.store.index[name]
+        name, indices = self.parts[part].drive, self.items(part)
+        drive, entry = self.store.drive(name), self.store.index[name]
         following = dict(find_pairs(entry.timestamps, entry.rate, entry.poses)[0].tolist())
         provider, sweeps, problems = provider_of(name, self.provider, self.options), [], []
         for index in indices:
-            sweep = replace(sequence[index], **NO_FLOW)
+            sweep = replace(drive[index], **NO_FLOW)
             if index in following:
                 tell(Begun(index, "estimating flow"))
                 try:
-                    sweep = add_flow(sweep, sequence[following[index]], provider)
+                    sweep = add_flow(sweep, drive[following[index]], provider)
                 except FlowError as error:
                     problems.append(Problem(name, sweep.frame, "", str(error)))
             sweeps.append(sweep)
         pairs = sum(sweep.flow is not None for sweep in sweeps)
-        write_scenes(self.path(part), [Sequence.of(name, sweeps)], {"pairs": pairs}, problems)
+        write_drives(self.path(part), [Drive.of(name, sweeps)], {"pairs": pairs}, problems)
 
 
 def _outcome(parts: list[DrivePart]) -> tuple[int, list[tuple[str, str, str]]]:
     """Number of pairs with flow, and the pairs without."""
     pairs, failed = 0, []
     for part in parts:
-        store = SceneStore(part.path)
+        store = DriveStore(part.path)
         pairs += store.attributes["pairs"]
-        failed += [(problem.sequence, problem.frame, problem.reason) for problem in store.problems]
+        failed += [(problem.drive, problem.frame, problem.reason) for problem in store.problems]
         store.close()  # thousands of files cannot be open at once
     return pairs, failed
 
 
-def _joined(store: SceneStore, parts: list[DrivePart]) -> Iterator[Sequence]:
+def _joined(store: DriveStore, parts: list[DrivePart]) -> Iterator[Drive]:
     """The drives of the store, their sweeps read from the parts."""
     for name in store.names:
-        mine = [part for part in parts if part.sequence == name]
-        yield replace(store.sequence(name), read=partial(_read, [SceneStore(part.path) for part in mine], name))
+        mine = [part for part in parts if part.drive == name]
+        yield replace(store.drive(name), read=partial(_read, [DriveStore(part.path) for part in mine], name))
 
 
-def _read(parts: list[SceneStore], name: str, index: int) -> Sweep:
+def _read(parts: list[DriveStore], name: str, index: int) -> Sweep:
     store, place = parts[index // SWEEPS], index % SWEEPS
     sweep = store.read(name, place)
     if place == SWEEPS - 1:

@@ -1,4 +1,4 @@
-"""What every scene flow provider takes and gives."""
+"""Interface of scene flow providers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class FlowError(ValueError):
 
 @dataclass(frozen=True)
 class FlowEstimate:
-    """Flow of every point of a sweep to the next one.
+    """Scene flow of every point of a sweep to the next one.
 
     Attributes:
         flow: (N, 3) float32 metres.
@@ -28,23 +28,38 @@ class FlowEstimate:
 
 
 class FlowProvider(Protocol):
-    """Anything that tells where the points of one sweep are in the next."""
+    """Provider of scene flow from the points of one sweep to the next."""
 
     name: str
 
     def estimate(self, sweep: Sweep, following: Sweep) -> FlowEstimate:
-        """Flow of the points of ``sweep`` to the time and frame of ``following``."""
+        """Estimate the flow of the points of ``sweep`` to the time and reference frame of ``following``.
+
+        Args:
+            sweep: with P points.
+            following: the next sweep of the drive.
+        """
         ...
 
 
 def add_flow(sweep: Sweep, following: Sweep, provider: FlowProvider) -> Sweep:
-    """A copy of ``sweep`` that carries the provider's flow to ``following``, and its name."""
+    """Copy ``sweep`` with the provider's flow to ``following``, and its name.
+
+    Args:
+        sweep: with P points.
+        following: the next sweep of the drive.
+        provider: provider of the flow.
+    """
     found = provider.estimate(sweep, following)
     return replace(sweep, flow=found.flow, flow_valid=found.valid, flow_provider=provider.name)
 
 
 def seconds_between(sweep: Sweep, following: Sweep) -> float:
-    """Time from one sweep to the next.
+    """Compute the time from one sweep to the next, in seconds.
+
+    Args:
+        sweep: the earlier one.
+        following: the later one.
 
     Raises:
         FlowError: when the second is not later.
@@ -57,7 +72,12 @@ def seconds_between(sweep: Sweep, following: Sweep) -> float:
 
 
 def motion_between(sweep: Sweep, following: Sweep, provider: str) -> np.ndarray:
-    """(4, 4) from the frame of ``sweep`` to that of ``following``.
+    """Compute the motion (4, 4) from the reference frame of ``sweep`` to that of ``following``.
+
+    Args:
+        sweep: the earlier one.
+        following: the later one.
+        provider: name, for the message.
 
     Raises:
         FlowError: when a pose is missing or not finite.

@@ -1,4 +1,4 @@
-"""Flow from tracked boxes: the true one, as far as things are rigid. Uses labels: for tests and upper bounds only."""
+"""Scene flow from tracked boxes, true as far as things are rigid. Uses labels: for tests and upper bounds only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from equissl.scene_flow.base import FlowError, FlowEstimate, motion_between
 
 
 class BoxFlow:
-    """Points in a box move with it, all others with the static world, as the labels of Argoverse 2 are made.
+    """Flow of points that move with their box, others with the static world, as Argoverse 2's labels are made.
 
     A box that has no successor of the same track makes its points invalid. Where boxes overlap, the last one counts.
 
@@ -28,7 +28,11 @@ class BoxFlow:
         self.margin, self.skip_ground = margin, skip_ground
 
     def estimate(self, sweep: Sweep, following: Sweep) -> FlowEstimate:
-        """See :class:`~equissl.scene_flow.base.FlowProvider`.
+        """Estimate flow from labelled boxes, see :class:`~equissl.scene_flow.base.FlowProvider`.
+
+        Args:
+            sweep: with boxes and tracks.
+            following: with boxes and tracks.
 
         Raises:
             FlowError: without boxes or poses, without tracks, or without the ground mask that ``skip_ground`` needs.
@@ -64,7 +68,7 @@ class BoxFlow:
 
 
 def box_frame(box: np.ndarray) -> np.ndarray:
-    """(4, 4) frame of a box (7,), its origin at the centre and x along the heading -> the sweep's frame."""
+    """Compute the reference frame (4, 4) of a box (7,), origin at the centre, x along the heading, -> the sweep's."""
     cos, sin = np.cos(box[6]), np.sin(box[6])
     frame = np.eye(4)
     frame[:2, :2] = [[cos, -sin], [sin, cos]]

@@ -1,4 +1,4 @@
-"""Splitting a cloud into things that stand apart."""
+"""Clustering of a cloud into things that stand apart."""
 
 from __future__ import annotations
 

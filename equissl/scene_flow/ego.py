@@ -1,4 +1,4 @@
-"""Flow of a world in which only the sensor moves."""
+"""Scene flow of a world in which only the sensor moves."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from equissl.scene_flow.base import FlowEstimate, motion_between
 
 
 class EgoFlow:
-    """``T p - p`` with T the change of the sensor's frame; needs the poses of both sweeps."""
+    """Flow ``T p - p`` with T the change of the sensor's reference frame; needs the poses of both sweeps."""
 
     name = "ego"
 
     def estimate(self, sweep: Sweep, following: Sweep) -> FlowEstimate:
-        """See :class:`~equissl.scene_flow.base.FlowProvider`."""
+        """Estimate flow from ego motion, see :class:`~equissl.scene_flow.base.FlowProvider`.
+
+        Args:
+            sweep: with a pose.
+            following: with a pose.
+        """
         motion = motion_between(sweep, following, self.name)
         return FlowEstimate(rigid_flow(sweep.points, motion), np.ones(len(sweep), bool))

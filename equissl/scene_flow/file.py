@@ -1,4 +1,4 @@
-"""Flow that another estimator has written."""
+"""Scene flow that another estimator has written."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FLOW, VALID = "flow", "flow_is_valid"
 
 
 class FileFlow:
-    """Reads flow by the timestamp of the sweep.
+    """Flow from files, by the timestamp of the sweep.
 
     Args:
         path: an ``.h5`` file of one drive with a group per timestamp (the layout of OpenSceneFlow), or a folder with a
             file ``<timestamp>.npz`` per sweep.
         key: name of the flow, float (N, 3), in a group or ``.npz``; estimators add their own beside the labels.
         valid_key: name of its validity, bool (N,); where it is absent, all finite flow is valid.
-        drive: name of the group that holds the timestamps, in a file of several drives such as a scene store.
+        drive: name of the group that holds the timestamps, in a file of several drives such as a drive store.
 
     Raises:
         FlowError: when there is nothing at ``path``.
@@ -36,7 +36,11 @@ class FileFlow:
             raise FlowError(f"expected a flow file or folder at {self.path}, found nothing")
 
     def estimate(self, sweep: Sweep, following: Sweep) -> FlowEstimate:
-        """See :class:`~equissl.scene_flow.base.FlowProvider`; ``following`` is not looked at.
+        """Read the flow of a sweep, see :class:`~equissl.scene_flow.base.FlowProvider`.
+
+        Args:
+            sweep: whose timestamp names the flow.
+            following: not used.
 
         Raises:
             FlowError: for a missing timestamp or key, another number of points, or a file that cannot be read.
@@ -75,18 +79,3 @@ class FileFlow:
             raise FlowError(f"expected {self.key!r} in {file}, found {', '.join(names) or 'nothing'}")
         valid = np.asarray(arrays[self.valid_key]) if self.valid_key in names else None  # type: ignore[index]
         return np.asarray(arrays[self.key]), valid  # type: ignore[index]
-
-
-def write_flow_file(folder: Path | str, sweep: Sweep) -> Path:
-    """Writes the flow that a sweep carries as ``<timestamp>.npz``, to be read by :class:`FileFlow`.
-
-    Raises:
-        FlowError: for a sweep without flow.
-    """
-    if sweep.flow is None:
-        raise FlowError(f"expected flow in frame {sweep.frame or sweep.timestamp}, it has none")
-    valid = np.ones(len(sweep), bool) if sweep.flow_valid is None else sweep.flow_valid
-    path = Path(folder) / f"{sweep.timestamp}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, flow=sweep.flow, flow_is_valid=valid)
-    return path

@@ -32,7 +32,7 @@ class _Scene:
 
 
 class ClusterFlow:
-    """See the module. Needs poses, no labels; the ground mask of a sweep is not used either.
+    """Flow by rigid clusters, see the module. Needs poses, no labels; the ground mask is not used either.
 
     Args:
         speed: fastest thing to look for, m/s over ground.
@@ -41,7 +41,7 @@ class ClusterFlow:
         max_size: largest; longer things (metres) stand still.
         tolerance: points closer than this (metres) to the next sweep have not moved; about the spacing of the points.
         gain: a motion is kept when it lowers the mean distance to the next sweep at least by this factor.
-        max_points: of a cluster that take part in the search; evenly thinned out.
+        max_points: most points of a cluster that take part in the search; evenly thinned out.
     """
 
     name = "icp_cluster"
@@ -62,7 +62,12 @@ class ClusterFlow:
         self.tolerance, self.gain, self.max_points = tolerance, gain, max_points
 
     def estimate(self, sweep: Sweep, following: Sweep) -> FlowEstimate:
-        """See :class:`~equissl.scene_flow.base.FlowProvider`."""
+        """Estimate flow by tracked clusters, see :class:`~equissl.scene_flow.base.FlowProvider`.
+
+        Args:
+            sweep: with a pose.
+            following: with a pose.
+        """
         motion = motion_between(sweep, following, self.name)
         own = np.zeros((len(sweep), 3))
         above = np.flatnonzero(~estimate_ground(sweep.points))

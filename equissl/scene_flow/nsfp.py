@@ -23,15 +23,15 @@ class NeuralPriorOptions:
 
     Attributes:
         layers, width: of each of the two networks (forward and backward flow).
-        lr: of Adam.
+        lr: learning rate of Adam.
         iterations: at most.
         patience: iterations without a loss better by ``min_delta`` after which fitting stops.
         truncate: metres beyond which two points do not belong together.
-        max_points: of each cloud that are fitted; the flow of the rest is interpolated.
+        max_points: most points of each cloud that are fitted; the flow of the rest is interpolated.
         reach: metres: half the side of the square that is fitted; points beyond stay with the static world.
         remove_ground: leave the ground out; it then moves with the static world.
-        device: of the fit.
-        seed: of the networks' weights and the choice of points.
+        device: device of the fit.
+        seed: seed of the networks' weights and the choice of points.
     """
 
     layers: int = 8
@@ -71,7 +71,12 @@ class NeuralPriorFlow:
             raise FlowError(f"flow provider 'nsfp': {error}; expected some of {expected}") from error
 
     def estimate(self, sweep: Sweep, following: Sweep) -> FlowEstimate:
-        """See :class:`~equissl.scene_flow.base.FlowProvider`."""
+        """Estimate flow by two fitted networks, see :class:`~equissl.scene_flow.base.FlowProvider`.
+
+        Args:
+            sweep: with P points.
+            following: the next sweep of the drive.
+        """
         motion, rng = motion_between(sweep, following, self.name), np.random.default_rng(self.options.seed)
         chosen, target = self._fitted(sweep), following.points[self._fitted(following)].astype(np.float64)
         own = np.zeros((len(sweep), 3))
@@ -91,10 +96,15 @@ class NeuralPriorFlow:
 
 
 def fit_flow(source: Tensor, target: Tensor, options: NeuralPriorOptions) -> Tensor:
-    """Flow from ``source`` (n, 3) to ``target`` (m, 3), (n, 3) float32 on the CPU.
+    """Fit the flow from ``source`` to ``target``: (n, 3) float32 on the CPU.
 
     The forward network moves the source onto the target, the backward one moves it back again; the flow of the lowest
     loss is returned.
+
+    Args:
+        source: (n, 3).
+        target: (m, 3).
+        options: options of the optimisation.
     """
     source, target = (cloud.to(options.device, torch.float32) for cloud in (source, target))
     with torch.random.fork_rng(devices=[]):
@@ -137,7 +147,12 @@ def truncated_chamfer(preds: Tensor, target: Tensor, limit: float) -> Tensor:
 
 
 def nearest_index(queries: Tensor, points: Tensor) -> Tensor:
-    """(n,) index of the nearest of ``points`` (m, 3) to each of ``queries`` (n, 3)."""
+    """Find the index (n,) of the nearest point of each query.
+
+    Args:
+        queries: (n, 3).
+        points: (m, 3).
+    """
     queries, points = queries.detach(), points.detach()
     if queries.device.type == "cpu":  # a tree is some twenty times as fast there
         return torch.from_numpy(cKDTree(points.numpy()).query(queries.numpy())[1])
@@ -145,9 +160,15 @@ def nearest_index(queries: Tensor, points: Tensor) -> Tensor:
 
 
 def interpolate_flow(known: np.ndarray, flow: np.ndarray, wanted: np.ndarray, neighbours: int = 3) -> np.ndarray:
-    """Flow at ``wanted`` (n, 3) from the flow (m, 3) of ``known`` points (m, 3), by inverse distance.
+    """Interpolate flow by inverse distance.
 
     Points that are known keep their own flow.
+
+    Args:
+        known: (m, 3) points.
+        flow: (m, 3) of them.
+        wanted: (n, 3) points.
+        neighbours: known points used for each.
     """
     distance, index = cKDTree(known).query(wanted, k=min(neighbours, len(known)))
     distance, index = distance.reshape(len(wanted), -1), index.reshape(len(wanted), -1)

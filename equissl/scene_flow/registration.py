@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 
 def propose_shifts(source: np.ndarray, target: np.ndarray, reach: float, cell: float, count: int) -> np.ndarray:
-    """Likely translations: peaks in the histogram of all differences ``target - source``.
+    """Propose likely translations: peaks in the histogram of all differences ``target - source``.
 
     Args:
         source: (n, 3) points of the cluster.
@@ -39,7 +39,7 @@ def propose_shifts(source: np.ndarray, target: np.ndarray, reach: float, cell: f
 
 
 def refine(source: np.ndarray, target: cKDTree, motion: np.ndarray, gates: tuple[float, ...]) -> np.ndarray:
-    """Iterative closest points with turns about z only; pairs further apart than a gate do not count.
+    """Refine by iterative closest points with turns about z only; pairs further apart than a gate do not count.
 
     Args:
         source: (n, 3).
@@ -61,7 +61,12 @@ def refine(source: np.ndarray, target: cKDTree, motion: np.ndarray, gates: tuple
 
 
 def fit_upright(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(4, 4) motion of least squares from source (n, 3) to target (n, 3) that turns about z only."""
+    """Fit the motion (4, 4) of least squares that rotates about z only.
+
+    Args:
+        source: (n, 3).
+        target: (n, 3).
+    """
     middle, other = source.mean(axis=0), target.mean(axis=0)
     a, b = (source - middle)[:, :2], (target - other)[:, :2]
     angle = np.arctan2((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum(), (a * b).sum())
@@ -72,6 +77,13 @@ def fit_upright(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def truncated_distance(source: np.ndarray, target: cKDTree, motion: np.ndarray, limit: float) -> float:
-    """Mean distance of the moved source (n, 3) from the target, each at most ``limit``."""
+    """Compute the mean distance of the moved source from the target, each at most ``limit``.
+
+    Args:
+        source: (n, 3).
+        target: tree of the target's points.
+        motion: (4, 4).
+        limit: metres.
+    """
     distance, _ = target.query(source @ motion[:3, :3].T + motion[:3, 3], distance_upper_bound=limit)
     return float(np.minimum(distance, limit).mean())

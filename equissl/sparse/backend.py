@@ -1,4 +1,4 @@
-"""The choice of who computes sparse convolutions, and what every such backend does."""
+"""Interface of the backends of sparse convolutions, and the choice among them."""
 
 from __future__ import annotations
 
@@ -25,21 +25,39 @@ class Backend(Protocol):
     name: str
 
     def check(self, device: torch.device) -> None:
-        """Raises `BackendError` where it cannot run."""
+        """Raise `BackendError` if the backend cannot run."""
 
     def submanifold(self, x: SparseTensor, weight: Tensor, geometry: Geometry) -> SparseTensor:
-        """Output on the input's sites."""
+        """Convolve on the input's sites.
+
+        Args:
+            x: features (N, C) on sites.
+            weight: (D, kz, ky, kx, C).
+            geometry: geometry of the convolution.
+        """
 
     def strided(self, x: SparseTensor, weight: Tensor, geometry: Geometry) -> SparseTensor:
-        """Output on every position whose kernel covers a site."""
+        """Convolve to every position whose kernel covers a site.
+
+        Args:
+            x: features (N, C) on sites.
+            weight: (D, kz, ky, kx, C).
+            geometry: geometry of the convolution.
+        """
 
     def inverse(self, x: SparseTensor, weight: Tensor, geometry: Geometry) -> SparseTensor:
-        """Transposed strided convolution, on the sites before the strided one that made those of ``x``."""
+        """Convolve back to the sites before the strided convolution that made those of ``x``.
+
+        Args:
+            x: features (N, C) on sites.
+            weight: (D, kz, ky, kx, C).
+            geometry: geometry of the strided convolution.
+        """
 
 
 @functools.cache
 def get_backend(name: str) -> Backend:
-    """The backend of that name.
+    """Return the backend of that name.
 
     Raises:
         BackendError: for one whose package is not installed; the message says what to install.
@@ -57,9 +75,13 @@ def get_backend(name: str) -> Backend:
 
 
 def choose_backend(name: str, device: torch.device) -> Backend:
-    """The backend of a layer for features on ``device``.
+    """Choose the backend of a layer for features on ``device``.
 
     ``auto`` is `torch` on the CPU; elsewhere the first of `spconv`, `spconv-triton` that is installed, else `torch`.
+
+    Args:
+        name: ``auto`` or a backend's.
+        device: device of the features.
 
     Raises:
         BackendError: for one that is not installed or cannot run there.
@@ -71,7 +93,7 @@ def choose_backend(name: str, device: torch.device) -> Backend:
 
 
 def available_backends(device: torch.device) -> list[str]:
-    """Names of the backends that can run on ``device`` as things are installed."""
+    """Return the names of the backends that can run on ``device`` as things are installed."""
     return [name for name in BACKENDS if _usable(name, device)]
 
 
@@ -90,13 +112,25 @@ def _usable(name: str, device: torch.device) -> bool:
 
 
 def down(source: Sites, indices: Tensor, shape: Triple, origin: Origin) -> Sites:
-    """Sites of a strided convolution's output, right by construction."""
+    """Create the sites of a strided convolution's output, valid by construction.
+
+    Args:
+        source: sites of the input.
+        indices: (M, 4) voxels of the output, sorted.
+        shape: shape of the output's grid, z, y, x.
+        origin: provenance of the sites.
+    """
     z, y, x = (a * b for a, b in zip(source.stride, origin.geometry.stride, strict=True))
     return Sites(indices, shape, source.batch_size, (z, y, x), origin, check=False)
 
 
 def check_origin(x: SparseTensor, geometry: Geometry, backend: str) -> Origin:
-    """The strided convolution that made the sites of ``x``, for its inverse.
+    """Return the strided convolution that made the sites of ``x``, for its inverse.
+
+    Args:
+        x: features on sites.
+        geometry: expected of that convolution.
+        backend: expected of it.
 
     Raises:
         ValueError: where there is none, or its kernel or backend differ.

@@ -1,4 +1,4 @@
-"""Index maps (rulebooks): which input row meets which output row under which weight of a convolution's kernel."""
+"""Index maps (rulebooks): pairs of input and output rows under each weight of a convolution's kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from equissl.sparse.sites import Sites, Triple, key_sites, key_step, site_keys
 
 @dataclass(frozen=True)
 class Geometry:
-    """What an index map depends on beside the sites; all along z, y, x."""
+    """Geometry of a convolution, on which an index map depends beside the sites; all along z, y, x."""
 
     kernel: Triple
     stride: Triple = (1, 1, 1)
@@ -24,17 +24,17 @@ class Geometry:
 
     @property
     def reach(self) -> Triple:
-        """How far a kernel centred on a site sees."""
+        """Half width of a kernel centred on a site."""
         z, y, x = (d * (k // 2) for d, k in zip(self.dilation, self.kernel, strict=True))
         return z, y, x
 
     def offsets(self, device: torch.device) -> Tensor:
-        """Offsets (K, 3) of the kernel's elements from its first, in the order of the weights."""
+        """Compute the offsets (K, 3) of the kernel's elements from its first, in the order of the weights."""
         steps = [range(0, k * d, d) for k, d in zip(self.kernel, self.dilation, strict=True)]
         return torch.tensor(list(itertools.product(*steps)), device=device)
 
     def output_shape(self, spatial_shape: Triple) -> Triple:
-        """Size of the strided convolution's output.
+        """Compute the size of the strided convolution's output.
 
         Raises:
             ValueError: where the kernel is larger than the padded grid.
@@ -48,7 +48,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Pairs:
-    """For each of the K elements of the kernel, the rows it joins; in each, every row occurs at most once.
+    """Input and output rows joined by each of the kernel's K elements; in each, every row occurs at most once.
 
     Attributes:
         rows: (input rows, output rows) for each element; None for the one that joins every row to itself.
@@ -64,11 +64,11 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Origin:
-    """How sites came about.
+    """Provenance of sites created by a strided convolution.
 
     Attributes:
         source: the sites before the strided convolution.
-        geometry: of that convolution.
+        geometry: geometry of that convolution.
         backend: name of the one that ran it.
         pairs: its index map, in that backend's form.
     """
@@ -80,9 +80,13 @@ class Origin:
 
 
 def submanifold_pairs(sites: Sites, geometry: Geometry) -> Pairs:
-    """Pairs of a submanifold convolution: the output sites are the input's (Graham and van der Maaten, 2017).
+    """Find the pairs of a submanifold convolution: the output sites are the input's (Graham and van der Maaten, 2017).
 
     Computed for half of the kernel: site j seen by i under one element sees i under the opposite one.
+
+    Args:
+        sites: sites of the input.
+        geometry: geometry of the convolution.
     """
     device, centre = sites.indices.device, torch.tensor(geometry.reach, device=sites.indices.device)
     offsets = geometry.offsets(device) - centre
@@ -97,7 +101,11 @@ def submanifold_pairs(sites: Sites, geometry: Geometry) -> Pairs:
 
 
 def strided_pairs(sites: Sites, geometry: Geometry) -> tuple[Tensor, Triple, Pairs]:
-    """Pairs of a strided convolution: an output site is every position whose kernel covers an input site.
+    """Find the pairs of a strided convolution: an output site is every position whose kernel covers an input site.
+
+    Args:
+        sites: sites of the input.
+        geometry: geometry of the convolution.
 
     Returns:
         output indices (M, 4), sorted; the output's spatial shape; the pairs.

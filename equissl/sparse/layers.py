@@ -32,7 +32,7 @@ class SparseSequential(nn.Sequential, SparseModule):
 
 
 class _SparseConvolution(SparseModule, ABC):
-    """What the convolutions share: weights (out, kz, ky, kx, in), as spconv has kept them since 2.2.
+    """Base of the convolutions: weights (out, kz, ky, kx, in), as spconv has kept them since 2.2.
 
     ``weight.permute(0, 4, 1, 2, 3)`` is the weight of torch's dense ``conv3d``. Initialised as the latter.
 
@@ -163,7 +163,12 @@ class InverseConv3d(_SparseConvolution):
 
 
 def set_backend(module: nn.Module, name: str) -> None:
-    """Has every sparse convolution inside ``module`` computed by another backend. The weights stay."""
+    """Set the backend of every sparse convolution inside ``module``. The weights stay.
+
+    Args:
+        module: any network.
+        name: name of the backend, or ``auto``.
+    """
     for layer in module.modules():
         if isinstance(layer, _SparseConvolution):
             layer.backend = name

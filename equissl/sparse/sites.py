@@ -1,4 +1,4 @@
-"""Where a sparse tensor has values: the voxels of a batch of grids, and how to look them up."""
+"""Sites of a sparse tensor: the occupied voxels of a batch of grids, and their lookup."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Sites:
         return _restore, (self.indices, self.spatial_shape, self.batch_size, self.stride)
 
     def to(self, device: torch.device | str) -> Sites:
-        """The same sites on another device, without index maps; themselves where they are there already."""
+        """Return the same sites on another device, without index maps; themselves where they are there already."""
         indices = self.indices.to(device)
         if indices is self.indices:
             return self
@@ -103,7 +103,7 @@ class Sites:
         return torch.where(inside & (keys[place] == wanted), self.order[place], -1)
 
     def padded(self, spatial_shape: Triple) -> Sites:
-        """The same sites in a grid of another size, which must hold them.
+        """Return the sites in a grid of another size, which must hold them.
 
         Raises:
             ValueError: for a smaller grid.
@@ -138,7 +138,13 @@ def _restore(indices: Tensor, spatial_shape: Triple, batch_size: int, stride: Tr
 
 
 def site_keys(indices: Tensor, spatial_shape: Triple, margin: Triple = (0, 0, 0)) -> Tensor:
-    """Position (N,) int64 in a row-major grid of voxels (N, 4), with ``margin`` empty voxels on every side."""
+    """Compute the position (N,) int64 of voxels in a row-major grid.
+
+    Args:
+        indices: (N, 4) voxels: batch, z, y, x.
+        spatial_shape: voxels along z, y, x.
+        margin: empty voxels on every side along z, y, x.
+    """
     columns = indices.long().unbind(1)
     key = columns[0]
     for column, size, pad in zip(columns[1:], spatial_shape, margin, strict=True):
@@ -147,13 +153,24 @@ def site_keys(indices: Tensor, spatial_shape: Triple, margin: Triple = (0, 0, 0)
 
 
 def key_step(offsets: Tensor, spatial_shape: Triple, margin: Triple) -> Tensor:
-    """What to add to a key to move by each of the offsets (K, 3) along z, y, x: int64 (K,)."""
+    """Compute the offsets of keys for a move by each of the offsets (K, 3) along z, y, x: int64 (K,).
+
+    Args:
+        offsets: (K, 3).
+        spatial_shape: voxels along z, y, x.
+        margin: as of `site_keys`.
+    """
     _, y, x = (size + 2 * pad for size, pad in zip(spatial_shape, margin, strict=True))
     return (offsets[:, 0] * y + offsets[:, 1]) * x + offsets[:, 2]
 
 
 def key_sites(keys: Tensor, spatial_shape: Triple) -> Tensor:
-    """Inverse of `site_keys` without margin: indices (N, 4)."""
+    """Invert `site_keys` without margin: indices (N, 4).
+
+    Args:
+        keys: (N,) int64.
+        spatial_shape: voxels along z, y, x.
+    """
     z, y, x = spatial_shape
     column = [keys.div(z * y * x, rounding_mode="floor"), keys.div(y * x, rounding_mode="floor") % z]
     return torch.stack([*column, keys.div(x, rounding_mode="floor") % y, keys % x], dim=1)

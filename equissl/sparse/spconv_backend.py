@@ -21,7 +21,7 @@ KEY = "map"  # the only entry of the package's own table of index maps; sharing 
 
 
 class SpconvBackend:
-    """Calls the package's layers with our weights, which have their layout, and keeps their index maps at our sites.
+    """Backend that calls spconv's layers with our weights, of the same layout, and keeps their index maps at our sites.
 
     On the CPU it refuses. spconv's scatter-add there shares variables between threads, so that with more than one
     OpenMP thread nearly every output and input gradient is wrong, without an error; and the number of threads may

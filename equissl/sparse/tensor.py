@@ -39,7 +39,13 @@ class SparseTensor:
 
     @classmethod
     def of(cls, features: Tensor, indices: Tensor, spatial_shape: Triple, batch_size: int) -> SparseTensor:
-        """From features (N, C) and voxels (N, 4) = batch, z, y, x, checked.
+        """Create a tensor from features (N, C) and voxels (N, 4) = batch, z, y, x, checked.
+
+        Args:
+            features: (N, C).
+            indices: (N, 4).
+            spatial_shape: voxels along z, y, x.
+            batch_size: number of grids.
 
         Raises:
             ValueError: for indices outside the grids or repeated, and shapes that do not fit.
@@ -69,19 +75,19 @@ class SparseTensor:
         return len(self.features)
 
     def with_features(self, features: Tensor) -> SparseTensor:
-        """Other features (N, D) on the same sites, which keep their index maps."""
+        """Return other features (N, D) on the same sites, which keep their index maps."""
         return SparseTensor(features, self.sites)
 
     def to(self, device: torch.device | str) -> SparseTensor:
-        """On another device, without index maps."""
+        """Return the tensor on another device, without index maps."""
         return SparseTensor(self.features.to(device), self.sites.to(device))
 
     def padded(self, spatial_shape: Triple) -> SparseTensor:
-        """The same voxels in a larger grid (z, y, x)."""
+        """Return the same voxels in a larger grid (z, y, x)."""
         return SparseTensor(self.features, self.sites.padded(spatial_shape))
 
     def dense(self) -> Tensor:
-        """(B, C, Z, Y, X), zero where there is no site; differentiable."""
+        """Convert to (B, C, Z, Y, X), zero where there is no site; differentiable."""
         z, y, x = self.spatial_shape
         flat = self.features.new_zeros(self.batch_size * z * y * x, self.features.shape[1])
         flat = flat.index_copy(0, site_keys(self.indices, self.spatial_shape), self.features)

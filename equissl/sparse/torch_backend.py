@@ -15,12 +15,12 @@ from equissl.sparse.tensor import SparseTensor
 
 
 class TorchBackend:
-    """Index maps by sorting keys; one gather, matrix product and scatter for each element of the kernel."""
+    """Backend of index maps by sorted keys; one gather, matrix product and scatter for each element of the kernel."""
 
     name = "torch"
 
     def check(self, device: torch.device) -> None:
-        """It runs everywhere."""
+        """Do nothing: it runs everywhere."""
 
     def submanifold(self, x: SparseTensor, weight: Tensor, geometry: Geometry) -> SparseTensor:
         key = self.name, geometry

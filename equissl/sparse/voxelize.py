@@ -1,4 +1,4 @@
-"""Points to voxels: every point counts, whatever its number (dynamic voxelisation, Zhou et al., 2019)."""
+"""Voxelisation in which every point counts, whatever its number (dynamic; Zhou et al., 2019)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class VoxelGrid:
 
 @dataclass(frozen=True)
 class Voxels:
-    """Occupied voxels and where each point went.
+    """Occupied voxels, and the voxel of each point.
 
     Attributes:
         tensor: mean of the points' columns (V, C) in each occupied voxel; sorted by batch, z, y, x.
@@ -68,19 +68,15 @@ class Voxels:
     counts: Tensor
     sizes: tuple[int, ...]
 
-    def per_cloud(self) -> tuple[Tensor, ...]:
-        """``point_to_voxel`` of each cloud."""
-        return self.point_to_voxel.split(list(self.sizes))
-
 
 def voxelize(clouds: Sequence[Tensor], grid: VoxelGrid, max_points: int | None = None) -> Voxels:
-    """Means of the points in each voxel, of a batch of clouds. Differentiable in the points' columns.
+    """Average the points in each voxel, of a batch of clouds. Differentiable in the points' columns.
 
     Points out of range get no voxel. A cloud may be empty, or all out of range: its grid then holds no voxel.
 
     Args:
         clouds: points (P, C) of each; columns x, y, z in metres, then any others.
-        grid: of voxels.
+        grid: grid of voxels.
         max_points: only the first so many of a voxel enter its mean; the others belong to it all the same.
 
     Raises:
@@ -117,7 +113,7 @@ def _joined(clouds: Sequence[Tensor], max_points: int | None) -> Tensor:
 
 
 def _means(points: Tensor, voxel: Tensor, counts: Tensor, max_points: int | None) -> Tensor:
-    """By sorting rather than by atomic additions, so that the same points give the same bits on any device."""
+    """Mean by sorting rather than by atomic additions, so that the same points give the same bits on any device."""
     if len(points) == 0:
         return points
     order = torch.argsort(voxel, stable=True)

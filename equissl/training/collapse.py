@@ -90,14 +90,15 @@ def crossed(values: dict[str, float], config: CollapseConfig) -> dict[str, str]:
 def describe_start(output: StepOutput, values: dict[str, float], batch_size: int) -> str:
     """What a run shows before its first update, beside the values of a collapsed one."""
     rows, dim = output.features.flatten(0, 1).shape
+    candidates = 2 * batch_size - 1  # of each view in NT-Xent
     parts = [
         f"loss {float(output.loss):.4g}",
         f"feature std {values['collapse/feature_std']:.3g} (collapsed: 0)",
         f"RankMe {values['collapse/rankme']:.1f} of at most {min(rows, dim)} (collapsed: 1)",
     ]
-    if "info_nce" in output.terms:
+    if "nt_xent" in output.terms:
         parts.append(
-            f"InfoNCE {float(output.terms['info_nce']):.3f} (collapsed: log {batch_size} = {math.log(batch_size):.2f})"
+            f"NT-Xent {float(output.terms['nt_xent']):.3f} (collapsed: log {candidates} = {math.log(candidates):.2f})"
         )
     if f"collapse/{REAL}" in values:
         real, ignored = values[f"collapse/{REAL}"], values[f"collapse/{IGNORED}"]

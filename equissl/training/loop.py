@@ -135,7 +135,7 @@ class Loop:
             self.optimizer.zero_grad()
         with self.strategy.accumulating(self.module, final=self.stepped):
             with self._autocast():
-                output = self.module(batch)
+                output = StepOutput(**self.module(batch))
             self.scaler.scale(output.loss / self.accumulate).backward()
         self.output = replace(output, loss=output.loss.detach())  # holding the loss itself would hold its graph
 

@@ -68,9 +68,9 @@ def pretrain(config: PretrainConfig, out: str | Path, observers: Sequence[Observ
         ConfigError: impossible config, a GPU asked for where there is none, or another config than the folder's run.
         CheckpointError: the folder's checkpoint is damaged.
         TrainingDivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
-        StoreError, SceneStoreError: the store is not one.
-        ScenePairError: a scene store without pairs, or without the flow asked for.
-        LabelledFramesError: a scene store without labels.
+        StoreError, DriveStoreError: the store is not one.
+        SweepPairsError: a drive store without pairs, or without the flow asked for.
+        LabelledSweepsError: a drive store without labels.
         WeightsError: ``init`` holds no voxel backbone, or one that does not fit.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGUSR1; a checkpoint has been saved.
     """

@@ -16,20 +16,24 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from equissl.methods.base import Method, StepOutput
+from equissl.methods.base import Method
 from equissl.runs.config import ConfigError, TrainerConfig
 from equissl.training.launch import join_processes, leave_processes
 
 
 class Step(nn.Module):
-    """A module whose forward is ``method.step``: the form that torch's wrappers take."""
+    """A module whose forward is ``method.step``: the form that torch's wrappers take.
+
+    It returns the fields of a `StepOutput` as a dictionary, in which the wrappers find the tensors; `fully_shard` would
+    see none in a dataclass, and leave the gradients of the last shards unreduced.
+    """
 
     def __init__(self, method: Method) -> None:
         super().__init__()
         self.method = method
 
-    def forward(self, batch: Any) -> StepOutput:
-        return self.method.step(batch)
+    def forward(self, batch: Any) -> dict[str, Any]:
+        return vars(self.method.step(batch))
 
 
 class Single:
@@ -118,7 +122,8 @@ class Sharded(_Several):
     """Parameters, gradients and optimiser state in shards, by `torch.distributed.fsdp.fully_shard` (FSDP2).
 
     The method is one unit, which is gathered for a step and let go after it: its parts may call each other as they
-    like. Checkpoints hold whole tensors, so that any strategy reads them. Buffers are a copy in each process.
+    like. Checkpoints hold whole tensors, so that any strategy reads them. Buffers are a copy in each process, and
+    weights are in the plain memory format, the only one that can be cut.
 
     Raises:
         ConfigError: precision 16, whose loss scale every process would choose for itself.
@@ -133,6 +138,7 @@ class Sharded(_Several):
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
+        method = method.to(memory_format=torch.contiguous_format)
         return fully_shard(super().wrap(method), mesh=init_device_mesh(self.device.type, (self.world_size,)))
 
     def accumulating(self, module: nn.Module, final: bool) -> AbstractContextManager[Any]:

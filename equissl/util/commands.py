@@ -67,7 +67,7 @@ def run_commands(work: Sequence[Commands], parallel: int | None = None, progress
     Raises:
         CommandError: with the end of the log of the first command that fails; the others are stopped.
     """
-    waiting, running = list(work), []
+    waiting, running = list(work), list[Commands]()
     with Progress(sum(len(each.stages) for each in work), "running", "commands", progress, every=30.0) as bar:
         try:
             while waiting or running:

@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 def ingest(argv: list[str]) -> int:
-    """Reads recorded LiDAR drives (KITTI, KITTI-360, nuScenes, Argoverse 2, Waymo, a folder) into a scene store (.h5).
+    """Reads recorded LiDAR drives (KITTI, KITTI-360, nuScenes, Argoverse 2, Waymo, a folder) into a drive store (.h5).
 
     Damaged frames are left out and named. Started again, it goes on where it stopped.
     """
@@ -23,7 +23,7 @@ def ingest(argv: list[str]) -> int:
     parser.add_argument("--out", required=True, help="the file to write")
     parser.add_function_arguments(run, skip={"format", "root", "out"})
     report = run(**arguments(parser, argv))
-    counts = f"{report.sequences} sequences, {report.sweeps} sweeps, {report.pairs} pairs, {report.boxes} boxes"
+    counts = f"{report.drives} drives, {report.sweeps} sweeps, {report.pairs} pairs, {report.boxes} boxes"
     print(f"{report.path}: {counts}, {len(report.problems)} problems, {report.seconds:.0f} s")
     for line in report.checks.lines() if report.checks else []:
         print(line)
@@ -31,7 +31,7 @@ def ingest(argv: list[str]) -> int:
 
 
 def simulate(argv: list[str]) -> int:
-    """Simulates LiDAR drives with exact poses, boxes and scene flow into a scene store (.h5).
+    """Simulates LiDAR drives with exact poses, boxes and scene flow into a drive store (.h5).
 
     Started again, it goes on where it stopped.
     """
@@ -47,18 +47,18 @@ def simulate(argv: list[str]) -> int:
 
 
 def flow(argv: list[str]) -> int:
-    """Copies a scene store (.h5) with the scene flow of a provider, such as icp_cluster, ego or nsfp.
+    """Copies a drive store (.h5) with the scene flow of a provider, such as icp_cluster, ego or nsfp.
 
     Started again, it goes on where it stopped.
     """
     from equissl.scene_flow.annotate import write_flow_store
 
     parser = parser_of("flow", flow)
-    parser.add_argument("store", help="scene store that `equissl ingest` wrote, or an OpenSceneFlow log")
+    parser.add_argument("store", help="drive store that `equissl ingest` wrote, or an OpenSceneFlow log")
     parser.add_argument("--out", required=True, help="the file to write")
     parser.add_function_arguments(write_flow_store, skip={"store", "out"})
     report = write_flow_store(**arguments(parser, argv))
-    for sequence, frame, reason in report.failed[:10]:
-        logger.warning("%s, frame %s: %s", sequence, frame, reason)
+    for drive, frame, reason in report.failed[:10]:
+        logger.warning("%s, frame %s: %s", drive, frame, reason)
     print(f"{report.path}: flow of {report.pairs} pairs, {len(report.failed)} failed, {report.seconds:.0f} s")
     return 0

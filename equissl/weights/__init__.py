@@ -8,7 +8,7 @@ from equissl.weights.imported import ImportReport
 from equissl.weights.imports import import_weights
 from equissl.weights.initial import BackboneReport, load_backbone
 from equissl.weights.layouts import Layout, find_layout, rename
-from equissl.weights.openpcdet import export_openpcdet, load_openpcdet, to_openpcdet
+from equissl.weights.openpcdet import load_openpcdet, to_openpcdet
 from equissl.weights.reading import StoredWeights, WeightsError, read_weights
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "StoredWeights",
     "WeightsError",
     "detector_state",
-    "export_openpcdet",
     "export_run",
     "find_layout",
     "import_openpcdet",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from equissl.detection import Detector
-from equissl.methods.drives import SceneMethod
+from equissl.methods.drives import DriveMethod
 from equissl.util.files import write_json
 from equissl.weights.detectors import detector_data, detector_state
 from equissl.weights.export import ExportReport
@@ -18,7 +18,7 @@ CHECKPOINT, DESCRIPTION = "openpcdet.pth", "openpcdet.json"
 LOAD = f"python train.py --cfg_file CONFIG --pretrained_model {CHECKPOINT} (its data as in {DESCRIPTION})"
 
 
-def export_for_openpcdet(method: SceneMethod, out: Path) -> ExportReport:
+def export_for_openpcdet(method: DriveMethod, out: Path) -> ExportReport:
     """Write the backbone, or a whole detector, under OpenPCDet's names, and what its data must be like to fit.
 
     Args:
@@ -37,7 +37,7 @@ def export_for_openpcdet(method: SceneMethod, out: Path) -> ExportReport:
     return ExportReport(out, (CHECKPOINT, DESCRIPTION), LOAD)
 
 
-def no_library_backbone(method: SceneMethod, config: Any) -> tuple[None, str]:
+def no_library_backbone(method: DriveMethod, config: Any) -> tuple[None, str]:
     """Return the reason why a voxel backbone is no model of an image library.
 
     Args:
@@ -46,7 +46,7 @@ def no_library_backbone(method: SceneMethod, config: Any) -> tuple[None, str]:
     return None, "its backbone is a sparse one of voxels: export it once more with --format openpcdet"
 
 
-def openpcdet_data(method: SceneMethod) -> dict[str, Any]:
+def openpcdet_data(method: DriveMethod) -> dict[str, Any]:
     """Return the keys of OpenPCDet's configs that the weights were trained with."""
     config = method.encoder.config
     columns = ["x", "y", "z", "intensity"][: config.in_channels]
@@ -61,7 +61,7 @@ def openpcdet_data(method: SceneMethod) -> dict[str, Any]:
     }
 
 
-def cloud_card(method: SceneMethod, config: Any = None) -> dict[str, Any]:
+def cloud_card(method: DriveMethod, config: Any = None) -> dict[str, Any]:
     """Describe the input of a method on clouds."""
     encoder = {
         key: list(value) if isinstance(value, tuple) else value for key, value in asdict(method.encoder.config).items()

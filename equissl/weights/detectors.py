@@ -96,7 +96,7 @@ def import_openpcdet(
         file: the checkpoint.
         out: run folder to write.
         config: recipe of the detector that it is.
-        store: scene store of the run; the recipe's where None.
+        store: drive store of the run; the recipe's where None.
         backbone_only: take the voxel backbone alone, of any detector that has it; neck and head stay untrained.
 
     Returns:

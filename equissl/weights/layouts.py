@@ -25,7 +25,6 @@ from equissl.weights.shapes import (
 Family = Literal["sie", "equicaps", "seqjepa"]
 BACKBONE = "equissl.weights.backbone.Backbone"
 EVALUATOR = "evaluator."
-Sizes = tuple[int, list[int]]  # of a projector: its input, its layers
 _SEQJEPA_HEADS = ("agg_token", "target_encoder.", "action_proj.", "predictor.", "transformer_encoder.")
 _SEQJEPA_PROBES = ("online_linprobe.", "online_equiprobe.")
 _SEQJEPA_VIEWS = 4

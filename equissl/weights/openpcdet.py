@@ -39,15 +39,6 @@ def to_openpcdet(backbone: nn.Module, prefix: str = PREFIX, layout: str = "krsc"
     }
 
 
-def export_openpcdet(backbone: nn.Module, file: Path | str, layout: str = "krsc") -> Path:
-    """Writes a checkpoint that OpenPCDet takes as ``--pretrained_model``: tensors only, under ``model_state``.
-
-    Raises:
-        ValueError: for an unknown layout.
-    """
-    return write_openpcdet(to_openpcdet(backbone, layout=layout), file)
-
-
 def write_openpcdet(state: Mapping[str, Tensor], file: Path | str) -> Path:
     """Writes weights under OpenPCDet's names as a checkpoint of it: tensors only, under ``model_state``."""
     file = Path(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from equissl.bench.detection_metrics import bench_detection_metrics, synthetic_frames
+from equissl.bench.detection_metrics import bench_detection_metrics, synthetic_sweeps
 from equissl.metrics.detection import KittiAP
 
 
@@ -20,7 +20,7 @@ def test_metrics_are_measured(lines: list[str]) -> None:
 
 def test_frames_are_the_same_every_time_and_neither_easy_nor_hopeless() -> None:
     metric = KittiAP()
-    for (preds, target), (again, _) in zip(synthetic_frames(60, 20), synthetic_frames(60, 20), strict=True):
+    for (preds, target), (again, _) in zip(synthetic_sweeps(60, 20), synthetic_sweeps(60, 20), strict=True):
         assert torch.equal(preds.boxes, again.boxes)
         metric.update(preds, target)
     scores = metric.compute()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
+from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
 from equissl.detection import SECOND, CenterPoint, Detector, NeckConfig, VoxelRCNN
 from equissl.detection.grid_pool import PoolConfig
 from equissl.detection.roi_head import RoILayers
@@ -67,10 +67,10 @@ def scene(seed: int, points: int = 400) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.fixture
-def batch() -> FrameBatch:
+def batch() -> SweepBatch:
     """A scene with three objects, and one without any."""
     first, second = scene(0), scene(1)
-    return FrameBatch(
+    return SweepBatch(
         (first[0], second[0]),
         (first[1], torch.zeros(0, 7)),
         (first[2], torch.zeros(0, dtype=torch.int64)),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
+from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
 from equissl.detection import CenterPoint, Detections, SelectConfig
 from equissl.detection.center_head import CenterWeights
 from equissl.detection.detections import select
@@ -22,7 +22,7 @@ def moving(center: CenterPoint) -> CenterPoint:
 
 
 @pytest.fixture
-def told(batch: FrameBatch) -> FrameBatch:
+def told(batch: SweepBatch) -> SweepBatch:
     """Three objects, the velocity of the second unknown; and a scene without any."""
     return replace(batch, velocities=(VELOCITIES, torch.zeros(0, 2)))
 
@@ -38,7 +38,7 @@ def test_velocity_adds_one_output_of_two_channels_by_openpcdets_name(center: Cen
     assert outputs == ["center", "center_z", "dim", "rot", "vel", "hm"]
 
 
-def perfect(moving: CenterPoint, told: FrameBatch) -> tuple[list[dict[str, torch.Tensor]], list]:
+def perfect(moving: CenterPoint, told: SweepBatch) -> tuple[list[dict[str, torch.Tensor]], list]:
     head = moving.dense_head
     objects = zip(told.boxes, told.labels, told.velocities, strict=True)  # type: ignore[arg-type]
     targets = [head.targets(boxes, labels, 0, velocities) for boxes, labels, velocities in objects]
@@ -51,7 +51,7 @@ def perfect(moving: CenterPoint, told: FrameBatch) -> tuple[list[dict[str, torch
     return [{"hm": peaks, **dict(zip(("center", "center_z", "dim", "rot", "vel"), parts, strict=True))}], targets
 
 
-def test_perfect_velocities_cost_nothing_and_come_back(moving: CenterPoint, told: FrameBatch) -> None:
+def test_perfect_velocities_cost_nothing_and_come_back(moving: CenterPoint, told: SweepBatch) -> None:
     outputs, _ = perfect(moving, told)
     loss, terms = moving.dense_head.loss(outputs, told.boxes, told.labels, told.velocities)
     assert float(terms["velocity"]) == float(terms["box"]) == 0 and float(loss) < 1e-3
@@ -62,7 +62,7 @@ def test_perfect_velocities_cost_nothing_and_come_back(moving: CenterPoint, told
     assert found[1].velocities.shape == (0, 2)
 
 
-def test_velocity_loss_by_hand(moving: CenterPoint, told: FrameBatch) -> None:
+def test_velocity_loss_by_hand(moving: CenterPoint, told: SweepBatch) -> None:
     """Off by (1, -2) and by (0, 0.5), of three objects; the unknown one costs and teaches nothing."""
     outputs, targets = perfect(moving, told)
     flat = outputs[0]["vel"].flatten(2)
@@ -83,7 +83,7 @@ def test_velocity_loss_by_hand(moving: CenterPoint, told: FrameBatch) -> None:
     assert int((gradient != 0).sum()) == 3
 
 
-def test_without_known_velocities_only_the_rest_learns(moving: CenterPoint, batch: FrameBatch) -> None:
+def test_without_known_velocities_only_the_rest_learns(moving: CenterPoint, batch: SweepBatch) -> None:
     assert batch.velocities is None
     output = moving.train().step(batch)
     output.loss.backward()
@@ -92,7 +92,7 @@ def test_without_known_velocities_only_the_rest_learns(moving: CenterPoint, batc
         assert bool(parameter.grad.isfinite().all()) and (".vel." not in name or not parameter.grad.any())
 
 
-def test_detectors_without_velocities_pass_over_them(detector, told: FrameBatch) -> None:
+def test_detectors_without_velocities_pass_over_them(detector, told: SweepBatch) -> None:
     torch.manual_seed(0)
     with_them = detector.step(told)
     torch.manual_seed(0)

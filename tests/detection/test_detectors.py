@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
+from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
 from equissl.detection import SECOND, CenterPoint, Detector, NeckConfig, SelectConfig
 from equissl.detection.anchor_head import AnchorOutputs
 from equissl.detection.box_code import direction_bin, limit_period
@@ -81,7 +81,7 @@ def same_objects(found, boxes: Tensor, labels: Tensor) -> None:
     assert found.labels[order].tolist() == labels.tolist()
 
 
-def test_perfect_answers_of_anchors(batch: FrameBatch, second) -> None:
+def test_perfect_answers_of_anchors(batch: SweepBatch, second) -> None:
     """Headings too, although the box loss cannot tell them from opposite ones: the direction does."""
     head = second.dense_head
     targets = [head.targets(*objects) for objects in zip(batch.boxes, batch.labels, strict=True)]
@@ -102,7 +102,7 @@ def test_perfect_answers_of_anchors(batch: FrameBatch, second) -> None:
     assert len(found[1]) == 0
 
 
-def test_anchor_loss_by_hand(batch: FrameBatch, second) -> None:
+def test_anchor_loss_by_hand(batch: SweepBatch, second) -> None:
     """Each scene is divided by its own number of positive anchors, and ignored anchors cost nothing."""
     head = second.dense_head
     targets = [head.targets(*objects) for objects in zip(batch.boxes, batch.labels, strict=True)]
@@ -132,14 +132,14 @@ def test_anchor_loss_by_hand(batch: FrameBatch, second) -> None:
     assert float(loss) == pytest.approx(whole, rel=1e-4)
 
 
-def test_targets_of_anchors_carry_heading_bins(batch: FrameBatch, second) -> None:
+def test_targets_of_anchors_carry_heading_bins(batch: SweepBatch, second) -> None:
     target = second.dense_head.targets(batch.boxes[0], batch.labels[0])
     for kind in range(3):
         rows = target.labels == kind
         assert set(target.directions[rows].tolist()) == {int(direction_bin(batch.boxes[0][kind, 6]))}
 
 
-def test_perfect_answers_of_centres(batch: FrameBatch, center) -> None:
+def test_perfect_answers_of_centres(batch: SweepBatch, center) -> None:
     head = center.dense_head
     targets = [head.targets(*objects, 0) for objects in zip(batch.boxes, batch.labels, strict=True)]
     maps = torch.zeros(2, 8, head.cells[0] * head.cells[1])
@@ -156,7 +156,7 @@ def test_perfect_answers_of_centres(batch: FrameBatch, center) -> None:
     assert len(found[1]) == 0
 
 
-def test_centres_of_several_tasks_share_nothing(batch: FrameBatch) -> None:
+def test_centres_of_several_tasks_share_nothing(batch: SweepBatch) -> None:
     classes = [replace(kind, task=number) for number, kind in enumerate(KITTI_CENTERS[::-1])]
     grid = VoxelEncoderConfig(point_range=(0.0, -6.4, -3.0, 12.8, 6.4, 1.0), voxel_size=(0.2, 0.2, 0.16))
     model = CenterPoint(encoder=grid, neck=NeckConfig((1,), (1,), (8,), (1,), (8,)), classes=classes)
@@ -165,7 +165,7 @@ def test_centres_of_several_tasks_share_nothing(batch: FrameBatch) -> None:
     assert bool(loss.isfinite())
 
 
-def test_a_step_trains_everything_and_detecting_is_repeatable(detector: Detector, batch: FrameBatch) -> None:
+def test_a_step_trains_everything_and_detecting_is_repeatable(detector: Detector, batch: SweepBatch) -> None:
     output = detector.step(batch)
     output.loss.backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in detector.parameters())
@@ -177,7 +177,7 @@ def test_a_step_trains_everything_and_detecting_is_repeatable(detector: Detector
     assert len(alone) == len(one[1])
 
 
-def test_a_frozen_backbone_stays(rebuild, batch: FrameBatch) -> None:
+def test_a_frozen_backbone_stays(rebuild, batch: SweepBatch) -> None:
     model = rebuild(frozen=True)
     before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
@@ -188,13 +188,13 @@ def test_a_frozen_backbone_stays(rebuild, batch: FrameBatch) -> None:
     assert all(p.grad is not None for name, p in model.named_parameters() if not name.startswith("encoder."))
 
 
-def test_empty_scenes(detector: Detector, batch: FrameBatch) -> None:
+def test_empty_scenes(detector: Detector, batch: SweepBatch) -> None:
     empty = torch.zeros(0, 4)
     detector.eval()
     assert len(detector.detect([batch.clouds[0], empty])) == 2
     detector.train()
     none = torch.zeros(0, 7), torch.zeros(0, dtype=torch.int64)
-    mixed = FrameBatch((batch.clouds[0], empty), (none[0],) * 2, (none[1],) * 2, batch.seeds, batch.ids)
+    mixed = SweepBatch((batch.clouds[0], empty), (none[0],) * 2, (none[1],) * 2, batch.seeds, batch.ids)
     assert bool(detector.step(mixed).loss.isfinite())
 
 
@@ -226,7 +226,7 @@ def test_impossible_detectors_are_refused(detector: Detector) -> None:
         NeckConfig(up_strides=(1, 1))
 
 
-def test_finer_maps_by_larger_up_strides(detector: Detector, rebuild, batch: FrameBatch) -> None:
+def test_finer_maps_by_larger_up_strides(detector: Detector, rebuild, batch: SweepBatch) -> None:
     assert detector.encoder.bev_shape == (8, 8) and detector.cells == (16, 16)
     model = rebuild(neck=replace(detector.backbone_2d.config, up_strides=(1, 2)))
     assert model.cells == (8, 8)

@@ -26,7 +26,7 @@ FLAGS = [
     "--trainer.max_steps=60",
     "--trainer.precision=32",
     "--trainer.accelerator=cpu",
-    "--trainer.tensorboard=false",
+    "--trainer.loggers=[csv]",
 ]
 
 # a second stage for the coarse voxels, and for a CPU

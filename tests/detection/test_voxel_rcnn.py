@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.datasets.sweeps.labelled_sweeps import FrameBatch
+from equissl.datasets.sweeps.labelled_sweeps import SweepBatch
 from equissl.detection import Detections, VoxelRCNN
 from equissl.detection.anchors import KITTI_ANCHORS
 from equissl.detection.box_code import decode_refinement, encode_refinement
@@ -157,7 +157,7 @@ def some_proposals(objects: Tensor, seed: int = 0) -> Detections:
     return Detections(boxes, torch.rand(len(boxes), generator=generator), torch.arange(len(boxes)) // 20 % 3)
 
 
-def test_perfect_answers(voxel_rcnn: VoxelRCNN, batch: FrameBatch, monkeypatch) -> None:
+def test_perfect_answers(voxel_rcnn: VoxelRCNN, batch: SweepBatch, monkeypatch) -> None:
     head: RoIHead = voxel_rcnn.roi_head
     head.sample = SampleConfig(count=40)
     proposals = [some_proposals(batch.boxes[0]), some_proposals(batch.boxes[0], seed=1)]  # the second scene has none
@@ -194,7 +194,7 @@ def test_perfect_answers(voxel_rcnn: VoxelRCNN, batch: FrameBatch, monkeypatch) 
     assert float((back.boxes[:, 6] - batch.boxes[0][:, 6]).sin().abs().max()) < 1e-4
 
 
-def test_no_proposals(voxel_rcnn: VoxelRCNN, batch: FrameBatch) -> None:
+def test_no_proposals(voxel_rcnn: VoxelRCNN, batch: SweepBatch) -> None:
     none = Detections(torch.zeros(0, 7), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     scene = voxel_rcnn.encode(batch.clouds)
     loss, terms = voxel_rcnn.roi_head.loss(scene, [none, none], batch.boxes, batch.labels, [0, 1])
@@ -206,7 +206,7 @@ def test_no_proposals(voxel_rcnn: VoxelRCNN, batch: FrameBatch) -> None:
     assert len(alone[0]) > 0 and len(alone[1]) == 0
 
 
-def test_weights_come_back(voxel_rcnn: VoxelRCNN, batch: FrameBatch) -> None:
+def test_weights_come_back(voxel_rcnn: VoxelRCNN, batch: SweepBatch) -> None:
     other = copy.deepcopy(voxel_rcnn)
     voxel_rcnn.step(batch)  # new statistics
     with torch.no_grad():
@@ -233,7 +233,7 @@ def test_impossible_second_stages_are_refused() -> None:
         RoILayers(dropout=1.0)
 
 
-def test_the_second_stage_improves_proposals(voxel_rcnn: VoxelRCNN, batch: FrameBatch) -> None:
+def test_the_second_stage_improves_proposals(voxel_rcnn: VoxelRCNN, batch: SweepBatch) -> None:
     """On one scene and a backbone that has learnt nothing: boxes about objects come nearer, the best are the surest."""
     torch.manual_seed(0)
     pool = PoolConfig(("conv1", "conv2"), points=3, samples=8, reach=2, width=16)

@@ -134,21 +134,21 @@ def test_stays_in_full_precision_under_autocast() -> None:
 
 
 def test_projector_outputs_of_the_published_implementation(
-    shared: Path, fill_by_rule: Callable[[nn.Module], None]
+    golden: Path, fill_by_rule: Callable[[nn.Module], None]
 ) -> None:
     projector = CapsuleProjector(512, 8, 9, 4).double().eval()
     fill_by_rule(projector)
     m = torch.arange(512 * 16, dtype=torch.float64)
     feature_map = torch.stack([F.relu(torch.cos((0.017 + 0.02 * b) * m)) for b in range(2)]).view(2, 512, 4, 4)
-    expected = np.load(shared / "golden/capsule_projector_k8.npz")
+    expected = np.load(golden / "capsule_projector_k8.npz")
     with torch.no_grad():
         activations, poses = projector(feature_map)
     torch.testing.assert_close(activations, torch.from_numpy(expected["activations"]), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(poses, torch.from_numpy(expected["poses"]), rtol=1e-9, atol=1e-12)
 
 
-def test_projector_names_shapes_and_order_of_the_published_weights(shared: Path) -> None:
-    lines = (shared / "golden/official_keys_capsule_projector_k8.tsv").read_text().splitlines()[1:]
+def test_projector_names_shapes_and_order_of_the_published_weights(golden: Path) -> None:
+    lines = (golden / "official_keys_capsule_projector_k8.tsv").read_text().splitlines()[1:]
     published = [tuple(line.split("\t")[:2]) for line in lines]
     state = CapsuleProjector(512, 8, 9, 4).state_dict()
     assert [(key, "x".join(map(str, v.shape)) or "scalar") for key, v in state.items()] == published

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,20 +23,45 @@ def cosine_images(size: int) -> Tensor:
 
 @pytest.mark.parametrize("size", [128, 96])
 def test_outputs_of_the_published_implementation(
-    size: int, shared: Path, fill_by_rule: Callable[[nn.Module], None]
+    size: int, golden: Path, fill_by_rule: Callable[[nn.Module], None]
 ) -> None:
-    expected = torch.from_numpy(np.load(shared / "golden/resnet18_reference.npz")[f"out_{size}"])
+    expected = torch.from_numpy(np.load(golden / "resnet18_reference.npz")[f"out_{size}"])
     model = resnet18().double().eval()
     fill_by_rule(model)
     with torch.no_grad():
         torch.testing.assert_close(model(cosine_images(size)), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_names_shapes_and_order_of_the_published_weights(shared: Path) -> None:
-    lines = (shared / "golden/official_keys_resnet18.tsv").read_text().splitlines()[1:]
+def test_names_shapes_and_order_of_the_published_weights(golden: Path) -> None:
+    lines = (golden / "official_keys_resnet18.tsv").read_text().splitlines()[1:]
     published = [tuple(line.split("\t")[:2]) for line in lines]
     ours = [(key, "x".join(map(str, value.shape)) or "scalar") for key, value in resnet18().state_dict().items()]
     assert ours == published
+
+
+NARROW = """
+import torch
+from equissl.encoders import resnet18
+torch.manual_seed(0)
+torch.set_num_threads(1)
+model, images = resnet18(width=4, stem="small").eval(), torch.randn(8, 3, 32, 32)
+def gradient(model, images):
+    model.zero_grad()
+    model(images).square().mean().backward()
+    return model.layer2[0].downsample[0].weight.grad.double()
+found = gradient(model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last))
+expected = gradient(model.double(), images.double())
+torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+"""
+
+
+def test_narrow_shortcuts_have_their_gradient_on_processors_without_avx512() -> None:
+    """In a process of its own: oneDNN's kernel for a strided 1x1 convolution of 4 channels ends or hangs it there."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", NARROW], capture_output=True, text=True, timeout=120, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_parameter_counts() -> None:

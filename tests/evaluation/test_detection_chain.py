@@ -13,8 +13,8 @@ from equissl import cli
 from equissl.bench.detection import DetectionTask, bench_detection
 from equissl.datasets.drives.simulated import DriveOptions
 from equissl.datasets.drives.simulated.store import simulate_drives
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Sequence, Sweep
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Drive, Sweep
 from equissl.detection import Detections
 from equissl.evaluation.sweeps.detecting import read_detections, write_detections
 from equissl.runs import build_method, load_config, read_checkpoint
@@ -26,7 +26,7 @@ ENCODER = [
     "--method.encoder.voxel_size=[0.4,0.4,0.16]",
     "--method.encoder.backend=torch",
 ]
-QUICK = ["--trainer.threads=1", "--trainer.tensorboard=false", "--data.batch_size=2", "--trainer.accelerator=cpu"]
+QUICK = ["--trainer.threads=1", "--trainer.loggers=[csv]", "--data.batch_size=2", "--trainer.accelerator=cpu"]
 SMALL = [*ENCODER, "--method.neck.layers=[0,0]", "--method.neck.widths=[8,8]", "--method.neck.up_widths=[8,8]", *QUICK]
 
 
@@ -70,7 +70,7 @@ def test_results_of_a_detector(runs) -> None:
     assert all(not isinstance(value, dict) for value in results.values())
     assert (results["kind"], results["method"], results["start"]) == ("sweeps", "SECOND", "PointContrast")
     assert results["classes"] == ["car", "pedestrian", "cyclist"]
-    assert results["labelled_frames"] == 5 and results["labels"] == 0.5 and results["val_frames"] == 3
+    assert results["labelled_sweeps"] == 5 and results["labels"] == 0.5 and results["val_sweeps"] == 3
     assert 0 <= results["detection/car/3d_ap"] <= 100 and results["detection/car/labels"] > 0
     assert results["labels/kept"] + results["labels/unknown"] + results["labels/out_of_range"] > 0
     assert json.loads((runs["scratch0"] / "results.json").read_text())["start"] == "scratch"
@@ -91,7 +91,7 @@ def test_fine_tuning_starts_where_pretraining_ended(runs, store, tmp_path) -> No
 
 def test_the_labels_used_are_published_and_can_be_given(runs, store, tmp_path) -> None:
     listed = (runs["scratch0"] / "labels.txt").read_text().splitlines()
-    assert listed[0].startswith("# 5 of the 9 labelled frames of split train of drives.h5: share 0.5, label seed 0")
+    assert listed[0].startswith("# 5 of the 9 labelled sweeps of split train of drives.h5: share 0.5, label seed 0")
     assert finetune(tmp_path / "again", store, "--labels", str(runs["scratch0"] / "labels.txt"), steps=1) == 0
     assert (tmp_path / "again" / "labels.txt").read_text().splitlines()[1:] == listed[1:]
     # one frame is enough, whatever the batch
@@ -153,9 +153,9 @@ def test_wrong_data_are_refused(runs, store, tmp_path, capsys) -> None:
     assert "learns from scenes: expected no data.frames" in capsys.readouterr().err
     assert finetune(tmp_path / "c", store, "--method.encoder.in_channels=5") == 2
     assert "at most 4 columns" in capsys.readouterr().err
-    unlabelled = Sequence.of("d", [Sweep(np.zeros((9, 3), np.float32), k) for k in range(3)], None, "test")
-    assert finetune(tmp_path / "d", write_scenes(tmp_path / "none.h5", [unlabelled])) == 2
-    assert "expected labelled frames in split 'train'" in capsys.readouterr().err
+    unlabelled = Drive.of("d", [Sweep(np.zeros((9, 3), np.float32), k) for k in range(3)], None, "test")
+    assert finetune(tmp_path / "d", write_drives(tmp_path / "none.h5", [unlabelled])) == 2
+    assert "expected labelled sweeps in split 'train'" in capsys.readouterr().err
 
 
 def test_detections_come_back_from_their_file(tmp_path) -> None:
@@ -185,7 +185,7 @@ def test_a_frozen_backbone_from_scratch_has_the_statistics_of_the_frames(store, 
     last, seen = detector.encoder.backbone.conv_out[1], []
     hook = last.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
     with torch.no_grad():
-        for place in range(len(frames.frames)):
+        for place in range(len(frames.entries)):
             detector.eval().encode([torch.from_numpy(frames.read(place).points)])
     hook.remove()
     features = torch.cat(seen)

@@ -15,9 +15,9 @@ import torch
 from equissl import cli
 from equissl.datasets.drives.simulated import DriveOptions
 from equissl.datasets.drives.simulated.store import simulate_drives
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep
-from equissl.datasets.sweeps.labelled_sweeps import Frame, LabelledFrames
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep, LabelledSweeps
 from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.detection import Detections
 from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
@@ -46,12 +46,12 @@ def labelled(distances: list[float], vehicle: np.ndarray | None, tilt: float = 0
     return Sweep(boxes[:, :3].astype(np.float32), 0, pose, boxes=labels, frame="0", vehicle_lidar=vehicle)
 
 
-def frame_of(sweep: Sweep, path: Path) -> Frame:
+def frame_of(sweep: Sweep, path: Path) -> LabelledSweep:
     """Through a store, as an evaluation reads it."""
-    return LabelledFrames(write_scenes(path, [Sequence.of("d", [sweep], None, "test")]), None, CLASSES).read(0)
+    return LabelledSweeps(write_drives(path, [Drive.of("d", [sweep], None, "test")]), None, CLASSES).read(0)
 
 
-def as_found(frame: Frame, velocity: float | None) -> Detections:
+def as_found(frame: LabelledSweep, velocity: float | None) -> Detections:
     """The labels, each 3 m/s and 4 m/s too fast at ``velocity`` 1."""
     boxes = torch.from_numpy(frame.objects.boxes).float()
     error = None if velocity is None else velocity * torch.tensor([3.0, 4.0])
@@ -88,7 +88,7 @@ def test_ranges_are_measured_from_the_vehicle_and_level(tmp_path) -> None:
         metric.update(frame, as_found(frame, 0.0))
         scores = metric.compute()
         counted = int((metric.nuscenes._store.joined().target["labels"] == 0).sum())  # type: ignore[union-attr]
-        assert (counted, scores["nuscenes/frames_ranged_from_sensor"]) == (count, unknown), name
+        assert (counted, scores["nuscenes/sweeps_ranged_from_sensor"]) == (count, unknown), name
         assert (
             scores["detection/car/labels"] == 3 and scores["nuscenes/car/ap"] == 1.0
         )  # the plain metric has no ranges
@@ -110,14 +110,14 @@ def test_a_centerpoint_with_velocities_by_the_program(tmp_path, capsys) -> None:
         "--method.encoder.voxel_size=[0.4,0.4,0.16]", "--method.encoder.backend=torch",
         "--method.neck.layers=[0,0]", "--method.neck.widths=[8,8]", "--method.neck.up_widths=[8,8]",
         "--method.classes=[{name: car}, {name: pedestrian}]", "--method.choose.score=0.0", "--method.velocity=true",
-        "--trainer.threads=1", "--trainer.tensorboard=false", "--data.batch_size=2", "--trainer.accelerator=cpu",
+        "--trainer.threads=1", "--trainer.loggers=[csv]", "--data.batch_size=2", "--trainer.accelerator=cpu",
         "--trainer.max_steps=1",
     ]  # fmt: skip
     words = ["finetune", "--config", "detection/centerpoint_small", *small]
     assert cli.main([*words, "--out", str(tmp_path / "run"), f"--data.store={store}"]) == 0
     assert cli.main(["evaluate", str(tmp_path / "run"), "--nuscenes=true"]) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["nuscenes/frames_ranged_from_sensor"] == 0 and 0 <= results["nuscenes/nds"] <= 1
+    assert results["nuscenes/sweeps_ranged_from_sensor"] == 0 and 0 <= results["nuscenes/nds"] <= 1
     found = read_detections(tmp_path / "run" / "detections.npz")
     assert all(d.velocities is not None and len(d.velocities) == len(d) for d in found.values())
     assert cli.main(["predict", str(tmp_path / "run"), "--out", str(tmp_path / "predicted"), "--pictures", "0"]) == 0
@@ -125,9 +125,7 @@ def test_a_centerpoint_with_velocities_by_the_program(tmp_path, capsys) -> None:
     assert content.keys() == {"boxes", "scores", "labels", "velocities"}
     assert len(content["velocities"]) == len(content["boxes"]) > 0 and len(content["velocities"][0]) == 2
     # a store of before velocities: nothing to learn them from
-    old = Sequence.of(
-        "d", [Sweep(np.zeros((9, 3), np.float32), k, boxes=Boxes.empty()) for k in range(9)], None, "test"
-    )
-    write_scenes(tmp_path / "old.h5", [old])
+    old = Drive.of("d", [Sweep(np.zeros((9, 3), np.float32), k, boxes=Boxes.empty()) for k in range(9)], None, "test")
+    write_drives(tmp_path / "old.h5", [old])
     assert cli.main([*words, "--out", str(tmp_path / "no"), f"--data.store={tmp_path / 'old.h5'}"]) == 2
     assert "expected labels with velocities in" in capsys.readouterr().err

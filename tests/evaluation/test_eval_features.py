@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from synthetic_store import write_synthetic_store
 from torch import Tensor, nn
 
 from equissl.datasets.views.store.store import ViewStore
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.evaluation.views import features
 from equissl.evaluation.views.features import (
     Allocate,

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from synthetic_store import write_synthetic_store
 from torch import Tensor, nn
 
 from equissl.datasets.loader import make_batch
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.store.store import ViewStore
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.encoders.config import EncoderConfig
 from equissl.evaluation.views.config import RetrievalConfig
 from equissl.evaluation.views.features import FeatureSet, in_memory, view_quats

@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from synthetic_store import write_synthetic_store
 
 from equissl.datasets.views.store.store import ViewStore
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.encoders.config import EncoderConfig
 from equissl.evaluation import evaluate
 from equissl.evaluation.probes import FeatureRows, train_probes
@@ -49,7 +49,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         config = {
             "method": {"class_path": method, "init_args": {"encoder": encoder, **arguments}},
             "data": {"store": str(store), "batch_size": 8},
-            "trainer": {"max_steps": 3, "log_every": 1, "tensorboard": False, "threads": 1, "precision": "32"},
+            "trainer": {"max_steps": 3, "log_every": 1, "loggers": ["csv"], "threads": 1, "precision": "32"},
             "collapse": {"every": 1},
         }
         pretrain(resolve_config(config), root / name)

@@ -49,7 +49,7 @@ def config(root: Path, method: str = "SimCLR", data: dict[str, Any] | None = Non
     tree = {
         "method": {"class_path": method, "init_args": {"encoder": ENCODER, **init_args}},
         "data": {"kind": "images", "root": str(root), "size": 16, "batch_size": 8, **(data or {})},
-        "trainer": {"max_steps": 3, "log_every": 1, "tensorboard": False, "threads": 1, "precision": "32"},
+        "trainer": {"max_steps": 3, "log_every": 1, "loggers": ["csv"], "threads": 1, "precision": "32"},
     }
     return resolve_config(tree)
 

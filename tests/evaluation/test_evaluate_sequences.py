@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from synthetic_store import write_synthetic_store
 
 from equissl import cli
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.evaluation import evaluate
 from equissl.evaluation.images.config import ImageOptions
 from equissl.evaluation.views.config import (
@@ -40,7 +40,7 @@ def run_config(store: Path, **data) -> dict:
     return {
         "method": {"class_path": "SeqJEPA", "init_args": {"views": 3, **SMALL}},
         "data": {"store": str(store), "batch_size": 8, **data},
-        "trainer": {"max_steps": 3, "log_every": 1, "tensorboard": False, "threads": 1, "precision": "32"},
+        "trainer": {"max_steps": 3, "log_every": 1, "loggers": ["csv"], "threads": 1, "precision": "32"},
     }
 
 

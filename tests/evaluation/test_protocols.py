@@ -95,7 +95,7 @@ def test_hue_differences_plain_and_on_the_circle() -> None:
     assert targets("hue_circular", views).tolist() == pytest.approx([*np.cos(turns), *np.sin(turns)], abs=1e-12)
 
 
-def test_light_points_from_the_lamp_angles() -> None:
+def test_light_points_from_the_spot_angles() -> None:
     views = golden_set()
     views.latents[0, 0, 4:6] = exact([math.pi / 2, math.pi / 2])
     assert targets("light", views).tolist() == pytest.approx([0, 1, 0], abs=1e-12)
@@ -141,7 +141,7 @@ def test_constant_predictors_have_their_published_levels() -> None:
     c = math.sin(math.pi / 4) / (math.pi / 4)
     w = c**3
     assert results["rotation_absolute/r2_global/constant"] == pytest.approx(1 - (1 - w**2) / (1 - w**2 / 4), abs=0.01)
-    # a constant direction against the lamp's: z = cos θ, θ uniform on [0, π/4]; its mean has no x and y
+    # a constant direction against the spot light's: z = cos θ, θ uniform on [0, π/4]; its mean has no x and y
     assert results["light/mean_deg/constant"] == pytest.approx(22.5, abs=0.5)
 
 

@@ -98,7 +98,7 @@ def test_overlap_of_heights() -> None:
     assert paired_iou_3d(a, b).item() == pytest.approx(0.75 / 1.25)
     b[2] = 1.0
     assert paired_iou_3d(a, b).item() == 0.0
-    assert paired_bev_iou(a, b).item() == 1.0
+    assert paired_bev_iou(a, b).item() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 5e-6)])

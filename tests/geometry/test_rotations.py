@@ -211,9 +211,10 @@ def test_angles_are_accurate_at_both_ends(angle: float) -> None:
     torch.testing.assert_close(geo.unitquat_angle(quats[0], -quats[1]), expected, rtol=1e-6, atol=0)
 
 
-def test_angle_of_equal_rotations_is_exactly_zero() -> None:
+def test_angle_of_equal_rotations_is_zero_but_for_rounding() -> None:
+    """A few units of 2^-24; the arc cosine of the trace, rounded once, gives 3e-4."""
     rotmat = geo.random_rotmat(100, torch.Generator().manual_seed(6))
-    assert torch.equal(geo.geodesic_angle(rotmat, rotmat), torch.zeros(100))
+    assert geo.geodesic_angle(rotmat, rotmat).max() < 1e-6
 
 
 @pytest.mark.parametrize("angle", [1e-7, 0.1, math.pi / 2, 3.1, math.pi - 1e-7])

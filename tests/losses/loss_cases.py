@@ -76,10 +76,10 @@ def _poses(z: Tensor) -> Tensor:
 
 
 CASES: dict[str, Case] = {
-    "info_nce": Case(lambda z: losses.info_nce(z[:, 0], z[:, 1]), views=0),
     "nt_xent": Case(losses.nt_xent),
     "nt_xent_own": Case(lambda z: losses.nt_xent(z, admitted="own")),
-    "one_way_info_nce": Case(lambda z: losses.one_way_info_nce(z[:, 0], z[:, 1]), views=0),
+    "info_nce": Case(lambda z: losses.info_nce(z[:, 0], z[:, 1]), views=0),
+    "info_nce_of_views": Case(losses.info_nce_of_views),
     "clip": Case(losses.clip),
     "supcon": Case(lambda z: losses.supcon(z, _classes(z)), views=1),
     "supcon_in": Case(lambda z: losses.supcon(z, _classes(z), average="in"), views=1),

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.losses.clip import clip, one_way_info_nce
+from equissl.losses.clip import clip
 from equissl.losses.dcl import dcl, dclw
 from equissl.losses.dhel import dhel, mv_dhel
 from equissl.losses.hard_contrastive import hard_contrastive
+from equissl.losses.info_nce import info_nce
 from equissl.losses.mv_info_nce import mv_info_nce
 from equissl.losses.nt_xent import nt_xent
 from equissl.losses.supcon import supcon
@@ -42,7 +43,7 @@ def test_orthonormal_batch_of_five(temperature: float) -> None:
     two, three = orthonormal(5, 2), orthonormal(5, 3)
     values = (
         nt_xent(two, temperature),
-        one_way_info_nce(two[:, 0], two[:, 1], temperature),
+        info_nce(two[:, 0], two[:, 1], temperature),
         dcl(two, temperature),
         dhel(two, temperature),
         supcon(three, torch.arange(5), temperature),
@@ -87,7 +88,7 @@ def test_orthonormal_closed_forms(views: int, temperature: float) -> None:
 
 def test_toy_of_two_views() -> None:
     assert nt_xent(PAIR, 0.5).item() == pytest.approx(0.4120075620, abs=1e-9)
-    assert one_way_info_nce(A, B, 0.5).item() == pytest.approx(0.2186534128, abs=1e-9)
+    assert info_nce(A, B, 0.5).item() == pytest.approx(0.2186534128, abs=1e-9)
     assert clip(PAIR, 0.5).item() == pytest.approx(0.2193124219, abs=1e-9)
     assert dcl(PAIR, 0.5).item() == pytest.approx(-0.8335710723, abs=1e-9)
     assert dclw(PAIR, 0.5, sigma=0.5).item() == pytest.approx(-0.8288711078, abs=1e-9)
@@ -113,7 +114,7 @@ def test_collapse(views: int, dtype: torch.dtype) -> None:
     pairs = views * (views - 1) / 2
     assert nt_xent(z, t).item() == pytest.approx(math.log(views * n - 1), rel=2e-6)
     assert supcon(z, torch.arange(n) // 2, t).item() == pytest.approx(math.log(views * n - 1), rel=2e-6)
-    assert one_way_info_nce(z[:, 0], z[:, 1], t).item() == pytest.approx(math.log(n), rel=2e-6)
+    assert info_nce(z[:, 0], z[:, 1], t).item() == pytest.approx(math.log(n), rel=2e-6)
     assert clip(z, t).item() == pytest.approx(math.log(n), rel=2e-6)
     assert dcl(z, t).item() == pytest.approx(math.log(views * (n - 1)), rel=2e-6)
     assert dclw(z, t).item() == pytest.approx(math.log(views * (n - 1)), rel=2e-6)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from equissl.losses import similarity
-from equissl.losses.clip import clip, one_way_info_nce
+from equissl.losses.clip import clip
 from equissl.losses.dcl import dcl, dclw
 from equissl.losses.dhel import dhel, mv_dhel
 from equissl.losses.hard_contrastive import hard_contrastive
+from equissl.losses.info_nce import info_nce
 from equissl.losses.mv_info_nce import mv_info_nce
 from equissl.losses.nt_xent import nt_xent
 from equissl.losses.supcon import supcon
@@ -21,7 +22,7 @@ OBJECTIVES: dict[str, Callable[..., Tensor]] = {
     "nt_xent": nt_xent,
     "nt_xent_own": lambda z, t=0.1: nt_xent(z, t, "own"),
     "clip": clip,
-    "one_way": lambda z, t=0.1: one_way_info_nce(z[:, 0], z[:, 1], t),
+    "one_way": lambda z, t=0.1: info_nce(z[:, 0], z[:, 1], t),
     "supcon": lambda z, t=0.1: supcon(z, torch.arange(len(z)) // 2, t),
     "supcon_in": lambda z, t=0.1: supcon(z, torch.arange(len(z)) // 2, t, "in"),
     "dcl": dcl,

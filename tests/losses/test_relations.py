@@ -18,7 +18,7 @@ PAIRS = Z[:, :2]
 # Constants inside of a case belong to positions or directions, so that moving the embeddings alone is another problem.
 BY_POSITION = {"w_mse_chunks", "mochi", "sup_re_mix", "sup_re_mix_through_mixtures"}
 COSINE = {
-    *("info_nce", "nt_xent", "nt_xent_own", "one_way_info_nce", "clip", "supcon", "supcon_in", "dcl", "dclw", "dhel"),
+    *("info_nce", "info_nce_of_views", "nt_xent", "nt_xent_own", "clip", "supcon", "supcon_in", "dcl", "dclw", "dhel"),
     *("dhel_one_sided", "mv_info_nce", "mv_info_nce_cross_view", "mv_dhel", "hard_contrastive", "align_uniform"),
     *("alignment_loss", "uniformity_loss", "cacr", "attraction", "repulsion"),
 }

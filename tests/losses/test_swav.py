@@ -127,15 +127,10 @@ def test_matches_lightly() -> None:
     assert swav(SCORES).item() == pytest.approx(value.item(), rel=1e-6)
 
 
-def test_prototypes_stay_on_the_sphere_and_can_be_frozen() -> None:
+def test_prototypes_stay_on_the_sphere() -> None:
     prototypes = Prototypes(dim=5, count=3)
     embeddings = torch.randn(4, 2, 5, generator=torch.Generator().manual_seed(0))
     optimiser = torch.optim.SGD(prototypes.parameters(), lr=1.0, weight_decay=0.1)
-    before = prototypes.weight.detach().clone()
-    prototypes(embeddings).square().sum().backward()
-    prototypes.drop_gradients()
-    optimiser.step()
-    assert torch.equal(prototypes.weight, before)
     prototypes(embeddings).square().sum().backward()
     optimiser.step()
     assert (prototypes.weight.norm(dim=1) - 1).abs().max() > 1e-3

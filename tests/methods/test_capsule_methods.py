@@ -21,8 +21,8 @@ TINY = EncoderConfig(width=4)
 
 
 @pytest.mark.parametrize(("changes", "file"), [({}, "EquiCaps_3x3"), ({"pose": "rigid"}, "EquiCaps_4x4")])
-def test_equicaps_names_shapes_and_order_of_the_published_weights(changes: Any, file: str, shared: Any) -> None:
-    lines = (shared / "golden" / f"official_keys_{file}.tsv").read_text().splitlines()[1:]
+def test_equicaps_names_shapes_and_order_of_the_published_weights(changes: Any, file: str, golden: Any) -> None:
+    lines = (golden / f"official_keys_{file}.tsv").read_text().splitlines()[1:]
     rows = [line.split("\t")[:2] for line in lines if not line.startswith("evaluator")]
     published = [(key.replace("backbone.", "encoder.", 1), shape) for key, shape in rows]
     state = EquiCaps(**changes).state_dict()

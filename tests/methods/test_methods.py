@@ -152,8 +152,8 @@ def test_parameter_counts_of_the_published_models() -> None:
 
 
 @pytest.mark.parametrize(("name", "file"), [("VICReg", "VICReg"), ("SimCLR", "SimCLR"), ("SIE", "SIE")])
-def test_state_dict_has_the_published_layout(name: str, file: str, shared: Any) -> None:
-    rows = (line.split("\t") for line in (shared / "golden" / f"official_keys_{file}.tsv").read_text().splitlines()[1:])
+def test_state_dict_has_the_published_layout(name: str, file: str, golden: Any) -> None:
+    rows = (line.split("\t") for line in (golden / f"official_keys_{file}.tsv").read_text().splitlines()[1:])
     published = [shape for key, shape, _ in rows if not key.startswith("evaluator")]
     ours = ["x".join(map(str, v.shape)) or "scalar" for v in METHODS[name]().state_dict().values()]
     assert ours == published  # same tensors in the same order

@@ -32,7 +32,7 @@ def tiny(seed: int = 0, **changes: Any) -> SeqJEPA:
     return method
 
 
-def published(shared: Path, fill_by_rule: Any) -> dict[str, Tensor]:
+def published(golden: Path, fill_by_rule: Any) -> dict[str, Tensor]:
     """The published tensors in their own order, filled as the golden outputs were made."""
 
     class Bag(torch.nn.Module):
@@ -40,7 +40,7 @@ def published(shared: Path, fill_by_rule: Any) -> dict[str, Tensor]:
             return tensors
 
     tensors: dict[str, Tensor] = {}
-    for line in (shared / "golden/official_keys_seqjepa.tsv").read_text().splitlines()[1:]:
+    for line in (golden / "official_keys_seqjepa.tsv").read_text().splitlines()[1:]:
         key, shape, kind = line.split("\t")
         sizes = () if shape == "scalar" else tuple(map(int, shape.split("x")))
         tensors[key] = torch.zeros(sizes, dtype=torch.float64 if kind.startswith("float") else torch.int64)
@@ -48,24 +48,24 @@ def published(shared: Path, fill_by_rule: Any) -> dict[str, Tensor]:
     return tensors
 
 
-def test_forward_pass_is_the_published_one(shared: Path, fill_by_rule: Any) -> None:
-    tensors = published(shared, fill_by_rule)
+def test_forward_pass_is_the_published_one(golden: Path, fill_by_rule: Any) -> None:
+    tensors = published(golden, fill_by_rule)
     layout = find_layout("seqjepa", tensors)
     method = SeqJEPA(EncoderConfig(layout.init_args["encoder"]["name"])).double().eval()
     method.load_state_dict(rename(tensors, layout, method.state_dict(), set()))
     m, j = torch.arange(3 * 64 * 64, dtype=torch.float64), torch.arange(8, dtype=torch.float64)
     images = torch.cos((0.013 + 0.016 * j[:, None]) * m).view(2, 4, 3, 64, 64)
-    golden = {key: torch.from_numpy(value) for key, value in np.load(shared / "golden/seqjepa_forward.npz").items()}
+    expected = {key: torch.from_numpy(value) for key, value in np.load(golden / "seqjepa_forward.npz").items()}
     actions = torch.sin(1 + torch.arange(24, dtype=torch.float64)).view(2, 3, 4)
     actions = actions / actions.norm(dim=-1, keepdim=True)
-    torch.testing.assert_close(actions, golden["actions"], rtol=1e-12, atol=0)
+    torch.testing.assert_close(actions, expected["actions"], rtol=1e-12, atol=0)
     with torch.no_grad():
         z = method.encoder(images[:, :3].flatten(0, 1)).view(2, 3, -1)
         moves = method.embed_actions(actions)
         aggregate = method.aggregate(z, moves)
         loss = cosine_distance(method.predict(aggregate, moves), method.teacher["encoder"](images[:, 3]))
     for found, name in ((z[:, 0], "z1"), (z[:, 1], "z2"), (aggregate, "z_agg"), (loss, "loss")):
-        torch.testing.assert_close(found, golden[name], rtol=1e-9, atol=1e-9, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(found, expected[name], rtol=1e-9, atol=1e-9, msg=lambda text, n=name: f"{n}: {text}")
 
 
 def test_parameter_counts_of_the_published_models() -> None:
@@ -150,7 +150,7 @@ def test_conditioning(condition: str, sequence: ViewBatch) -> None:
 
 @pytest.mark.parametrize("action", ["quaternion", None])
 def test_a_flow_equivariant_cell_aggregates(action: str | None, sequence: ViewBatch) -> None:
-    method = tiny(aggregator="flow", action=action).double()
+    method = tiny(aggregator="recurrent", action=action).double()
     out = method.step(sequence)
     out.loss.backward()
     for name, parameter in method.named_parameters():
@@ -203,8 +203,8 @@ def test_wrong_choices_are_named() -> None:
         ({"target": "ema"}, "got 'ema'"),
         ({"condition": "aggregator", "views": 2}, "with views=2 there is none"),
         ({"action_dim": 7}, "heads that divide 39"),
-        ({"aggregator": "lstm"}, "got 'lstm'"),
-        ({"aggregator": "flow", "action_dim": 7}, "multiple of the 8 orientations, got 39"),
+        ({"aggregator": "lstm"}, "unknown aggregator 'lstm'"),
+        ({"aggregator": "recurrent", "action_dim": 7}, "multiple of the 8 orientations, got 39"),
     ):
         with pytest.raises(ValueError, match=message):
             tiny(**changes)

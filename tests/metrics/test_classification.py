@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import top_k_accuracy_score
 
-from equissl.metrics import majority_accuracy, top_k_accuracy
+from equissl.metrics import top_k_accuracy
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -28,10 +28,6 @@ def test_ties_count_by_chance() -> None:
     assert top_k_accuracy(torch.tensor([[1.0, 1.0, 2.0]]), torch.tensor([0]), k=1) == 0
 
 
-def test_majority() -> None:
-    assert majority_accuracy(torch.tensor([3, 1, 3, 0])) == 0.5
-
-
 def test_errors() -> None:
     logits, target = torch.zeros(2, 3), torch.tensor([0, 2])
     with pytest.raises(ValueError, match="between 1 and the number of classes 3, got 5"):
@@ -42,5 +38,3 @@ def test_errors() -> None:
         top_k_accuracy(logits, torch.tensor([0, 3]))
     with pytest.raises(ValueError, match="without NaN, got 1 bad rows"):
         top_k_accuracy(torch.tensor([[float("nan"), 0, 0], [1, 2, 3]]), target)
-    with pytest.raises(ValueError, match="with integers"):
-        majority_accuracy(torch.zeros(3))

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from equissl.metrics.detection import DetectedBoxes, KittiAP, LabelledBoxes, NuScenesDetection, RangeAP
-from equissl.metrics.detection import frames as module
-from equissl.metrics.detection.frames import FrameStore, nearby_pairs, overlapping_pairs
+from equissl.metrics.detection import metric as module
 from equissl.metrics.detection.matching import take_turns, turns
+from equissl.metrics.detection.metric import BoxCollector, nearby_pairs, overlapping_pairs
 
 METRICS = {
     "kitti": lambda: KittiAP(("Car",)),
@@ -56,7 +56,7 @@ def test_what_is_no_box_is_left_out_and_counted(name: str) -> None:
     scores = metric.compute()
     assert scores["detection/unusable_preds"] == 100
     assert scores["detection/unusable_labels"] == 200
-    assert scores["detection/frames"] == 50
+    assert scores["detection/sweeps"] == 50
     assert scores[f"detection/{RESULT[name]}"] == PERFECT[name]
     metric.reset()
     assert metric.compute()["detection/unusable_labels"] == 0
@@ -114,7 +114,7 @@ def test_shapes() -> None:
 @pytest.mark.parametrize("block", [1 << 20, 5])
 def test_pairs_are_those_of_one_frame(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr(module, "BLOCK", block)
-    random, store, expected, near = np.random.default_rng(4), FrameStore(2), set(), set()
+    random, store, expected, near = np.random.default_rng(4), BoxCollector(2), set(), set()
     preds_before = labels_before = 0
     for _ in range(20):
         frame = random_columns(random)

@@ -170,11 +170,11 @@ def test_no_frames_and_empty_frames() -> None:
     nothing = DetectedBoxes(torch.zeros(0, 7), torch.zeros(0), torch.zeros(0, dtype=torch.long))
     metric.update(nothing, LabelledBoxes.empty())
     assert math.isnan(metric.compute()["detection/car/3d_r40_easy"])
-    assert metric.compute()["detection/frames"] == 1
+    assert metric.compute()["detection/sweeps"] == 1
     metric.update(nothing, LabelledBoxes(CAR, torch.tensor([0])))
     assert metric.compute()["detection/car/3d_r40_easy"] == 0.0
     metric.reset()
-    assert metric.compute()["detection/frames"] == 0
+    assert metric.compute()["detection/sweeps"] == 0
 
 
 def test_class_without_overlaps() -> None:

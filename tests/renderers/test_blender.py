@@ -37,7 +37,7 @@ def test_it_is_registered_and_never_imported() -> None:
 
 @needs_blender
 def test_open_floor_has_the_closed_form_radiance(renderer: BlenderRenderer, sphere) -> None:
-    """ρ/π (1.5 + 0.05π) through the sRGB formula; the lamp and the object are out of sight of the image's corner."""
+    """ρ/π (1.5 + 0.05π) through the sRGB formula; spot light and object are out of sight of the image's corner."""
     options = {**renderer.options, "view_transform": "standard", "samples": 64}
     away = ViewParameters(translation=np.array([60.0, 0, 0]))
     image = get_renderer("blender", **options).render(sphere(0.05, 6), [away], 32)[0]

@@ -120,8 +120,8 @@ class TestClosedForms:
         expected = [round(255 * (1.055 * v ** (1 / 2.4) - 0.055)) for v in values]
         assert image[0, 0].tolist() == [expected[0], expected[1], expected[1]]
 
-    def test_plate_under_the_lamp(self, backend, quad) -> None:
-        """E = 1.5 + 0.05π + 0.8 I/d² on a level plate below the lamp, which is red."""
+    def test_plate_under_the_spot(self, backend, quad) -> None:
+        """E = 1.5 + 0.05π + 0.8 I/d² on a level plate below the spot light, which is red."""
         pixel = backend(view_transform="standard").render(
             quad([-0.3, 0, 0], [0, -0.3, 0]), [ViewParameters(light_hue=0.0)], 48
         )[0, 24, 24]
@@ -178,7 +178,8 @@ class TestClosedForms:
         original = rasteriser.rasterize_meshes
         monkeypatch.setattr(rasteriser, "rasterize_meshes", watched)
         get_renderer("pytorch3d", device="cpu").render(lopsided, some_views(1), 16)
-        assert len(limits) == 2 and min(limits) >= 2 * len(lopsided.faces)  # camera and lamp; cut faces become two
+        # camera and spot light; cut faces become two
+        assert len(limits) == 2 and min(limits) >= 2 * len(lopsided.faces)
 
 
 class TestBatches:
@@ -255,7 +256,7 @@ class TestErrors:
                 get_renderer("warp", device="cuda")
             assert get_renderer("warp").options["device"] == "cpu"
 
-    def test_pytorch3d_has_one_lamp_sample_and_shadows_need_a_distance(self, make_mesh) -> None:
+    def test_pytorch3d_has_one_spot_sample_and_shadows_need_a_distance(self, make_mesh) -> None:
         pytest.importorskip("pytorch3d")
         with pytest.raises(RendererError, match="expected spot_samples 1, got 4; the 'warp' renderer"):
             get_renderer("pytorch3d", spot_samples=4)

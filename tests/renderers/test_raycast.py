@@ -59,7 +59,7 @@ def test_open_floor_has_the_closed_form_radiance(speck: Mesh) -> None:
 
 
 def test_spot_on_the_floor_has_the_closed_form_profile(speck: Mesh) -> None:
-    """Lamp overhead at height 5 above the floor: E = I a(θ) cos θ / d², in its own colour only."""
+    """Spot light overhead at height 5 above the floor: E = I a(θ) cos θ / d², in its own colour only."""
     size = 96
     view = ViewParameters(translation=FAR, floor_hue=1 / 3, light_hue=0.0)
     image = render(speck, view, size=size, view_transform="standard")[0]
@@ -84,7 +84,7 @@ def test_spot_on_the_floor_has_the_closed_form_profile(speck: Mesh) -> None:
 )
 def test_objects_appear_where_a_pinhole_camera_puts_them(speck: Mesh, point) -> None:
     size = 128
-    # the lamp shines elsewhere, so the object is the only change
+    # the spot light shines elsewhere, so the object is the only change
     there, away = (ViewParameters(translation=np.array(p, float), light_theta=0.78) for p in (point, FAR))
     with_object, without = render(speck, there, away, size=size, antialias=2)
     mask = changed(with_object, without)
@@ -115,7 +115,7 @@ def test_sphere_covers_the_right_area(sphere) -> None:
 
 
 @pytest.mark.parametrize(("theta", "phi"), [(0.0, 0.0), (0.25, 2.0), (0.35, 4.4)])
-def test_shadow_falls_on_the_line_through_lamp_and_object(speck: Mesh, theta: float, phi: float) -> None:
+def test_shadow_falls_on_the_line_through_spot_and_object(speck: Mesh, theta: float, phi: float) -> None:
     size = 160
     centre = np.array([0.1, -0.1, 0.1])
     light = 4 * np.array([math.sin(theta) * math.cos(phi), math.sin(theta) * math.sin(phi), math.cos(theta)])
@@ -140,12 +140,12 @@ def test_tilted_plate_has_the_closed_form_radiance(quad, degrees: int) -> None:
     view = ViewParameters(floor_hue=0.0, light_hue=2 / 3)
     pixel = render(plate, view, view_transform="standard")[0, 48, 48]
     n_z = math.cos(tilt)
-    for channel, floor in ((0, 0.6), (1, 0.24)):  # a blue lamp adds nothing to red and green
+    for channel, floor in ((0, 0.6), (1, 0.24)):  # a blue spot light adds nothing to red and green
         light = 1.5 * n_z + 0.05 * math.pi * (1 + n_z) / 2 + floor * OPEN_FLOOR * (1 - n_z) / 2
         assert srgb_decode(pixel[channel] / 255) == pytest.approx(0.5 / math.pi * light, rel=0.012)
 
 
-def test_plate_is_lit_by_the_lamp(quad) -> None:
+def test_plate_is_lit_by_the_spot(quad) -> None:
     plate = quad([-0.3, 0, 0], [0, -0.3, 0])
     pixel = render(plate, ViewParameters(light_hue=0.0), view_transform="standard")[0, 48, 48]
     lit = 0.5 / math.pi * (OPEN_FLOOR + 0.8 * 500 / (4 * math.pi) / 16)
@@ -248,7 +248,7 @@ def test_antialiasing_averages_linear_light(lopsided: Mesh) -> None:
     assert error[1] < 0.25 * error[0]
 
 
-def test_a_wide_lamp_blurs_the_shadow_and_keeps_the_light(sphere) -> None:
+def test_a_wide_spot_blurs_the_shadow_and_keeps_the_light(sphere) -> None:
     ball = sphere(0.3)
     view = ViewParameters(light_theta=0.1, light_phi=4.0)
     hard, soft = (

@@ -19,8 +19,8 @@ pytest.importorskip("open3d", reason="the ray caster needs open3d-cpu")
 OPEN_FLOOR = 1.5 + 0.05 * math.pi
 SUN_RADIANCE = 1.5 / (math.pi * math.sin(math.pi / 4) ** 2)
 FAR = np.array([60.0, 0.0, 0.0])
-# A blue lamp adds nothing to red and green.
-LAMP_ASIDE = {"light_theta": 0.78, "light_phi": math.pi / 2, "light_hue": 2 / 3}
+# A blue spot light adds nothing to red and green.
+SPOT_ASIDE = {"light_theta": 0.78, "light_phi": math.pi / 2, "light_hue": 2 / 3}
 
 
 def render(mesh: Mesh, *views: ViewParameters, size: int = 64, **options) -> np.ndarray:
@@ -37,7 +37,7 @@ def test_open_floor_keeps_its_closed_form_radiance(quality: str, sphere) -> None
     np.testing.assert_allclose(image[0, 0], np.array([0.6, 0.24, 0.24]) * OPEN_FLOOR / math.pi, rtol=0.012)
 
 
-def test_the_lamp_on_the_bare_floor_is_the_same_with_every_quality(sphere) -> None:
+def test_the_spot_on_the_bare_floor_is_the_same_with_every_quality(sphere) -> None:
     views = [ViewParameters(translation=FAR, light_theta=t, light_phi=p) for t, p in ((0.1, 1.0), (0.5, 4.0))]
     dot = sphere(0.05, 8)
     expected = render(dot, *views, size=128, spot_samples=128).astype(int)
@@ -52,7 +52,7 @@ def test_gathering_over_an_unoccluded_plate_gives_the_closed_form(quad, degrees:
     tilt = math.radians(degrees)
     plate = quad([-0.03, 0, 0], [0, -0.03 * math.cos(tilt), 0.03 * math.sin(tilt)])
     closed, gathered = (
-        linear(plate, ViewParameters(**LAMP_ASIDE), size=256, quality="reference", specular=False, gather=k)[
+        linear(plate, ViewParameters(**SPOT_ASIDE), size=256, quality="reference", specular=False, gather=k)[
             126:130, 126:130, :2
         ]
         for k in (0, 64)
@@ -75,7 +75,7 @@ def test_a_black_wall_over_half_of_the_sky_halves_the_light(quad) -> None:
     )
     options = {"quality": "reference", "specular": False, "gather": 64, "floor_nodes": 4, "floor_rays": 1, "size": 96}
     row = 50  # just before the wall
-    open_sky, half = (linear(mesh, ViewParameters(**LAMP_ASIDE), **options)[row, 48, :2] for mesh in (plate, blocked))
+    open_sky, half = (linear(mesh, ViewParameters(**SPOT_ASIDE), **options)[row, 48, :2] for mesh in (plate, blocked))
     np.testing.assert_allclose(half / open_sky, 0.5, atol=0.03)
 
 
@@ -94,20 +94,20 @@ def test_the_object_shades_the_floor_as_its_solid_angle_says(quad) -> None:
 
 
 def get_light(mesh: Mesh, nodes: int, rays: int):
-    from equissl.renderers.bvh import TracedMesh
     from equissl.renderers.camera import pixel_grid
     from equissl.renderers.floor import light_floor
     from equissl.renderers.scene import view_arrays
+    from equissl.renderers.traced_mesh import TracedMesh
     from equissl.renderers.views import Views
 
-    views = Views(view_arrays([ViewParameters(**LAMP_ASIDE)]), pixel_grid(32, 1))
+    views = Views(view_arrays([ViewParameters(**SPOT_ASIDE)]), pixel_grid(32, 1))
     return light_floor(TracedMesh(mesh), views, nodes, rays, 1.5, 0.5)[0]
 
 
 def test_transparent_plates_let_the_floor_through(quad) -> None:
     """Alpha α in front of the floor: α·plate + (1 - α)·floor, in linear light."""
     options = {"relight": True, "transparency": True, "antialias": 1}
-    view = ViewParameters(floor_hue=1 / 3, **LAMP_ASIDE)
+    view = ViewParameters(floor_hue=1 / 3, **SPOT_ASIDE)
 
     def middle(alpha: float) -> np.ndarray:
         return linear(
@@ -124,7 +124,7 @@ def test_transparent_plates_let_the_floor_through(quad) -> None:
 
 
 def test_nine_layers_are_followed_to_the_eighth(make_mesh) -> None:
-    from equissl.renderers.bvh import TracedMesh
+    from equissl.renderers.traced_mesh import TracedMesh
 
     heights = np.arange(9) * 0.02
     vertices = np.array([[x, y, z] for z in heights for x, y in ((-1, -1), (1, -1), (0, 1))])

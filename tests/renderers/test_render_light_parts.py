@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from equissl.renderers import specular
-from equissl.renderers.bvh import Hits
 from equissl.renderers.filtering import binomial_levels, double, lighting_points, smooth
 from equissl.renderers.sampling import cosine_directions, frame, from_frame, sequence, tile_rank
 from equissl.renderers.surface import Surface
+from equissl.renderers.traced_mesh import Hits
 
 
 def test_cosine_directions_integrate_polynomials() -> None:

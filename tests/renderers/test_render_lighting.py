@@ -61,7 +61,7 @@ def test_spot_edge_is_a_smoothstep() -> None:
         assert got == pytest.approx(INTENSITY * t * t * (3 - 2 * t), rel=1e-6)
 
 
-def test_lamp_samples_fill_the_disk_evenly() -> None:
+def test_spot_samples_fill_the_disk_evenly() -> None:
     """Uniform on a disk of radius R: mean 0, second moment R²/4 per axis, all inside."""
     grid = pixel_grid(64, 1)
     points = disk_points(4, grid.turn, grid.stretch)

@@ -44,7 +44,7 @@ def test_latents_of_another_width_are_refused() -> None:
         view_parameters(np.zeros((1, 3)), ["rotation_x", "rotation_y"])
 
 
-def test_lamp_stands_at_radius_four() -> None:
+def test_spot_stands_at_radius_four() -> None:
     theta, phi = 0.5, 1.2
     light = view_arrays([ViewParameters(light_theta=theta, light_phi=phi)]).light_position[0]
     assert np.linalg.norm(light) == pytest.approx(4.0)

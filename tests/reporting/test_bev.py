@@ -13,7 +13,7 @@ from equissl.reporting.bev import (
     arrows,
     component_colours,
     draw_cells,
-    draw_scene,
+    draw_sweep,
     height_colours,
 )
 
@@ -27,7 +27,7 @@ def near(picture: np.ndarray, row: int, column: int, colour: tuple[int, int, int
 
 def test_forward_is_up_and_left_is_left() -> None:
     points = np.array([[8.0, 4.0, 1.0], [-8.0, -4.0, 1.0]])
-    picture = np.asarray(draw_scene(points, window=WINDOW))
+    picture = np.asarray(draw_sweep(points, window=WINDOW))
     assert picture.shape == (200, 100, 3)
     bright = height_colours(np.array([1.0]))[0]
     assert near(picture, 20, 10, bright) and near(picture, 180, 90, bright)
@@ -37,7 +37,7 @@ def test_forward_is_up_and_left_is_left() -> None:
 
 def test_a_box_has_its_sides_and_a_line_to_its_front() -> None:
     box = np.array([[5.0, 0.0, 0.0, 4.0, 2.0, 1.5, np.pi / 2]])  # length to the left
-    picture = np.asarray(draw_scene(np.zeros((0, 3)), box, window=WINDOW))
+    picture = np.asarray(draw_sweep(np.zeros((0, 3)), box, window=WINDOW))
     for x, y in ((6.0, 0.0), (4.0, 0.0), (5.0, 2.0), (5.0, -2.0), (5.0, 2.7)):
         assert near(picture, round((10 - x) * 10), round((5 - y) * 10), BOX), (x, y)
     assert not near(picture, round((10 - 5.0) * 10), round((5 + 2.7) * 10), BOX)
@@ -53,7 +53,7 @@ def test_arrows_are_drawn_where_things_move() -> None:
     starts, motions = arrows(points, flow, slowest=0.05)
     np.testing.assert_allclose(starts, points[None, :10, :2].mean(1))
     np.testing.assert_allclose(motions, [[-0.5, 0]])
-    picture = np.asarray(draw_scene(points, flow=flow, window=WINDOW, ahead=6.0))
+    picture = np.asarray(draw_sweep(points, flow=flow, window=WINDOW, ahead=6.0))
     assert near(picture, 55, 24, MOVING, 4) and not near(picture, 155, 76, MOVING, 6)
     assert len(arrows(points, flow * 0.01, 0.05)[0]) == 0
 
@@ -78,11 +78,11 @@ def test_the_same_scene_gives_the_same_bytes() -> None:
     random = np.random.default_rng(1)
     points, flow = random.normal(0, 5, (300, 3)), random.normal(0, 0.2, (300, 3))
     boxes = np.array([[3.0, 1, 0, 4, 2, 1.5, 0.4]])
-    one, other = (draw_scene(points, boxes, flow, WINDOW).tobytes() for _ in range(2))
+    one, other = (draw_sweep(points, boxes, flow, WINDOW).tobytes() for _ in range(2))
     assert one == other
     shuffled = random.permutation(300)
     assert (
-        draw_scene(points[shuffled], boxes, None, WINDOW).tobytes() == draw_scene(points, boxes, None, WINDOW).tobytes()
+        draw_sweep(points[shuffled], boxes, None, WINDOW).tobytes() == draw_sweep(points, boxes, None, WINDOW).tobytes()
     )
 
 

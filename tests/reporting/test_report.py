@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from synthetic_store import write_synthetic_store
 
 from equissl.datasets.views.store.format import StoreError
 from equissl.datasets.views.store.store import ViewStore
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.reporting import write_report
 from equissl.reporting.views.pictures import gallery
 

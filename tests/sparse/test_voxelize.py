@@ -43,7 +43,7 @@ def test_means_equal_those_by_hand(max_points) -> None:
 def test_every_point_finds_its_voxel() -> None:
     batch = clouds()
     voxels = voxelize(batch, SMALL, max_points=1)
-    for index, (cloud, rows) in enumerate(zip(batch, voxels.per_cloud(), strict=True)):
+    for index, (cloud, rows) in enumerate(zip(batch, voxels.point_to_voxel.split(voxels.sizes), strict=True)):
         assert len(cloud) == len(rows)
         for point, row in zip(cloud, rows.tolist(), strict=True):
             inside = all(0 <= value < limit for value, limit in zip(point, (4, 3, 2), strict=False))

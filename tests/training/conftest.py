@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic_store import write_synthetic_store
 
 from equissl.datasets.views.config import ViewsData
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.runs import MethodConfig, PretrainConfig, TrainerConfig
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}
@@ -32,7 +32,7 @@ def make_config(tiny_store: Path) -> Callable[..., PretrainConfig]:
             "accelerator": "cpu",
             "log_every": 4,
             "checkpoint_every": 5,
-            "tensorboard": False,
+            "loggers": ["csv"],
         }
         return PretrainConfig(
             MethodConfig(method, dict(TINY) if init_args is None else init_args),

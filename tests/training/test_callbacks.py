@@ -45,7 +45,7 @@ def test_probes_read_what_is_in_the_features(make_config, tmp_path, monkeypatch)
 
 
 def output(features: torch.Tensor, gap: dict | None = None) -> StepOutput:
-    return StepOutput(torch.tensor(1.0), {"info_nce": torch.tensor(2.0)}, features, gap)
+    return StepOutput(torch.tensor(1.0), {"nt_xent": torch.tensor(2.0)}, features, gap)
 
 
 def test_collapse_values_of_known_features() -> None:
@@ -72,7 +72,7 @@ def test_thresholds() -> None:
 def test_start_line_shows_theory_beside_values() -> None:
     features = torch.randn(16, 2, 8, generator=torch.Generator().manual_seed(0))
     line = describe_start(output(features), collapse_values(output(features)), 16)
-    assert f"log 16 = {math.log(16):.2f}" in line
+    assert f"log 31 = {math.log(31):.2f}" in line
     assert "RankMe" in line
     assert "of at most 8" in line
 
@@ -100,7 +100,7 @@ def test_loss_in_the_log_is_the_mean_since_the_last_row(make_config, tmp_path) -
 
 
 def test_log_drops_what_comes_after_the_resumed_step(tmp_path) -> None:
-    log = RunLog(tmp_path, tensorboard=False)
+    log = RunLog(tmp_path)
     log.open(0)
     for step in (1, 2, 3):
         log.write(step, 8 * step, 0.5 * step, {"a": step / 3, "b": -1e-12})
@@ -118,7 +118,7 @@ def test_log_of_another_program_is_refused(tmp_path) -> None:
 
 def test_tensorboard_events_hold_the_same_values(make_config, tmp_path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    pretrain(make_config(tensorboard=True), tmp_path)
+    pretrain(make_config(loggers=["tensorboard"]), tmp_path)
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     found = [(e.step, e.value) for e in events.Scalars("train/loss")]

@@ -5,29 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from equissl.runs import ConfigError, OptimConfig
 from equissl.training import pretrain
+from equissl.training.observers import Observer
 
 
-class Norms(pl.Callback):
+class Norms(Observer):
     """Norm of the whole gradient of every step, as the optimiser saw it."""
 
     def __init__(self) -> None:
         self.found: list[float] = []
 
-    def on_train_batch_end(self, trainer, module, *_) -> None:
-        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    def after_batch(self, loop, batch) -> None:
+        gradients = [p.grad for p in loop.method.parameters() if p.grad is not None]
         self.found.append(float(torch.stack([g.norm() for g in gradients]).norm()))
 
 
 def norms(make_config, out, clip: float | None) -> list[float]:
     config = make_config(max_steps=4)
-    callback = Norms()
-    pretrain(replace(config, optim=OptimConfig(clip=clip)), out, callbacks=[callback])
-    return callback.found
+    observer = Norms()
+    pretrain(replace(config, optim=OptimConfig(clip=clip)), out, observers=[observer])
+    return observer.found
 
 
 def test_long_gradients_are_scaled_to_the_limit_and_short_ones_left(make_config, tmp_path) -> None:

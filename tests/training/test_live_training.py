@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from equissl.datasets.views.build.builder import BuildSpec, build_views
@@ -27,6 +26,8 @@ from equissl.runs import (
 from equissl.runs.checkpoint import LAST
 from equissl.training import pretrain
 from equissl.training.data import make_batches, open_dataset
+from equissl.training.loop import Loop
+from equissl.training.observers import Observer
 
 LIVE = LiveSpec("procedural", objects=26, size=32, val_fraction=0.5)
 
@@ -35,12 +36,12 @@ class Killed(BaseException):
     """Stands for a process that ends without a chance to save."""
 
 
-class KillAt(pl.Callback):
+class KillAt(Observer):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == self.step:
+    def after_batch(self, loop: Loop, batch: object) -> None:
+        if loop.step == self.step:
             raise Killed
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from equissl.datasets.views.batch import ViewBatch
@@ -16,6 +16,9 @@ from equissl.methods import METHODS, StepOutput, VICReg
 from equissl.runs import ConfigError, load_method, read_checkpoint, read_metrics
 from equissl.runs.checkpoint import LAST, OURS
 from equissl.training import TrainingDivergedError, pretrain
+from equissl.training.loop import Loop
+from equissl.training.observers import Observer
+from equissl.training.signals import SAME
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}
 
@@ -24,12 +27,12 @@ class Killed(BaseException):
     """Stands for a process that ends without a chance to save."""
 
 
-class KillAt(pl.Callback):
+class KillAt(Observer):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == self.step:
+    def after_batch(self, loop: Loop, batch: ViewBatch) -> None:
+        if loop.step == self.step:
             raise Killed
 
 
@@ -109,10 +112,10 @@ def test_probes_and_optimizer_resume_to_the_same_bits(make_config, tmp_path) -> 
     cut = pretrain(config, tmp_path / "cut")
     a, b = (read_checkpoint(run / LAST) for run in (whole, cut))
     assert torch.equal(
-        a["callbacks"]["OnlineProbes"]["heads"]["rotation.0.weight"],
-        b["callbacks"]["OnlineProbes"]["heads"]["rotation.0.weight"],
+        a["observers"]["OnlineProbes"]["heads"]["rotation.0.weight"],
+        b["observers"]["OnlineProbes"]["heads"]["rotation.0.weight"],
     )
-    moments = [c["optimizer_states"][0]["state"][0] for c in (a, b)]
+    moments = [c["optimizer"]["state"][0] for c in (a, b)]
     assert torch.equal(moments[0]["exp_avg_sq"], moments[1]["exp_avg_sq"])
     assert moments[0]["step"] == moments[1]["step"] == 12
 
@@ -198,12 +201,12 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(make_config, tmp_path
     assert all(torch.isfinite(p).all() for p in method.parameters())
 
 
-class Poison(pl.Callback):
+class Poison(Observer):
     """A weight becomes NaN while the loss of the step was finite."""
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
-        if trainer.global_step == 10:
-            next(module.parameters()).data.fill_(float("nan"))
+    def after_batch(self, loop: Loop, batch: ViewBatch) -> None:
+        if loop.step == 10:
+            next(loop.method.parameters()).data.fill_(float("nan"))
 
 
 def test_nan_weights_are_never_saved(make_config, tmp_path) -> None:
@@ -212,12 +215,12 @@ def test_nan_weights_are_never_saved(make_config, tmp_path) -> None:
     assert read_checkpoint(tmp_path / LAST)[OURS]["step"] == 5
 
 
-class Interrupt(pl.Callback):
+class Interrupt(Observer):
     def __init__(self, number: int) -> None:
         self.number = number
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == 6:
+    def before_batch(self, loop: Loop, batch: ViewBatch) -> None:
+        if loop.step == 6:
             os.kill(os.getpid(), self.number)
 
 
@@ -233,10 +236,11 @@ def test_interrupted_run_saves_first(make_config, tmp_path, number) -> None:
     assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
-class InterruptTwice(pl.Callback):
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == 6:
+class InterruptTwice(Observer):
+    def before_batch(self, loop: Loop, batch: ViewBatch) -> None:
+        if loop.step == 6:
             os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1.5 * SAME)
             os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -252,12 +256,12 @@ def test_a_failed_save_leaves_the_old_checkpoint(make_config, tmp_path, monkeypa
     pretrain(make_config(max_steps=5), tmp_path)
     before = (tmp_path / LAST).read_bytes()
 
-    def full(self: pl.Trainer, path: Path, *_: object, **__: object) -> None:
-        Path(path).write_bytes(b"half")
+    def full(content: object, path: Path) -> None:
+        path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pl.Trainer, "save_checkpoint", full)
+    monkeypatch.setattr("equissl.training.saving.torch.save", full)
     with pytest.raises(OSError, match=r"No space left on device.*step 5"):
         pretrain(make_config(max_steps=12), tmp_path)
     assert (tmp_path / LAST).read_bytes() == before
-    assert not (tmp_path / LAST).with_suffix(".tmp").exists()
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]

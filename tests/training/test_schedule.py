@@ -9,7 +9,7 @@ from pytest import approx
 from equissl.datasets.views.config import ViewsData
 from equissl.runs import ConfigError, OptimConfig
 from equissl.runs.config import MethodConfig, PretrainConfig, TrainerConfig, check_config
-from equissl.training.module import PretrainModule
+from equissl.training.optimizer import create_optimizer, follow_schedule
 from equissl.training.schedule import first_beta, learning_rate
 
 ONE_CYCLE = OptimConfig(lr=0.003, schedule="one_cycle", momentum=(0.95, 0.85))
@@ -88,7 +88,7 @@ def test_weight_decay_of_vectors(decay_vectors: bool) -> None:
     method = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
     before = {name: p.detach().clone() for name, p in method.named_parameters()}
     optim = OptimConfig(lr=0.1, weight_decay=0.5, optimizer="adamw", decay_vectors=decay_vectors)
-    optimizer = PretrainModule(method, optim).configure_optimizers()  # type: ignore[arg-type]
+    optimizer = create_optimizer(method, optim)  # type: ignore[arg-type]
     for parameter in method.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -98,15 +98,14 @@ def test_weight_decay_of_vectors(decay_vectors: bool) -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.25])
-def test_rate_of_the_encoder(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rate_of_the_encoder(scale: float) -> None:
     """Adam's first step is as long as the rate, whatever the gradient: the encoder's ``encoder_scale`` times that."""
     method = torch.nn.ModuleDict({"encoder": torch.nn.Linear(3, 2), "head": torch.nn.Linear(2, 1)})
     method.encoder = method["encoder"]
     before = {name: p.detach().clone() for name, p in method.named_parameters()}
-    module = PretrainModule(method, OptimConfig(lr=0.1, weight_decay=0.0, encoder_scale=scale), last_step=10)  # type: ignore[arg-type]
-    optimizer = module.configure_optimizers()
-    monkeypatch.setattr(module, "optimizers", lambda **_: optimizer)
-    module._follow_schedule(0)
+    optim = OptimConfig(lr=0.1, weight_decay=0.0, encoder_scale=scale)
+    optimizer = create_optimizer(method, optim)  # type: ignore[arg-type]
+    follow_schedule(optimizer, optim, 0, 10)
     for parameter in method.parameters():
         parameter.grad = torch.rand_like(parameter) + 0.5
     optimizer.step()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,12 @@ def test_commands_of_one_run_in_order_and_others_side_by_side(tmp_path: Path, ca
     first = commands(
         tmp_path, "a", f"open({str(tmp_path / 'x')!r}, 'w').write('1')", f"print(open({str(tmp_path / 'x')!r}).read())"
     )
-    started = time.monotonic()
-    sleepers = [commands(tmp_path, name, "import time; time.sleep(1.5)") for name in "bc"]
-    run_commands([first, *sleepers], parallel=3, progress=False)
-    assert time.monotonic() - started < 2.9
-    assert all(item.stage is None for item in (first, *sleepers))
+    # each of the two ends only once the other has begun
+    meet = "import pathlib, time; pathlib.Path({!r}).touch()\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.01)"
+    mine, yours = str(tmp_path / "b"), str(tmp_path / "c")
+    pair = [commands(tmp_path, "b", meet.format(mine, yours)), commands(tmp_path, "c", meet.format(yours, mine))]
+    run_commands([first, *pair], parallel=3, progress=False)
+    assert all(item.stage is None for item in (first, *pair))
     assert set(first.seconds) == {"stage0", "stage1"}
     assert first.log.read_text().splitlines()[-1] == "1"
     assert sum("took" in line for line in caplog.messages) == 4

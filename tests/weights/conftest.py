@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from synthetic_store import write_synthetic_store
 from torch import Tensor
-
-from equissl.datasets.views.synthetic import write_synthetic_store
 
 Imitate = Callable[..., dict[str, Tensor]]
 
@@ -38,9 +37,9 @@ def _values(key: str, sizes: tuple[int, ...], dtype: torch.dtype, generator: tor
 
 
 @pytest.fixture(scope="session")
-def imitate(shared: Path) -> Imitate:
+def imitate(golden: Path) -> Imitate:
     """Weights that look like the published ones of a model, by the name of its table."""
-    return lambda name, seed=0: imitation(shared / f"golden/official_keys_{name}.tsv", seed)
+    return lambda name, seed=0: imitation(golden / f"official_keys_{name}.tsv", seed)
 
 
 @pytest.fixture

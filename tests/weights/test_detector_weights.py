@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from equissl.detection import SECOND, CenterPoint, Detector, NeckConfig, VoxelRCNN
 from equissl.detection.grid_pool import PoolConfig
 from equissl.encoders.voxel import VoxelEncoderConfig
-from equissl.methods.drives import SceneInvariant
+from equissl.methods.drives import SweepInvariant
 from equissl.runs import ConfigError, load_method
 from equissl.runs.checkpoint import LAST
 from equissl.runs.configfile import resolve_config
@@ -120,9 +120,9 @@ def test_description_of_a_second_stage() -> None:
 
 
 def test_starting_from_pretraining_or_from_safetensors(tmp_path) -> None:
-    method = filled(SceneInvariant(encoder=GRID, projector=(8,)))
+    method = filled(SweepInvariant(encoder=GRID, projector=(8,)))
     model = detector()
-    assert load_backbone(model, run_of(method, tmp_path / "run", "SceneInvariant")).kind == "run"
+    assert load_backbone(model, run_of(method, tmp_path / "run", "SweepInvariant")).kind == "run"
     assert same(model.encoder.backbone, method.encoder.backbone)
     save_file(
         {f"backbone_3d.{k}": v for k, v in method.encoder.backbone.state_dict().items()}, tmp_path / "b.safetensors"

@@ -75,7 +75,7 @@ def test_round_trip_is_bit_exact(method: str, arguments: dict[str, Any], tmp_pat
 
 
 def test_card_of_a_trained_run(small_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trainer = TrainerConfig(max_steps=2, precision="32", accelerator="cpu", tensorboard=False)
+    trainer = TrainerConfig(max_steps=2, precision="32", accelerator="cpu", loggers=["csv"])
     method = MethodConfig("SIE", {**TINY, "sign": "legacy"})
     run = pretrain(
         PretrainConfig(method, ViewsData(store=str(small_store), batch_size=4), trainer=trainer), tmp_path / "run"

@@ -202,13 +202,13 @@ CHECKS: dict[str, Callable[[Any, dict[str, Tensor], Tensor, dict[str, Tensor]], 
 
 @pytest.mark.parametrize("size", [128, 96])
 def test_backbone_gives_the_golden_outputs(
-    size: int, shared: Path, fill_by_rule: Callable[[nn.Module], None], save: Any, tmp_path: Path
+    size: int, golden: Path, fill_by_rule: Callable[[nn.Module], None], save: Any, tmp_path: Path
 ) -> None:
     """To 1e-9 with the file's own float64 values, and to float32's precision from the run folder."""
     filled = resnet18().double().eval()
     fill_by_rule(filled)
     file = save({f"backbone.{key}": value for key, value in filled.state_dict().items()})
-    expected = torch.from_numpy(np.load(shared / "golden/resnet18_reference.npz")[f"out_{size}"])
+    expected = torch.from_numpy(np.load(golden / "resnet18_reference.npz")[f"out_{size}"])
     m = torch.arange(3 * size * size, dtype=torch.float64)
     views = torch.stack([torch.cos((0.013 + 0.016 * b) * m) for b in range(2)]).view(2, 3, size, size)
     tensors = read_weights(file).tensors
@@ -224,7 +224,7 @@ def test_backbone_gives_the_golden_outputs(
 
 
 def test_capsules_give_the_golden_outputs(
-    shared: Path, fill_by_rule: Callable[[nn.Module], None], save: Any, imitate: Any, tmp_path: Path
+    golden: Path, fill_by_rule: Callable[[nn.Module], None], save: Any, imitate: Any, tmp_path: Path
 ) -> None:
     filled = CapsuleProjector(512, 8, 9, 4).double()
     fill_by_rule(filled)
@@ -238,7 +238,7 @@ def test_capsules_give_the_golden_outputs(
     }
     m = torch.arange(512 * 16, dtype=torch.float64)
     maps = torch.stack([torch.cos((0.017 + 0.02 * b) * m) for b in range(2)]).relu().view(2, 512, 4, 4)
-    expected = np.load(shared / "golden/capsule_projector_k8.npz")
+    expected = np.load(golden / "capsule_projector_k8.npz")
     with torch.no_grad():
         activations, poses = method.embed(maps.float())
     torch.testing.assert_close(activations.double(), torch.from_numpy(expected["activations"]), rtol=1e-4, atol=1e-5)

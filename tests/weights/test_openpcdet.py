@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from equissl.encoders.voxel import VoxelBackBone8x, VoxelResBackBone8x
-from equissl.weights import WeightsError, export_openpcdet, load_openpcdet, to_openpcdet
-from equissl.weights.openpcdet import LAYOUTS
+from equissl.weights import WeightsError, load_openpcdet, to_openpcdet
+from equissl.weights.openpcdet import LAYOUTS, write_openpcdet
 
 # OpenPCDet's modules in order, and the shapes of the weights (out, kz, ky, kx, in)
 PLAIN = {
@@ -84,7 +84,7 @@ def test_names_and_shapes(backbone, expected) -> None:
 @pytest.mark.parametrize("backbone", [VoxelBackBone8x, VoxelResBackBone8x])
 def test_there_and_back(backbone, layout, tmp_path) -> None:
     model, other = filled(backbone()), backbone()
-    file = export_openpcdet(model, tmp_path / "model.pth", layout)
+    file = write_openpcdet(to_openpcdet(model, layout=layout), tmp_path / "model.pth")
     assert load_openpcdet(other, file) == layout
     for name, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
@@ -132,7 +132,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_damaged_files(tmp_path) -> None:
-    file = export_openpcdet(VoxelBackBone8x(), tmp_path / "model.pth")
+    file = write_openpcdet(to_openpcdet(VoxelBackBone8x()), tmp_path / "model.pth")
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(WeightsError, match=r"model\.pth"):
         load_openpcdet(VoxelBackBone8x(), file)

@@ -11,7 +11,7 @@ from equissl.datasets.drives.box_velocities import with_velocities
 from equissl.datasets.drives.errors import IngestError, SweepError
 from equissl.datasets.drives.point_files import check_points
 from equissl.datasets.drives.readers.base import Reader, check_pose, pose_or_none, quaternion_to_rotmat, sorted_numbers
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep
 
 QUATERNION, SHIFT = ("qw", "qx", "qy", "qz"), ("tx_m", "ty_m", "tz_m")
 SIZE = ("length_m", "width_m", "height_m")
@@ -21,7 +21,7 @@ LABEL_FILE, LABEL_FOLDER = "flow_labels.feather", "flow_labels"
 
 
 class Argoverse2(Reader):
-    """Points are in the frame of the vehicle and compensated for its motion to the sweep's timestamp.
+    """Reader of Argoverse 2: points in the vehicle's reference frame, compensated for its motion to the timestamp.
 
     Sequences are logs; those in folders ``train``, ``val`` and ``test`` carry that split as an attribute. Scene flow
     labels are read where they are: ``flow_labels/<timestamp>.feather`` beside the sensors, or ``flow_labels.feather``
@@ -47,7 +47,7 @@ class Argoverse2(Reader):
         folders = [self.root, *self.root.glob("*/"), *self.root.glob("*/*/"), *self.root.glob("sensor/*/*/")]
         return [path for path in folders if next((path / "sensors" / "lidar").glob("*.feather"), None)]
 
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         log = next(path for path in self._logs() if path.name == name)
         timestamps = np.array(sorted_numbers(log / "sensors" / "lidar", ".feather"), dtype=np.int64)
         table = read_feather(log / POSE_FILE, ("timestamp_ns", *QUATERNION, *SHIFT))
@@ -63,7 +63,7 @@ class Argoverse2(Reader):
             return sweep
 
         split = log.parent.name if log.parent.name in ("train", "val", "test") else ""
-        return Sequence(name, timestamps, read, self.rate, self.format, {"split": split}, poses)
+        return Drive(name, timestamps, read, self.rate, self.format, {"split": split}, poses)
 
     def _poses(self, name: str, path: Path, table: dict[str, np.ndarray], timestamps: np.ndarray) -> np.ndarray:
         poses, problems = _poses_at(table, timestamps)

@@ -1,4 +1,4 @@
-"""What every recorded format offers."""
+"""Base of the readers of recorded formats."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import ClassVar
 import numpy as np
 
 from equissl.datasets.drives.errors import IngestError, Problem, SweepError, wrong_folder
-from equissl.datasets.drives.sweep import Sequence
+from equissl.datasets.drives.sweep import Drive
 
-SMALLEST = 0.5  # of the usual size of a sweep's file in its sequence; smaller ones were cut off between two points
+SMALLEST = 0.5  # of the usual size of a sweep's file in its drive; smaller ones were cut off between two points
 
 
 class Reader(ABC):
-    """A folder in one format.
+    """Reader of a folder in one format.
 
     Attributes:
         format: name on the command line.
         tree: the folder expected, for messages.
-        rate: sweeps a second by the sensor's setting; None takes each sequence's median.
+        rate: sweeps a second by the sensor's setting; None takes each drive's median.
         isolated: frames do not follow one another, so that there are no pairs.
         skewed: sweeps as measured, while the car moved; ``deskew`` can mend that.
         camera_only: keep the points that the front camera sees, where the labels end there (KITTI object, tracking).
@@ -40,54 +40,77 @@ class Reader(ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """Sequences, sorted; from folder listings alone.
+        """Return the names of the drives, sorted; from folder listings alone.
 
         Raises:
             IngestError: where the folder has another layout.
         """
 
     @abstractmethod
-    def open(self, name: str) -> Sequence:
-        """One sequence: its timestamps and poses; its sweeps are read when asked for.
+    def open(self, name: str) -> Drive:
+        """Open one drive: its timestamps and poses; its sweeps are read when asked for.
 
         Raises:
             IngestError: where something that all its sweeps need is missing or damaged.
         """
 
-    def note(self, sequence: str, frame: object, file: Path | str, reason: str) -> None:
-        """Keeps a problem that stops nothing."""
-        self.problems.append(Problem(sequence, str(frame), str(file), reason))
+    def note(self, drive: str, frame: object, file: Path | str, reason: str) -> None:
+        """Record a problem that does not stop the reading.
+
+        Args:
+            drive: name.
+            frame: name of the sweep.
+            file: with the problem.
+            reason: for people.
+        """
+        self.problems.append(Problem(drive, str(frame), str(file), reason))
 
     def wrong_folder(self, detail: str) -> IngestError:
         return wrong_folder(self.root, self.format, self.tree, detail)
 
 
 def pose_or_none(poses: np.ndarray | None, index: int) -> np.ndarray | None:
-    """One pose of (T, 4, 4), where it is known."""
+    """Return one pose, where it is known.
+
+    Args:
+        poses: (T, 4, 4), or None.
+        index: index of the sweep.
+    """
     return poses[index] if poses is not None and np.isfinite(poses[index]).all() else None
 
 
 def usual_size(files: list[Path]) -> int:
-    """Median size in bytes."""
+    """Compute the median size in bytes."""
     return int(np.median([file.stat().st_size for file in files])) if files else 0
 
 
 def check_size(path: Path, frame: str, usual: int) -> None:
-    """Refuses a file of less than half the usual size: one cut off between two points looks whole otherwise."""
+    """Refuse a file of less than half the usual size: one cut off between two points looks whole otherwise.
+
+    Args:
+        path: path of the file.
+        frame: name of the sweep, for the message.
+        usual: bytes.
+    """
     size = path.stat().st_size if path.exists() else usual
     if 0 < size < SMALLEST * usual:
         raise SweepError(
-            path, frame, f"expected about {usual} bytes as its sequence's other sweeps have, found {size}: cut short"
+            path, frame, f"expected about {usual} bytes as its drive's other sweeps have, found {size}: cut short"
         )
 
 
 def sorted_numbers(folder: Path, suffix: str) -> list[int]:
-    """Numbers of the files ``123.suffix`` in a folder, increasing."""
+    """List the numbers of the files ``123.suffix`` in a folder, increasing.
+
+    Args:
+        folder: to look in.
+        suffix: with its dot.
+    """
     return sorted(int(path.stem) for path in folder.glob(f"*{suffix}") if path.stem.isdigit())
 
 
 def check_pose(matrix: np.ndarray) -> str | None:
-    """What is wrong with a (4, 4) pose; None for a rigid transform."""
+    """Describe the fault of a (4, 4) pose; None for a rigid transform."""
     if not np.isfinite(matrix).all():
         return "expected finite numbers in the pose"
     error = float(np.abs(matrix[:3, :3] @ matrix[:3, :3].T - np.eye(3)).max())
@@ -97,7 +120,7 @@ def check_pose(matrix: np.ndarray) -> str | None:
 
 
 def rigid_rows(values: np.ndarray) -> np.ndarray:
-    """(..., 4, 4) from 12 numbers, rows of (3, 4)."""
+    """Compute (..., 4, 4) from 12 numbers, rows of (3, 4)."""
     matrix = np.zeros((*values.shape[:-1], 4, 4))
     matrix[..., :3, :] = values.reshape(*values.shape[:-1], 3, 4)
     matrix[..., 3, 3] = 1
@@ -105,7 +128,14 @@ def rigid_rows(values: np.ndarray) -> np.ndarray:
 
 
 def quaternion_to_rotmat(w: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) of quaternions in the order of nuScenes and Argoverse files, scalar first."""
+    """Convert quaternions to (..., 3, 3), in the order of nuScenes and Argoverse files: scalar first.
+
+    Args:
+        w: (...) scalar.
+        x: (...).
+        y: (...).
+        z: (...).
+    """
     norm = np.sqrt(w * w + x * x + y * y + z * z)
     w, x, y, z = w / norm, x / norm, y / norm, z / norm
     rows = [

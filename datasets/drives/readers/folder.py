@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.drives.errors import IngestError, SweepError
-from equissl.datasets.drives.kitti_files import read_number_lines, read_pose_lines
+from equissl.datasets.drives.kitti.files import read_number_lines, read_pose_lines
 from equissl.datasets.drives.point_files import check_points, read_points
 from equissl.datasets.drives.readers.base import (
     Reader,
@@ -19,7 +19,7 @@ from equissl.datasets.drives.readers.base import (
     rigid_rows,
     usual_size,
 )
-from equissl.datasets.drives.sweep import Sequence, Sweep
+from equissl.datasets.drives.sweep import Drive, Sweep
 
 SUFFIXES = (".bin", ".npy", ".ply", ".pcd")
 POINT_FOLDERS = ("", "velodyne", "lidar", "points", "sweeps")
@@ -28,17 +28,17 @@ COLUMN_FILE = "columns.txt"
 
 
 class Folder(Reader):
-    """x forward, y left, z up, metres. The time between sweeps is the median of ``times.txt``, else 0.1 s.
+    """Reader of own recordings: x forward, y left, z up, metres; intervals by ``times.txt``, else 0.1 s.
 
     Poses take the sweep's frame to the world, line by line in the order of the file names: 12 numbers (rows of 3x4),
     or ``time x y z qx qy qz qw`` (the TUM form, which gives the times too). Raw files have 4 columns (x y z intensity)
-    unless ``columns.txt`` holds another number. Intensity is divided by 1, 255 or 65535, the same for a whole sequence:
+    unless ``columns.txt`` holds another number. Intensity is divided by 1, 255 or 65535, the same for a whole drive:
     the first that some of its sweeps do not exceed.
     """
 
     format = "folder"
     tree = """
-<sequence>/                      (any number; or ROOT itself is one)
+<drive>/                         (any number; or ROOT itself is one)
   *.bin, *.npy, *.ply or *.pcd   one file a sweep, in the order of their names
                                  (or in a folder velodyne/, lidar/, points/ or sweeps/ in it)
   poses.txt                      12 numbers a sweep, or time x y z qx qy qz qw; optional
@@ -56,7 +56,7 @@ class Folder(Reader):
             raise self.wrong_folder(f"no {', '.join(SUFFIXES)} files in it or in its folders")
         return sorted(path.resolve().name for path in folders)
 
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         folder = self.root / name if _sweep_files(self.root / name) else self.root
         files = _sweep_files(folder)
         if len(kinds := {path.suffix for path in files}) > 1:
@@ -79,7 +79,7 @@ class Folder(Reader):
             check_points(points, path, frame, intensity)
             return Sweep(points, int(timestamps[index]), pose_or_none(poses, index), intensity, frame=frame)
 
-        return Sequence(name, timestamps, read, self.rate, self.format, {}, poses)
+        return Drive(name, timestamps, read, self.rate, self.format, {}, poses)
 
     def _poses_and_times(self, name: str, folder: Path, files: list[Path]) -> tuple[np.ndarray | None, np.ndarray]:
         times = np.arange(len(files), dtype=np.int64) * PERIOD
@@ -149,7 +149,7 @@ def _intensity(columns: dict[str, np.ndarray]) -> np.ndarray | None:
 
 
 def _intensity_scale(files: list[Path], columns: int) -> float:
-    """1, 255 or 65535, by the largest value of three sweeps of the sequence."""
+    """1, 255 or 65535, by the largest value of three sweeps of the drive."""
     highest = 0.0
     for index in sorted({0, len(files) // 2, len(files) - 1}):
         try:

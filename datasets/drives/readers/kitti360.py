@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.drives.errors import IngestError
-from equissl.datasets.drives.kitti360_boxes import WorldBox, boxes_at, read_world_boxes
-from equissl.datasets.drives.kitti_files import (
+from equissl.datasets.drives.kitti.boxes360 import WorldBox, boxes_at, read_world_boxes
+from equissl.datasets.drives.kitti.files import (
     NO_TIME,
     matrix_from,
     read_calibration,
@@ -24,13 +24,13 @@ from equissl.datasets.drives.readers.base import (
     sorted_numbers,
     usual_size,
 )
-from equissl.datasets.drives.sweep import Sequence, Sweep, invert_pose
+from equissl.datasets.drives.sweep import Drive, Sweep, invert_pose
 
 PERIOD = 100_000_000
 
 
 class Kitti360(Reader):
-    """Frames where the car stood still have no pose, and so make no pairs."""
+    """Reader of KITTI-360. Sweeps where the car stood still have no pose, and so make no pairs."""
 
     format = "kitti-360"
     tree = """
@@ -49,7 +49,7 @@ data_3d_bboxes/train/2013_05_28_drive_0000_sync.xml                          opt
             raise self.wrong_folder(f"no sweeps at data_3d_raw/<drive>/{data}/*.bin")
         return found
 
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         folder = self.root / "data_3d_raw" / name / "velodyne_points"
         frames = sorted_numbers(folder / "data", ".bin")
         frames, timestamps = self._times(name, folder / "timestamps.txt", frames)
@@ -65,7 +65,7 @@ data_3d_bboxes/train/2013_05_28_drive_0000_sync.xml                          opt
                 sweep.boxes = boxes_at(world_boxes, frames[index], sweep.pose)
             return sweep
 
-        return Sequence(name, timestamps, read, self.rate, self.format, {}, poses)
+        return Drive(name, timestamps, read, self.rate, self.format, {}, poses)
 
     def _times(self, name: str, path: Path, frames: list[int]) -> tuple[list[int], np.ndarray]:
         if not path.is_file():
@@ -109,7 +109,7 @@ data_3d_bboxes/train/2013_05_28_drive_0000_sync.xml                          opt
         return body_camera @ invert_pose(rigid_rows(rows[0]))
 
     def _boxes(self, name: str) -> list[WorldBox] | None:
-        """Of the full annotation where it is there: its boxes are seen over more frames."""
+        """Boxes of the full annotation where it is there: they are seen over more sweeps."""
         for folder in ("train_full", "train"):
             path = self.root / "data_3d_bboxes" / folder / f"{name}.xml"
             if path.is_file():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.drives.errors import IngestError, SweepError
-from equissl.datasets.drives.kitti_files import (
+from equissl.datasets.drives.kitti.files import (
     camera_from_lidar,
     camera_view,
     parse_labels,
@@ -16,15 +16,15 @@ from equissl.datasets.drives.kitti_files import (
     to_boxes,
 )
 from equissl.datasets.drives.readers.base import Reader, sorted_numbers, usual_size
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep
 
 SECOND = 1_000_000_000
 
 
 class KittiObject(Reader):
-    """The frames are in random order and do not follow one another: for detection, not for pairs.
+    """Reader of KITTI object. Its sweeps are in random order: for detection, not for pairs.
 
-    Timestamps are the frame numbers in seconds. The sequence's attributes hold the id lists of ``ImageSets``, and,
+    Timestamps are the frame numbers in seconds. The drive's attributes hold the id lists of ``ImageSets``, and,
     with the benchmark's mapping files, the raw drive and frame of each id (``raw``), to find what overlaps with
     sequences of the raw, odometry and SemanticKITTI data.
     """
@@ -47,7 +47,7 @@ mapping/train_mapping.txt, mapping/train_rand.txt   optional"""
             raise self.wrong_folder("no sweeps at training/velodyne/*.bin")
         return found
 
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         folder = self.root / name
         frames = sorted_numbers(folder / "velodyne", ".bin")
         usual = usual_size([folder / "velodyne" / f"{frame:06d}.bin" for frame in frames])
@@ -67,7 +67,7 @@ mapping/train_mapping.txt, mapping/train_rand.txt   optional"""
                 raise SweepError(folder / "calib" / f"{frame}.txt", frame, str(error)) from error
 
         timestamps = np.array(frames, dtype=np.int64) * SECOND
-        return Sequence(name, timestamps, read, self.rate, self.format, self._attributes(name, frames))
+        return Drive(name, timestamps, read, self.rate, self.format, self._attributes(name, frames))
 
     def _attributes(self, name: str, frames: list[int]) -> dict:
         lists = {path.stem: path.read_text().split() for path in sorted((self.root / "ImageSets").glob("*.txt"))}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.drives.errors import SweepError
-from equissl.datasets.drives.kitti_files import (
+from equissl.datasets.drives.kitti.files import (
     in_lidar_frame,
     matrix_from,
     read_calibration,
@@ -17,14 +17,14 @@ from equissl.datasets.drives.kitti_files import (
 )
 from equissl.datasets.drives.point_files import read_file
 from equissl.datasets.drives.readers.base import Reader, pose_or_none, sorted_numbers, usual_size
-from equissl.datasets.drives.sweep import Sequence, Sweep
+from equissl.datasets.drives.sweep import Drive, Sweep
 
 PERIOD = 100_000_000  # nanoseconds
 SEMANTIC_MASK = 0xFFFF  # the upper half of a label is the instance
 
 
 class KittiOdometry(Reader):
-    """Sweeps are motion compensated already. Poses are those of the left camera, so they are moved to the LiDAR.
+    """Reader of KITTI odometry: sweeps motion compensated already, poses moved from the left camera to the LiDAR.
 
     The poses of ``poses/`` come before those of ``sequences/NN/poses.txt``; semantic labels are read where they are.
     """
@@ -53,7 +53,7 @@ poses/00.txt               12 numbers a line; sequences 00 to 10"""
     def _pose_files(self, name: str) -> list[Path]:
         return [self._base / "poses" / f"{name}.txt", self._base / "sequences" / name / "poses.txt"]
 
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         folder = self._base / "sequences" / name
         frames = sorted_numbers(folder / "velodyne", ".bin")
         frames, timestamps = self._times(name, folder / "times.txt", frames)
@@ -73,7 +73,7 @@ poses/00.txt               12 numbers a line; sequences 00 to 10"""
                 frame=frame,
             )
 
-        return Sequence(name, timestamps, read, self.rate, self.format, {}, poses)
+        return Drive(name, timestamps, read, self.rate, self.format, {}, poses)
 
     def _times(self, name: str, path: Path, frames: list[int]) -> tuple[list[int], np.ndarray]:
         """Frames with a time, increasing; every 0.1 s where there is no file of times."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.drives.errors import IngestError
-from equissl.datasets.drives.kitti_files import (
+from equissl.datasets.drives.kitti.files import (
     NO_TIME,
     in_lidar_frame,
     matrix_from,
@@ -18,11 +18,11 @@ from equissl.datasets.drives.kitti_files import (
     read_velodyne,
 )
 from equissl.datasets.drives.readers.base import Reader, pose_or_none, rigid_rows, sorted_numbers, usual_size
-from equissl.datasets.drives.sweep import Sequence, Sweep, invert_pose
+from equissl.datasets.drives.sweep import Drive, Sweep, invert_pose
 
 
 class KittiRaw(Reader):
-    """Sweeps are found by the number in their name: some drives lack single ones."""
+    """Reader of KITTI raw. Sweeps are found by the number in their name: some drives lack single ones."""
 
     format = "kitti-raw"
     tree = """
@@ -44,7 +44,7 @@ class KittiRaw(Reader):
         folders = [*self.root.glob("*_drive_*"), *self.root.glob("*/*_drive_*")]
         return [path for path in folders if next((path / "velodyne_points" / "data").glob("*.bin"), None)]
 
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         drive = next(path for path in self._drives() if path.name == name)
         data = drive / "velodyne_points" / "data"
         frames, timestamps = self._timed_frames(name, drive, sorted_numbers(data, ".bin"))
@@ -57,7 +57,7 @@ class KittiRaw(Reader):
             pose = pose_or_none(poses, index)
             return Sweep(points, int(timestamps[index]), pose=pose, intensity=intensity, frame=frame)
 
-        return Sequence(name, timestamps, read, self.rate, self.format, {"date": drive.parent.name}, poses)
+        return Drive(name, timestamps, read, self.rate, self.format, {"date": drive.parent.name}, poses)
 
     def _timed_frames(self, name: str, drive: Path, frames: list[int]) -> tuple[list[int], np.ndarray]:
         """Frames whose time is known and later than those before, and their times."""

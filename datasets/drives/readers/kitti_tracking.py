@@ -9,7 +9,7 @@ import numpy as np
 
 from equissl.datasets.drives.box_velocities import with_velocities
 from equissl.datasets.drives.errors import SweepError
-from equissl.datasets.drives.kitti_files import (
+from equissl.datasets.drives.kitti.files import (
     Label,
     camera_from_lidar,
     camera_view,
@@ -23,13 +23,13 @@ from equissl.datasets.drives.kitti_files import (
     to_boxes,
 )
 from equissl.datasets.drives.readers.base import Reader, pose_or_none, sorted_numbers, usual_size
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, invert_pose
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, invert_pose
 
 PERIOD = 100_000_000  # nanoseconds; the benchmark publishes no times
 
 
 class KittiTracking(Reader):
-    """Poses come from the GPS/IMU; boxes cover the front camera's field of view only.
+    """Reader of KITTI tracking: poses from the GPS/IMU, boxes in the front camera's field of view only.
 
     Sequences of the test split, which have no labels, are called ``testing_0000`` and so on.
     """
@@ -59,7 +59,7 @@ training/                      (and testing/, without label_02; or this folder i
     def _folder(self, split: str) -> Path:
         return self.root if (self.root / "velodyne").is_dir() else self.root / split
 
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         drive = name.removeprefix("testing_")
         folder = self._folder("testing" if name.startswith("testing_") else "training")
         sweeps = folder / "velodyne" / drive
@@ -90,7 +90,7 @@ training/                      (and testing/, without label_02; or this folder i
             return camera_view(sweep, calibration, image) if self.camera_only else sweep
 
         timestamps = np.array(frames, dtype=np.int64) * PERIOD
-        return Sequence(name, timestamps, read, self.rate, self.format, {}, poses)
+        return Drive(name, timestamps, read, self.rate, self.format, {}, poses)
 
     def _boxes(self, name: str, path: Path, calibration: Path) -> tuple[dict[int, Boxes] | None, dict[int, str]]:
         """Boxes by time, and what is wrong with the labels of others, by frame."""

@@ -13,7 +13,7 @@ from equissl.datasets.drives.box_velocities import in_axes, track_velocities
 from equissl.datasets.drives.errors import IngestError, SweepError
 from equissl.datasets.drives.point_files import check_points, read_floats
 from equissl.datasets.drives.readers.base import Reader, check_pose, check_size, quaternion_to_rotmat, usual_size
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, invert_pose
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, invert_pose
 
 CHANNEL = "LIDAR_TOP"
 COLUMNS = 5  # x y z intensity ring
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 class NuScenes(Reader):
-    """Sweeps in the LiDAR's place with x ahead; its own axes (x right, y ahead) are turned by a quarter.
+    """Reader of nuScenes: sweeps in the LiDAR's place with x ahead; its own axes (x right, y ahead) are turned.
 
     Sequences are scenes. Key frames have boxes, sweeps between them have none; velocities are differences between key
     frames. The ego poses have height 0, and their roll and pitch are not reliable: expect vertical residuals between
@@ -68,7 +68,7 @@ sweeps/LIDAR_TOP/*.pcd.bin"""
             raise self.wrong_folder(f"no {CHANNEL} sweeps in the tables of {', '.join(v.name for v in versions)}")
 
     def _read_version(self, version: Path) -> None:
-        """Adds its tables; rows that several versions share have the same token."""
+        """Add the tables of a version; rows that several versions share have the same token."""
         for name in (*TABLES, *LABEL_TABLES):
             rows = _read_table(version / f"{name}.json", optional=name in LABEL_TABLES)
             self._tables.setdefault(name, {}).update({row["token"]: row for row in rows})
@@ -83,7 +83,7 @@ sweeps/LIDAR_TOP/*.pcd.bin"""
         sensor = self._tables["calibrated_sensor"].get(row["calibrated_sensor_token"], {})
         return self._tables["sensor"].get(sensor.get("sensor_token", ""), {}).get("channel")
 
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         self.names()
         rows = sorted(self._by_scene[name], key=lambda row: row["timestamp"])
         present = [row for row in rows if (self.root / row["filename"]).is_file()]
@@ -115,7 +115,7 @@ sweeps/LIDAR_TOP/*.pcd.bin"""
                 vehicle_lidar=self._vehicle_lidar(row),
             )
 
-        return Sequence(name, timestamps, read, self.rate, self.format, {}, poses)
+        return Drive(name, timestamps, read, self.rate, self.format, {}, poses)
 
     def _pose(self, name: str, row: Row) -> np.ndarray:
         """(4, 4) our frame -> global; NaN where the tables have none."""

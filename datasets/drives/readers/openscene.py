@@ -9,12 +9,12 @@ from pathlib import Path
 from equissl.datasets.drives.errors import SweepError
 from equissl.datasets.drives.point_files import check_points
 from equissl.datasets.drives.readers.base import Reader
-from equissl.datasets.drives.store import SceneStore, SceneStoreError
-from equissl.datasets.drives.sweep import Sequence, Sweep
+from equissl.datasets.drives.store.store import DriveStore, DriveStoreError
+from equissl.datasets.drives.sweep import Drive, Sweep
 
 
 class OpenScene(Reader):
-    """Flow in these files contains the ego motion, as ours does."""
+    """Reader of OpenSceneFlow logs. Flow in these files contains the ego motion, as ours does."""
 
     format = "openscene"
     tree = """
@@ -27,17 +27,17 @@ class OpenScene(Reader):
             raise self.wrong_folder("no logs at *.h5")
         return found
 
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         path = self.root / f"{name}.h5"
-        sequence = SceneStore(path).sequence(name)
-        return replace(sequence, read=partial(_read, sequence, path))
+        drive = DriveStore(path).drive(name)
+        return replace(drive, read=partial(_read, drive, path))
 
 
-def _read(sequence: Sequence, path: Path, index: int) -> Sweep:
-    frame = str(sequence.timestamps[index])
+def _read(drive: Drive, path: Path, index: int) -> Sweep:
+    frame = str(drive.timestamps[index])
     try:
-        sweep = sequence[index]
-    except (SceneStoreError, ValueError) as error:
+        sweep = drive[index]
+    except (DriveStoreError, ValueError) as error:
         raise SweepError(path, frame, str(error)) from error
     check_points(sweep.points, path, frame)
     return sweep

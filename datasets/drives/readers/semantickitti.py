@@ -8,7 +8,7 @@ from equissl.datasets.drives.readers.kitti_odometry import KittiOdometry
 
 
 class SemanticKitti(KittiOdometry):
-    """The odometry layout, with the poses of ``sequences/NN/poses.txt`` first."""
+    """Reader of the odometry layout, with the poses of ``sequences/NN/poses.txt`` first."""
 
     format = "semantickitti"
 

@@ -13,7 +13,7 @@ from equissl.datasets.drives.errors import IngestError, SweepError
 from equissl.datasets.drives.point_files import check_points
 from equissl.datasets.drives.range_image import RangeSensor, image_to_points, pixel_poses_to_rigid
 from equissl.datasets.drives.readers.base import Reader, check_pose, pose_or_none
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, invert_pose
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, invert_pose
 
 TIME, LASER, TRACK = "key.frame_timestamp_micros", "key.laser_name", "key.laser_object_id"
 IMAGE = "[LiDARComponent].range_image_return1"
@@ -32,7 +32,7 @@ BOX_COLUMNS = (
 
 
 class Waymo(Reader):
-    """First returns of all five LiDARs, in the frame of the vehicle; those of the top one compensated for its motion.
+    """Reader of Waymo: first returns of all LiDARs in the vehicle's reference frame, the top one's compensated.
 
     Sequences are segments; their split is an attribute. Intensity is squashed by tanh, as it has no upper bound.
     """
@@ -56,7 +56,7 @@ training/                    (or validation, testing; or such a folder itself)
     def _segments(self) -> list[Path]:
         return [*self.root.glob("lidar/*.parquet"), *self.root.glob("*/lidar/*.parquet")]
 
-    def open(self, name: str) -> Sequence:
+    def open(self, name: str) -> Drive:
         lidar = next(path for path in self._segments() if path.stem == name)
         split = lidar.parent.parent
         files = {
@@ -80,7 +80,7 @@ training/                    (or validation, testing; or such a folder itself)
                 points, time * 1000, pose, np.tanh(intensity), boxes=labels, frame=str(time), vehicle_lidar=np.eye(4)
             )
 
-        return Sequence(name, micros * 1000, read, self.rate, self.format, {"split": split.name}, poses)
+        return Drive(name, micros * 1000, read, self.rate, self.format, {"split": split.name}, poses)
 
     def _poses(self, name: str, path: Path, micros: np.ndarray) -> np.ndarray:
         table = _read_parquet(path, (TIME, POSE))
@@ -182,7 +182,7 @@ def _read_returns(
 
 
 def _read_boxes(path: Path) -> dict[int, Boxes]:
-    """By time in nanoseconds."""
+    """Read boxes by time in nanoseconds."""
     names = (TIME, TRACK, f"{BOX}.type", f"{BOX}.num_lidar_points_in_box", *BOX_COLUMNS)
     table = _read_parquet(path, names)
     times = np.array(table[TIME], dtype=np.int64)

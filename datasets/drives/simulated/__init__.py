@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from equissl.datasets.drives.simulated.drive import SimulatedDrive, simulated_sequence
+from equissl.datasets.drives.simulated.drive import SimulatedDrive, simulated_drive
 from equissl.datasets.drives.simulated.options import CATEGORIES, DriveOptions, SimulationError
 
-__all__ = ["CATEGORIES", "DriveOptions", "SimulatedDrive", "SimulationError", "simulated_sequence"]
+__all__ = ["CATEGORIES", "DriveOptions", "SimulatedDrive", "SimulationError", "simulated_drive"]

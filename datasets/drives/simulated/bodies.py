@@ -27,7 +27,7 @@ class Limb:
     swing: float = 0.0
 
     def transform(self, phase: float) -> np.ndarray:
-        """(4, 4) limb -> body at a phase of the gait, in radians."""
+        """Compute (4, 4) limb -> body at a phase of the gait, in radians."""
         angle = self.swing * np.sin(phase)
         matrix = np.eye(4)
         matrix[0, 0] = matrix[2, 2] = np.cos(angle)
@@ -55,7 +55,12 @@ class Body:
 
 
 def make_body(category: int, rng: np.random.Generator) -> Body:
-    """A body with dimensions, shape and reflectivity drawn from ``rng``."""
+    """Make a body with dimensions, shape and reflectivity drawn from ``rng``.
+
+    Args:
+        category: category of the body.
+        rng: generator of the draws.
+    """
     return {CAR: _car, TRUCK: _truck, CYCLIST: _cyclist, PEDESTRIAN: _pedestrian}[category](rng)
 
 

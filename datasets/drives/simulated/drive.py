@@ -1,4 +1,4 @@
-"""Sweeps of a simulated drive: any frame alone, with pose, boxes and exact flow."""
+"""Sweeps of a simulated drive, any one alone, with pose, boxes and exact flow."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from equissl.datasets.drives.simulated.sensor import Raycaster, measure, ray_dir
 from equissl.datasets.drives.simulated.shapes import join
 from equissl.datasets.drives.simulated.street import BLOCK, Block, block_origin, build_block
 from equissl.datasets.drives.simulated.traffic import Actor, Traffic
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, ego_motion, invert_pose, rigid_flow
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, ego_motion, invert_pose, rigid_flow
 
 # numbers of Argoverse 2 for the categories of labelled flow (0: background)
 FLOW_CLASSES = {CAR: 19, TRUCK: 6, CYCLIST: 4, PEDESTRIAN: 17}
@@ -39,49 +39,49 @@ _CACHED_BLOCKS = 64
 class SimulatedDrive:
     """A drive along an endless street.
 
-    The world of a drive follows from (seed, sequence), a sweep from (seed, sequence, frame) and the options: frames can
+    The world of a drive follows from (seed, number), a sweep from (seed, number, frame) and the options: frames can
     be made in any order, on any worker, and a longer drive begins like a shorter one. A sweep is taken at one instant:
     nothing has moved between its first and its last ray.
 
     Args:
-        seed: of the data set.
-        sequence: number of the drive.
+        seed: seed of the data set.
+        number: number of the drive.
         options: what is simulated; the defaults when None.
 
     Raises:
-        SimulationError: for a negative seed or sequence.
+        SimulationError: for a negative seed or number.
     """
 
-    def __init__(self, seed: int = 0, sequence: int = 0, options: DriveOptions | None = None) -> None:
-        if seed < 0 or sequence < 0:
-            raise SimulationError(f"expected seed and sequence >= 0, got {seed} and {sequence}")
-        self.seed, self.options = DriveSeed(int(seed), int(sequence)), options or DriveOptions()
+    def __init__(self, seed: int = 0, number: int = 0, options: DriveOptions | None = None) -> None:
+        if seed < 0 or number < 0:
+            raise SimulationError(f"expected seed and number >= 0, got {seed} and {number}")
+        self.seed, self.options = DriveSeed(int(seed), int(number)), options or DriveOptions()
         self.road = Road.draw(self.seed)
-        self.traffic = Traffic(self.road, self.seed, self.options)
+        self.traffic = Traffic(self.seed, self.options)
         self._directions = ray_directions(self.options)
         self._blocks: OrderedDict[int, Block] = OrderedDict()
         self._window: tuple[int, Raycaster, np.ndarray] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Embree scenes cannot be pickled; a worker builds its own
-        return type(self), (self.seed.seed, self.seed.sequence, self.options)
+        return type(self), (self.seed.seed, self.seed.number, self.options)
 
     def time(self, frame: int) -> float:
-        """Seconds since frame 0."""
+        """Compute the seconds since frame 0."""
         return frame / self.options.rate
 
     def timestamp(self, frame: int) -> int:
-        """Nanoseconds since frame 0."""
+        """Return the nanoseconds since frame 0."""
         return round(frame * 1e9 / self.options.rate)
 
     def pose(self, frame: int) -> np.ndarray:
-        """(4, 4) float64 sensor -> world at a frame."""
+        """Compute (4, 4) float64 sensor -> world at a frame."""
         pose = self.traffic.ego.frame(self.road, self.time(frame))
         pose[2, 3] += self.options.sensor_height
         return pose
 
     def sweep(self, frame: int) -> Sweep:
-        """The sweep of a frame, with intensity, boxes, ground, categories and the flow to frame + 1.
+        """Simulate the sweep of a frame, with intensity, boxes, ground, categories and the flow to frame + 1.
 
         Raises:
             SimulationError: for a negative frame.
@@ -111,7 +111,7 @@ class SimulatedDrive:
         )
 
     def surface(self, frame: int) -> Raycaster:
-        """Everything there is at a frame, in the sensor's frame of that moment: what its points lie on."""
+        """Return everything there is at a frame, in the sensor's frame of that moment: what its points lie on."""
         pose, actors = self.pose(frame), self._actors(frame)
         to_sensor = invert_pose(pose)
         still = [b.solid.moved(_shift(b.origin)).moved(to_sensor) for b in self._near_blocks(self._block_number(frame))]
@@ -209,22 +209,30 @@ class SimulatedDrive:
         return self._window[1], self._window[2]
 
 
-def simulated_sequence(
-    frames: int, seed: int = 0, sequence: int = 0, options: DriveOptions | None = None, start: int = 0
-) -> Sequence:
-    """Frames ``start`` .. ``start + frames - 1`` of a simulated drive; sweeps are made when they are read."""
-    if frames < 1 or start < 0:
-        raise SimulationError(f"expected frames >= 1 from start >= 0, got {frames} from {start}")
-    drive = SimulatedDrive(seed, sequence, options)
-    timestamps = np.array([drive.timestamp(start + k) for k in range(frames)], dtype=np.int64)
-    attributes = {"seed": seed, "sequence": sequence, "simulator": _VERSION, "options": asdict(drive.options)}
-    poses = np.stack([drive.pose(start + k) for k in range(frames)])
-    reader = _Frames(drive, start)
-    return Sequence(f"drive_{sequence:04d}", timestamps, reader, drive.options.rate, "simulated", attributes, poses)
+def simulated_drive(
+    sweeps: int, seed: int = 0, number: int = 0, options: DriveOptions | None = None, start: int = 0
+) -> Drive:
+    """Return sweeps ``start`` .. ``start + sweeps - 1`` of a simulated drive, made when they are read.
+
+    Args:
+        sweeps: how many.
+        seed: seed of the data set.
+        number: number of the drive.
+        options: options of the simulation.
+        start: first sweep.
+    """
+    if sweeps < 1 or start < 0:
+        raise SimulationError(f"expected sweeps >= 1 from start >= 0, got {sweeps} from {start}")
+    drive = SimulatedDrive(seed, number, options)
+    timestamps = np.array([drive.timestamp(start + k) for k in range(sweeps)], dtype=np.int64)
+    attributes = {"seed": seed, "number": number, "simulator": _VERSION, "options": asdict(drive.options)}
+    poses = np.stack([drive.pose(start + k) for k in range(sweeps)])
+    reader = _Sweeps(drive, start)
+    return Drive(f"drive_{number:04d}", timestamps, reader, drive.options.rate, "simulated", attributes, poses)
 
 
-class _Frames:
-    """Reads frames from ``start`` on; unlike a closure it can be sent to workers."""
+class _Sweeps:
+    """Reader of sweeps from ``start`` on; unlike a closure it can be sent to workers."""
 
     def __init__(self, drive: SimulatedDrive, start: int) -> None:
         self._drive, self._start = drive, start

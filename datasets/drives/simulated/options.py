@@ -14,12 +14,12 @@ GROUND, BUILDING, POLE, VEGETATION, CLUTTER, CAR, TRUCK, CYCLIST, PEDESTRIAN = r
 
 
 class SimulationError(ValueError):
-    """A setting or a question that the simulator cannot answer."""
+    """A setting or a request that the simulator cannot fulfil."""
 
 
 @dataclass(frozen=True)
 class DriveOptions:
-    """What is simulated; the defaults resemble a Velodyne HDL-64E at 10 Hz on a car in a town.
+    """Settings of a simulated drive; the defaults resemble a Velodyne HDL-64E at 10 Hz on a car in a town.
 
     Attributes:
         beams: rows of the sensor, spread as the 64 beams of the HDL-64E are.
@@ -79,13 +79,18 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True)
 class DriveSeed:
-    """Names one drive: dataset seed and number of the sequence."""
+    """Name of one drive: dataset seed and number of the drive."""
 
     seed: int
-    sequence: int
+    number: int
 
     def generator(self, stream: Stream, *place: int) -> np.random.Generator:
-        """The random numbers of one thing, whatever was made before it; places may be negative."""
+        """Create the random generator of one thing, whatever was made before it.
+
+        Args:
+            stream: kind of thing.
+            *place: whole numbers that name it; may be negative.
+        """
         # SeedSequence takes no negative numbers: 0, -1, 1, -2 ... become 0, 1, 2, 3 ...
         folded = [2 * k if k >= 0 else -2 * k - 1 for k in place]
-        return np.random.default_rng(np.random.SeedSequence([self.seed, self.sequence, int(stream), *folded]))
+        return np.random.default_rng(np.random.SeedSequence([self.seed, self.number, int(stream), *folded]))

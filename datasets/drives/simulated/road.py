@@ -1,4 +1,4 @@
-"""The road: an endless gently winding line with hills, known in closed form at every place."""
+"""Road: an endless gently winding line with hills, known in closed form at every place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KERB_HEIGHT = 0.13
 
 @dataclass(frozen=True)
 class Road:
-    """y = line(x) in plan and z = hill(x) along it, both sums of sines.
+    """Winding road: y = line(x) in plan and z = hill(x) along it, both sums of sines.
 
     Attributes:
         line, hill: (K, 3) rows of amplitude (m), wave number (1/m) and phase.
@@ -42,12 +42,17 @@ class Road:
         return cls(waves((12.0, 2.0), (450.0, 170.0)), waves((2.0, 0.4), (400.0, 130.0)))
 
     def heading(self, x: np.ndarray | float) -> np.ndarray:
-        """Direction of the road in radians."""
+        """Compute the direction of the road in radians."""
         amplitude, number, phase = self.line.T
         return np.arctan((amplitude * number * np.cos(np.multiply.outer(x, number) + phase)).sum(-1))
 
     def position(self, x: np.ndarray | float, lateral: np.ndarray | float) -> np.ndarray:
-        """(..., 3) world position on the ground, ``lateral`` metres to the left of the centre line at ``x``."""
+        """Compute world positions (..., 3) on the ground.
+
+        Args:
+            x: (...) metres along the road.
+            lateral: (...) metres to the left of the centre line.
+        """
         heading, (amplitude, number, phase) = self.heading(x), self.line.T
         centre = (amplitude * np.sin(np.multiply.outer(x, number) + phase)).sum(-1)
         return np.stack(
@@ -58,7 +63,12 @@ class Road:
         )
 
     def height(self, x: np.ndarray | float, lateral: np.ndarray | float) -> np.ndarray:
-        """Ground height: cambered road, kerb, level footway, rising ground behind it."""
+        """Compute the ground height: cambered road, kerb, level footway, rising ground behind it.
+
+        Args:
+            x: (...) metres along the road.
+            lateral: (...) metres to the left of the centre line.
+        """
         amplitude, number, phase = self.hill.T
         hill = (amplitude * np.sin(np.multiply.outer(x, number) + phase)).sum(-1)
         aside = np.abs(lateral)
@@ -66,7 +76,13 @@ class Road:
         return hill + camber + 0.02 * np.maximum(aside - FOOTWAY_END, 0)
 
     def frame(self, x: float, lateral: float, turn: float = 0.0) -> np.ndarray:
-        """(4, 4) upright frame on the ground -> world, turned by ``turn`` from the direction of the road."""
+        """Compute an upright reference frame on the ground -> world, (4, 4).
+
+        Args:
+            x: metres along the road.
+            lateral: metres to the left of the centre line.
+            turn: radians from the direction of the road.
+        """
         angle = float(self.heading(x)) + turn
         matrix = np.eye(4)
         matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]

@@ -1,4 +1,4 @@
-"""The simulated sensor: where it looks, what it hits, what it returns."""
+"""Simulated sensor: its directions, hits and returns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ray_directions(options: DriveOptions) -> np.ndarray:
 
 
 class Raycaster:
-    """A solid in an Embree scene."""
+    """Ray caster of a solid in an Embree scene."""
 
     def __init__(self, solid: Solid) -> None:
         o3d = _open3d()
@@ -46,7 +46,12 @@ class Raycaster:
             self._scene.add_triangles(vertices, self._from_numpy(solid.faces.astype(np.uint32)))
 
     def cast(self, origin: np.ndarray, directions: np.ndarray) -> dict[str, np.ndarray]:
-        """First hits of rays, (n,) each: ``range`` (inf: none), ``face`` (-1: none), ``cosine`` and ``albedo``."""
+        """Cast rays; first hits, (n,) each: ``range`` (inf: none), ``face`` (-1: none), ``cosine`` and ``albedo``.
+
+        Args:
+            origin: (3,) or (n, 3) world position.
+            directions: (n, 3) unit vectors.
+        """
         count = len(directions)
         if self._empty:
             nothing = np.zeros(count)
@@ -60,7 +65,7 @@ class Raycaster:
         return {"range": distance, "face": face, "cosine": cosine, "albedo": np.where(hit, self._albedo[face], 0.0)}
 
     def distance(self, points: np.ndarray) -> np.ndarray:
-        """(n,) metres from points (n, 3) to the nearest surface.
+        """Compute (n,) metres from points (n, 3) to the nearest surface.
 
         Raises:
             ValueError: for a solid without triangles.
@@ -74,7 +79,7 @@ class Raycaster:
 def measure(
     distance: np.ndarray, cosine: np.ndarray, albedo: np.ndarray, options: DriveOptions, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the sensor makes of first hits.
+    """Simulate the sensor's returns of first hits.
 
     The power of a Lambertian return falls with the square of the range; where it comes near the weakest that can be
     seen, returns get lost. Each ray has its own random numbers whatever it hits.

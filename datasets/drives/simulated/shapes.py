@@ -22,7 +22,7 @@ class Solid(NamedTuple):
     albedo: np.ndarray
 
     def moved(self, transform: np.ndarray) -> Solid:
-        """The solid under a rigid transform (4, 4)."""
+        """Move the solid by a rigid transform (4, 4)."""
         return self._replace(vertices=self.vertices @ transform[:3, :3].T + transform[:3, 3])
 
     def shifted(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Solid:
@@ -30,7 +30,7 @@ class Solid(NamedTuple):
 
 
 def join(solids: Iterable[Solid]) -> Solid:
-    """One solid of several; none give an empty one."""
+    """Join several solids to one; none give an empty one."""
     solids = list(solids)
     if not solids:
         return Solid(np.zeros((0, 3)), np.zeros((0, 3), np.int32), np.zeros(0, np.float32))
@@ -43,7 +43,13 @@ def join(solids: Iterable[Solid]) -> Solid:
 
 
 def extrusion(outline: Sequence[tuple[float, float]], width: float, albedo: float) -> Solid:
-    """A convex outline in the x-z plane, given in order, drawn out along y over ``width`` about y = 0."""
+    """Extrude a convex outline in the x-z plane along y, about y = 0.
+
+    Args:
+        outline: corners (x, z), in order.
+        width: metres.
+        albedo: albedo of all faces.
+    """
     flat, count = np.asarray(outline, dtype=np.float64), len(outline)
     sides = [np.column_stack([flat[:, 0], np.full(count, y), flat[:, 1]]) for y in (-width / 2, width / 2)]
     ring = np.arange(count)
@@ -55,19 +61,40 @@ def extrusion(outline: Sequence[tuple[float, float]], width: float, albedo: floa
 
 
 def block(size: tuple[float, float, float], centre: tuple[float, float, float], albedo: float) -> Solid:
-    """An upright cuboid."""
+    """Make an upright cuboid.
+
+    Args:
+        size: along x, y, z.
+        centre: centre of the cuboid.
+        albedo: albedo of all faces.
+    """
     x, _, z = (0.5 * s for s in size)
     return extrusion([(-x, -z), (x, -z), (x, z), (-x, z)], size[1], albedo).shifted(*centre)
 
 
 def disc(radius: float, width: float, albedo: float, sides: int = 10) -> Solid:
-    """A wheel: a cylinder about the y axis."""
+    """Make a wheel: a cylinder about the y axis.
+
+    Args:
+        radius: metres.
+        width: metres.
+        albedo: albedo of all faces.
+        sides: corners of the circle.
+    """
     angles = np.arange(sides) * (2 * np.pi / sides)
     return extrusion(list(zip(radius * np.cos(angles), radius * np.sin(angles), strict=True)), width, albedo)
 
 
 def post(radius: float, height: float, albedo: float, top: float | None = None, sides: int = 8) -> Solid:
-    """An upright cylinder or cone frustum that stands on z = 0; open at the bottom."""
+    """Make an upright cylinder or cone frustum that stands on z = 0; open at the bottom.
+
+    Args:
+        radius: at the bottom, metres.
+        height: metres.
+        albedo: albedo of all faces.
+        top: radius at the top; None is the same.
+        sides: corners of the circle.
+    """
     angles = np.arange(sides) * (2 * np.pi / sides)
     ring = np.column_stack([np.cos(angles), np.sin(angles), np.zeros(sides)])
     upper = ring * (radius if top is None else top) + [0, 0, height]
@@ -82,7 +109,14 @@ def post(radius: float, height: float, albedo: float, top: float | None = None, 
 def ellipsoid(
     radii: tuple[float, float, float], centre: tuple[float, float, float], albedo: float, sides: int = 8
 ) -> Solid:
-    """An ellipsoid of ``sides`` meridians and half as many parallels."""
+    """Make an ellipsoid of ``sides`` meridians and half as many parallels.
+
+    Args:
+        radii: along x, y, z.
+        centre: centre of the ellipsoid.
+        albedo: albedo of all faces.
+        sides: meridians.
+    """
     rings = max(3, sides // 2)
     polar, around = np.meshgrid(np.linspace(0, np.pi, rings + 1), np.arange(sides) * (2 * np.pi / sides), indexing="ij")
     unit = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], axis=-1)
@@ -91,7 +125,14 @@ def ellipsoid(
 
 
 def foliage(rng: np.random.Generator, count: int, radii: tuple[float, float, float], albedo: float) -> Solid:
-    """Loose small triangles in an ellipsoid about the origin: some rays pass, others hit at any depth."""
+    """Make loose small triangles in an ellipsoid about the origin: some rays pass, others hit at any depth.
+
+    Args:
+        rng: generator of the draws.
+        count: triangles.
+        radii: along x, y, z.
+        albedo: albedo of all faces.
+    """
     unit = rng.normal(size=(count, 3))
     unit *= (rng.uniform(0.15, 1.0, (count, 1)) ** (1 / 3)) / np.linalg.norm(unit, axis=1, keepdims=True)
     corners = (unit * radii)[:, None] + rng.normal(size=(count, 3, 3)) * rng.uniform(0.1, 0.25, (count, 1, 1))
@@ -100,7 +141,13 @@ def foliage(rng: np.random.Generator, count: int, radii: tuple[float, float, flo
 
 
 def lattice_faces(rows: int, columns: int, closed: bool = False) -> np.ndarray:
-    """(F, 3) triangles between the points of a lattice; ``closed`` joins the last column to the first."""
+    """List the triangles (F, 3) between the points of a lattice.
+
+    Args:
+        rows: rows of points.
+        columns: columns of points.
+        closed: the last column is joined to the first.
+    """
     row, column = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij")
     right = (column + 1) % columns
     a, b = row * columns + column, row * columns + right

@@ -1,4 +1,4 @@
-"""Simulated drives as a scene store."""
+"""Simulated drives as a drive store."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from equissl.datasets.drives.drive_parts import DriveJob, DrivePart, plan_parts
-from equissl.datasets.drives.simulated.drive import simulated_sequence
+from equissl.datasets.drives.simulated.drive import simulated_drive
 from equissl.datasets.drives.simulated.options import DriveOptions, SimulationError
-from equissl.datasets.drives.store import SceneStore
-from equissl.datasets.drives.store_writer import write_scenes
+from equissl.datasets.drives.store.store import DriveStore
+from equissl.datasets.drives.store.writer import write_drives
 from equissl.util.job import Begun, Limits, Tell
 from equissl.util.parts import make_parts
 from equissl.util.parts_folder import parts_folder
@@ -27,9 +27,9 @@ def simulate_drives(
     seed: int = 0,
     options: DriveOptions = DEFAULT_OPTIONS,
     workers: int = 0,
-    progress: bool = False,
+    progress: bool = True,
 ) -> Path:
-    """Simulate drives with exact poses, boxes and scene flow, and write them as a scene store.
+    """Simulate drives with exact poses, boxes and scene flow, and write them as a drive store.
 
     The file does not depend on ``workers``; it appears when it is complete. Killed and started again it goes on with
     the drives that are not simulated yet.
@@ -65,8 +65,8 @@ def simulate_drives(
         job = SimulationJob(plan_parts(folder.path, lengths), seed, options)
         folder.clean([part.path for part in job.parts])
         make_parts(job, range(job.count), bar, workers=workers, limits=Limits(seconds=None))
-        made = (SceneStore(part.path).sequence(part.sequence) for part in job.parts)
-        write_scenes(out, made, {"simulated": simulated})
+        made = (DriveStore(part.path).number(part.number) for part in job.parts)
+        write_drives(out, made, {"simulated": simulated})
         shutil.rmtree(folder.path)
     return out
 
@@ -81,4 +81,4 @@ class SimulationJob(DriveJob):
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> None:
         """Simulate and write one drive."""
         tell(Begun(0, "simulating"))
-        write_scenes(self.path(part), [simulated_sequence(self.parts[part].stop, self.seed, part, self.options)])
+        write_drives(self.path(part), [simulated_drive(self.parts[part].stop, self.seed, part, self.options)])

@@ -1,4 +1,4 @@
-"""What does not move: ground, buildings, poles, plants and parked cars, block by block along the road."""
+"""Static world: ground, buildings, poles, plants and parked cars, block by block along the road."""
 
 from __future__ import annotations
 
@@ -61,7 +61,12 @@ class Block:
 
 
 def block_origin(road: Road, number: int) -> np.ndarray:
-    """(3,) world position that block ``number`` is measured from."""
+    """Compute the world position (3,) that a block is measured from.
+
+    Args:
+        road: road of the street.
+        number: number of the block.
+    """
     return road.position(number * BLOCK, 0.0)
 
 
@@ -93,7 +98,13 @@ class _Builder:
 
 
 def build_block(road: Road, seed: DriveSeed, number: int) -> Block:
-    """Block ``number`` (any integer) of the street; the same whatever was built before."""
+    """Build a block of the street; the same whatever was built before.
+
+    Args:
+        road: road of the street.
+        seed: seed of the drive.
+        number: number of the block, any integer.
+    """
     builder = _Builder(road, seed, number)
     _ground(builder)
     for side in (-1, 1):

@@ -1,4 +1,4 @@
-"""What moves: vehicles, cyclists and pedestrians on lanes, and the car that carries the sensor.
+"""Moving world: vehicles, cyclists and pedestrians on lanes, and the car that carries the sensor.
 
 Every position is a closed form of time, so that any frame of an endless drive can be made alone. The users of a lane
 share its mean speed and keep their slots; each swings about its slot, and so speeds up and slows down.
@@ -40,11 +40,16 @@ class Path:
     weave_rate: float
 
     def along(self, time: float) -> float:
-        """x in metres."""
+        """Compute x in metres."""
         return self.start + self.speed * time + self.swing * math.sin(self.swing_rate * time + self.phase)
 
     def frame(self, road: Road, time: float) -> np.ndarray:
-        """(4, 4) upright frame on the ground, facing where it goes -> world."""
+        """Compute the upright reference frame on the ground, facing where it goes, -> world: (4, 4).
+
+        Args:
+            road: road of the drive.
+            time: seconds.
+        """
         wave = self.weave_rate * time + self.phase
         ahead = self.speed + self.swing * self.swing_rate * math.cos(self.swing_rate * time + self.phase)
         aside = self.weave * self.weave_rate * math.cos(wave)
@@ -54,23 +59,38 @@ class Path:
 
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """A moving road user: who, how it looks and where it goes."""
+    """A moving road user: its kind, body and path."""
 
     track: str
     body: Body
     path: Path
 
     def frame(self, road: Road, time: float) -> np.ndarray:
-        """(4, 4) body -> world."""
+        """Compute the pose (4, 4) body -> world.
+
+        Args:
+            road: road of the drive.
+            time: seconds.
+        """
         return self.path.frame(road, time)
 
     def velocity(self, road: Road, time: float) -> np.ndarray:
-        """(3,) metres a second in the world."""
+        """Compute the velocity (3,) in the world, metres a second.
+
+        Args:
+            road: road of the drive.
+            time: seconds.
+        """
         after, before = (self.frame(road, time + step)[:3, 3] for step in (INSTANT, -INSTANT))
         return (after - before) / (2 * INSTANT)
 
     def phase(self, time: float, articulated: bool) -> float:
-        """Phase of the gait in radians; one frozen pose of it when not ``articulated``."""
+        """Compute the phase of the gait in radians.
+
+        Args:
+            time: seconds.
+            articulated: False freezes one pose of it.
+        """
         travelled = abs(self.path.along(time) - self.path.start) if articulated else 0.0
         return self.path.phase + 2 * math.pi * travelled / self.body.stride
 
@@ -90,10 +110,10 @@ class Lane:
 
 
 class Traffic:
-    """Everything that moves in one drive."""
+    """All actors of one drive."""
 
-    def __init__(self, road: Road, seed: DriveSeed, options: DriveOptions) -> None:
-        self._road, self._seed, self._options = road, seed, options
+    def __init__(self, seed: DriveSeed, options: DriveOptions) -> None:
+        self._seed, self._options = seed, options
         self._actor = lru_cache(maxsize=1024)(self._make_actor)
 
     @cached_property
@@ -126,7 +146,13 @@ class Traffic:
         return tuple(lanes)
 
     def near(self, x: float, time: float, reach: float) -> Iterator[Actor]:
-        """All actors within ``reach`` metres of ``x`` along the road, in a fixed order."""
+        """List all actors within ``reach`` metres of ``x`` along the road, in a fixed order.
+
+        Args:
+            x: metres along the road.
+            time: seconds.
+            reach: metres.
+        """
         for number, lane in enumerate(self.lanes):
             middle = (x - lane.speed * time) / lane.gap
             # an actor is less than one gap away from its slot

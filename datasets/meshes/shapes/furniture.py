@@ -8,7 +8,16 @@ from equissl.datasets.meshes.builder import Builder
 
 
 def four_legs(b: Builder, width: float, depth: float, height: float, material: int, inset: float = 0.03) -> None:
-    """Legs under the corners of a rectangle: square, round or tapered, straight or splayed."""
+    """Add legs under the corners of a rectangle: square, round or tapered, straight or splayed.
+
+    Args:
+        b: builder.
+        width: along x.
+        depth: along y.
+        height: height of the legs.
+        material: index.
+        inset: from the corners.
+    """
     style, thick = b.pick(["square", "round", "taper"]), b.uniform(0.012, 0.035)
     splay = b.uniform(0.02, 0.09) if b.chance(0.35) else 0.0
     for x in (-1, 1):

@@ -12,7 +12,16 @@ from equissl.datasets.meshes.builder import Builder
 def front(
     b: Builder, low: tuple[float, float], high: tuple[float, float], y: float, handle: str, materials: tuple[int, int]
 ) -> None:
-    """A door or drawer front between (x, z) corners on the plane y, handle at ``left``, ``right`` or ``centre``."""
+    """Add a door or drawer front between (x, z) corners on the plane y.
+
+    Args:
+        b: builder.
+        low: lowest corner (x, z).
+        high: highest corner (x, z).
+        y: of the plane.
+        handle: ``left``, ``right`` or ``centre``.
+        materials: indices of front and handle.
+    """
     panel, grip = materials
     (x0, z0), (x1, z1) = low, high
     gap = 0.006

@@ -1,1 +1,1 @@
-"""The original 3DIEBench and 3DIEBench-T folder layout."""
+"""Original folder layout of 3DIEBench and 3DIEBench-T."""

@@ -1,4 +1,4 @@
-"""The folder layout of 3DIEBench: names, and what a folder must look like."""
+"""Format of the folder layout of 3DIEBench: names, and the expected tree."""
 
 from __future__ import annotations
 
@@ -22,12 +22,22 @@ class FolderError(ValueError):
 
 
 def wrong_folder(folder: Path, problem: str) -> FolderError:
-    """An error that shows the expected tree beside what ``folder`` holds."""
+    """Create an error that shows the expected tree beside what ``folder`` holds.
+
+    Args:
+        folder: in another layout.
+        problem: what is missing.
+    """
     return FolderError(f"{problem}\nexpected:\n{_EXPECTED}\nfound in {folder}:\n{describe_folder(folder)}")
 
 
 def describe_folder(folder: Path, limit: int = 8) -> str:
-    """The first entries of a folder, two levels deep."""
+    """List the first entries of a folder, two levels deep.
+
+    Args:
+        folder: to list.
+        limit: entries.
+    """
     if not folder.is_dir():
         return "  a file" if folder.exists() else "  nothing: it does not exist"
     lines = []
@@ -43,13 +53,23 @@ def describe_folder(folder: Path, limit: int = 8) -> str:
 
 
 def write_table(path: Path, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """A tab-separated file with a header; tabs and newlines in values become spaces."""
+    """Write a tab-separated file with a header; tabs and newlines in values become spaces.
+
+    Args:
+        path: path of the file.
+        columns: names.
+        rows: values.
+    """
     clean = [[str(value).replace("\t", " ").replace("\n", " ") for value in row] for row in (columns, *rows)]
     path.write_text("".join("\t".join(row) + "\n" for row in clean), encoding="utf-8")
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a file that :func:`write_table` wrote.
+    """Read the rows of a file that :func:`write_table` wrote.
+
+    Args:
+        path: path of the file.
+        columns: names expected.
 
     Raises:
         FolderError: for other columns.

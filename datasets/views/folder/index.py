@@ -1,4 +1,4 @@
-"""Which objects a folder in the 3DIEBench layout holds, with their labels and split."""
+"""Objects of a folder in the 3DIEBench layout, with their labels and split."""
 
 from __future__ import annotations
 
@@ -38,7 +38,13 @@ class FolderIndex:
 
 
 def read_index(folder: Path, index: Path, val_fraction: float | None, seed: int) -> FolderIndex:
-    """Objects of ``folder`` by the index files in ``index``, or by what is on disk where there are none.
+    """Read the objects of ``folder`` from the index files, or from what is on disk where there are none.
+
+    Args:
+        folder: in the 3DIEBench layout.
+        index: folder of the index files.
+        val_fraction: held out without index files.
+        seed: seed of that choice.
 
     Raises:
         FolderError: see :func:`equissl.datasets.views.folder.layout.pack`.

@@ -1,4 +1,4 @@
-"""Between view stores and the folder layout of 3DIEBench, in both directions; JPEG bytes are kept as they are.
+"""Conversion between view stores and the folder layout of 3DIEBench; JPEG bytes are kept as they are.
 
 The layout, of Garrido, Najman and LeCun ("Self-supervised learning of Split Invariant Equivariant representations",
 ICML 2023): ``CLASS/OBJECT/image_<i>.jpg`` beside ``latent_<i>.npy``, and lists of the objects of each split. The
@@ -32,7 +32,7 @@ __all__ = ["FolderError", "pack", "unpack"]
 
 
 def unpack(store: ViewStore | Path | str, folder: Path | str, progress: bool = False) -> Path:
-    """Writes a store in the folder layout of 3DIEBench.
+    """Write a store in the folder layout of 3DIEBench.
 
     Class folders have the WordNet numbers of ShapeNet's classes where the store was rendered from those, else the label
     as eight digits: either way their ascending order is the order of the labels, as published; ``classes.tsv`` has

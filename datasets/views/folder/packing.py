@@ -1,4 +1,4 @@
-"""From the folder layout of 3DIEBench to a view store."""
+"""Conversion of the folder layout of 3DIEBench to a view store."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pack(
     progress: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Reads a folder in the layout of 3DIEBench or 3DIEBench-T, the authors' own included, into a store.
+    """Read a folder in the layout of 3DIEBench or 3DIEBench-T, the authors' own included, into a store.
 
     JPEG bytes are copied untouched. Labels follow the ascending order of the class folders' names.
 
@@ -51,7 +51,7 @@ def pack(
         index: folder of ``{train,val}_{images,labels}.npy``, default ``folder``. With ``val_images.npy`` alone, all
             other objects found are train.
         val_fraction: without index files, draw a split of this fraction, stratified by class.
-        seed: of that split.
+        seed: seed of that split.
         progress: show how far it is.
         overwrite: replace ``out``.
 
@@ -85,7 +85,12 @@ def pack(
 
 
 def count_views(folder: Path, place: str) -> int:
-    """Number of views of an object: ``image_0.jpg`` and on, without a gap."""
+    """Count the views of an object: ``image_0.jpg`` and on, without a gap.
+
+    Args:
+        folder: folder of the tree.
+        place: place of the object in it.
+    """
     found = {path.name for path in (folder / place).glob("image_*.jpg")}
     views = len(found)
     if not views or found != {f"image_{i}.jpg" for i in range(views)}:
@@ -163,7 +168,7 @@ class _Images:
             yield data
 
     def spool(self, file: io.IOBase) -> np.ndarray:
-        """Writes resized images to ``file`` and returns their sizes."""
+        """Write resized images to ``file`` and return their sizes."""
         sizes = []
         for path in self.paths():
             data = _resized(path, self.header.image_size)

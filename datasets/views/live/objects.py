@@ -1,4 +1,4 @@
-"""The objects that can be rendered during training: found before it begins, with the split of a build."""
+"""Objects that can be rendered during training: found before it begins, with the split of a build."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class LiveObjects:
 
 @dataclass(frozen=True)
 class CheckJob:
-    """Reads each mesh, and renders one small view of it where a renderer is given. Picklable."""
+    """Check of a mesh: read it, and render one small view of it where a renderer is given. Picklable."""
 
     spec: ViewSpec
     source: MeshSource
@@ -96,13 +96,13 @@ class CheckJob:
 def find_objects(
     spec: ViewSpec, source: MeshSource, renderer: Renderer | None, workers: int = 0, progress: bool = True
 ) -> LiveObjects:
-    """Tries every mesh once and leaves out those that a build would leave out, so that training meets none of them.
+    """Try every mesh once and leave out those that a build would leave out, so that training meets none of them.
 
     Reading them fills the cache of decoded meshes, from which they come quickly afterwards.
 
     Args:
-        spec: of the views.
-        source: of meshes.
+        spec: spec of the views.
+        source: source of meshes.
         renderer: to try them with; None reads them only.
         workers: processes; 0 tries them in this one, without limits.
         progress: show how far it is, on standard error.

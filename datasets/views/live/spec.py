@@ -1,4 +1,4 @@
-"""What views rendered during training show."""
+"""Settings of the views rendered during training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PLAIN = ("size", "rotation_range", "rotation_gap", "translation_range")
 
 @dataclass(frozen=True)
 class LiveSpec(ViewSpec):
-    """Fresh views in place of stored ones.
+    """Settings of fresh views in place of stored ones.
 
     Attributes:
         cache_megabytes: decoded meshes that each process keeps in memory.
@@ -26,13 +26,13 @@ class LiveSpec(ViewSpec):
         self._check_least(cache_megabytes=0)
 
     def resolved(self) -> LiveSpec:
-        """With absolute paths of mesh folders, so that it means the same from any folder."""
+        """Copy with absolute paths of mesh folders, so that it means the same from any folder."""
         whole = Path(self.meshes).is_dir()
         parts = [self.meshes] if whole else self.meshes.split("+")
         return replace(self, meshes="+".join(_absolute(part.strip()) for part in parts))
 
     def render_command(self) -> str:
-        """The command that renders a store of the same objects with the same split."""
+        """Return the command that renders a store of the same objects with the same split."""
         default = LiveSpec()
         given = {name: getattr(self, name) for name in (*_CHOICE, *_PLAIN)}
         changed = {name: value for name, value in given.items() if name == "meshes" or value != getattr(default, name)}
@@ -40,7 +40,7 @@ class LiveSpec(ViewSpec):
         return " ".join(["equissl render", *flags, "--out FILE.h5"])
 
     def differences(self, build: dict) -> list[str]:
-        """In what the choice of objects, or their split, differs from that of a stored build's description."""
+        """Compute the differences of the choice of objects, or of their split, from a stored build's description."""
         return [
             f"{name}: {build.get(name)!r} in the store, {getattr(self, name)!r} in training"
             for name in _CHOICE

@@ -1,4 +1,4 @@
-"""Views rendered while they are trained on: a store without end, in place of a file.
+"""Views rendered during training: a store without end, in place of a file.
 
 The views of an object are numbered for ever. Those of epoch e are numbers e·V to e·V + V - 1, and their latents are the
 ones that a build of as many views would store: the same seed gives the same images, whether they are stored or not.
@@ -34,7 +34,13 @@ class BatchRenderer(Protocol):
     """A renderer that draws many meshes in one call and leaves the images on its device."""
 
     def render_batch(self, meshes: Sequence[Mesh], views: Sequence[Sequence[ViewParameters]], size: int) -> Tensor:
-        """uint8 (sum of views, size, size, 3), mesh after mesh."""
+        """Render uint8 (sum of views, size, size, 3), mesh after mesh.
+
+        Args:
+            meshes: to render.
+            views: views of each mesh.
+            size: size of the images, in pixels.
+        """
         ...
 
 
@@ -52,7 +58,7 @@ class LiveViews(Dataset):
         spec: what to render.
         split: ``train``, ``val``, or None for all objects.
         views: V.
-        seed: of the order and of the latents.
+        seed: seed of the order and of the latents.
         workers: processes that try the meshes at the start; 0 does so in this one.
         progress: show how far that is.
         source, renderer: in place of those that ``spec`` names; picklable where there are workers.
@@ -110,12 +116,17 @@ class LiveViews(Dataset):
         return assemble_batch(images, latents, self.store.labels[rows], self.store.schema, rows, views)
 
     def latents(self, epoch: int, row: int) -> np.ndarray:
-        """(V, L) float64 of object ``row`` in ``epoch``."""
+        """Draw the latents (V, L) float64 of an object in an epoch.
+
+        Args:
+            epoch: from 0.
+            row: row of the object.
+        """
         index, first = int(self.store.indices[row]), epoch * self.views
         return sample_latents(self.store.schema, self.seed, index, self.views, first)
 
     def _render(self, visits: Sequence[tuple[int, int]]) -> Rendered:
-        """Visits are (epoch, row)."""
+        """Render the views of visits (epoch, row)."""
         meshes = [self.meshes.load(int(self.store.indices[row])) for _, row in visits]
         latents = np.stack([self.latents(epoch, row) for epoch, row in visits])
         images = self._draw(meshes, [view_parameters(each, self.store.schema.names) for each in latents])

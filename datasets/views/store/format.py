@@ -1,4 +1,4 @@
-"""What a view store holds: names, versions and the header that describes every image in it.
+"""Layout of a view store: names, versions and the header that describes every image in it.
 
 A store is one HDF5 file. ``image_bytes`` is one contiguous uint8 blob of all encoded images, object after object and
 view after view; ``image_offsets`` (N·V + 1) says where each begins. Everything else is a plain array. A contiguous HDF5
@@ -33,7 +33,7 @@ class StoreError(ValueError):
 
 @dataclass(frozen=True)
 class StoreHeader:
-    """What all images of a store share.
+    """Description shared by all images of a store.
 
     Attributes:
         schema: columns of the latent arrays.
@@ -60,7 +60,7 @@ class StoreHeader:
             )
 
     def to_attributes(self) -> dict[str, str | int]:
-        """HDF5 attributes; structured values as JSON text."""
+        """Convert to HDF5 attributes; structured values as JSON text."""
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -71,11 +71,11 @@ class StoreHeader:
         }
 
     def provenance(self) -> str:
-        """``attributes`` as JSON text."""
+        """Return ``attributes`` as JSON text."""
         return json.dumps(self.attributes, sort_keys=True)
 
     def encode(self, image: np.ndarray) -> bytes:
-        """Bytes of one (S, S, 3) uint8 RGB image.
+        """Encode one (S, S, 3) uint8 RGB image to bytes.
 
         JPEG has quality ``attributes["quality"]`` (95) and half the chroma resolution (4:2:0), as 3DIEBench has.
         """
@@ -88,7 +88,12 @@ class StoreHeader:
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
-    """JPEG bytes of an (H, W, 3) uint8 RGB image; chroma subsampling 4:2:0."""
+    """Encode an RGB image as JPEG; chroma subsampling 4:2:0.
+
+    Args:
+        image: (H, W, 3) uint8.
+        quality: quality of the encoder, 1 to 100.
+    """
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
     return buffer.getvalue()

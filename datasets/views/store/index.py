@@ -1,4 +1,4 @@
-"""Several view stores that are read as one, without a copy: an index that names them."""
+"""Index of several view stores that are read as one, without a copy."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ALIKE = ("schema", "classes", "num_views", "image_size", "encoding")
 
 
 def is_index(path: Path) -> bool:
-    """Whether ``path`` is an index, or a folder with one."""
+    """Return True if ``path`` is an index, or a folder with one."""
     return path.suffix == ".json" if path.is_file() else (path / INDEX).is_file()
 
 
 def write_index(
     path: Path | str, stores: Sequence[Path | str], split: Sequence[int] | np.ndarray | None = None
 ) -> Path:
-    """Makes ``ViewStore(path)`` all objects of ``stores``, in order.
+    """Write an index that makes ``ViewStore(path)`` all objects of ``stores``, in order.
 
     Args:
         path: the ``.json`` file, or the folder that takes ``index.json``.
@@ -55,7 +55,7 @@ def write_index(
 
 
 def read_indexed(path: Path) -> StoreContents:
-    """Contents of all stores of an index.
+    """Read the contents of all stores of an index.
 
     Raises:
         StoreError: saying what was expected and what came.
@@ -77,7 +77,11 @@ def read_indexed(path: Path) -> StoreContents:
 
 
 def join_contents(parts: Sequence[StoreContents], path: Path) -> StoreContents:
-    """One after the other, as if they were one.
+    """Join the contents of stores one after the other, as if they were one.
+
+    Args:
+        parts: contents.
+        path: for the message.
 
     Raises:
         StoreError: none, or of different kinds.

@@ -1,4 +1,4 @@
-"""Reading all of a view store but its images, and where those are."""
+"""Reader of all of a view store but its images, and of the images' position."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from equissl.datasets.views.store.writer import StoreTables
 
 @dataclass(frozen=True)
 class StoreContents:
-    """Everything but the images, in memory; and where the images are.
+    """Contents of a store but the images, in memory; and the images' position.
 
     Attributes:
         header, tables: of all objects.
@@ -41,7 +41,7 @@ class StoreContents:
 
 
 def read_contents(path: Path) -> StoreContents:
-    """Header and tables of a store, checked.
+    """Read header and tables of a store, checked.
 
     Raises:
         StoreError: saying what was expected and what came.

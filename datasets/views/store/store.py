@@ -1,4 +1,4 @@
-"""Reading view stores."""
+"""Reader of view stores."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ViewStore:
         self.close()
 
     def close(self) -> None:
-        """Closes the files; the next read opens them again."""
+        """Close the files; the next read opens them again."""
         descriptors = getattr(self, "_descriptors", {})
         while descriptors:
             os.close(descriptors.popitem()[1])
@@ -90,7 +90,7 @@ class ViewStore:
 
     @property
     def num_bytes(self) -> int:
-        """Of all its files."""
+        """Bytes of all its files."""
         return sum(path.stat().st_size for path in self._contents.files)
 
     @property
@@ -158,7 +158,7 @@ class ViewStore:
         return euler_to_rotmat(torch.from_numpy(self.latents[..., self.schema.columns(*ROTATION)]))
 
     def select(self, split: str | None) -> np.ndarray:
-        """Indices of the objects in ``split`` (``train``, ``val``, or None for all).
+        """Find the indices of the objects in ``split`` (``train``, ``val``, or None for all).
 
         Raises:
             ValueError: for another name, or a split without objects.
@@ -166,12 +166,12 @@ class ViewStore:
         return select_split(self.split, split, str(self.path))
 
     def read_bytes(self, flat_indices: np.ndarray) -> list[bytes]:
-        """Encoded bytes of images; ``flat_indices`` = object · V + view."""
+        """Read encoded images; ``flat_indices`` = object · V + view."""
         buffer, bounds = self._gather(flat_indices)
         return [buffer[a:b].tobytes() for a, b in pairwise(bounds)]
 
     def read_images(self, flat_indices: np.ndarray) -> Tensor:
-        """Decoded images.
+        """Read and decode images.
 
         Args:
             flat_indices: (n,) object · V + view.

@@ -1,4 +1,4 @@
-"""Writing view stores: whole or not at all."""
+"""Writer of view stores: whole or not at all."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class StoreTables:
 
 
 class ViewStoreWriter:
-    """Writes one store under a temporary name; it takes its own name, whole and synced to disk, on a clean exit.
+    """Writer of one store under a temporary name, which becomes its own, whole and synced to disk, on a clean exit.
 
     The HDF5 library writes the tables and reserves the blob; images are then written at the blob's file offset with
     plain system calls, so that a full disk is an ordinary ``OSError`` found before the first image.
@@ -111,7 +111,7 @@ class ViewStoreWriter:
         return self
 
     def write(self, data: bytes) -> None:
-        """Appends encoded images to the blob."""
+        """Append encoded images to the blob."""
         view = memoryview(data)
         if self._position + len(view) > self._end:
             raise ValueError(f"expected {self.blob_size} bytes of images in all, got more")
@@ -132,7 +132,14 @@ class ViewStoreWriter:
 
 
 def write_records(path: Path, header: StoreHeader, records: Sequence[ObjectRecord], skipped: Sequence = ()) -> None:
-    """Writes ``records`` as one store, whole or not at all."""
+    """Write ``records`` as one store, whole or not at all.
+
+    Args:
+        path: path of the store.
+        header: header of the store.
+        records: its objects.
+        skipped: objects that were left out.
+    """
     with ViewStoreWriter(path, header, StoreTables.from_records(records, header, skipped)) as writer:
         for record in records:
             for image in record.images:
@@ -152,7 +159,7 @@ def write_store(
     quality: int = 95,
     attributes: dict | None = None,
 ) -> Path:
-    """Writes a store from arrays in memory.
+    """Write a store from arrays in memory.
 
     Args:
         path: the file to write; its folder is made.
@@ -197,7 +204,13 @@ def write_store(
 
 
 def write_tables(path: Path, header: StoreHeader, tables: StoreTables) -> int:
-    """Writes all but the images and reserves their blob, unfilled. Returns the blob's position in the file."""
+    """Write all but the images, reserve their blob unfilled, and return its position in the file.
+
+    Args:
+        path: path of the file.
+        header: header of the store.
+        tables: latents, labels and offsets.
+    """
     if problems := find_problems(header, tables):
         raise ValueError("; ".join(problems))
     with h5py.File(path, "w") as file:
@@ -216,7 +229,12 @@ def write_tables(path: Path, header: StoreHeader, tables: StoreTables) -> int:
 
 
 def find_problems(header: StoreHeader, tables: StoreTables) -> list[str]:
-    """What contradicts itself in a store about to be written."""
+    """Find contradictions in a store about to be written.
+
+    Args:
+        header: header of the store.
+        tables: latents, labels and offsets.
+    """
     count, shape = len(tables.labels), (len(tables.labels), header.num_views)
     problems = []
     if tables.latents.shape != (*shape, len(header.schema)):
@@ -241,12 +259,18 @@ def _reserve_blob(file: h5py.File, size: int) -> int:
 
 
 def write_strings(file: h5py.File, name: str, values: Sequence[str]) -> None:
-    """A dataset of strings."""
+    """Write a dataset of strings.
+
+    Args:
+        file: the store.
+        name: name of the dataset.
+        values: the strings.
+    """
     file.create_dataset(name, data=fixed_strings(values))
 
 
 def fixed_strings(values: Sequence[str]) -> np.ndarray:
-    """Fixed-width UTF-8.
+    """Convert strings to fixed-width UTF-8.
 
     Variable-length HDF5 strings are an order of magnitude slower to read, and their heap has undefined bytes in it: two
     files of the same content would differ.
@@ -257,7 +281,14 @@ def fixed_strings(values: Sequence[str]) -> np.ndarray:
 
 
 def copy_blob(source: Path, start: int, size: int, writer: ViewStoreWriter) -> None:
-    """Appends ``size`` bytes at ``start`` of ``source`` to ``writer``, a piece at a time."""
+    """Append ``size`` bytes at ``start`` of ``source`` to ``writer``, a piece at a time.
+
+    Args:
+        source: file to read.
+        start: byte in it.
+        size: bytes.
+        writer: writer of the store.
+    """
     with source.open("rb") as file:
         file.seek(start)
         while size:
@@ -269,7 +300,7 @@ def copy_blob(source: Path, start: int, size: int, writer: ViewStoreWriter) -> N
 
 
 def concatenate(tables: Sequence[StoreTables]) -> StoreTables:
-    """The rows of several tables, in order."""
+    """Concatenate the rows of several tables, in order."""
 
     def arrays(name: str) -> np.ndarray:
         return np.concatenate([getattr(table, name) for table in tables])

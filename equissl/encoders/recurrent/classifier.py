@@ -1,4 +1,4 @@
-"""Classification of sequences."""
+"""Classifiers of videos."""
 
 from __future__ import annotations
 
@@ -6,14 +6,25 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from equissl.encoders.recurrent.cell import Coordinates, FlowCell, LearnedTransport, Pool, pool_velocities, torus_conv
-from equissl.encoders.recurrent.velocities import Flow, TranslationFlow
+from equissl.encoders.recurrent.cell import (
+    Coordinates,
+    LearnedTransport,
+    Pool,
+    RecurrentCell,
+    pool_velocities,
+    torus_conv,
+)
+from equissl.encoders.recurrent.velocities import TranslationVelocities, VelocitySet
 
 
 def torus_stem(channels: Sequence[int] = (32, 64, 128), in_channels: int = 1) -> nn.Sequential:
-    """Convolutions on the torus, 5 × 5 then 3 × 3, each with batch norm and ReLU.
+    """Create convolutions on the torus, 5 × 5 then 3 × 3, each with batch norm and ReLU.
 
     Zero padding here would let the image border into features of circularly moved frames.
+
+    Args:
+        channels: outputs of each layer.
+        in_channels: channels of frames.
     """
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(zip((in_channels, *channels[:-1]), channels, strict=True)):
@@ -21,27 +32,27 @@ def torus_stem(channels: Sequence[int] = (32, 64, 128), in_channels: int = 1) ->
     return nn.Sequential(*layers)
 
 
-class FlowClassifier(nn.Module):
-    """Logits = Linear(mean over space of max over ν of h_T(ν)): invariant to a flow of V where V is a group.
+class VideoClassifier(nn.Module):
+    """Linear classifier of max over ν of h_T(ν), averaged over space: invariant to motions of V where V is a group.
 
     At the defaults 241,638 parameters, whatever V; with the learned transport of G-RNN+ and 25 velocities 242,263.
 
     Args:
-        flow: translations.
+        velocity_set: translations.
         classes: number of classes.
-        channels: of the stem's layers; the last is the hidden state's.
-        in_channels: of frames.
+        channels: channels of the stem's layers; the last is the hidden state's.
+        in_channels: channels of frames.
         pool: over velocities.
-        learned_transport: one learned 5 × 5 kernel per velocity instead of the flow (the baseline G-RNN+).
-        coordinates: see :class:`FlowCell`.
+        learned_transport: one learned 5 × 5 kernel per velocity instead of the given transport (the baseline G-RNN+).
+        coordinates: see :class:`RecurrentCell`.
 
     Raises:
-        ValueError: for another flow.
+        ValueError: for other velocities.
     """
 
     def __init__(
         self,
-        flow: Flow,
+        velocity_set: VelocitySet,
         classes: int = 6,
         channels: Sequence[int] = (32, 64, 128),
         in_channels: int = 1,
@@ -50,21 +61,23 @@ class FlowClassifier(nn.Module):
         coordinates: Coordinates = "image",
     ) -> None:
         super().__init__()
-        if not isinstance(flow, TranslationFlow):
-            raise ValueError(f"expected a flow of translations, got {flow.name}")
+        if not isinstance(velocity_set, TranslationVelocities):
+            raise ValueError(f"expected translations, got {velocity_set.name}")
         stem, width = torus_stem(channels, in_channels), channels[-1]
-        transport = LearnedTransport(len(flow)) if learned_transport else None
-        self.cell = FlowCell(flow, stem, torus_conv(width, width), nn.Tanh(), coordinates, False, transport)
+        transport = LearnedTransport(len(velocity_set)) if learned_transport else None
+        self.cell = RecurrentCell(
+            velocity_set, stem, torus_conv(width, width), nn.Tanh(), coordinates, False, transport
+        )
         self.head = nn.Linear(width, classes)
         self.pool = pool
 
     def features(self, frames: Tensor) -> Tensor:
-        """(B, C) of frames (B, T, C_in, H, W)."""
+        """Compute (B, C) of frames (B, T, C_in, H, W)."""
         state = self.cell.encode(frames)
         return pool_velocities(self.cell.look(state), self.pool).mean(dim=(-2, -1))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(B, classes) logits of frames (B, T, C_in, H, W)."""
+        """Compute (B, classes) logits of frames (B, T, C_in, H, W)."""
         return self.head(self.features(frames))
 
 
@@ -73,8 +86,8 @@ class VideoCNN(nn.Module):
 
     Args:
         classes: number of classes.
-        in_channels: of frames.
-        channels: of the three stages (one, two and two blocks of 3 × 3 × 3 convolution, batch norm and ReLU).
+        in_channels: channels of frames.
+        channels: channels of the three stages (one, two and two blocks of 3 × 3 × 3 convolution, batch norm and ReLU).
     """
 
     def __init__(self, classes: int = 6, in_channels: int = 1, channels: tuple[int, int, int] = (16, 32, 64)) -> None:
@@ -91,11 +104,11 @@ class VideoCNN(nn.Module):
         self.head = nn.Linear(third, classes)
 
     def features(self, frames: Tensor) -> Tensor:
-        """(B, C) of frames (B, T, C_in, H, W)."""
+        """Compute (B, C) of frames (B, T, C_in, H, W)."""
         return self.body(frames.transpose(1, 2)).mean(dim=(-3, -2, -1))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(B, classes) logits."""
+        """Compute (B, classes) logits."""
         return self.head(self.features(frames))
 
 

@@ -9,44 +9,63 @@ from torch import Tensor, nn
 
 from equissl.encoders.recurrent.cell import (
     Coordinates,
-    FlowCell,
-    FlowState,
     Pool,
-    flow_cell,
+    RecurrentCell,
+    RecurrentState,
     pool_velocities,
+    recurrent_cell,
     torus_conv,
 )
 from equissl.encoders.recurrent.planar_conv import ProjectConv, RegularConv
-from equissl.encoders.recurrent.velocities import Flow, RotationFlow
+from equissl.encoders.recurrent.velocities import RotationVelocities, VelocitySet
 
 Timing = Literal["ahead", "published"]
 DecoderKind = Literal["equivariant", "plain"]
 
 
 def torus_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
-    """Convolutions on the torus with ReLU between, no bias, no activation at the end."""
+    """Create convolutions on the torus with ReLU between, no bias, no activation at the end.
+
+    Args:
+        channels: channels of the hidden state.
+        out_channels: channels of a frame.
+        layers: hidden ones.
+    """
     hidden = [m for _ in range(layers) for m in (torus_conv(channels, channels), nn.ReLU())]
     return nn.Sequential(*hidden, torus_conv(channels, out_channels))
 
 
 def rotation_decoder(channels: int, orientations: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
-    """Regular fields to a frame through layers that commute with rotations, so that the output rotates as well."""
+    """Create layers from regular fields to a frame that commute with rotations, so that the output rotates as well.
+
+    Args:
+        channels: fields of the hidden state.
+        orientations: order of the group.
+        out_channels: channels of a frame.
+        layers: hidden ones.
+    """
     hidden = [m for _ in range(layers) for m in (RegularConv(channels, channels, orientations), nn.ReLU())]
     return nn.Sequential(*hidden, ProjectConv(channels, out_channels, orientations))
 
 
 def plain_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
-    """Zero-padded convolutions over flattened orientation channels, as published: not equivariant to rotations."""
+    """Create zero-padded convolutions over flattened orientation channels, as published: not equivariant to rotations.
+
+    Args:
+        channels: channels of the hidden state, orientations included.
+        out_channels: channels of a frame.
+        layers: hidden ones.
+    """
     conv = [nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(layers)]
     hidden = [m for c in conv for m in (c, nn.ReLU())]
     return nn.Sequential(*hidden, nn.Conv2d(channels, out_channels, 3, padding=1, bias=False))
 
 
-class FlowPredictor(nn.Module):
-    """A flow equivariant cell, a pooling over velocities and a decoder: frames in, the frames to come out.
+class VideoPredictor(nn.Module):
+    """Flow equivariant predictor of frames: a recurrent cell, a pooling over velocities and a decoder.
 
     Args:
-        cell: see :class:`FlowCell`.
+        cell: see :class:`RecurrentCell`.
         decoder: from (B, C, H, W) to a frame.
         pool: over velocities.
         timing: ``ahead`` moves every slice to the time of the frame to come before pooling, and feeds each frame once:
@@ -55,15 +74,15 @@ class FlowPredictor(nn.Module):
             prediction, as the first implementation did: not equivariant.
     """
 
-    def __init__(self, cell: FlowCell, decoder: nn.Module, pool: Pool = "max", timing: Timing = "ahead") -> None:
+    def __init__(self, cell: RecurrentCell, decoder: nn.Module, pool: Pool = "max", timing: Timing = "ahead") -> None:
         super().__init__()
         if timing not in ("ahead", "published"):
             raise ValueError(f"expected timing 'ahead' or 'published', got {timing!r}")
         self.cell, self.decoder, self.pool, self.timing = cell, decoder, pool, timing
 
     @property
-    def flow(self) -> Flow:
-        return self.cell.flow
+    def velocity_set(self) -> VelocitySet:
+        return self.cell.velocity_set
 
     def forward(
         self,
@@ -73,7 +92,7 @@ class FlowPredictor(nn.Module):
         teacher_forcing: float = 0.0,
         detach: bool = True,
     ) -> Tensor:
-        """Rolls out: every prediction is fed back as the next frame.
+        """Roll out: every prediction is fed back as the next frame.
 
         Args:
             frames: (B, T, C, H, W) observed.
@@ -87,20 +106,25 @@ class FlowPredictor(nn.Module):
         """
         return self.roll_out(self.encode(frames), horizon, truth, teacher_forcing, detach)
 
-    def encode(self, frames: Tensor) -> FlowState:
-        """The state from which the frame after (B, T, C, H, W) is read."""
+    def encode(self, frames: Tensor) -> RecurrentState:
+        """Compute the state from which the frame after (B, T, C, H, W) is read."""
         state = self.cell.encode(frames)
         return self.cell(frames[:, -1], state) if self.timing == "published" else state
 
     def roll_out(
         self,
-        state: FlowState,
+        state: RecurrentState,
         horizon: int,
         truth: Tensor | None = None,
         teacher_forcing: float = 0.0,
         detach: bool = True,
     ) -> Tensor:
-        """The same from a state."""
+        """Roll out from a state, as `forward` does from frames.
+
+        Args:
+            state: from :meth:`encode`.
+            horizon, truth, teacher_forcing, detach: see :meth:`forward`.
+        """
         if horizon < 1:
             raise ValueError(f"expected a horizon of at least 1, got {horizon}")
         if teacher_forcing and truth is None:
@@ -115,25 +139,30 @@ class FlowPredictor(nn.Module):
         return torch.stack(predictions, dim=1)
 
     def next_frames(self, frames: Tensor) -> Tensor:
-        """The prediction of frame t + 1 from the true frames 0..t, for every t: (B, T, C, H, W)."""
-        state: FlowState | None = None
+        """Predict frame t + 1 from the true frames 0..t, for every t: (B, T, C, H, W)."""
+        state: RecurrentState | None = None
         predictions = []
         for t in range(frames.shape[1]):
             state = self.cell(frames[:, t], state)
             predictions.append(self.read(state))
         return torch.stack(predictions, dim=1)
 
-    def read(self, state: FlowState) -> Tensor:
-        """The frame (B, C, H, W) that a state predicts."""
+    def read(self, state: RecurrentState) -> Tensor:
+        """Read the frame (B, C, H, W) that a state predicts."""
         return self.decoder(self.pooled(state, ahead=int(self.timing == "ahead")))
 
-    def pooled(self, state: FlowState, ahead: int = 0) -> Tensor:
-        """(B, C, H, W): the hidden state in image coordinates, pooled over velocities."""
+    def pooled(self, state: RecurrentState, ahead: int = 0) -> Tensor:
+        """Pool the hidden state over velocities, in image coordinates: (B, C, H, W).
+
+        Args:
+            state: state of the cell.
+            ahead: frames after the last one consumed, see :meth:`RecurrentCell.look`.
+        """
         return pool_velocities(self.cell.look(state, ahead), self.pool)
 
 
-def flow_predictor(
-    flow: Flow,
+def video_predictor(
+    velocity_set: VelocitySet,
     channels: int = 128,
     decoder_layers: int = 4,
     in_channels: int = 1,
@@ -141,26 +170,26 @@ def flow_predictor(
     timing: Timing = "ahead",
     decoder: DecoderKind = "equivariant",
     coordinates: Coordinates = "comoving",
-) -> FlowPredictor:
-    """The published predictor of a flow; for translations 739,584 parameters at the defaults, whatever V.
+) -> VideoPredictor:
+    """Create the published predictor; for translations 739,584 parameters at the defaults, whatever V.
 
     Args:
-        flow: translations or rotations.
+        velocity_set: translations or rotations.
         channels: C of the hidden state (for each orientation).
         decoder_layers: hidden layers of the decoder.
-        in_channels: of frames.
+        in_channels: channels of frames.
         pool: over velocities.
-        timing: see :class:`FlowPredictor`.
+        timing: see :class:`VideoPredictor`.
         decoder: for rotations, ``plain`` is the published decoder, which is not equivariant.
-        coordinates: see :class:`FlowCell`.
+        coordinates: see :class:`RecurrentCell`.
     """
     if decoder not in ("equivariant", "plain"):
         raise ValueError(f"expected decoder 'equivariant' or 'plain', got {decoder!r}")
-    cell = flow_cell(flow, in_channels, channels, coordinates)
-    if not isinstance(flow, RotationFlow):
-        return FlowPredictor(cell, torus_decoder(channels, in_channels, decoder_layers), pool, timing)
+    cell = recurrent_cell(velocity_set, in_channels, channels, coordinates)
+    if not isinstance(velocity_set, RotationVelocities):
+        return VideoPredictor(cell, torus_decoder(channels, in_channels, decoder_layers), pool, timing)
     if decoder == "plain":
-        head = plain_decoder(channels * flow.orientations, in_channels, decoder_layers)
+        head = plain_decoder(channels * velocity_set.orientations, in_channels, decoder_layers)
     else:
-        head = rotation_decoder(channels, flow.orientations, in_channels, decoder_layers)
-    return FlowPredictor(cell, head, pool, timing)
+        head = rotation_decoder(channels, velocity_set.orientations, in_channels, decoder_layers)
+    return VideoPredictor(cell, head, pool, timing)

@@ -1,7 +1,7 @@
-"""Flows: motions at constant velocity, and how they move frames and hidden states that hold one slice per velocity.
+"""Velocity sets: motions at constant velocity, and their action on frames and on hidden states.
 
-A flow with velocity ν moves what is seen at time t by ψ_t(ν) = exp(t ν). A hidden state of a flow equivariant network
-is h(ν, x), one slice for each velocity of a finite set V; a flow with velocity ν̂ acts on it, at time t, as
+A motion with velocity ν takes what is seen at time t by ψ_t(ν) = exp(t ν). A hidden state of a flow equivariant network
+is h(ν, x), one slice for each velocity of a finite set V; a motion with velocity ν̂ acts on it, at time t, as
 (ν̂ · h)(ν) = ψ_t(ν̂) h(ν − ν̂) (Keller, "Flow Equivariant Recurrent Neural Networks", arXiv 2507.14793).
 """
 
@@ -19,8 +19,8 @@ from equissl.geometry.planar import roll_plane, rotate_plane
 Velocity = tuple[float, ...]
 
 
-class Flow(ABC):
-    """A set of velocities V and their action.
+class VelocitySet(ABC):
+    """Set of velocities V, and their action on frames and feature maps.
 
     Attributes:
         velocities: V, in the order of the slices of a hidden state.
@@ -34,41 +34,84 @@ class Flow(ABC):
 
     @abstractmethod
     def move(self, frames: Tensor, velocity: Velocity, steps: int = 1) -> Tensor:
-        """ψ_steps(velocity) on images (..., H, W)."""
+        """Apply ψ_steps(velocity) to images (..., H, W).
+
+        Args:
+            frames: (..., H, W).
+            velocity: ν.
+            steps: t.
+        """
 
     def move_features(self, features: Tensor, velocity: Velocity, steps: int = 1) -> Tensor:
-        """ψ_steps(velocity) on feature maps (..., C · orientations, H, W)."""
+        """Apply ψ_steps(velocity) to feature maps (..., C · orientations, H, W).
+
+        Args:
+            features: (..., C · orientations, H, W).
+            velocity: ν.
+            steps: t.
+        """
         return self.move(features, velocity, steps)
 
     @abstractmethod
     def difference(self, a: Velocity, b: Velocity, size: tuple[int, int]) -> Velocity:
-        """a − b as velocities of frames of ``size`` (H, W): equal motions have equal values."""
+        """Subtract velocities, a − b, for frames of ``size`` (H, W): equal motions have equal values.
+
+        Args:
+            a: velocity.
+            b: velocity.
+            size: size of frames, (H, W).
+        """
 
     def __len__(self) -> int:
         return len(self.velocities)
 
     def transport(self, hidden: Tensor, steps: int = 1) -> Tensor:
-        """Each slice of (B, V, C, H, W) moved along its own velocity."""
+        """Move each slice of (B, V, C, H, W) along its own velocity.
+
+        Args:
+            hidden: (B, V, C, H, W).
+            steps: frames to move by.
+        """
         self._check_slices(hidden)
         moved = [self.move_features(hidden[:, i], v, steps) for i, v in enumerate(self.velocities)]
         return torch.stack(moved, dim=1)
 
     def spread(self, features: Tensor, steps: int) -> Tensor:
-        """One copy of features (B, C, H, W) per velocity, each moved along it: (B, V, C, H, W)."""
+        """Copy features (B, C, H, W) once per velocity, each moved along it: (B, V, C, H, W).
+
+        Args:
+            features: (B, C, H, W).
+            steps: frames to move by.
+        """
         return torch.stack([self.move_features(features, v, steps) for v in self.velocities], dim=1)
 
     def spread_frames(self, frames: Tensor, steps: int) -> Tensor:
-        """The same of images, which have no orientation channels."""
+        """Copy images once per velocity, each moved along it; they have no orientation channels.
+
+        Args:
+            frames: (B, C, H, W).
+            steps: frames to move by.
+        """
         return torch.stack([self.move(frames, v, steps) for v in self.velocities], dim=1)
 
-    def move_sequence(self, frames: Tensor, velocity: Velocity, first: int = 0) -> Tensor:
-        """(ψ(velocity) f)_t = ψ_t(velocity) f_t of a sequence (B, T, ..., H, W) that starts at time ``first``."""
+    def move_video(self, frames: Tensor, velocity: Velocity, first: int = 0) -> Tensor:
+        """Move a video: (ψ(velocity) f)_t = ψ_t(velocity) f_t of (B, T, ..., H, W) that starts at time ``first``.
+
+        Args:
+            frames: (B, T, ..., H, W).
+            velocity: ν.
+            first: time of the first frame.
+        """
         return torch.stack([self.move(frames[:, t], velocity, first + t) for t in range(frames.shape[1])], dim=1)
 
     def partners(self, velocity: Velocity, size: tuple[int, int]) -> list[tuple[int, int]]:
-        """(index of ν, index of ν − velocity) for every ν of V whose partner is in V.
+        """List (index of ν, index of ν − velocity) for every ν of V whose partner is in V.
 
         All of V when it is closed under subtraction as motions of frames of ``size``.
+
+        Args:
+            velocity: ν̂ that acts.
+            size: size of frames, (H, W).
         """
         zero = tuple(0.0 for _ in velocity)
         known = {self.difference(v, zero, size): i for i, v in enumerate(self.velocities)}
@@ -76,11 +119,16 @@ class Flow(ABC):
         return [(i, j) for i, j in pairs if j is not None]
 
     def closed(self, size: tuple[int, int]) -> bool:
-        """Whether V is a group on frames of ``size``: then what is pooled over V is equivariant too."""
+        """Return True if V is a group on frames of ``size``: then what is pooled over V is equivariant too."""
         return all(len(self.partners(v, size)) == len(self) for v in self.velocities)
 
     def act(self, hidden: Tensor, velocity: Velocity, steps: int) -> tuple[Tensor, list[int]]:
-        """The action of a flow on hidden states (B, V, C, H, W) at time ``steps``.
+        """Apply a velocity of V to hidden states (B, V, C, H, W) at time ``steps``.
+
+        Args:
+            hidden: (B, V, C, H, W).
+            velocity: ν̂ that acts.
+            steps: time t.
 
         Returns:
             (B, M, C, H, W), and the M indices of V at which it is defined, see :meth:`partners`.
@@ -95,8 +143,8 @@ class Flow(ABC):
             raise ValueError(f"expected states of shape (B, {len(self)}, C, H, W), got {tuple(hidden.shape)}")
 
 
-class TranslationFlow(Flow):
-    """Whole pixels per frame on the torus: velocities (right, down) with both parts in −radius..radius.
+class TranslationVelocities(VelocitySet):
+    """Translations of whole pixels per frame on the torus: (right, down), both parts in −radius..radius.
 
     The outer loop of V is the horizontal part, both ascending. Exact. V is a group where frames have sides of
     2 · radius + 1 pixels.
@@ -123,8 +171,8 @@ class TranslationFlow(Flow):
         return (a[0] - b[0]) % width, (a[1] - b[1]) % height
 
 
-class RotationFlow(Flow):
-    """Degrees per frame about the centre, counter-clockwise on screen; features carry orientation channels.
+class RotationVelocities(VelocitySet):
+    """Rotations in degrees per frame about the centre, counter-clockwise on screen; maps carry orientation channels.
 
     A rotation by an angle turns the plane and shifts the orientation channels. Multiples of 90° are exact, other angles
     resample the plane once. V holds −radius..radius steps; a step that divides 360 and enough of them make it a group.
@@ -171,7 +219,7 @@ class RotationFlow(Flow):
         return round(shift)
 
 
-class CyclicFlow(Flow):
+class CyclicVelocities(VelocitySet):
     """Steps of a cyclic group that acts on channels alone, such as the yaw of an object seen by a fixed camera.
 
     How feature maps carry the group is left to what computes them; V is the whole group when radius ≥ orientations / 2.
@@ -192,7 +240,13 @@ class CyclicFlow(Flow):
         self.velocities = tuple(found.values())
 
     def move(self, frames: Tensor, velocity: Velocity, steps: int = 1) -> Tensor:
-        """Frames here are feature maps (..., C · orientations, H, W) already."""
+        """Shift the channels of feature maps (..., C · orientations, H, W), which frames are here.
+
+        Args:
+            frames: feature maps.
+            velocity: group steps per frame.
+            steps: frames to move by.
+        """
         shift = (round(velocity[0]) * steps) % self.orientations
         return frames.unflatten(-3, (-1, self.orientations)).roll(shift, -3).flatten(-4, -3) if shift else frames
 
@@ -200,6 +254,6 @@ class CyclicFlow(Flow):
         return ((a[0] - b[0]) % self.orientations,)
 
 
-def velocity_set(velocities: Sequence[Sequence[float]]) -> tuple[Velocity, ...]:
-    """Velocities as hashable tuples."""
+def velocity_tuples(velocities: Sequence[Sequence[float]]) -> tuple[Velocity, ...]:
+    """Convert velocities to hashable tuples."""
     return tuple(tuple(v) for v in velocities)

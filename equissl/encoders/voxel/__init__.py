@@ -8,12 +8,12 @@ from equissl.encoders.voxel.backbone import (
     create_voxel_backbone,
 )
 from equissl.encoders.voxel.bev import bev_columns, compress_height
-from equissl.encoders.voxel.encoder import SceneFeatures, VoxelEncoder, VoxelEncoderConfig
+from equissl.encoders.voxel.encoder import SweepFeatures, VoxelEncoder, VoxelEncoderConfig
 from equissl.encoders.voxel.lookup import locate, locate_points
 
 __all__ = [
     "VOXEL_BACKBONES",
-    "SceneFeatures",
+    "SweepFeatures",
     "VoxelBackBone8x",
     "VoxelEncoder",
     "VoxelEncoderConfig",

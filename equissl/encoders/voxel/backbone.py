@@ -19,7 +19,7 @@ STAGES = ("conv1", "conv2", "conv3", "conv4")
 
 @dataclass(frozen=True)
 class VoxelFeatures:
-    """What a backbone computes.
+    """Output of a voxel backbone.
 
     Attributes:
         stages: `conv1` to `conv4`, at strides 1, 2, 4 and 8.
@@ -39,7 +39,7 @@ class VoxelBackbone(nn.Module, ABC):
 
     Args:
         in_channels: columns of a voxel, such as x, y, z, intensity.
-        backend: of the sparse convolutions; see `equissl.sparse.choose_backend`.
+        backend: backend of the sparse convolutions; see `equissl.sparse.choose_backend`.
     """
 
     out_channels = 128
@@ -68,7 +68,7 @@ class VoxelBackbone(nn.Module, ABC):
         """The four stages."""
 
     def forward(self, x: SparseTensor) -> VoxelFeatures:
-        """Features of all stages.
+        """Compute the features of all stages.
 
         A grid of the batch without voxels has no features. Without any voxel in the whole batch, evaluation gives empty
         stages, and training is an error: the statistics of BatchNorm would become NaN.

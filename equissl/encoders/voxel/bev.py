@@ -1,4 +1,4 @@
-"""From 3D features to the bird's-eye view."""
+"""Bird's-eye views of 3D features."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from equissl.sparse.sites import key_sites, site_keys
 
 
 def bev_columns(x: SparseTensor) -> SparseTensor:
-    """Stacks the heights of every occupied column: features (N, C) on (Z, Y, X) to (M, C * Z) on (1, Y, X).
+    """Stack the heights of every occupied column: features (N, C) on (Z, Y, X) to (M, C * Z) on (1, Y, X).
 
     Channel c at height z is column c * Z + z, as in the dense map that detectors take.
     """

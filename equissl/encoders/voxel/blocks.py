@@ -8,17 +8,28 @@ from equissl.sparse import SparseConv3d, SparseModule, SparseSequential, SparseT
 
 
 def normalization(channels: int) -> nn.BatchNorm1d:
-    """BatchNorm over the sites of a batch, eps 1e-3, momentum 0.01."""
+    """Create a BatchNorm over the sites of a batch, eps 1e-3, momentum 0.01."""
     return nn.BatchNorm1d(channels, eps=1e-3, momentum=0.01)
 
 
 def convolution(inputs: int, outputs: int) -> SparseSequential:
-    """Submanifold 3³, BatchNorm, ReLU."""
+    """Create submanifold 3³, BatchNorm, ReLU.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+    """
     return SparseSequential(SubmanifoldConv3d(inputs, outputs, bias=False), *_after(outputs))
 
 
 def down(inputs: int, outputs: int, flat: bool = False) -> SparseSequential:
-    """Strided 3³ of stride 2, BatchNorm, ReLU; padding 1, but none along z where ``flat``."""
+    """Create strided 3³ of stride 2, BatchNorm, ReLU; padding 1, but none along z where ``flat``.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        flat: no padding along z.
+    """
     padding = (0, 1, 1) if flat else (1, 1, 1)
     return SparseSequential(SparseConv3d(inputs, outputs, 3, 2, padding, bias=False), *_after(outputs))
 

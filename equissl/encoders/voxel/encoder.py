@@ -1,4 +1,4 @@
-"""Point clouds to features: voxelisation, a sparse backbone, and its bird's-eye view."""
+"""Encoder of point clouds: voxelisation, a sparse backbone, and its bird's-eye view."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Coordinates = Literal["absolute", "offset"]
 
 
 @dataclass(frozen=True)
-class SceneFeatures:
-    """What a voxel encoder computes of a batch of clouds.
+class SweepFeatures:
+    """Output of a voxel encoder for a batch of clouds.
 
     Attributes:
         voxels: its input, and where each point went.
@@ -33,21 +33,21 @@ class SceneFeatures:
     bev: SparseTensor
 
     def stage(self, name: str) -> SparseTensor:
-        """``bev``, ``conv_out``, or one of ``conv1`` to ``conv4``."""
+        """Return the features of ``bev``, ``conv_out``, or one of ``conv1`` to ``conv4``."""
         return {**self.stages, "conv_out": self.out, "bev": self.bev}[name]
 
 
 @dataclass(frozen=True)
 class VoxelEncoderConfig:
-    """Which encoder of point clouds. The defaults are those of detectors on KITTI.
+    """Settings of an encoder of point clouds. The defaults are those of detectors on KITTI.
 
     Attributes:
         backbone: ``VoxelBackBone8x`` or ``VoxelResBackBone8x``.
         point_range: lowest x, y, z and highest x, y, z in metres; points outside are dropped.
         voxel_size: along x, y, z in metres.
         max_points: only the first so many points of a voxel enter its mean; None takes all.
-        max_voxels: of a cloud; a denser one is thinned out evenly. None takes all.
-        backend: of the sparse convolutions, see `equissl.sparse.choose_backend`.
+        max_voxels: most voxels of a cloud; a denser one is thinned out evenly. None takes all.
+        backend: backend of the sparse convolutions, see `equissl.sparse.choose_backend`.
         in_channels: columns of a point: x, y, z and any others.
         coordinates: ``absolute`` gives a voxel the mean x, y, z of its points, as detectors do; ``offset`` counts x and
             y from the voxel's own centre, which makes features independent of where in the range a thing stands.
@@ -74,10 +74,10 @@ class VoxelEncoder(nn.Module):
     """A sparse voxel backbone on clouds of points.
 
     Attributes:
-        grid: of voxels.
+        grid: grid of voxels.
         backbone: what detectors can take over.
         feature_dim: size D of a column of the bird's-eye view: channels times heights.
-        channels: of each stage by its name, see `SceneFeatures.stage`.
+        channels: channels of each stage by its name, see `SweepFeatures.stage`.
         bev_shape: cells of the bird's-eye view along y, x.
         cell_voxels: voxels along one side of such a cell.
 
@@ -107,8 +107,8 @@ class VoxelEncoder(nn.Module):
         widths = {f"conv{number}": width for number, width in enumerate(self.backbone.widths, start=1)}
         self.channels = {**widths, "conv_out": self.backbone.out_channels, "bev": self.feature_dim}
 
-    def forward(self, clouds: Sequence[Tensor]) -> SceneFeatures:
-        """Features of clouds (P, in_channels or more), of which one may be empty.
+    def forward(self, clouds: Sequence[Tensor]) -> SweepFeatures:
+        """Compute the features of clouds (P, in_channels or more), of which one may be empty.
 
         Voxels are made in the clouds' own precision; further columns of the clouds are left aside.
 
@@ -118,10 +118,10 @@ class VoxelEncoder(nn.Module):
         voxels = self.voxelize(clouds)
         x = voxels.tensor.with_features(self._inputs(voxels.tensor))
         features = self.backbone(x)
-        return SceneFeatures(voxels, features.stages, features.out, bev_columns(features.out))
+        return SweepFeatures(voxels, features.stages, features.out, bev_columns(features.out))
 
     def voxelize(self, clouds: Sequence[Tensor]) -> Voxels:
-        """The encoder's voxels of clouds.
+        """Voxelise clouds on the encoder's grid.
 
         Raises:
             ValueError: for too few columns, or points that are not finite.
@@ -133,13 +133,13 @@ class VoxelEncoder(nn.Module):
         return voxels if self.config.max_voxels is None else thin_out(voxels, self.config.max_voxels)
 
     def pool(self, bev: SparseTensor) -> Tensor:
-        """(B, 2 D): mean and maximum over the columns of each cloud; zeros for a cloud without any."""
+        """Pool to (B, 2 D): mean and maximum over the columns of each cloud; zeros for a cloud without any."""
         counts = torch.bincount(bev.indices[:, 0], minlength=bev.batch_size).tolist()
         order = torch.argsort(bev.indices[:, 0], stable=True)
         return torch.stack([_mean_and_max(columns) for columns in bev.features[order].split(counts)])
 
     def freeze_after(self, stage: str) -> None:
-        """Layers behind a stage (see `SceneFeatures.stage`) take no gradient: nothing would train them."""
+        """Freeze the layers behind a stage (see `SweepFeatures.stage`): nothing would train them."""
         order = ["conv1", "conv2", "conv3", "conv4", "conv_out"]
         for name in order[order.index("conv_out" if stage == "bev" else stage) + 1 :]:
             getattr(self.backbone, name).requires_grad_(False)
@@ -155,7 +155,12 @@ class VoxelEncoder(nn.Module):
 
 
 def thin_out(voxels: Voxels, most: int) -> Voxels:
-    """At most so many voxels of each cloud, spread evenly over their order; points of the others get no voxel."""
+    """Keep at most so many voxels of each cloud, spread evenly over their order; points of the others get no voxel.
+
+    Args:
+        voxels: voxels of a batch of clouds.
+        most: voxels of a cloud.
+    """
     tensor = voxels.tensor
     counts = torch.bincount(tensor.indices[:, 0], minlength=tensor.batch_size)
     start = counts.cumsum(0) - counts

@@ -1,4 +1,4 @@
-"""Which feature of a deeper stage a voxel or a point belongs to."""
+"""Lookup of a deeper stage's features by voxel or point."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from equissl.sparse import SparseTensor, Voxels
 
 
 def locate(stage: SparseTensor, voxels: Tensor) -> Tensor:
-    """Rows (M,) of ``stage`` that voxels (M, 4) of the input lie in; -1 where the site is not active.
+    """Find the rows (M,) of ``stage`` that voxels (M, 4) of the input lie in; -1 where the site is not active.
 
     The site is the voxel's index over the stride, at most the last: right for the strides of the voxel backbones and
     for their BEV columns. Every input voxel of a grid whose layers all reach the output (40 along z do) has one.
@@ -24,7 +24,12 @@ def locate(stage: SparseTensor, voxels: Tensor) -> Tensor:
 
 
 def locate_points(stage: SparseTensor, voxels: Voxels) -> Tensor:
-    """Rows (P,) of ``stage`` that the points of all clouds, joined, lie in; -1 for those out of range."""
+    """Find the rows (P,) of ``stage`` that the points of all clouds, joined, lie in; -1 for those out of range.
+
+    Args:
+        stage: features of a deeper stage.
+        voxels: voxels of the input, with the points' rows.
+    """
     if len(voxels.tensor) == 0:
         return torch.full_like(voxels.point_to_voxel, -1)
     rows = locate(stage, voxels.tensor.indices)[voxels.point_to_voxel]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass
-class SceneEvaluateConfig:
+class DriveEvaluateConfig:
     """Diagnostics of an encoder of driving scenes.
 
     Attributes:

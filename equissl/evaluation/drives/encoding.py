@@ -12,14 +12,14 @@ from torch import Tensor
 
 from equissl.encoders.calibrate import calibrate
 from equissl.encoders.voxel import VoxelEncoder, bev_columns, locate
-from equissl.geometry.scene_transforms import scene_transform, transform_cloud
+from equissl.geometry.sweep_transforms import sweep_transform, transform_cloud
 from equissl.sparse import SparseTensor
 
 
 def rotate_cloud(cloud: Tensor, angle: float) -> Tensor:
     """A cloud (P, 3+) turned about z by ``angle`` radians; further columns as they are."""
     one = torch.ones(1, dtype=torch.float64)
-    matrix = scene_transform(angle * one, one, one.new_zeros(1, 3), one.new_zeros(1, dtype=torch.int64)).matrix[0]
+    matrix = sweep_transform(angle * one, one, one.new_zeros(1, 3), one.new_zeros(1, dtype=torch.int64)).matrix[0]
     return transform_cloud(cloud, matrix.to(cloud))
 
 
@@ -29,7 +29,7 @@ def crop_wedge(cloud: Tensor, degrees: float) -> Tensor:
 
 
 @dataclass
-class SceneEncoder:
+class SweepEncoder:
     """A method's frozen encoder in eval mode.
 
     Attributes:
@@ -80,9 +80,9 @@ class SceneEncoder:
         return columns[0], columns[1], int(kept.sum())
 
 
-def frozen(method: Any, device: torch.device, clouds: Sequence[Tensor], batch_size: int) -> SceneEncoder:
+def frozen(method: Any, device: torch.device, clouds: Sequence[Tensor], batch_size: int) -> SweepEncoder:
     """The method in eval mode, its encoder's batch norm calibrated on ``clouds`` where there are any."""
-    encoder = SceneEncoder(copy.deepcopy(method).to(device), device)
+    encoder = SweepEncoder(copy.deepcopy(method).to(device), device)
     if clouds:
         calibrate(encoder.encoder, [cloud.to(device) for cloud in clouds], batch_size)
     encoder.method.eval().requires_grad_(False)

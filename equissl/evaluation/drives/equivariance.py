@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equissl.datasets.drives.scene_pair import ScenePair
-from equissl.evaluation.drives.config import SceneEvaluateConfig
-from equissl.evaluation.drives.encoding import SceneEncoder, rotate_cloud
+from equissl.datasets.drives.pairs.batch import ScenePair
+from equissl.evaluation.drives.config import DriveEvaluateConfig
+from equissl.evaluation.drives.encoding import SweepEncoder, rotate_cloud
 from equissl.metrics.equivariance import RelativeDistance, carry_features, shift_error
 from equissl.sparse import SparseTensor
 
@@ -21,7 +21,7 @@ Errors = dict[str, RelativeDistance]
 
 
 def equivariance_scores(
-    encoder: SceneEncoder, batches: Iterable[ScenePair], config: SceneEvaluateConfig
+    encoder: SweepEncoder, batches: Iterable[ScenePair], config: DriveEvaluateConfig
 ) -> dict[str, float | None]:
     """Equivariance errors of an encoder's bird's-eye features; see `equissl.metrics.equivariance` for their scale.
 
@@ -69,7 +69,7 @@ def equivariance_scores(
 def _compare(
     errors: Errors,
     names: Sequence[str],
-    encoder: SceneEncoder,
+    encoder: SweepEncoder,
     before: SparseTensor,
     after: SparseTensor,
     was: Sequence[Tensor],
@@ -85,11 +85,11 @@ def _compare(
 
 def _compare_flow(
     errors: Errors,
-    encoder: SceneEncoder,
+    encoder: SweepEncoder,
     before: SparseTensor,
     after: SparseTensor,
     batch: ScenePair,
-    config: SceneEvaluateConfig,
+    config: DriveEvaluateConfig,
 ) -> None:
     moves = moving_points(batch, config.slowest)
     for scene, points in enumerate(batch.previous):
@@ -125,14 +125,14 @@ def own_motions(batch: ScenePair) -> list[Tensor]:
     return moved
 
 
-def _shift(encoder: SceneEncoder, cloud: Tensor) -> Tensor:
+def _shift(encoder: SweepEncoder, cloud: Tensor) -> Tensor:
     """One cell further along x and y."""
     size = encoder.encoder.grid.voxel_size
     step = cloud.new_tensor([TOTAL_STRIDE * size[0], TOTAL_STRIDE * size[1], *[0.0] * (cloud.shape[1] - 2)])
     return cloud + step
 
 
-def _translation_of_sites(encoder: SceneEncoder, cloud: Tensor) -> float:
+def _translation_of_sites(encoder: SweepEncoder, cloud: Tensor) -> float:
     still, moved, _ = encoder.shifted_voxels(cloud, TOTAL_STRIDE)
     step = torch.tensor([0, 0, 1, 1])
     return shift_error(still.features, moved.features, still.indices, moved.indices, step)

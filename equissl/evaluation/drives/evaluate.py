@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.drives.config import DrivesData
-from equissl.datasets.drives.pair_dataset import ScenePairDataset
-from equissl.datasets.drives.scene_pair import ScenePair
-from equissl.datasets.drives.store import SceneStore
+from equissl.datasets.drives.pairs.batch import ScenePair
+from equissl.datasets.drives.pairs.dataset import SweepPairs
+from equissl.datasets.drives.store.store import DriveStore
 from equissl.evaluation.diagnostics import collapse_scores
-from equissl.evaluation.drives.config import SceneEvaluateConfig
-from equissl.evaluation.drives.encoding import SceneEncoder, batches, frozen, spread
+from equissl.evaluation.drives.config import DriveEvaluateConfig
+from equissl.evaluation.drives.encoding import SweepEncoder, batches, frozen, spread
 from equissl.evaluation.drives.equivariance import equivariance_scores
-from equissl.evaluation.drives.maps import describe_maps, scene_maps, write_maps
+from equissl.evaluation.drives.maps import describe_maps, sweep_maps, write_maps
 from equissl.evaluation.drives.rotation import Turned, rotation_scores
 from equissl.evaluation.initial import initial_method
 from equissl.runs.checkpoint import read_saved
@@ -28,18 +28,18 @@ from equissl.runs.results import flat_config, write_results
 from equissl.util.device import choose_device
 
 if TYPE_CHECKING:
-    from equissl.methods.drives.base import SceneMethod
+    from equissl.methods.drives.base import DriveMethod
 
 Log = Callable[[str], None]
 MAPS = "maps.npz"
 TRAIN_STREAM, VAL_STREAM = 0, 1  # of random rotations
 
 
-def evaluate_scenes(
+def evaluate_drives(
     run_dir: str | Path,
-    method: SceneMethod,
+    method: DriveMethod,
     training: PretrainConfig,
-    config: SceneEvaluateConfig | None = None,
+    config: DriveEvaluateConfig | None = None,
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def evaluate_scenes(
         run_dir: folder written by ``pretrain``.
         method, training: as `equissl.training.load_method` gives them.
         config: what to measure.
-        store: scene store to evaluate on; the one of the run where None.
+        store: drive store to evaluate on; the one of the run where None.
         log: called with one line per stage.
 
     Returns:
@@ -62,10 +62,10 @@ def evaluate_scenes(
 
     Raises:
         ValueError: fewer than two pairs to learn from, or to score on.
-        ScenePairError: a store without pairs of sweeps, or none of unseen drives.
+        SweepPairsError: a store without pairs of sweeps, or none of unseen drives.
         FlowError: an unknown flow provider, or one that the store has no poses or boxes for.
     """
-    run_dir, config, started = Path(run_dir), config or SceneEvaluateConfig(), time.perf_counter()
+    run_dir, config, started = Path(run_dir), config or DriveEvaluateConfig(), time.perf_counter()
     device = choose_device(config.device)
     path = Path(training.data.store if store is None else store)
     flow = choose_flow(path) if config.flow == "auto" else config.flow
@@ -93,17 +93,17 @@ def evaluate_scenes(
     results |= rotation_scores(encoders["trained"], encoders["initial"], turned[0], turned[1], config)
     shown = list(_pairs(val, config.maps, 1)) if config.maps else []
     if shown:
-        write_maps(run_dir / MAPS, scene_maps(encoders, shown), describe_maps(encoders["trained"], shown))
+        write_maps(run_dir / MAPS, sweep_maps(encoders, shown), describe_maps(encoders["trained"], shown))
     results["seconds"] = round(time.perf_counter() - started, 2)
     write_results(run_dir, results)
     return results
 
 
-def _open(path: Path, split: str, flow: str, training: PretrainConfig, config: SceneEvaluateConfig) -> ScenePairDataset:
+def _open(path: Path, split: str, flow: str, training: PretrainConfig, config: DriveEvaluateConfig) -> SweepPairs:
     """A split of the store, divided as for training; whole sweeps, however training cropped them."""
     scenes = cast(DrivesData, training.data)
     same = str(path.resolve()) == training.data.store
-    return ScenePairDataset(
+    return SweepPairs(
         path,
         split,
         gap=scenes.gap if flow != "stored" else 1,
@@ -118,7 +118,7 @@ def _open(path: Path, split: str, flow: str, training: PretrainConfig, config: S
 
 def choose_flow(path: Path) -> str:
     """The most exact flow that a store allows: its own, that of tracked boxes, that of a static world."""
-    store = SceneStore(path)
+    store = DriveStore(path)
     pairs = store.pairs()
     if not pairs:
         raise ValueError(f"expected pairs of sweeps in {path}, found none among {store.num_sweeps} sweeps")
@@ -130,7 +130,7 @@ def choose_flow(path: Path) -> str:
     return "boxes" if sweep.boxes is not None and any(sweep.boxes.tracks) else "ego"
 
 
-def collapse(encoder: SceneEncoder, clouds: list[Tensor], part: str, config: SceneEvaluateConfig) -> dict[str, Any]:
+def collapse(encoder: SweepEncoder, clouds: list[Tensor], part: str, config: DriveEvaluateConfig) -> dict[str, Any]:
     """RankMe and mean deviation of whole scenes (``all``, ``initial``) and of their ground cells (``…_cells``)."""
     pooled = torch.cat([encoder.pooled(group) for group in batches(clouds, config.batch_size)])
     cells = torch.cat([encoder.bev(group).features.cpu() for group in batches(clouds[:16], config.batch_size)])
@@ -138,26 +138,26 @@ def collapse(encoder: SceneEncoder, clouds: list[Tensor], part: str, config: Sce
     return collapse_scores(pooled[:, None], part) | collapse_scores(cells[:, None], name)
 
 
-def _pairs(dataset: ScenePairDataset, wanted: int, batch_size: int) -> Iterator[ScenePair]:
+def _pairs(dataset: SweepPairs, wanted: int, batch_size: int) -> Iterator[ScenePair]:
     for indices in batches(spread(len(dataset), wanted), batch_size):
         yield dataset.__getitems__([(0, index) for index in indices])
 
 
-def _sweeps(dataset: ScenePairDataset, wanted: int) -> list[tuple[Tensor, str]]:
+def _sweeps(dataset: SweepPairs, wanted: int) -> list[tuple[Tensor, str]]:
     """The later sweeps of evenly spread pairs, and their drives."""
     pairs = _pairs(dataset, wanted, 1)
-    return [(pair.current[0], pair.sequences[0]) for pair in pairs]
+    return [(pair.current[0], pair.drives[0]) for pair in pairs]
 
 
 def _meta(
     run_dir: Path,
-    method: SceneMethod,
+    method: DriveMethod,
     training: PretrainConfig,
     store: Path,
     flow: str,
-    train: ScenePairDataset,
-    val: ScenePairDataset,
-    config: SceneEvaluateConfig,
+    train: SweepPairs,
+    val: SweepPairs,
+    config: DriveEvaluateConfig,
 ) -> dict[str, Any]:
     step = read_saved(run_dir)["step"]
     return {

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equissl.datasets.drives.scene_pair import ScenePair
-from equissl.evaluation.drives.encoding import SceneEncoder, rotate_cloud
+from equissl.datasets.drives.pairs.batch import ScenePair
+from equissl.evaluation.drives.encoding import SweepEncoder, rotate_cloud
 from equissl.sparse import SparseTensor
 from equissl.util.files import atomic_path
 
@@ -36,7 +36,7 @@ def principal_components(features: Tensor, count: int = COMPONENTS) -> Tensor:
     return torch.nn.functional.pad(scores, (0, count - scores.shape[1]))
 
 
-def scene_maps(encoders: Mapping[str, SceneEncoder], pairs: Sequence[ScenePair]) -> dict[str, np.ndarray]:
+def sweep_maps(encoders: Mapping[str, SweepEncoder], pairs: Sequence[ScenePair]) -> dict[str, np.ndarray]:
     """Maps of the earlier sweep of each pair, as recorded and turned by 60°, with components common to the two.
 
     Returns:
@@ -55,11 +55,11 @@ def scene_maps(encoders: Mapping[str, SceneEncoder], pairs: Sequence[ScenePair])
     return arrays
 
 
-def describe_maps(encoder: SceneEncoder, pairs: Sequence[ScenePair]) -> dict[str, Any]:
+def describe_maps(encoder: SweepEncoder, pairs: Sequence[ScenePair]) -> dict[str, Any]:
     """Where the cells lie and which scenes they are of."""
     grid = encoder.encoder.grid
     stride = grid.shape[1] // encoder.encoder.bev_shape[0]
-    scenes = [{"drive": pair.sequences[0], "sweeps": pair.sweeps[0].tolist()} for pair in pairs]
+    scenes = [{"drive": pair.drives[0], "sweeps": pair.sweeps[0].tolist()} for pair in pairs]
     return {
         "low": list(grid.point_range[:2]),
         "high": list(grid.point_range[3:5]),

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from equissl.evaluation.drives.config import SceneEvaluateConfig
-from equissl.evaluation.drives.encoding import SceneEncoder, batches, crop_wedge, rotate_cloud
-from equissl.geometry.scene_transforms import rotation_class
+from equissl.evaluation.drives.config import DriveEvaluateConfig
+from equissl.evaluation.drives.encoding import SweepEncoder, batches, crop_wedge, rotate_cloud
+from equissl.geometry.sweep_transforms import rotation_class
 from equissl.sparse import VoxelGrid
 
 OUTLINE_BINS = 72  # 5 degrees each
@@ -39,7 +39,7 @@ class Turned:
     drives: Sequence[str]
 
     @classmethod
-    def draw(cls, clouds: Sequence[Tensor], drives: Sequence[str], config: SceneEvaluateConfig, stream: int) -> Turned:
+    def draw(cls, clouds: Sequence[Tensor], drives: Sequence[str], config: DriveEvaluateConfig, stream: int) -> Turned:
         """Uniform angles between -90° and 90°, from the seed and ``stream`` alone."""
         random = np.random.default_rng(np.random.SeedSequence([config.seed, stream]))
         angles = random.uniform(-math.pi / 2, math.pi / 2, (len(clouds), config.rotations))
@@ -54,7 +54,7 @@ class Turned:
 
 
 def rotation_scores(
-    trained: SceneEncoder, initial: SceneEncoder, train: Turned, val: Turned, config: SceneEvaluateConfig
+    trained: SweepEncoder, initial: SweepEncoder, train: Turned, val: Turned, config: DriveEvaluateConfig
 ) -> Scores:
     """Accuracy of linear probes for the rotation class, learnt on training drives and scored on unseen ones.
 

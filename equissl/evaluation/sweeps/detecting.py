@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from equissl.datasets.sweeps.labelled_sweeps import Frame, LabelledFrames
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep, LabelledSweeps
 from equissl.detection import Detections, Detector
 from equissl.util.files import atomic_path
 
 DETECTIONS = "detections.npz"
 
 
-def detect_frames(
-    detector: Detector, frames: LabelledFrames, places: Sequence[int], batch_size: int, device: torch.device
-) -> Iterator[tuple[Frame, Detections]]:
+def detect_sweeps(
+    detector: Detector, frames: LabelledSweeps, places: Sequence[int], batch_size: int, device: torch.device
+) -> Iterator[tuple[LabelledSweep, Detections]]:
     """Each frame with what is found in it, on the CPU.
 
     Args:

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.drives.box_points import count_points_in_boxes
-from equissl.datasets.drives.kitti_labels import KittiCamera, read_kitti_labels
+from equissl.datasets.drives.kitti.labels import KittiCamera, read_kitti_labels
 from equissl.datasets.drives.sweep import Boxes, level_vehicle
 from equissl.datasets.sweeps.clean_boxes import LabelCounts
 from equissl.datasets.sweeps.config import SweepsData
-from equissl.datasets.sweeps.labelled_sweeps import Frame
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep
 from equissl.datasets.sweeps.object_classes import class_indices, neighbour_indices
 from equissl.detection import Detections, Detector
 from equissl.detection.sweeps import open_unseen
 from equissl.evaluation.drives.encoding import spread
 from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
-from equissl.evaluation.sweeps.detecting import DETECTIONS, detect_frames, write_detections
+from equissl.evaluation.sweeps.detecting import DETECTIONS, detect_sweeps, write_detections
 from equissl.geometry.rigid import transform_points
 from equissl.metrics.detection import (
     DetectedBoxes,
@@ -56,21 +56,21 @@ def evaluate_detection(
 
     ``detection/CLASS/3d_ap`` and so on are those of `RangeAP`: all labels in range with enough points count, neighbours
     of a class are passed over. With ``config.kitti`` there is also ``kitti/CLASS/3d_r40_moderate``, with
-    ``config.nuscenes`` ``nuscenes/mean/ap``; of ``nuscenes/frames_ranged_from_sensor`` frames the store does not say
+    ``config.nuscenes`` ``nuscenes/mean/ap``; of ``nuscenes/sweeps_ranged_from_sensor`` frames the store does not say
     where the vehicle's own frame is, and ranges are measured from the sensor.
 
     Args:
         run_dir: folder written by ``finetune``.
         detector, training: as `equissl.training.load_method` gives them.
         config: what to measure.
-        store: scene store to evaluate on; the one of the run where None.
+        store: drive store to evaluate on; the one of the run where None.
         log: called with one line per stage.
 
     Returns:
         the flat results, as written. A value is None where there was nothing to find.
 
     Raises:
-        LabelledFramesError: a store without labelled frames that were held out.
+        LabelledSweepsError: a store without labelled sweeps that were held out.
         IngestError: ``config.kitti`` lacks a frame.
     """
     run_dir, config, started = Path(run_dir), config or DetectionEvaluateConfig(), time.perf_counter()
@@ -83,7 +83,7 @@ def evaluate_detection(
     detector = detector.to(device).eval()
     metrics = _Metrics(detector, config)
     counts, ids, found = LabelCounts(), [], []
-    for frame, detections in detect_frames(detector, frames, places, config.batch_size, device):
+    for frame, detections in detect_sweeps(detector, frames, places, config.batch_size, device):
         metrics.update(frame, detections)
         counts += frame.objects.counts
         ids.append(frame.id)
@@ -91,7 +91,7 @@ def evaluate_detection(
     write_detections(run_dir / DETECTIONS, ids, found, [kind.name for kind in detector.classes])
     results = metrics.compute() | _meta(run_dir, detector, training, path, config)
     results |= {f"labels/{name}": value for name, value in asdict(counts).items()}
-    results |= {"val_frames": len(places), "detections": sum(map(len, found))}
+    results |= {"val_sweeps": len(places), "detections": sum(map(len, found))}
     results["seconds"] = round(time.perf_counter() - started, 2)
     write_results(run_dir, results)
     return results
@@ -110,7 +110,7 @@ class _Metrics:
         self.nuscenes = NuScenesDetection(self.names, prefix="nuscenes") if config.nuscenes else None
         self.from_sensor = 0
 
-    def update(self, frame: Frame, found: Detections) -> None:
+    def update(self, frame: LabelledSweep, found: Detections) -> None:
         preds = DetectedBoxes(found.boxes, found.scores, found.labels, velocity=found.velocities)
         target = self._target(frame)
         self.plain.update(preds, target)
@@ -120,7 +120,7 @@ class _Metrics:
             self.kitti.update(*self._kitti_frame(frame.id.rpartition("/")[2], found))
 
     def _update_nuscenes(
-        self, metric: NuScenesDetection, frame: Frame, preds: DetectedBoxes, target: LabelledBoxes
+        self, metric: NuScenesDetection, frame: LabelledSweep, preds: DetectedBoxes, target: LabelledBoxes
     ) -> None:
         """As seen from the vehicle's own place, from which the benchmark measures how far away a box is."""
         if frame.pose is None or frame.vehicle_lidar is None:
@@ -135,10 +135,10 @@ class _Metrics:
         for metric in (self.plain, self.kitti, self.nuscenes):
             found |= {} if metric is None else metric.compute()
         if self.nuscenes is not None:
-            found["nuscenes/frames_ranged_from_sensor"] = self.from_sensor
+            found["nuscenes/sweeps_ranged_from_sensor"] = self.from_sensor
         return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
-    def _target(self, frame: Frame) -> LabelledBoxes:
+    def _target(self, frame: LabelledSweep) -> LabelledBoxes:
         boxes = frame.boxes if frame.boxes is not None else Boxes.empty()
         own, near = class_indices(boxes.names, self.classes), neighbour_indices(boxes.names, self.classes)
         # of boxes that are none, points cannot be counted; the metric leaves them out
@@ -191,10 +191,10 @@ def _meta(
         "store": str(store),
         "seed": training.seed,
         "steps": ours["step"],
-        "frames_seen": ours["step"] * training.trainer.accumulate * training.data.batch_size,
+        "sweeps_seen": ours["step"] * training.trainer.accumulate * training.data.batch_size,
         "labels": data.labels,
         "label_seed": data.label_seed,
-        "labelled_frames": sum(not line.startswith("#") for line in lines) or None,
+        "labelled_sweeps": sum(not line.startswith("#") for line in lines) or None,
         **flat_config(asdict(config)),
     }
 

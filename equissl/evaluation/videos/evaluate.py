@@ -13,27 +13,27 @@ import torch
 from torch import Tensor
 
 from equissl.datasets.videos.config import VideosData
-from equissl.datasets.videos.moving_digits import DigitSource, FlowBatch, FlowingDigits, FlowingSpec, load_digits
-from equissl.encoders.recurrent import FlowCell, equivariance_error
+from equissl.datasets.videos.moving_digits import DigitSource, MovingDigits, MovingSpec, VideoBatch, load_digits
+from equissl.encoders.recurrent import RecurrentCell, equivariance_error
 from equissl.runs.checkpoint import read_saved
 from equissl.runs.config import PretrainConfig
 from equissl.runs.results import flat_config, write_results
 from equissl.util.device import choose_device
 
 if TYPE_CHECKING:
-    from equissl.methods.videos.fernn import FERNN, FlowClassification, FlowMethod
+    from equissl.methods.videos.fernn import FERNN, VideoClassification, VideoMethod
 
 Log = Callable[[str], None]
 ROLLOUTS = "rollouts.npz"
 
 
 @dataclass(frozen=True)
-class FlowEvaluateConfig:
+class VideoEvaluateConfig:
     """What is measured of a run on flowing digits.
 
     Attributes:
-        sequences: of unseen digits, for every number but those of single velocities.
-        velocity_sequences: of each velocity.
+        videos: of unseen digits, for every number but those of single velocities.
+        velocity_videos: of each velocity.
         velocity_radius: velocities of the generalisation curve, both parts in −radius..radius; None takes what the
             model's velocity set or the training data span, whichever is larger.
         length_factor: roll-outs are carried on until the sequence has this many times the frames of training.
@@ -43,8 +43,8 @@ class FlowEvaluateConfig:
         device: ``auto``, ``cpu`` or ``cuda``.
     """
 
-    sequences: int = 512
-    velocity_sequences: int = 128
+    videos: int = 512
+    velocity_videos: int = 128
     velocity_radius: int | None = None
     length_factor: int = 2
     rollouts: int = 4
@@ -53,16 +53,16 @@ class FlowEvaluateConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("sequences", "velocity_sequences", "length_factor", "batch_size"):
+        for name in ("videos", "velocity_videos", "length_factor", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
 
 
-def evaluate_flows(
+def evaluate_videos(
     run_dir: str | Path,
-    method: FlowMethod,
+    method: VideoMethod,
     training: PretrainConfig,
-    config: FlowEvaluateConfig | None = None,
+    config: VideoEvaluateConfig | None = None,
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def evaluate_flows(
     Returns:
         the flat results, as written.
     """
-    run_dir, config, started = Path(run_dir), config or FlowEvaluateConfig(), time.perf_counter()
+    run_dir, config, started = Path(run_dir), config or VideoEvaluateConfig(), time.perf_counter()
     method = method.to(choose_device(config.device)).eval()
     digits = load_digits(cast(VideosData, training.data).store if store is None else store, "val")
     log(f"{len(digits.labels)} unseen digits of {digits.path}")
@@ -91,22 +91,22 @@ def evaluate_flows(
         if method.predicts:
             results |= _prediction(cast("FERNN", method), digits, config, run_dir, log)
         else:
-            results |= _classification(cast("FlowClassification", method), digits, config, log)
+            results |= _classification(cast("VideoClassification", method), digits, config, log)
     results["seconds"] = round(time.perf_counter() - started, 2)
     write_results(run_dir, results)
     return results
 
 
 def _prediction(
-    method: FERNN, digits: DigitSource, config: FlowEvaluateConfig, run_dir: Path, log: Log
+    method: FERNN, digits: DigitSource, config: VideoEvaluateConfig, run_dir: Path, log: Log
 ) -> dict[str, Any]:
     log("next frames and roll-outs")
-    long = replace(method.sequences, frames=config.length_factor * method.sequences.frames)
-    results = rollout_scores(method, _batches(method, digits, long, config.sequences, config))
+    long = replace(method.videos, frames=config.length_factor * method.videos.frames)
+    results = rollout_scores(method, _batches(method, digits, long, config.videos, config))
     log("single velocities")
     results |= _by_velocity(method, digits, config, _rollout_mse, "velocity/mse")
     log("equivariance")
-    first = next(_batches(method, digits, method.sequences, 4, config)).frames
+    first = next(_batches(method, digits, method.videos, 4, config)).frames
     results |= equivariance_scores(method, first)
     if config.rollouts:
         shown = next(_batches(method, digits, long, config.rollouts, config)).frames
@@ -115,7 +115,7 @@ def _prediction(
     return results
 
 
-def rollout_scores(method: FERNN, batches: Iterator[FlowBatch]) -> dict[str, float]:
+def rollout_scores(method: FERNN, batches: Iterator[VideoBatch]) -> dict[str, float]:
     """Errors of predictions, of the frames' mean and of a copy of the last frame, in float64.
 
     Returns:
@@ -125,7 +125,7 @@ def rollout_scores(method: FERNN, batches: Iterator[FlowBatch]) -> dict[str, flo
         long as in training; ``rollout/mse_beyond``: the steps after that; ``rollout/last_over_trained``: error of the
         last step by that of the last trained one; ``rollout/step_mse/K`` and ``rollout/step_sd/K`` (over sequences).
     """
-    seen, end = method.observed, method.sequences.frames
+    seen, end = method.observed, method.videos.frames
     following, copied, rolled, pixels = [], [], [], []
     for batch in batches:
         frames = batch.frames
@@ -156,15 +156,15 @@ def equivariance_scores(method: FERNN, frames: Tensor) -> dict[str, float]:
 
     Of hidden states at matched velocities (``equivariance/states``; left out for the baseline, whose one slice has no
     partner), and of roll-outs. Those are exact only where V is a group on frames of this size (``equivariance/group``:
-    1, see `Flow.closed`); elsewhere frames that move and are moved again may be faster than any velocity of V.
+    1, see `VelocitySet.closed`); elsewhere frames that move and are moved again may be faster than any velocity of V.
     """
-    flow, cell = method.encoder.flow, method.encoder.cell
-    assert isinstance(cell, FlowCell)
+    velocity_set, cell = method.encoder.velocity_set, method.encoder.cell
+    assert isinstance(cell, RecurrentCell)
     size = (frames.shape[-2], frames.shape[-1])
     seen = frames[:, : method.observed]
-    moving = [v for v in {*flow.velocities, *method.sequences.velocities} if any(v)]
-    matched = [v for v in moving if flow.partners(v, size)]
-    scores = {"equivariance/group": float(flow.closed(size) and len(flow) > 1)}
+    moving = [v for v in {*velocity_set.velocities, *method.videos.velocities} if any(v)]
+    matched = [v for v in moving if velocity_set.partners(v, size)]
+    scores = {"equivariance/group": float(velocity_set.closed(size) and len(velocity_set) > 1)}
     if matched:
         scores["equivariance/states"] = max(equivariance_error(cell, seen, v) for v in matched)
     if moving:
@@ -173,10 +173,10 @@ def equivariance_scores(method: FERNN, frames: Tensor) -> dict[str, float]:
 
 
 def _classification(
-    method: FlowClassification, digits: DigitSource, config: FlowEvaluateConfig, log: Log
+    method: VideoClassification, digits: DigitSource, config: VideoEvaluateConfig, log: Log
 ) -> dict[str, Any]:
     log("classification")
-    batches = _batches(method, digits, method.sequences, config.sequences, config)
+    batches = _batches(method, digits, method.videos, config.videos, config)
     results: dict[str, Any] = {
         "classification/top1": float(torch.cat([_correct(method, batch) for batch in batches]).mean()),
         "classification/chance": 1 / len(digits.classes),
@@ -188,17 +188,17 @@ def _classification(
 def _by_velocity(
     method: Any,
     digits: DigitSource,
-    config: FlowEvaluateConfig,
-    score: Callable[[Any, FlowBatch], Tensor],
+    config: VideoEvaluateConfig,
+    score: Callable[[Any, VideoBatch], Tensor],
     name: str,
 ) -> dict[str, float]:
     """Mean score where all digits move alike, for each velocity; the same digits and places for all of them."""
-    trained = method.sequences
+    trained = method.videos
     radius = config.velocity_radius if config.velocity_radius is not None else max(trained.radius, model_radius(method))
     results: dict[str, float] = {}
     groups: dict[str, list[float]] = {"seen": [], "unseen": []}
     for velocity in replace(trained, radius=radius, held_out=[]).velocities:
-        found = _batches(method, digits, trained, config.velocity_sequences, config, [velocity])
+        found = _batches(method, digits, trained, config.velocity_videos, config, [velocity])
         value = float(torch.cat([score(method, batch) for batch in found]).mean())
         results[f"{name}/{','.join(f'{part:g}' for part in velocity)}"] = value
         groups["seen" if velocity in trained.velocities else "unseen"].append(value)
@@ -208,28 +208,28 @@ def _by_velocity(
 def model_radius(method: Any) -> int:
     """N of the velocity set of a method's network; 0 for one without."""
     cell = getattr(method.encoder, "cell", None)
-    return 0 if cell is None else int(cell.flow.radius)
+    return 0 if cell is None else int(cell.velocity_set.radius)
 
 
-def _rollout_mse(method: FERNN, batch: FlowBatch) -> Tensor:
+def _rollout_mse(method: FERNN, batch: VideoBatch) -> Tensor:
     seen, truth = batch.frames[:, : method.observed], batch.frames[:, method.observed :]
     return _squared(method.rollout(seen, truth.shape[1]), truth).mean(dim=1)
 
 
-def _correct(method: FlowClassification, batch: FlowBatch) -> Tensor:
+def _correct(method: VideoClassification, batch: VideoBatch) -> Tensor:
     return (method.encoder(batch.frames).argmax(dim=1) == batch.labels[:, 0]).double()
 
 
 def _batches(
-    method: FlowMethod,
+    method: VideoMethod,
     digits: DigitSource,
-    spec: FlowingSpec,
+    spec: MovingSpec,
     count: int,
-    config: FlowEvaluateConfig,
+    config: VideoEvaluateConfig,
     velocities: Sequence[Sequence[float]] | None = None,
-) -> Iterator[FlowBatch]:
+) -> Iterator[VideoBatch]:
     """``count`` sequences of unseen digits, on the method's device."""
-    dataset = FlowingDigits(digits, "val", spec, count, config.seed, velocities)
+    dataset = MovingDigits(digits, "val", spec, count, config.seed, velocities)
     device = next(method.parameters()).device
     for start in range(0, count, config.batch_size):
         indices = range(start, min(start + config.batch_size, count))
@@ -250,7 +250,7 @@ def _bytes(frames: Tensor) -> np.ndarray:
 
 
 def _meta(
-    run_dir: Path, method: FlowMethod, training: PretrainConfig, digits: DigitSource, config: FlowEvaluateConfig
+    run_dir: Path, method: VideoMethod, training: PretrainConfig, digits: DigitSource, config: VideoEvaluateConfig
 ) -> dict[str, Any]:
     step = read_saved(run_dir)["step"]
     return {
@@ -261,9 +261,9 @@ def _meta(
         "store": str(digits.path),
         "seed": training.seed,
         "steps": step,
-        "sequences_seen": step * training.trainer.accumulate * training.data.batch_size,
+        "videos_seen": step * training.trainer.accumulate * training.data.batch_size,
         "model_radius": model_radius(method),
         "parameters": sum(p.numel() for p in method.parameters()),
-        **{f"sequences/{key}": value for key, value in asdict(method.sequences).items()},
+        **{f"videos/{key}": value for key, value in asdict(method.videos).items()},
         **flat_config(asdict(config)),
     }

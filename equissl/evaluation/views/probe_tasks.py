@@ -58,7 +58,7 @@ def hue_circular(setting: ProbeSetting) -> Task:
 
 
 def light(setting: ProbeSetting) -> Task:
-    """Direction of the lamp, one view."""
+    """Direction of the spot light, one view."""
     return _mlp(setting, "light", 3, light_directions, scoring=Regression(scores.DIRECTION), needs=LIGHT)
 
 
@@ -93,7 +93,7 @@ def position(setting: ProbeSetting) -> Task:
 
 
 def light_directions(views: FeatureSet) -> Tensor:
-    """(N, V, 3) unit vectors towards the lamp, from its polar angle (from +z) and azimuth."""
+    """(N, V, 3) unit vectors towards the spot light, from its polar angle (from +z) and azimuth."""
     theta, phi = views.columns(*LIGHT).unbind(-1)
     return torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], -1)
 

@@ -17,6 +17,7 @@ from equissl.evaluation.views.features import Allocate, FeatureSet
 from equissl.evaluation.views.scores import Scores, per_object_means, standard_error
 from equissl.geometry import unitquat_to_rotmat
 from equissl.metrics import retrieval as metrics
+from equissl.metrics.pose_retrieval import chance_pre, prediction_retrieval_errors
 
 if TYPE_CHECKING:
     from equissl.methods import Method
@@ -225,7 +226,7 @@ def _pre_scores(
     everything = choose_queries(len(views.objects), views.num_views, config.queries, seed)
     for name, predict in Predictors(method, views, device).by_name.items():
         blocks = ((predict(q), views.quats[q.item, q.view]) for q in everything.split(ROWS))
-        errors = metrics.prediction_retrieval_errors(blocks, table, quats, config.normalize)
+        errors = prediction_retrieval_errors(blocks, table, quats, config.normalize)
         suffix = f"/{name}" if name else ""
         for variant, chosen in _variants(group, everything.view != SOURCE):
             if not chosen.any():
@@ -237,7 +238,7 @@ def _pre_scores(
     for variant, chosen in _variants(group, everything.view != SOURCE):
         if chosen.any():
             wanted = views.quats[everything.item[chosen], everything.view[chosen]]
-            results[f"{variant}/{key}/chance"] = metrics.chance_pre(wanted, quats)
+            results[f"{variant}/{key}/chance"] = chance_pre(wanted, quats)
     return results | {f"{group}/{key}_queries": len(everything.item), f"{group}/{key}_candidates": len(table)}
 
 

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equissl.geometry import QuaternionSign, relative_unitquat
-
 
 def fixed_pairs(objects: np.ndarray, num_views: int, pairs_per_object: int, seed: int) -> np.ndarray:
     """Ordered pairs of distinct views of every object, drawn without replacement.
@@ -40,12 +38,6 @@ def fixed_pairs(objects: np.ndarray, num_views: int, pairs_per_object: int, seed
         second = second + (second >= first)  # skips the pair of a view with itself
         rows.append(np.stack([np.full_like(first, position), first, second], axis=1))
     return np.concatenate(rows)
-
-
-def pair_targets(quats: Tensor, pairs: np.ndarray | Tensor, sign: QuaternionSign) -> Tensor:
-    """(M, 4) relative quaternions of ``pairs`` (rows of :func:`fixed_pairs`) from poses (N, V, 4)."""
-    item, first, second = torch.as_tensor(pairs, device=quats.device).unbind(1)
-    return relative_unitquat(quats[item, first], quats[item, second], sign=sign)
 
 
 def object_batches(

@@ -1,4 +1,4 @@
-"""What every method on LiDAR scenes offers."""
+"""Interface of methods on pairs of LiDAR sweeps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from equissl.datasets.drives.scene_pair import ScenePair
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoder, VoxelEncoderConfig
+from equissl.datasets.drives.pairs.batch import ScenePair
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoder, VoxelEncoderConfig
 from equissl.losses import all_reduce_mean
 from equissl.methods.base import Method, StepOutput, widen
 from equissl.sparse import SparseTensor
@@ -17,11 +17,11 @@ from equissl.sparse import SparseTensor
 DEFAULT_VOXELS = VoxelEncoderConfig()
 
 
-class SceneMethod(Method):
+class DriveMethod(Method):
     """A sparse voxel encoder, what is trained on top of it, and the loss.
 
-    Random choices about a scene come from its seed in the batch. Clouds are (P, 4): x, y, z, intensity. The
-    representation of a scene is the mean and the maximum over the columns of its bird's-eye view.
+    Random choices about a pair come from its seed in the batch. Clouds are (P, 4): x, y, z, intensity. The
+    representation of a sweep is the mean and the maximum over the columns of its bird's-eye view.
     """
 
     kind = "drives"
@@ -34,10 +34,10 @@ class SceneMethod(Method):
 
     @abstractmethod
     def step(self, batch: ScenePair) -> StepOutput:
-        """Loss, diagnostics and representation of one batch of pairs of sweeps."""
+        """Compute loss, diagnostics and representation of one batch of pairs of sweeps."""
 
-    def encode(self, clouds: Sequence[Tensor]) -> SceneFeatures:
-        """Features of all stages."""
+    def encode(self, clouds: Sequence[Tensor]) -> SweepFeatures:
+        """Compute the features of all stages."""
         return self.encoder(clouds)
 
     def features(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -45,12 +45,12 @@ class SceneMethod(Method):
         return {"all": self.pooled(self.encode(inputs))}
 
     def bev_features(self, clouds: Sequence[Tensor]) -> SparseTensor:
-        """Columns of the bird's-eye view: features (M, D / 2) on (1, Y, X)."""
+        """Compute the columns of the bird's-eye view: features (M, D / 2) on (1, Y, X)."""
         return self.encode(clouds).bev
 
-    def pooled(self, scene: SceneFeatures) -> Tensor:
-        """(B, D) in full precision."""
-        return widen(self.encoder.pool(scene.bev))
+    def pooled(self, encoded: SweepFeatures) -> Tensor:
+        """Compute (B, D) in full precision."""
+        return widen(self.encoder.pool(encoded.bev))
 
 
 def pooled_mean(total: Tensor, count: int) -> Tensor:
@@ -67,5 +67,10 @@ def pooled_mean(total: Tensor, count: int) -> Tensor:
 
 
 def item_seeds(batch: ScenePair, purpose: int) -> list[int]:
-    """One seed for each pair of the batch; ``purpose`` keeps the draws for different ends apart."""
+    """Derive one seed for each pair of the batch.
+
+    Args:
+        batch: batch of B pairs.
+        purpose: keeps the draws for different ends apart.
+    """
     return [(seed * 0x9E3779B97F4A7C15 + purpose) % 2**63 for seed in batch.seeds.tolist()]

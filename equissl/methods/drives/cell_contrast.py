@@ -6,31 +6,31 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoderConfig
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoderConfig
 from equissl.geometry import transform_points
-from equissl.geometry.scene_transforms import SceneTransform, TransformRanges, draw_transforms, transform_cloud
+from equissl.geometry.sweep_transforms import SweepTransform, TransformRanges, draw_transforms, transform_cloud
 from equissl.methods.base import StepOutput, stack_features
-from equissl.methods.drives.base import DEFAULT_VOXELS, SceneMethod, item_seeds
+from equissl.methods.drives.base import DEFAULT_VOXELS, DriveMethod, item_seeds
 from equissl.methods.drives.contrast import ContrastConfig, site_contrast
 from equissl.methods.drives.heads import SiteHead
 from equissl.methods.drives.matching import point_sites, sites_at
 
 if TYPE_CHECKING:
-    from equissl.datasets.drives.scene_pair import ScenePair
+    from equissl.datasets.drives.pairs.batch import ScenePair
 
 DEFAULT_RANGES = TransformRanges()
 DEFAULT_POINTS = ContrastConfig(pairs=4096, reduction="mean", symmetric=True)
 
 
-class CellContrast(SceneMethod):
-    """The same place has the same feature in two views, unlike the other places of its scene.
+class CellContrast(DriveMethod):
+    """Contrast of sites: one place has one feature in two views, unlike the other places of its sweep.
 
     Args:
-        encoder: of the clouds.
-        frames: ``same``: two transformed views of the later sweep, matched point by point (PointContrast). ``ego``: the
+        encoder: encoder of the clouds.
+        sweeps: ``same``: two transformed views of the later sweep, matched point by point (PointContrast). ``ego``: the
             two sweeps, matched by the motion of the vehicle, as if the world stood still (BEVContrast). ``flow``: the
             two sweeps, matched by the scene flow of every point.
-        ranges: of the transformations of each view.
+        ranges: ranges of the transformations of each view.
         points: options of the contrast.
 
     Raises:
@@ -40,32 +40,32 @@ class CellContrast(SceneMethod):
     def __init__(
         self,
         encoder: VoxelEncoderConfig = DEFAULT_VOXELS,
-        frames: Literal["same", "ego", "flow"] = "same",
+        sweeps: Literal["same", "ego", "flow"] = "same",
         ranges: TransformRanges = DEFAULT_RANGES,
         points: ContrastConfig = DEFAULT_POINTS,
     ) -> None:
         super().__init__(encoder)
-        if frames not in ("same", "ego", "flow"):
-            raise ValueError(f"expected frames 'same', 'ego' or 'flow', got {frames!r}")
-        self.frames, self.ranges, self.points = frames, ranges, points
+        if sweeps not in ("same", "ego", "flow"):
+            raise ValueError(f"expected sweeps 'same', 'ego' or 'flow', got {sweeps!r}")
+        self.sweeps, self.ranges, self.points = sweeps, ranges, points
         self.encoder.freeze_after(points.stage)
         self.projector = SiteHead(self.encoder.channels[points.stage], points.projector)
 
     @property
     def label(self) -> str:
-        return {"same": "PointContrast", "ego": "BEVContrast"}.get(self.frames, type(self).__name__)
+        return {"same": "PointContrast", "ego": "BEVContrast"}.get(self.sweeps, type(self).__name__)
 
     def step(self, batch: ScenePair) -> StepOutput:
         first, second = (draw_transforms(self.ranges, batch.seeds, view) for view in (0, 1))
-        a = self.encode(first.apply(batch.current if self.frames == "same" else batch.previous))
+        a = self.encode(first.apply(batch.current if self.sweeps == "same" else batch.previous))
         b = self.encode(second.apply(batch.current))
         sites = point_sites(a, self.points.stage), self._partners(b, batch, second)
         loss, terms = site_contrast(self.projector, self.points, (a, b), sites, item_seeds(batch, 0))
         return StepOutput(loss, terms, stack_features([self.pooled(a), self.pooled(b)]))
 
-    def _partners(self, b: SceneFeatures, batch: ScenePair, transform: SceneTransform) -> tuple[Tensor, ...]:
-        """Where the points of the first view are in the second one."""
-        if self.frames == "same":
+    def _partners(self, b: SweepFeatures, batch: ScenePair, transform: SweepTransform) -> tuple[Tensor, ...]:
+        """Positions of the first view's points in the second one."""
+        if self.sweeps == "same":
             return point_sites(b, self.points.stage)
         moved = [
             transform_cloud(cloud, matrix) for cloud, matrix in zip(self._moved(batch), transform.matrix, strict=True)
@@ -74,7 +74,7 @@ class CellContrast(SceneMethod):
 
     def _moved(self, batch: ScenePair) -> list[Tensor]:
         """Points of the earlier sweep at the time, and in the frame, of the later one."""
-        if self.frames == "flow":
+        if self.sweeps == "flow":
             if batch.flow is None:
                 raise ValueError("expected scene flow with every pair, got none: choose a flow provider for the data")
             return [cloud[:, :3] + flow for cloud, flow in zip(batch.previous, batch.flow, strict=True)]

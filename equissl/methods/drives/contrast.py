@@ -1,4 +1,4 @@
-"""Contrast between matched sites of two views of each scene (Xie et al., PointContrast, ECCV 2020)."""
+"""Contrast between matched sites of two views of each pair (Xie et al., PointContrast, ECCV 2020)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from equissl.encoders.voxel import SceneFeatures
-from equissl.losses import one_way_info_nce
+from equissl.encoders.voxel import SweepFeatures
+from equissl.losses import info_nce
 from equissl.methods.base import widen
 from equissl.methods.drives.base import pooled_mean
 from equissl.methods.drives.heads import SiteHead
-from equissl.methods.drives.matching import match_scenes
+from equissl.methods.drives.matching import match_pairs
 
 Stage = Literal["bev", "conv_out", "conv4", "conv3", "conv2", "conv1"]
 STAGES = ("bev", "conv_out", "conv4", "conv3", "conv2", "conv1")
@@ -22,16 +22,16 @@ STAGES = ("bev", "conv_out", "conv4", "conv3", "conv2", "conv1")
 
 @dataclass(frozen=True)
 class ContrastConfig:
-    """How matched sites are contrasted. A point's feature is that of the site that holds it.
+    """Settings of the contrast of matched sites. A point's feature is that of the site that holds it.
 
     Attributes:
         stage: where features are taken: ``bev`` columns, or the 3D sites of one of the backbone's stages.
         projector: sizes of the layers on top of them.
-        pairs: K, drawn from the matched sites of each scene; negatives are the other pairs of the same scene.
-        fewest_pairs: scenes with fewer have no contrast.
+        pairs: K, drawn from the matched sites of each pair; negatives are the other pairs of the same pair.
+        fewest_pairs: pairs of sweeps with fewer have no contrast.
         deduplicate: a site stands in one pair at most; without, every point makes a pair.
         temperature: divides the cosines.
-        reduction: over the pairs of a scene: ``sum`` or ``mean``. Over scenes it is the mean of those with a contrast.
+        reduction: over the matches of a pair: ``sum`` or ``mean``. Over pairs it is the mean of those with a contrast.
         symmetric: the mean of both directions instead of the first view's alone.
     """
 
@@ -57,55 +57,61 @@ class ContrastConfig:
 def site_contrast(
     projector: SiteHead,
     config: ContrastConfig,
-    views: tuple[SceneFeatures, SceneFeatures],
+    views: tuple[SweepFeatures, SweepFeatures],
     sites: tuple[Sequence[Tensor], Sequence[Tensor]],
     seeds: Sequence[int],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """InfoNCE of matched sites, of the global batch.
+    """Compute InfoNCE of matched sites, of the global batch.
 
     Args:
-        projector: of the features; its batch norm sees the drawn sites of one view at a time.
+        projector: projector of the features; its batch norm sees the drawn sites of one view at a time.
         config: see there.
         views: the two views.
-        sites: for each view and scene the row (P,) of the stage's features of each point, -1 for none; point i of one
+        sites: for each view and pair the row (P,) of the stage's features of each point, -1 for none; point i of one
             view and point i of the other are the same.
-        seeds: of the draw of pairs, one for each scene.
+        seeds: seeds of the draw of pairs, one for each pair.
 
     Returns:
         the loss, and the terms ``contrast``, ``contrast_top1`` (share of pairs that find each other; 1 / K by chance),
-        ``pairs`` (of a scene with a contrast) and ``skipped`` (share of scenes without).
+        ``pairs`` (matches of a pair with a contrast) and ``skipped`` (share of pairs of sweeps without).
     """
-    drawn = match_scenes(*sites, config.pairs, seeds, config.deduplicate)
-    scenes = [pair for pair in drawn if len(pair[0]) >= config.fewest_pairs]
-    sizes = [len(a) for a, _ in scenes]
+    drawn = match_pairs(*sites, config.pairs, seeds, config.deduplicate)
+    contrasted = [pair for pair in drawn if len(pair[0]) >= config.fewest_pairs]
+    sizes = [len(a) for a, _ in contrasted]
     x, y = (
         projector(view.stage(config.stage).features[_joined(rows, view)])
-        for view, rows in zip(views, zip(*scenes, strict=True) if scenes else ((), ()), strict=True)
+        for view, rows in zip(views, zip(*contrasted, strict=True) if contrasted else ((), ()), strict=True)
     )
-    total, found = x.sum() + y.sum(), x.new_zeros(())  # without a scene: 0, and every parameter in the graph
-    if scenes:
-        losses = [scene_contrast(a, b, config) for a, b in zip(x.split(sizes), y.split(sizes), strict=True)]
+    total, found = x.sum() + y.sum(), x.new_zeros(())  # without a pair: 0, and every parameter in the graph
+    if contrasted:
+        losses = [pair_contrast(a, b, config) for a, b in zip(x.split(sizes), y.split(sizes), strict=True)]
         total = torch.stack(losses).sum()
         found = torch.stack([_top1(a, b) for a, b in zip(x.split(sizes), y.split(sizes), strict=True)]).sum()
-    loss = pooled_mean(widen(total), len(scenes))
+    loss = pooled_mean(widen(total), len(contrasted))
     counted = widen(found)
     return loss, {
         "contrast": loss.detach(),
-        "contrast_top1": pooled_mean(counted, len(scenes)),
-        "pairs": pooled_mean(torch.full_like(counted, sum(sizes)), len(scenes)),
-        "skipped": pooled_mean(torch.full_like(counted, len(drawn) - len(scenes)), len(drawn)),
+        "contrast_top1": pooled_mean(counted, len(contrasted)),
+        "pairs": pooled_mean(torch.full_like(counted, sum(sizes)), len(contrasted)),
+        "skipped": pooled_mean(torch.full_like(counted, len(drawn) - len(contrasted)), len(drawn)),
     }
 
 
-def scene_contrast(x: Tensor, y: Tensor, config: ContrastConfig) -> Tensor:
-    """InfoNCE of the pairs (K, D) of one scene."""
-    loss = one_way_info_nce(x, y, config.temperature)
+def pair_contrast(x: Tensor, y: Tensor, config: ContrastConfig) -> Tensor:
+    """Compute InfoNCE of the matches (K, D) of one pair.
+
+    Args:
+        x: (K, D) embeddings of one sweep.
+        y: (K, D) of the other, row by row the same places.
+        config: settings of the contrast.
+    """
+    loss = info_nce(x, y, config.temperature)
     if config.symmetric:
-        loss = (loss + one_way_info_nce(y, x, config.temperature)) / 2
+        loss = (loss + info_nce(y, x, config.temperature)) / 2
     return loss * len(x) if config.reduction == "sum" else loss
 
 
-def _joined(rows: Sequence[Tensor], view: SceneFeatures) -> Tensor:
+def _joined(rows: Sequence[Tensor], view: SweepFeatures) -> Tensor:
     return torch.cat([view.bev.indices.new_zeros(0, dtype=torch.long), *rows])
 
 

@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def random_cuboid(cloud: Tensor, least: float, seed: int) -> Tensor:
-    """The points (N, 3+) in an upright box about a random one of them.
+    """Select the points (N, 3+) in an upright box about a random one of them.
 
     Args:
         cloud: (N, 3+).
         least: the box measures between this share and all of the cloud's extent, along x and along y.
-        seed: of the draw.
+        seed: seed of the draw.
     """
     if len(cloud) == 0:
         return cloud
@@ -24,7 +24,13 @@ def random_cuboid(cloud: Tensor, least: float, seed: int) -> Tensor:
 
 
 def drop_points(cloud: Tensor, most: float, seed: int) -> Tensor:
-    """The points without a random share of them, at most ``most``."""
+    """Drop a random share of the points.
+
+    Args:
+        cloud: (P, C).
+        most: largest share.
+        seed: seed of the draws.
+    """
     source = torch.Generator().manual_seed(seed)
     share = most * torch.rand((), generator=source)
     return cloud[(torch.rand(len(cloud), generator=source) >= share).to(cloud.device)]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoderConfig
-from equissl.geometry.scene_transforms import SceneTransform, TransformRanges, draw_transforms
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoderConfig
+from equissl.geometry.sweep_transforms import SweepTransform, TransformRanges, draw_transforms
 from equissl.losses import all_reduce_mean
 from equissl.methods.base import StepOutput, detach_terms, stack_features
-from equissl.methods.drives.base import DEFAULT_VOXELS, SceneMethod, item_seeds
+from equissl.methods.drives.base import DEFAULT_VOXELS, DriveMethod, item_seeds
 from equissl.methods.drives.contrast import STAGES, ContrastConfig, site_contrast
-from equissl.methods.drives.flow_equivariance import FlowConfig, FlowEquivariance, flow_views
 from equissl.methods.drives.heads import SiteHead
 from equissl.methods.drives.matching import point_sites
+from equissl.methods.drives.scene_flow_equivariance import FlowConfig, SceneFlowEquivariance, flow_views
 from equissl.methods.drives.transformations import (
     Target,
     Transformation,
@@ -28,7 +28,7 @@ from equissl.methods.drives.transformations import (
 )
 
 if TYPE_CHECKING:
-    from equissl.datasets.drives.scene_pair import ScenePair
+    from equissl.datasets.drives.pairs.batch import ScenePair
 
 DEFAULT_RANGES = TransformRanges()
 DEFAULT_CONTRAST = ContrastConfig()
@@ -36,8 +36,8 @@ DEFAULT_FLOW = FlowConfig()
 A, B, C, FLOW = 0, 1, 2, 3  # numbers of the views, which their transforms are drawn by
 
 
-class ESSL3D(SceneMethod):
-    """``L = 0.01 L_pnce + 1 L_ce + 300 L_flow``.
+class ESSL3D(DriveMethod):
+    """E-SSL3D: ``L = 0.01 L_pnce + 1 L_ce + 300 L_flow``.
 
     Spatial: two transformed views of the later sweep. Features of the same points are contrasted (translation, scale,
     flip), and a classifier names the bin of the rotation of each. Temporal: the target's features of the earlier sweep,
@@ -51,8 +51,8 @@ class ESSL3D(SceneMethod):
     flow objective have the same cells in their batch norm.
 
     Args:
-        encoder: of the clouds.
-        ranges: of the transformations.
+        encoder: encoder of the clouds.
+        ranges: ranges of the transformations.
         contrast: transformations to be contrasted.
         classify: transformations to be classified. One in neither list is not drawn.
         spatial_mode: ``joint``, two views with all transformations and both losses; ``separate``, two views with those
@@ -64,7 +64,7 @@ class ESSL3D(SceneMethod):
         contrast_weight, classification_weight, flow_weight: of the three losses; 0 leaves a loss out.
         crop_before_transform: only what a camera sees ahead enters the spatial views. The border of the wedge then
             shows the angle: an accuracy near 100 % within a few hundred steps tells that the classifier reads it.
-        field_of_view: of that camera, degrees.
+        field_of_view: field of view of that camera, degrees.
 
     Raises:
         ValueError: for impossible options, or nothing to learn.
@@ -110,9 +110,9 @@ class ESSL3D(SceneMethod):
                 for n in names
             }
         )
-        self.flow: FlowEquivariance | None = None
+        self.flow: SceneFlowEquivariance | None = None
         if "flow" in self.weights:
-            self.flow = FlowEquivariance(flow, self.encoder, self._projector(flow.stage))
+            self.flow = SceneFlowEquivariance(flow, self.encoder, self._projector(flow.stage))
 
     @property
     def label(self) -> str:
@@ -144,7 +144,7 @@ class ESSL3D(SceneMethod):
         if self.flow is not None:
             self.flow.update(step, last_step, self.encoder, self._projector(self.flow.config.stage))
 
-    def _spatial_views(self, batch: ScenePair) -> tuple[list[SceneFeatures], list[SceneTransform]]:
+    def _spatial_views(self, batch: ScenePair) -> tuple[list[SweepFeatures], list[SweepTransform]]:
         """Features of the transformed views of the later sweep, and their transforms."""
         clouds = batch.current if self.field_of_view is None else crop_front(batch.current, self.field_of_view)
         transforms = [draw_transforms(self.drawn, batch.seeds, view) for view in (A, B)]
@@ -152,12 +152,12 @@ class ESSL3D(SceneMethod):
             transforms.append(draw_transforms(self.classified, batch.seeds, C))
         return [self.encode(transform.apply(clouds)) for transform in transforms], transforms
 
-    def _contrast(self, a: SceneFeatures, b: SceneFeatures, batch: ScenePair) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_pnce: a point's features in both views find each other among those of the scene's other points."""
+    def _contrast(self, a: SweepFeatures, b: SweepFeatures, batch: ScenePair) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_pnce: a point's features in both views find each other among those of the sweep's other points."""
         sites = point_sites(a, self.points.stage), point_sites(b, self.points.stage)
         return site_contrast(self._projector(self.points.stage), self.points, (a, b), sites, item_seeds(batch, 0))
 
-    def _classify(self, pooled: list[Tensor], transforms: list[SceneTransform]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _classify(self, pooled: list[Tensor], transforms: list[SweepTransform]) -> tuple[Tensor, dict[str, Tensor]]:
         """L_ce: the bin of each view's transformation, mean over views; sum over kinds of transformations."""
         terms: dict[str, Tensor] = {}
         for name, classifier in self.classifiers.items():

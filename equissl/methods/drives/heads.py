@@ -1,4 +1,4 @@
-"""Small networks on the sites and on the pooled features of scenes."""
+"""Small networks on the sites and on the pooled features of sweeps."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class SiteHead(nn.Sequential):
             self.train()
 
 
-class SceneHead(nn.Sequential):
-    """Linear, layer norm and ReLU for each hidden size, then one linear layer; on one vector (B, C) of each scene.
+class PooledHead(nn.Sequential):
+    """Linear, layer norm and ReLU for each hidden size, then one linear layer; on one vector (B, C) of each sweep.
 
     Args:
         dim: C.

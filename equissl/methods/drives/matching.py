@@ -1,4 +1,4 @@
-"""Which sites of two encoded scenes hold the same thing, by the points that both have in common."""
+"""Matching of the sites of two encoded sweeps, by the points that both have in common."""
 
 from __future__ import annotations
 
@@ -7,17 +7,28 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoder, locate, locate_points
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoder, locate, locate_points
 from equissl.sparse import SparseTensor
 
 
-def point_sites(scene: SceneFeatures, stage: str) -> tuple[Tensor, ...]:
-    """Row (P,) of a stage's features that each point of each cloud belongs to; -1 for points without a voxel."""
-    return locate_points(scene.stage(stage), scene.voxels).split(list(scene.voxels.sizes))
+def point_sites(encoded: SweepFeatures, stage: str) -> tuple[Tensor, ...]:
+    """Find the row (P,) of a stage's features that each point of each cloud belongs to; -1 for none.
+
+    Args:
+        encoded: features of the batch.
+        stage: its name.
+    """
+    return locate_points(encoded.stage(stage), encoded.voxels).split(list(encoded.voxels.sizes))
 
 
 def sites_at(encoder: VoxelEncoder, stage: SparseTensor, points: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Row (P,) of a stage's features at any positions (P, 3+) in each grid; -1 out of range or where nothing is."""
+    """Find the row (P,) of a stage's features at any positions in each grid; -1 out of range or where nothing is.
+
+    Args:
+        encoder: encoder of the features.
+        stage: features of the stage.
+        points: (P, 3+) of each grid.
+    """
     sizes = [len(positions) for positions in points]
     index, inside = encoder.grid.locate(torch.cat([positions[:, :3] for positions in points]))
     cloud = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(index.device)
@@ -26,13 +37,13 @@ def sites_at(encoder: VoxelEncoder, stage: SparseTensor, points: Sequence[Tensor
 
 
 def match_sites(first: Tensor, second: Tensor, most: int, seed: int, deduplicate: bool = True) -> tuple[Tensor, Tensor]:
-    """Pairs of sites that share a point, in random order.
+    """Match sites that share a point, in random order.
 
     Args:
         first: (P,) site of each point in one view; -1 where the point was dropped.
         second: (P,) its site in the other view.
         most: K; so many of the pairs are drawn.
-        seed: of the draw.
+        seed: seed of the draw.
         deduplicate: a site stands in one pair at most, or else it would be its own negative. Without, every point
             makes a pair.
 
@@ -59,10 +70,18 @@ def match_sites(first: Tensor, second: Tensor, most: int, seed: int, deduplicate
     return first[:most], second[:most]
 
 
-def match_scenes(
+def match_pairs(
     first: Sequence[Tensor], second: Sequence[Tensor], most: int, seeds: Iterable[int], deduplicate: bool = True
 ) -> list[tuple[Tensor, Tensor]]:
-    """`match_sites` of each scene of a batch."""
+    """Match the sites of each pair of a batch, see `match_sites`.
+
+    Args:
+        first: (P,) rows of each pair's first view.
+        second: (P,) rows of its second view.
+        most: matches of a pair.
+        seeds: seeds of the draws, one for each pair.
+        deduplicate: a site stands in one match at most.
+    """
     return [match_sites(a, b, most, seed, deduplicate) for a, b, seed in zip(first, second, seeds, strict=True)]
 
 

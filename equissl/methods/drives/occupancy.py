@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.encoders.voxel import SceneFeatures, VoxelEncoderConfig
-from equissl.geometry.scene_transforms import TransformRanges, draw_transforms
+from equissl.encoders.voxel import SweepFeatures, VoxelEncoderConfig
+from equissl.geometry.sweep_transforms import TransformRanges, draw_transforms
 from equissl.losses import full_precision
 from equissl.methods.base import StepOutput, detach_terms, stack_features
-from equissl.methods.drives.base import DEFAULT_VOXELS, SceneMethod, item_seeds, pooled_mean
+from equissl.methods.drives.base import DEFAULT_VOXELS, DriveMethod, item_seeds, pooled_mean
 from equissl.methods.drives.heads import SiteHead
 from equissl.methods.drives.matching import sites_at
 
 if TYPE_CHECKING:
-    from equissl.datasets.drives.scene_pair import ScenePair
+    from equissl.datasets.drives.pairs.batch import ScenePair
 
 ANY_ANGLE = TransformRanges(rotation=(-torch.pi, torch.pi), scale=(1.0, 1.0), translation=(0.0, 0.0))
 OFFSETS = 6  # of a query from the middle of its cell, and its direction to the sensor
@@ -27,7 +27,7 @@ OFFSETS = 6  # of a query from the middle of its cell, and its direction to the 
 
 @dataclass(frozen=True)
 class Queries:
-    """Places of one scene, Q before returns and then the same Q behind them.
+    """Places of one sweep, Q before returns and then the same Q behind them.
 
     Attributes:
         positions: (2 Q, 3) metres.
@@ -43,14 +43,14 @@ class Queries:
 
 
 def ray_queries(cloud: Tensor, sensor: Tensor, number: int, depth: float, seed: int) -> Queries:
-    """Places shortly before and behind random returns, along their rays.
+    """Draw places shortly before and behind random returns, along their rays.
 
     Args:
         cloud: (N, 4) x, y, z, intensity.
         sensor: (3,) where the rays start.
         number: Q; fewer where there are fewer points.
         depth: longest distance from the return, metres; never beyond the sensor.
-        seed: of the draw.
+        seed: seed of the draw.
     """
     source = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(cloud), generator=source)[:number]
@@ -64,19 +64,19 @@ def ray_queries(cloud: Tensor, sensor: Tensor, number: int, depth: float, seed: 
     return Queries(torch.cat([points + step, points - step]), towards.repeat(2, 1), occupied, intensity.repeat(2))
 
 
-class Occupancy(SceneMethod):
-    """From a column of the bird's-eye view, whether places in it are empty or occupied, and what returns there reflect.
+class Occupancy(DriveMethod):
+    """Reconstruction of occupancy and intensity at places in a column of the bird's-eye view.
 
     Places lie on rays, up to ``depth`` before a return (empty) or behind it (occupied). The original asks every feature
     within 1 m for its answer; here it is the column that a place lies in.
 
     Args:
-        encoder: of the clouds.
-        ranges: of the transformation of each cloud; any turn about z and mirrors by default, as in ALSO.
-        queries: returns drawn from each scene; 2048 make 4096 places.
+        encoder: encoder of the clouds.
+        ranges: ranges of the transformation of each cloud; any turn about z and mirrors by default, as in ALSO.
+        queries: returns drawn from each sweep; 2048 make 4096 places.
         depth: largest distance of a place from its return, metres.
         hidden: sizes of the hidden layers of the decoder.
-        intensity_weight: of the squared error of the returns' intensity; 0 leaves it out.
+        intensity_weight: weight of the squared error of the returns' intensity; 0 leaves it out.
         sensor: where rays start in the frame of a sweep, metres.
 
     Raises:
@@ -104,9 +104,9 @@ class Occupancy(SceneMethod):
     def step(self, batch: ScenePair) -> StepOutput:
         transform = draw_transforms(self.ranges, batch.seeds, 0)
         clouds = transform.apply(batch.current)
-        scene = self.encode(clouds)
-        loss, terms = self._loss(scene, self._queries(clouds, self._sensors(transform.matrix), batch))
-        return StepOutput(loss, terms, stack_features([self.pooled(scene)]))
+        encoded = self.encode(clouds)
+        loss, terms = self._loss(encoded, self._queries(clouds, self._sensors(transform.matrix), batch))
+        return StepOutput(loss, terms, stack_features([self.pooled(encoded)]))
 
     def _sensors(self, matrices: Tensor) -> Tensor:
         """(B, 3): where the transforms (B, 4, 4) put the sensor."""
@@ -118,15 +118,15 @@ class Occupancy(SceneMethod):
         draws = zip(kept, sensors, item_seeds(batch, 0), strict=True)
         return [ray_queries(cloud, sensor, self.queries, self.depth, seed) for cloud, sensor, seed in draws]
 
-    def _loss(self, scene: SceneFeatures, queries: list[Queries]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, encoded: SweepFeatures, queries: list[Queries]) -> tuple[Tensor, dict[str, Tensor]]:
         positions, towards, occupied, intensity = (
             torch.cat([getattr(query, name) for query in queries])
             for name in ("positions", "towards", "occupied", "intensity")
         )
-        cells = torch.cat(sites_at(self.encoder, scene.bev, [query.positions for query in queries]))
+        cells = torch.cat(sites_at(self.encoder, encoded.bev, [query.positions for query in queries]))
         known = cells >= 0
         inside = torch.cat([self._offsets(positions[known]), towards[known]], dim=1)
-        features = scene.bev.features[cells[known]]
+        features = encoded.bev.features[cells[known]]
         answers = self.decoder(torch.cat([features, inside.to(features.dtype)], dim=1))
         return self._compare(answers, occupied[known], intensity[known], len(cells))
 

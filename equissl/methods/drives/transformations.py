@@ -1,4 +1,4 @@
-"""Which transformation a scene has undergone: what is drawn, its labels, and the classifier that names it."""
+"""Classification of a sweep's transformation: its distribution, its labels, and the classifier."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equissl.geometry.scene_transforms import (
-    SceneTransform,
+from equissl.geometry.sweep_transforms import (
+    SweepTransform,
     TransformRanges,
     flip_class,
     rotation_class,
@@ -19,7 +19,7 @@ from equissl.geometry.scene_transforms import (
     translation_class,
 )
 from equissl.losses import full_precision
-from equissl.methods.drives.heads import SceneHead
+from equissl.methods.drives.heads import PooledHead
 
 Transformation = Literal["rotation", "translation", "scale", "flip"]
 TRANSFORMATIONS: tuple[Transformation, ...] = ("rotation", "translation", "scale", "flip")
@@ -27,7 +27,11 @@ Target = Literal["absolute", "relative"]
 
 
 def only(ranges: TransformRanges, kept: Iterable[str]) -> TransformRanges:
-    """The ranges with all transformations but these switched off.
+    """Switch off all transformations but some.
+
+    Args:
+        ranges: of all transformations.
+        kept: names of those that stay.
 
     Raises:
         ValueError: for an unknown one.
@@ -44,14 +48,14 @@ def only(ranges: TransformRanges, kept: Iterable[str]) -> TransformRanges:
 
 
 class TransformationClassifier(nn.Module):
-    """Names the bin of one transformation from pooled features.
+    """Classifier of the bin of one transformation from pooled features.
 
     Args:
         name: which transformation.
         ranges: from which it is drawn; the bins divide them equally. Rotation has ``ranges.rotation_bins`` of them.
         dim: size of the pooled features of one view.
         hidden: sizes of the hidden layers.
-        bins: of scale and of each axis of translation.
+        bins: bins of scale and of each axis of translation.
         target: ``absolute``, from one view, or ``relative``, from two: what takes the first to the second. Differences
             (ratios of scales, and whether just one view is mirrored) have as many bins, over all that can occur.
 
@@ -76,14 +80,18 @@ class TransformationClassifier(nn.Module):
         self.classes = {"rotation": ranges.rotation_bins, "flip": 4 if self.both_axes else 2}.get(name, bins)
         self.axes = 3 if name == "translation" else 1
         self._check_range()
-        self.layers = SceneHead(dim * (2 if target == "relative" else 1), hidden, self.axes * self.classes)
+        self.layers = PooledHead(dim * (2 if target == "relative" else 1), hidden, self.axes * self.classes)
 
     def forward(self, *pooled: Tensor) -> Tensor:
-        """Logits (B, axes, classes) from (B, D) of one view, or of two for relative targets."""
+        """Compute the logits (B, axes, classes) from (B, D) of one view, or of two for relative targets."""
         return self.layers(torch.cat(pooled, dim=1)).unflatten(1, (self.axes, self.classes))
 
-    def labels(self, transform: SceneTransform, first: SceneTransform | None = None) -> Tensor:
-        """Classes (B, axes) of the transforms; ``first`` are those of the first views, for relative targets.
+    def labels(self, transform: SweepTransform, first: SweepTransform | None = None) -> Tensor:
+        """Compute the classes (B, axes) of transforms.
+
+        Args:
+            transform: transform of the views.
+            first: transforms of the first views, for relative targets.
 
         Raises:
             ValueError: for relative targets without ``first``.
@@ -101,7 +109,7 @@ class TransformationClassifier(nn.Module):
         classify = rotation_class if self.name == "rotation" else scale_class
         return classify(value, self.classes, low, high)[:, None]
 
-    def _value(self, transform: SceneTransform) -> Tensor:
+    def _value(self, transform: SweepTransform) -> Tensor:
         return {
             "rotation": transform.angle,
             "flip": transform.flip,
@@ -109,7 +117,7 @@ class TransformationClassifier(nn.Module):
             "translation": transform.shift,
         }[self.name]
 
-    def _difference(self, transform: SceneTransform, first: SceneTransform) -> Tensor:
+    def _difference(self, transform: SweepTransform, first: SweepTransform) -> Tensor:
         value, start = self._value(transform), self._value(first)
         return {"flip": lambda: value ^ start, "scale": lambda: value / start}.get(self.name, lambda: value - start)()
 
@@ -129,17 +137,32 @@ class TransformationClassifier(nn.Module):
 
 @full_precision
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of (B, axes, classes) against (B, axes), mean over both."""
+    """Compute the cross-entropy, mean over sweeps and axes.
+
+    Args:
+        logits: (B, axes, classes).
+        labels: (B, axes).
+    """
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
 
 @torch.no_grad()
 def classification_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of right answers of (B, axes, classes) against (B, axes)."""
+    """Compute the share of right answers.
+
+    Args:
+        logits: (B, axes, classes).
+        labels: (B, axes).
+    """
     return (logits.argmax(-1) == labels).float().mean()
 
 
 def crop_front(clouds: Sequence[Tensor], degrees: float) -> tuple[Tensor, ...]:
-    """Points (P, 3+) within a horizontal field of view about the x axis, as of a camera that looks ahead."""
+    """Crop clouds to a horizontal field of view about the x axis, as of a camera that looks ahead.
+
+    Args:
+        clouds: (P, 3+) each.
+        degrees: angle of the field of view.
+    """
     half = torch.pi * degrees / 360
     return tuple(cloud[torch.atan2(cloud[:, 1], cloud[:, 0]).abs() <= half] for cloud in clouds)

@@ -12,71 +12,71 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from equissl.datasets.videos.moving_digits import FlowBatch, FlowingSpec
+from equissl.datasets.videos.moving_digits import MovingSpec, VideoBatch
 from equissl.encoders.recurrent import (
-    FlowClassifier,
-    FlowPredictor,
-    RotationFlow,
-    TranslationFlow,
+    RotationVelocities,
+    TranslationVelocities,
+    VideoClassifier,
     VideoCNN,
-    flow_predictor,
+    VideoPredictor,
+    video_predictor,
 )
 from equissl.encoders.recurrent.cell import Coordinates, Pool
 from equissl.encoders.recurrent.predictor import DecoderKind, Timing
-from equissl.encoders.recurrent.velocities import Flow
+from equissl.encoders.recurrent.velocities import VelocitySet
 from equissl.methods.base import Method, StepOutput, detach_terms, widen
 
-DEFAULT_SEQUENCES = FlowingSpec()
+DEFAULT_VIDEOS = MovingSpec()
 
 
-class FlowMethod(Method):
-    """What the two methods below share: they train on sequences of flowing digits.
+class VideoMethod(Method):
+    """Base of the two methods below, which train on videos of moving digits.
 
     Attributes:
         predicts: True where the method predicts frames to come.
-        sequences: what the sequences are like; training opens them from ``data.store``, a folder of IDX files.
+        videos: what the sequences are like; training opens them from ``data.store``, a folder of IDX files.
         views: frames of a sequence.
     """
 
     kind = "videos"
-    batch = FlowBatch
+    batch = VideoBatch
     predicts: ClassVar[bool] = False
-    sequences: FlowingSpec
+    videos: MovingSpec
 
-    def __init__(self, sequences: FlowingSpec, network: nn.Module, feature_dim: int) -> None:
+    def __init__(self, videos: MovingSpec, network: nn.Module, feature_dim: int) -> None:
         nn.Module.__init__(self)
         self.encoder: Any = network
         self.feature_dim, self.objective = feature_dim, None
-        self.sequences, self.views = sequences, sequences.frames
+        self.videos, self.views = videos, videos.frames
 
     @property
     def label(self) -> str:
-        """What the network is called in the literature."""
+        """Name of the network in the literature."""
         return name_of(self.encoder)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """The representation of sequences of frames (N, T, C, H, W)."""
-        return {"all": widen(self.sequence_features(images))}
+        """Compute the representation of videos (N, T, C, H, W)."""
+        return {"all": widen(self.video_features(images))}
 
-    def sequence_features(self, frames: Tensor) -> Tensor:
-        """(N, D) of frames (N, T, C, H, W)."""
+    def video_features(self, frames: Tensor) -> Tensor:
+        """Compute (N, D) of videos (N, T, C, H, W)."""
         raise TypeError(f"{type(self).__name__} has no features")
 
 
-class FERNN(FlowMethod):
-    """Predicts the frames to come from the frames observed, each prediction fed back as the next input.
+class FERNN(VideoMethod):
+    """Predictor of the frames to come from the frames observed, each prediction fed back as the next input.
 
     Args:
-        sequences: training sequences; their first ``observed`` frames are given.
+        videos: videos of training; their first ``observed`` frames are given.
         observed: frames given; the others are predicted.
-        radius: N of the velocity set V_N; 0 is the baseline G-RNN. Its kind and step are those of the sequences.
-        channels: of the hidden state (for each orientation).
+        radius: N of the velocity set V_N; 0 is the baseline G-RNN. Its motion and step are those of the videos.
+        channels: channels of the hidden state (for each orientation).
         decoder_layers: hidden layers of the decoder.
-        orientations: order of the rotation group of the hidden state (rotation flows).
+        orientations: order of the rotation group of the hidden state (rotations).
         pool: over velocities.
         timing: ``ahead`` is exactly equivariant, ``published`` reads the state one frame late.
-        decoder: ``equivariant``, or the published ``plain`` one (rotation flows).
-        coordinates: see :class:`equissl.encoders.recurrent.FlowCell`.
+        decoder: ``equivariant``, or the published ``plain`` one (rotations).
+        coordinates: see :class:`equissl.encoders.recurrent.RecurrentCell`.
         teacher_forcing: probability of feeding the true frame in training.
         detach: no gradient through predictions that are fed back, as published.
 
@@ -85,11 +85,11 @@ class FERNN(FlowMethod):
     """
 
     predicts = True
-    encoder: FlowPredictor
+    encoder: VideoPredictor
 
     def __init__(
         self,
-        sequences: FlowingSpec = DEFAULT_SEQUENCES,
+        videos: MovingSpec = DEFAULT_VIDEOS,
         observed: int = 10,
         radius: int = 2,
         channels: int = 128,
@@ -102,15 +102,15 @@ class FERNN(FlowMethod):
         teacher_forcing: float = 0.0,
         detach: bool = True,
     ) -> None:
-        if not 1 <= observed < sequences.frames:
-            raise ValueError(f"expected observed in 1..{sequences.frames - 1} (sequences.frames), got {observed}")
-        flow = flow_of(sequences, radius, orientations)
-        network = flow_predictor(flow, channels, decoder_layers, 1, pool, timing, decoder, coordinates)
-        super().__init__(sequences, network, channels * flow.orientations)
+        if not 1 <= observed < videos.frames:
+            raise ValueError(f"expected observed in 1..{videos.frames - 1} (videos.frames), got {observed}")
+        velocity_set = velocity_set_of(videos, radius, orientations)
+        network = video_predictor(velocity_set, channels, decoder_layers, 1, pool, timing, decoder, coordinates)
+        super().__init__(videos, network, channels * velocity_set.orientations)
         self.observed, self.teacher_forcing, self.detach = observed, teacher_forcing, detach
 
-    def step(self, batch: FlowBatch) -> StepOutput:
-        """Mean squared error of the roll-out over all frames to predict, at once for the whole sequence."""
+    def step(self, batch: VideoBatch) -> StepOutput:
+        """Compute the mean squared error of the roll-out over all frames to predict, at once for the whole video."""
         seen, truth = batch.frames[:, : self.observed], batch.frames[:, self.observed :]
         state = self.encoder.encode(seen)
         predictions = self.encoder.roll_out(state, truth.shape[1], truth, self.teacher_forcing, self.detach)
@@ -123,32 +123,37 @@ class FERNN(FlowMethod):
         return StepOutput(loss, terms, features.unsqueeze(1))
 
     def rollout(self, frames: Tensor, horizon: int) -> Tensor:
-        """(B, horizon, 1, H, W) after the frames (B, T, 1, H, W)."""
+        """Predict (B, horizon, 1, H, W) after the frames (B, T, 1, H, W).
+
+        Args:
+            frames: (B, T, 1, H, W) observed.
+            horizon: frames to predict.
+        """
         return self.encoder(frames, horizon)
 
-    def sequence_features(self, frames: Tensor) -> Tensor:
-        """Mean over space of the hidden state after the last frame, pooled over velocities."""
+    def video_features(self, frames: Tensor) -> Tensor:
+        """Average over space the hidden state after the last frame, pooled over velocities."""
         return self.encoder.pooled(self.encoder.encode(frames)).mean(dim=(-2, -1))
 
 
-class FlowClassification(FlowMethod):
-    """Names the digit of a flowing sequence, from all of its frames.
+class VideoClassification(VideoMethod):
+    """Classification of the digit of a moving video, from all of its frames.
 
     Args:
-        sequences: training sequences, of one digit each; translations, but for ``cnn``.
+        videos: videos of training, of one digit each; translations, but for ``cnn``.
         network: ``fernn``; ``learned``, the baseline whose transport is learned (G-RNN+); or ``cnn``, 3-D convolutions.
         radius: N of the velocity set; 0 with ``fernn`` is the baseline G-RNN.
         classes: number of classes.
-        channels: of the three layers of the stem, or the three stages of the CNN.
+        channels: channels of the three layers of the stem, or the three stages of the CNN.
         pool: over velocities.
 
     Raises:
-        ValueError: unknown network, or sequences of several digits.
+        ValueError: unknown network, or videos of several digits.
     """
 
     def __init__(
         self,
-        sequences: FlowingSpec = DEFAULT_SEQUENCES,
+        videos: MovingSpec = DEFAULT_VIDEOS,
         network: Literal["fernn", "learned", "cnn"] = "fernn",
         radius: int = 2,
         classes: int = 10,
@@ -157,40 +162,48 @@ class FlowClassification(FlowMethod):
     ) -> None:
         if network not in ("fernn", "learned", "cnn"):
             raise ValueError(f"expected network 'fernn', 'learned' or 'cnn', got {network!r}")
-        if sequences.digits != 1:
-            raise ValueError(f"expected sequences of one digit to classify, got sequences.digits={sequences.digits}")
+        if videos.digits != 1:
+            raise ValueError(f"expected videos of one digit to classify, got videos.digits={videos.digits}")
         model: nn.Module
         if network == "cnn":
             first, second, third = channels
             model = VideoCNN(classes, 1, (first, second, third))
         else:
-            model = FlowClassifier(flow_of(sequences, radius, 1), classes, channels, 1, pool, network == "learned")
-        super().__init__(sequences, model, channels[-1])
+            model = VideoClassifier(
+                velocity_set_of(videos, radius, 1), classes, channels, 1, pool, network == "learned"
+            )
+        super().__init__(videos, model, channels[-1])
 
-    def step(self, batch: FlowBatch) -> StepOutput:
-        """Cross-entropy."""
-        features = self.sequence_features(batch.frames)
+    def step(self, batch: VideoBatch) -> StepOutput:
+        """Compute the cross-entropy."""
+        features = self.video_features(batch.frames)
         logits, labels = self.encoder.head(features), batch.labels[:, 0]
         loss = F.cross_entropy(widen(logits), labels)
         top1 = (logits.argmax(dim=1) == labels).float().mean()
         return StepOutput(loss, detach_terms(cross_entropy=loss, top1=top1), widen(features.detach()).unsqueeze(1))
 
-    def sequence_features(self, frames: Tensor) -> Tensor:
+    def video_features(self, frames: Tensor) -> Tensor:
         return self.encoder.features(frames)
 
 
 def name_of(network: nn.Module) -> str:
-    """``FERNN V_2``, ``G-RNN`` for the velocity set {0}, ``G-RNN+ V_2`` with learned transport, ``3-D CNN``."""
+    """Name a network: ``FERNN V_2``, ``G-RNN`` for {0}, ``G-RNN+ V_2`` with learned transport, ``3-D CNN``."""
     cell = getattr(network, "cell", None)
     if cell is None:
         return "3-D CNN"
     if cell.learned_transport is not None:
-        return f"G-RNN+ V_{cell.flow.radius}"
-    return f"FERNN V_{cell.flow.radius}" if cell.flow.radius else "G-RNN"
+        return f"G-RNN+ V_{cell.velocity_set.radius}"
+    return f"FERNN V_{cell.velocity_set.radius}" if cell.velocity_set.radius else "G-RNN"
 
 
-def flow_of(sequences: FlowingSpec, radius: int, orientations: int) -> Flow:
-    """The velocity set V_radius of the sequences' kind of flow."""
-    if sequences.flow == "rotation":
-        return RotationFlow(sequences.step, radius, orientations)
-    return TranslationFlow(radius)
+def velocity_set_of(videos: MovingSpec, radius: int, orientations: int) -> VelocitySet:
+    """Return the velocity set V_radius of the videos' kind of motion.
+
+    Args:
+        videos: settings of the videos.
+        radius: N of V_N.
+        orientations: orientations of the hidden state, for rotations.
+    """
+    if videos.motion == "rotation":
+        return RotationVelocities(videos.step, radius, orientations)
+    return TranslationVelocities(radius)

@@ -1,4 +1,4 @@
-"""What a predictor is told about the change from one view to another."""
+"""Actions: the change from one view to another as input of a predictor."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Action:
 
     @property
     def identity(self) -> tuple[float, ...]:
-        """What it is when nothing changes."""
+        """Action of no change."""
         return sum((_IDENTITY[part] for part in self.parts), ())
 
     @property
@@ -61,7 +61,7 @@ class Action:
         return sum((_DIFFERENCES.get(part, ()) for part in self.parts), ())
 
     def start(self, part: str) -> int:
-        """Column at which the numbers of a part begin."""
+        """Return the column at which the numbers of a part begin."""
         return sum(len(_IDENTITY[other]) for other in self.parts[: self.parts.index(part)])
 
     def __call__(self, batch: ViewBatch, first: int = 0, second: int = 1) -> Tensor:

@@ -1,4 +1,4 @@
-"""AugSelf: the change between two views is regressed from their representations (Lee et al. 2021, arXiv 2111.09613)."""
+"""AugSelf: regression of the change between two views from their representations (Lee et al., arXiv 2111.09613)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class AugSelf(ViewMethod):
     Args:
         encoder: image encoder.
         projector: sizes of the projector's layers.
-        objective: of the embeddings; one without a teacher.
-        weight: of the mean squared error of the action.
+        objective: objective of the embeddings; one without a teacher.
+        weight: weight of the mean squared error of the action.
         hidden: width of the regressor's two hidden layers; 1024 as published.
         action: what is regressed, see :class:`equissl.methods.views.actions.Action`.
         sign: which of the two quaternions of a rotation.

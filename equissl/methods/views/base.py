@@ -1,4 +1,4 @@
-"""What methods on views of objects, and on images, share."""
+"""Interface of methods on views of objects and on images."""
 
 from __future__ import annotations
 

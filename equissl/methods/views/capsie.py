@@ -30,7 +30,7 @@ _STRETCH = 1.25
 
 
 class CapsIE(CapsuleMethod):
-    """Sharpened capsule activations agree between views; a predictor that knows the rotation moves the poses.
+    """Sharpened capsule activations that agree between views, and a predictor of the poses that knows the rotation.
 
     From the released training script: encoder, one self-routing layer to 16 capsules with 4 × 4 poses, SIE's linear
     hypernetwork, the weights, the two temperatures with their linear schedule, and the names of the logged terms. The
@@ -64,8 +64,8 @@ class CapsIE(CapsuleMethod):
         cov: weight of the covariance penalty.
         entropy: weight of the mean-entropy gap.
         scale_equi: whether ``equi`` is relative to ``sim``.
-        anchor_temperature: of the first view, at the start and after 1.25 times the run.
-        target_temperature: of the second view, likewise.
+        anchor_temperature: temperature of the first view, at the start and after 1.25 times the run.
+        target_temperature: temperature of the second view, likewise.
         detach_target: keep the gradient of the invariance term from the second view.
         action: what the predictor is told, see :class:`equissl.methods.views.actions.Action`.
         sign: which of the two quaternions of a rotation, see :func:`equissl.geometry.relative_unitquat`.
@@ -123,7 +123,7 @@ class CapsIE(CapsuleMethod):
     def loss(
         self, a: Tensor, poses: Tensor, a2: Tensor, poses2: Tensor, predicted: Tensor, inv: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its terms from the global batch.
+        """Compute the loss and its terms from the global batch.
 
         Args:
             a, a2: (B, K) activations of the first and second view.
@@ -151,7 +151,7 @@ class CapsIE(CapsuleMethod):
         )
 
     def temperatures(self) -> tuple[Tensor, Tensor]:
-        """Scalars that sharpen the first and the second view at this point of the run."""
+        """Return the scalars that sharpen the first and the second view at this point of the run."""
         dtype = torch.promote_types(torch.float32, next(self.parameters()).dtype)
         now, whole = self.schedule.to(dtype)
         done = (now / (_STRETCH * whole)).clamp(max=1)
@@ -164,7 +164,7 @@ class CapsIE(CapsuleMethod):
         self.schedule[1] = last_step
 
     def actions(self, batch: ViewBatch) -> Tensor:
-        """What the predictor is told about the change from the first to the second view, (B, A)."""
+        """Compute the actions from the first to the second view, (B, A)."""
         return self.action(batch).to(next(self.parameters()).dtype)
 
     def predict(self, poses: Tensor, actions: Tensor) -> Tensor:

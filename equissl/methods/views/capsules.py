@@ -1,4 +1,4 @@
-"""What the capsule methods share: an encoder's feature map, and capsules on top of it."""
+"""Base of the capsule methods: an encoder's feature map, and capsules on top of it."""
 
 from __future__ import annotations
 
@@ -35,23 +35,28 @@ class CapsuleMethod(ViewMethod):
 
     @abstractmethod
     def actions(self, batch: ViewBatch) -> Tensor:
-        """What `predict` is told about the change from the first to the second view, (B, ...)."""
+        """Compute the input of `predict` about the change from the first to the second view, (B, ...)."""
 
     @abstractmethod
     def predict(self, poses: Tensor, actions: Tensor) -> Tensor:
-        """The second view's poses as they follow from the first view's (B, K·P), in the form they are compared in."""
+        """Predict the second view's poses from the first view's, in the form they are compared in.
+
+        Args:
+            poses: (B, K·P) of the first view.
+            actions: (B, ...) from the first to the second view.
+        """
 
     @abstractmethod
     def target(self, poses: Tensor) -> Tensor:
-        """The second view's poses (B, K·P) in the form they are compared in."""
+        """Compute the second view's poses (B, K·P) in the form they are compared in."""
 
     def maps(self, batch: ViewBatch) -> list[Tensor]:
-        """Feature map (B, C, s, s) of each view."""
+        """Compute the feature map (B, C, s, s) of each view."""
         self.check_views(batch)
         return [self.encoder.feature_map(self.normalise(batch.images[:, view])) for view in range(self.views)]
 
     def embed(self, feature_map: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature map to activations (B, K) and poses (B, K·P)."""
+        """Embed the feature map as activations (B, K) and poses (B, K·P)."""
         return self.projector(feature_map)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
@@ -72,7 +77,13 @@ class CapsuleMethod(ViewMethod):
 
     @torch.no_grad()
     def action_gap(self, poses: Tensor, poses2: Tensor, actions: Tensor) -> dict[str, Tensor]:
-        """Equivariance loss of the batch's actions, and of each sample's neighbour's."""
+        """Compute the equivariance loss of the batch's actions, and of each sample's neighbour's.
+
+        Args:
+            poses: (B, K·P) of the first view.
+            poses2: (B, K·P) of the second view.
+            actions: (B, ...).
+        """
         target = self.target(poses2)
         return {
             "equivariance": invariance(self.predict(poses, actions), target),

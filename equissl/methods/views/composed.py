@@ -47,7 +47,7 @@ class Composed(ViewMethod):
         views: views of each object in a batch; predictions go from each to the next.
         target: whether predictions are compared with the network's own embeddings or with a momentum teacher's
             (conditional BYOL), which lets no gradient through.
-        momentum: of the teacher, where one is needed, at the first and at the last step.
+        momentum: momentum of the teacher, where one is needed, at the first and at the last step.
 
     Raises:
         ValueError: for parts that cannot be put together.

@@ -34,7 +34,7 @@ class ConvJEPA(ViewMethod):
         projector: hidden and output width of the projector.
         hidden: width of the predictor.
         reduction: whether the losses of the views are summed (the paper) or averaged (the authors' code).
-        momentum: of the teacher at the first and at the last step; half a cosine in between.
+        momentum: momentum of the teacher at the first and at the last step; half a cosine in between.
 
     Raises:
         ValueError: for fewer than two views, or an unknown reduction.

@@ -1,4 +1,4 @@
-"""From one process' embeddings to the global batch that objectives take."""
+"""Global batch of embeddings that objectives take, from each process' own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from equissl.objectives import Embedded, Need, Objective, ObjectiveConfig
 
 
 def known_inputs(batch: ViewBatch, needs: Iterable[Need]) -> dict[str, Tensor]:
-    """What objectives ask for beyond embeddings, of the global batch, by the names of `Embedded`.
+    """Gather what objectives ask for beyond embeddings, of the global batch, by the names of `Embedded`.
+
+    Args:
+        batch: batch of this process.
+        needs: names of fields of `Embedded`.
 
     Raises:
         ValueError: where the batch lacks something.
@@ -25,7 +29,7 @@ def known_inputs(batch: ViewBatch, needs: Iterable[Need]) -> dict[str, Tensor]:
 def embed_together(
     views: Sequence[Tensor], batch: ViewBatch, needs: Iterable[Need] = (), teacher: Sequence[Tensor] = ()
 ) -> Embedded:
-    """The global batch of embeddings and of what else the objective asks for.
+    """Gather the global batch of embeddings and of what else the objective asks for.
 
     Args:
         views: (B, E) for each view, of this process.
@@ -44,7 +48,12 @@ def embed_together(
 
 
 def plain_objective(config: ObjectiveConfig, dim: int, views: int = 2) -> Objective:
-    """The objective of a config, for a method that has neither a teacher nor predictions to offer it.
+    """Build the objective of a config, for a method that has neither a teacher nor predictions to offer it.
+
+    Args:
+        config: name and options.
+        dim: width of the embeddings.
+        views: views of each object.
 
     Raises:
         ValueError: for an objective that needs one of the two, an unknown one, or a wrong number of views.
@@ -57,7 +66,14 @@ def plain_objective(config: ObjectiveConfig, dim: int, views: int = 2) -> Object
 
 
 def pair_loss(objective: Objective | None, x: Tensor, y: Tensor, batch: ViewBatch) -> Tensor | None:
-    """The objective's loss of the global embeddings (B, E) of two views; None without an objective."""
+    """Compute the objective's loss of the global embeddings of two views; None without an objective.
+
+    Args:
+        objective: or None.
+        x: (B, E) first view.
+        y: (B, E) second view.
+        batch: batch of this process.
+    """
     if objective is None:
         return None
     return objective(Embedded(torch.stack([x, y], dim=1), **known_inputs(batch, objective.needs)))[0]

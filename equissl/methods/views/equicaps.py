@@ -86,7 +86,7 @@ class EquiCaps(CapsuleMethod):
     def loss(
         self, a: Tensor, moved: Tensor, a2: Tensor, target: Tensor, inv: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its terms from the global batch.
+        """Compute the loss and its terms from the global batch.
 
         Args:
             a, a2: (B, K) activations of the first and second view.
@@ -104,7 +104,7 @@ class EquiCaps(CapsuleMethod):
         return loss, detach_terms(invariance=inv, equivariance=equi, variance=std, covariance=cov, entropy_gap=entropy)
 
     def actions(self, batch: ViewBatch) -> Tensor:
-        """(B, n, n) matrices G that poses of the first view are multiplied by.
+        """Compute (B, n, n) matrices G that poses of the first view are multiplied by.
 
         Raises:
             ValueError: for rigid transforms of a batch without translations.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,13 +40,13 @@ class SeqJEPA(ViewMethod):
         sign: which of the two quaternions of a rotation. The published models took ``legacy``.
         condition: who is told: ``both``, or only the ``aggregator`` or the ``predictor`` (the paper's ablations).
         action_dim: size of embedded actions.
-        aggregator: ``transformer``, or ``flow``: a flow equivariant recurrent cell that follows yaw velocities and
+        aggregator: ``transformer``, or ``recurrent``: a flow equivariant recurrent cell that follows yaw velocities and
             minds the order of the views (Keller 2025, arXiv 2507.14793); or an import path.
         layers, heads, dropout: of the transformer.
         hidden: width of the predictor.
         target: whether the last view is encoded by a momentum ``teacher`` or, without gradient, by the encoder itself
             (``online``).
-        momentum: of the teacher at the first and at the last step; half a cosine in between.
+        momentum: momentum of the teacher at the first and at the last step; half a cosine in between.
 
     Raises:
         ValueError: for fewer than two views, an unknown choice, or conditioning that no one would see.
@@ -88,8 +88,8 @@ class SeqJEPA(ViewMethod):
             )
         token = self.feature_dim + self.token_size
         make = AGGREGATORS[aggregator]
-        self.aggregator: Any = make(token, **accepted(make, {"layers": layers, "heads": heads, "dropout": dropout}))
-        self.aggregate_dim = self.aggregator.dim
+        self.aggregator = make(token, **accepted(make, {"layers": layers, "heads": heads, "dropout": dropout}))
+        self.aggregate_dim: int = self.aggregator.dim
         self.predictor = nn.Sequential(
             nn.Linear(self.aggregate_dim + self.told_size, hidden, bias=False),
             nn.BatchNorm1d(hidden),
@@ -113,21 +113,21 @@ class SeqJEPA(ViewMethod):
             self.teacher.update(step, last_step, encoder=self.encoder)
 
     def actions(self, batch: ViewBatch) -> Tensor | None:
-        """(B, V − 1, A) actions from each view of a batch to the next; None without conditioning."""
+        """Compute (B, V − 1, A) actions from each view of a batch to the next; None without conditioning."""
         if self.action is None:
             return None
         found = [self.action(batch, view, view + 1) for view in range(batch.num_views - 1)]
         return torch.stack(found, dim=1).to(next(self.parameters()).dtype)
 
     def embed_actions(self, actions: Tensor | None) -> Tensor | None:
-        """Actions (B, K, A) as predictor and aggregator are told them, (B, K, ``action_dim``).
+        """Embed actions (B, K, A) for predictor and aggregator: (B, K, ``action_dim``).
 
         Each action enters the batch norm once, and nothing else does.
         """
         return None if actions is None else self.action_projector(actions.flatten(0, 1)).unflatten(0, actions.shape[:2])
 
     def aggregate(self, seen: Tensor, moves: Tensor | None = None) -> Tensor:
-        """What M views together say.
+        """Aggregate M views.
 
         Args:
             seen: (B, M, D) representations of the observed views.
@@ -146,7 +146,12 @@ class SeqJEPA(ViewMethod):
         return self.aggregator(torch.cat([seen, told.to(seen.dtype)], dim=2))
 
     def predict(self, aggregate: Tensor, moves: Tensor | None = None) -> Tensor:
-        """Representation (B, D) of the view that the last of ``moves`` leads to, from (B, ``aggregate_dim``)."""
+        """Predict the representation (B, D) of the view that the last of ``moves`` leads to.
+
+        Args:
+            aggregate: (B, ``aggregate_dim``).
+            moves: actions, or None without.
+        """
         if not self.told_size:
             return self.predictor(aggregate)
         if moves is None:
@@ -194,7 +199,12 @@ class SeqJEPA(ViewMethod):
 
 @full_precision
 def cosine_distance(predicted: Tensor, target: Tensor) -> Tensor:
-    """``1 − cos`` of (B, D) and (B, D), averaged over B; no gradient reaches the target."""
+    """Compute ``1 − cos``, averaged over B; no gradient reaches the target.
+
+    Args:
+        predicted: (B, D).
+        target: (B, D).
+    """
     return 1 - (unit_norm(predicted) * unit_norm(target.detach())).sum(dim=1).mean()
 
 

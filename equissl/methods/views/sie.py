@@ -91,9 +91,17 @@ class SIE(ViewMethod):
     def loss(
         self, x_inv: Tensor, x_equi: Tensor, y_inv: Tensor, y_equi: Tensor, predicted: Tensor, inv: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its terms from the global embeddings; ``predicted`` is the predictor's idea of ``y_equi``.
+        """Compute the loss and its terms from the global embeddings.
 
         ``inv`` is the invariance term where it is not the mean squared difference.
+
+        Args:
+            x_inv: (B, E) invariant part, first view.
+            x_equi: (B, F) equivariant part, first view.
+            y_inv: invariant part, second view.
+            y_equi: equivariant part, second view.
+            predicted: (B, F) prediction of ``y_equi``.
+            inv: invariance term where it is not the mean squared difference.
         """
         x, y = torch.cat([x_inv, x_equi], dim=1), torch.cat([y_inv, y_equi], dim=1)
         inv = invariance(x_inv, y_inv) if inv is None else inv
@@ -109,11 +117,11 @@ class SIE(ViewMethod):
         )
 
     def actions(self, batch: ViewBatch) -> Tensor:
-        """What the predictor is told about the change from the first to the second view: (B, A)."""
+        """Compute the actions from the first to the second view: (B, A)."""
         return self.action(batch).to(next(self.parameters()).dtype)
 
     def embed(self, representation: Tensor) -> tuple[Tensor, Tensor]:
-        """Representation (B, D) to its invariant and equivariant embeddings."""
+        """Project the representation (B, D) to its invariant and equivariant embeddings."""
         inv, equi = representation.split([self.inv_dim, self.equi_dim], dim=1)
         return self.projector_inv(inv), self.projector_equi(equi)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Projector
 from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
-from equissl.losses import info_nce
+from equissl.losses import nt_xent
 from equissl.methods.base import StepOutput, detach_terms, gather_together, stack_features
 from equissl.methods.views.base import ViewMethod
 
@@ -35,9 +36,9 @@ class SimCLR(ViewMethod):
 
     def step(self, batch: ViewBatch) -> StepOutput:
         views = self.view_features(batch)
-        x, y = gather_together(*(self.projector(view) for view in views))
-        loss = info_nce(x, y, self.temperature)
-        return StepOutput(loss, detach_terms(info_nce=loss), stack_features(views))
+        pair = gather_together(*(self.projector(view) for view in views))
+        loss = nt_xent(torch.stack(pair, dim=1), self.temperature)
+        return StepOutput(loss, detach_terms(nt_xent=loss), stack_features(views))
 
     def embedding(self, parts: dict[str, Tensor]) -> Tensor:
         return self.projector(parts["all"])

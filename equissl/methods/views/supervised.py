@@ -62,7 +62,15 @@ class Supervised(ViewMethod):
     def loss(
         self, predicted: Tensor, target: Tensor, x: Tensor, y: Tensor, labels: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its terms from the global quaternions (B, 4), logits (B, classes) of both views and labels (B,)."""
+        """Compute the loss and its terms from global predictions.
+
+        Args:
+            predicted: (B, 4) quaternions.
+            target: (B, 4) true quaternions.
+            x: (B, classes) logits, first view.
+            y: (B, classes) logits, second view.
+            labels: (B,).
+        """
         rotation = (
             quaternion_alignment(predicted, target)
             if self.rotation_loss == "alignment"
@@ -85,5 +93,10 @@ class Supervised(ViewMethod):
 
 @full_precision
 def quaternion_alignment(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean 1 − ⟨q, q̂⟩², sin² of half the angle between, of unit quaternions (B, 4) and predictions of any length."""
+    """Compute the mean 1 − ⟨q, q̂⟩², sin² of half the angle between.
+
+    Args:
+        predicted: (B, 4) of any length.
+        target: (B, 4) unit quaternions.
+    """
     return 1 - (unit_norm(predicted) * target).sum(dim=1).square().mean()

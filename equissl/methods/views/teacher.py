@@ -32,7 +32,12 @@ class Teacher(nn.Module):
         return self.networks[name]
 
     def update(self, step: int, last_step: int, **networks: nn.Module) -> float:
-        """Move towards the networks, after the optimiser's step number ``step`` (from 0) of ``last_step``.
+        """Move the teachers towards the networks, after an optimiser step.
+
+        Args:
+            step: number of the step, from 0.
+            last_step: last step of the run.
+            **networks: those to follow, by name.
 
         Returns:
             the momentum of this step.

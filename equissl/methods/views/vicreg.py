@@ -53,7 +53,12 @@ class VICReg(ViewMethod):
         return StepOutput(loss, terms, stack_features(views))
 
     def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its terms from the global embeddings (B, E) of both views."""
+        """Compute the loss and its terms from the global embeddings.
+
+        Args:
+            x: (B, E) first view.
+            y: (B, E) second view.
+        """
         inv = invariance(x[:, : self.inv_dim], y[:, : self.inv_dim])
         std = (variance_hinge(x) + variance_hinge(y)) / 2
         cov = covariance_penalty(x) + covariance_penalty(y)

@@ -1,6 +1,6 @@
 """Average precision of 3D detection: KITTI's, nuScenes', and a plain one by distance and number of points.
 
-Each metric takes frame after frame by ``update(preds, target)`` and answers ``compute()`` with flat results; in float64
+Each metric takes sweep after sweep by ``update(preds, target)`` and answers ``compute()`` with flat results; in float64
 on the CPU, without compiled code of its own.
 """
 

@@ -1,4 +1,4 @@
-"""What a detector found in a frame, and what is there: tensors with one row for each box."""
+"""Detected and labelled boxes of a sweep: tensors with one row for each box."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class DetectedBoxes(_Rows):
-    """N predictions of one frame.
+    """N predictions of one sweep.
 
     Attributes:
         boxes: (N, 7) x, y, z of the centre, dx, dy, dz, heading.
@@ -77,7 +77,7 @@ class DetectedBoxes(_Rows):
 
 @dataclass(frozen=True)
 class LabelledBoxes(_Rows):
-    """M labels of one frame.
+    """M labels of one sweep.
 
     Attributes:
         boxes: (M, 7) as those of the predictions, in the same frame.
@@ -109,5 +109,5 @@ class LabelledBoxes(_Rows):
 
     @classmethod
     def empty(cls) -> LabelledBoxes:
-        """A frame without objects."""
+        """Return the labels of a sweep without objects."""
         return cls(torch.zeros(0, 7), torch.zeros(0, dtype=torch.long))

@@ -1,4 +1,4 @@
-"""From matched scores to precision at chosen recalls, and to one number."""
+"""Precision at chosen recalls from matched scores, and its average."""
 
 from __future__ import annotations
 
@@ -39,12 +39,17 @@ def recall_thresholds(scores: Tensor, count: int, recalls: int = RECALLS) -> Ten
 
 
 def falling(curve: Tensor) -> Tensor:
-    """The running maximum from the right: precision at this recall or a higher one."""
+    """Compute the running maximum from the right: precision at this recall or a higher one."""
     return curve.flip(0).cummax(0).values.flip(0) if len(curve) else curve
 
 
 def at_recalls(curve: Tensor, recalls: int = RECALLS) -> Tensor:
-    """(41,) precision at every recall: falling, and 0 where a recall was never reached."""
+    """Fill a curve up to every recall: (41,) falling precision, 0 where a recall was never reached.
+
+    Args:
+        curve: (T,) precision at the recalls reached.
+        recalls: number of recalls.
+    """
     return falling(torch.cat((curve, curve.new_zeros(recalls - len(curve)))))
 
 
@@ -92,12 +97,17 @@ def interpolate(at: Tensor, x: Tensor, y: Tensor, right: float | None = None) ->
 
 
 def mean_of_known(values: Iterable[float]) -> float:
-    """Mean of those that are not NaN; NaN without any."""
+    """Compute the mean of those that are not NaN; NaN without any."""
     return float(torch.tensor(list(values), dtype=torch.float64).nanmean())
 
 
 def class_means(scores: Mapping[str, float], classes: Sequence[str]) -> dict[str, float]:
-    """``mean/KIND`` over the classes of every ``CLASS/KIND`` but counts of labels; NaN is left out."""
+    """Average ``CLASS/KIND`` over the classes as ``mean/KIND``, but for counts of labels; NaN is left out.
+
+    Args:
+        scores: values by ``CLASS/KIND``.
+        classes: their names.
+    """
     kinds = [name.partition("/")[2] for name in scores if name.startswith(f"{classes[0]}/")]
     return {
         f"mean/{kind}": mean_of_known(scores[f"{name}/{kind}"] for name in classes)

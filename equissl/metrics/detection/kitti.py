@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from equissl.metrics.detection.curves import ap_r11, ap_r40, at_recalls, class_means, mean_of_known, recall_thresholds
-from equissl.metrics.detection.frames import FrameMetric, Frames, FrameStore, Pairs, overlapping_pairs
 from equissl.metrics.detection.matching import choices, take_turns, turns
+from equissl.metrics.detection.metric import BoxCollector, BoxTables, DetectionMetric, Pairs, overlapping_pairs
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
 # least overlap, the benchmark's own and a loose one
@@ -23,7 +23,7 @@ COUNTED, IGNORED, OTHER = 0, 1, -1
 
 @dataclass(frozen=True)
 class Difficulty:
-    """The labels that count: at most so far occluded and truncated, and taller than this many pixels."""
+    """Labels that count: at most so far occluded and truncated, and taller than this many pixels."""
 
     occlusion: float
     truncation: float
@@ -42,7 +42,7 @@ def kitti_labels(names: Sequence[str], classes: Sequence[str] = CLASSES) -> tupl
 
     Args:
         names: M names as KITTI spells them; those of no class (``DontCare``, ``Tram``) get -1.
-        classes: of the metric.
+        classes: classes of the metric.
 
     Returns:
         (M,) int64 and (M,) bool, for ``labels`` and ``ignore`` of :class:`LabelledBoxes`.
@@ -55,7 +55,7 @@ def kitti_labels(names: Sequence[str], classes: Sequence[str] = CLASSES) -> tupl
     return torch.tensor(labels, dtype=torch.long), torch.tensor(ignore, dtype=torch.bool)
 
 
-class KittiAP(FrameMetric):
+class KittiAP(DetectionMetric):
     """Average precision with KITTI's difficulties and rules for what does not count.
 
     Labels beyond a difficulty, or with ``ignore``, are neither to be found nor wrong to find; neither are predictions
@@ -71,7 +71,7 @@ class KittiAP(FrameMetric):
     Args:
         classes: names that labels index.
         overlaps: by class, the least overlap, strict and loose; a match must exceed it.
-        prefix: of the results' names.
+        prefix: prefix of the results' names.
 
     Raises:
         ValueError: for a class without overlaps.
@@ -95,18 +95,18 @@ class KittiAP(FrameMetric):
         if missing := [name for name in classes if name not in overlaps]:
             raise ValueError(f"expected overlaps of {', '.join(missing)}, got them of {', '.join(overlaps)}")
         target = ("ignore", "height2d", "occlusion", "truncation")
-        super().__init__(FrameStore(len(classes), ("height2d",), target), prefix)
+        super().__init__(BoxCollector(len(classes), ("height2d",), target), prefix)
         self.classes, self.overlaps = tuple(classes), dict(overlaps)
 
-    def _scores(self, frames: Frames) -> dict[str, float]:
-        pairs = overlapping_pairs(frames)
+    def _scores(self, tables: BoxTables) -> dict[str, float]:
+        pairs = overlapping_pairs(tables)
         scores: dict[str, float] = {}
         for number, name in enumerate(self.classes):
             for level, difficulty in DIFFICULTIES.items():
-                status = _status(frames, number, difficulty)
+                status = _status(tables, number, difficulty)
                 scores[f"{name.lower()}/labels_{level}"] = float((status[1] == COUNTED).sum())
                 for suffix, least in zip(("", "_loose"), self.overlaps[name], strict=True):
-                    for kind, value in _kinds(frames, pairs, status, least).items():
+                    for kind, value in _kinds(tables, pairs, status, least).items():
                         scores[f"{name.lower()}/{kind}_{level}{suffix}"] = value
         means = class_means(scores, [name.lower() for name in self.classes])
         return {**scores, **means, **_difficulty_means(means)}
@@ -120,9 +120,9 @@ def _difficulty_means(means: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def _status(frames: Frames, number: int, difficulty: Difficulty) -> tuple[Tensor, Tensor]:
-    """Whether each prediction and each label is counted, ignored or another class's."""
-    preds, target = frames.preds, frames.target
+def _status(tables: BoxTables, number: int, difficulty: Difficulty) -> tuple[Tensor, Tensor]:
+    """Status of each prediction and each label: counted, ignored or another class's."""
+    preds, target = tables.preds, tables.target
     beyond = (target["occlusion"] > difficulty.occlusion) | (target["truncation"] > difficulty.truncation)
     beyond |= (target["height2d"] <= difficulty.height2d) | (target["ignore"] > 0)
     other = torch.full_like(target["labels"], OTHER)
@@ -132,44 +132,44 @@ def _status(frames: Frames, number: int, difficulty: Difficulty) -> tuple[Tensor
     return torch.where(preds["height2d"] < difficulty.height2d, IGNORED, found), labels
 
 
-def _kinds(frames: Frames, pairs: Pairs, status: tuple[Tensor, Tensor], least: float) -> dict[str, float]:
+def _kinds(tables: BoxTables, pairs: Pairs, status: tuple[Tensor, Tensor], least: float) -> dict[str, float]:
     """Average precisions of one class, difficulty and overlap, by kind and curve."""
     scores: dict[str, float] = {}
     for kind in ("bev", "3d"):
         chosen = (pairs.values[kind] > least) & (status[0][pairs.pred] != OTHER) & (status[1][pairs.target] != OTHER)
-        precision, orientation = _curves(frames, pairs.select(chosen), status, kind)
+        precision, orientation = _curves(tables, pairs.select(chosen), status, kind)
         scores |= {f"{kind}_r40": ap_r40(precision), f"{kind}_r11": ap_r11(precision)}
         if kind == "3d":
             scores |= {"3d_orientation_r40": ap_r40(orientation), "3d_orientation_r11": ap_r11(orientation)}
     return scores
 
 
-def _curves(frames: Frames, pairs: Pairs, status: tuple[Tensor, Tensor], kind: str) -> tuple[Tensor, Tensor]:
+def _curves(tables: BoxTables, pairs: Pairs, status: tuple[Tensor, Tensor], kind: str) -> tuple[Tensor, Tensor]:
     """(41,) precision, and the same with true positives weighed by their heading."""
     count = int((status[1] == COUNTED).sum())
     if not count:
         return torch.full((41,), math.nan), torch.full((41,), math.nan)
-    scores, counted = frames.preds["scores"], status[0] == COUNTED
+    scores, counted = tables.preds["scores"], status[0] == COUNTED
     # each label takes the surest prediction: the scores of these pairs are the ones to look at
     preference = scores[pairs.pred]
-    sure, taken = _assign(frames, pairs, preference, torch.ones(1, len(scores), dtype=torch.bool))
+    sure, taken = _assign(tables, pairs, preference, torch.ones(1, len(scores), dtype=torch.bool))
     right = counted[sure.pred] & (status[1][sure.target] == COUNTED)
     thresholds = recall_thresholds(scores[sure.pred[right & taken[0]]], count)
     # above each of them, each label takes the prediction that overlaps most, one that is ignored only without another
     preference = torch.where(counted[pairs.pred], pairs.values[kind], -1.0)
-    best, taken = _assign(frames, pairs, preference, scores >= thresholds[:, None])
+    best, taken = _assign(tables, pairs, preference, scores >= thresholds[:, None])
     right = taken & counted[best.pred] & (status[1][best.target] == COUNTED)
     above = len(scores[counted]) - torch.searchsorted(scores[counted].sort().values, thresholds)
     true = right.sum(dim=1)
     claimed = true + above - (taken & counted[best.pred]).sum(dim=1)
-    heading = frames.preds["boxes"][best.pred, 6] - frames.target["boxes"][best.target, 6]
+    heading = tables.preds["boxes"][best.pred, 6] - tables.target["boxes"][best.target, 6]
     alike = (right * (1 + heading.cos()) / 2).sum(dim=1)
     return at_recalls(true.double() / claimed.clamp(min=1)), at_recalls(alike / claimed.clamp(min=1))
 
 
-def _assign(frames: Frames, pairs: Pairs, preference: Tensor, available: Tensor) -> tuple[Pairs, Tensor]:
+def _assign(tables: BoxTables, pairs: Pairs, preference: Tensor, available: Tensor) -> tuple[Pairs, Tensor]:
     """Pairs in another order, and (T, P) bool which of them come about when label after label chooses."""
     pairs = pairs.select(choices(pairs.target, preference))
     columns, column = pairs.pred.unique(return_inverse=True)
-    turn = turns(pairs.target, frames.target["frame"][pairs.target])
+    turn = turns(pairs.target, tables.target["sweep"][pairs.target])
     return pairs, take_turns(pairs.target, column, turn, available[:, columns])

@@ -1,4 +1,4 @@
-"""Greedy one-to-one matching of predictions and labels, of all frames and several score thresholds at once."""
+"""Greedy one-to-one matching of predictions and labels, of all sweeps and several score thresholds at once."""
 
 from __future__ import annotations
 
@@ -6,47 +6,52 @@ import torch
 from torch import Tensor
 
 
-def turns(place: Tensor, frame: Tensor) -> Tensor:
-    """When each one chooses: how many others of its frame come before.
+def turns(place: Tensor, sweep: Tensor) -> Tensor:
+    """Turn of each row: how many others of its sweep come before.
 
     Args:
-        place: (P,) integer that orders those who choose, and grows from frame to frame; entries may repeat.
-        frame: (P,) frame of each.
+        place: (P,) integer that orders those who choose, and grows from sweep to sweep; entries may repeat.
+        sweep: (P,) sweep of each.
 
     Returns:
-        (P,) from 0 on in every frame.
+        (P,) from 0 on in every sweep.
     """
     rows, inverse = place.unique(return_inverse=True)
-    frames = frame.new_zeros(len(rows)).scatter(0, inverse, frame)
-    return (torch.arange(len(rows)) - torch.searchsorted(frames, frames))[inverse]
+    tables = sweep.new_zeros(len(rows)).scatter(0, inverse, sweep)
+    return (torch.arange(len(rows)) - torch.searchsorted(tables, tables))[inverse]
 
 
-def by_score(scores: Tensor, frame: Tensor, last_first: bool = False) -> tuple[Tensor, Tensor]:
-    """The order of predictions by falling score, and their places in it frame by frame.
+def by_score(scores: Tensor, sweep: Tensor, last_first: bool = False) -> tuple[Tensor, Tensor]:
+    """Order predictions by falling score, with their places in it sweep by sweep.
 
     Args:
         scores: (N,).
-        frame: (N,) frame of each.
+        sweep: (N,) sweep of each.
         last_first: of equal scores the later prediction comes first.
 
     Returns:
-        (N,) indices of the predictions, surest first; (N,) place of each prediction when they are sorted by frame
+        (N,) indices of the predictions, surest first; (N,) place of each prediction when they are sorted by sweep
         first, for :func:`turns`.
     """
     order = scores.argsort(stable=True).flip(0) if last_first else scores.argsort(descending=True, stable=True)
     place = torch.empty_like(order)
-    place[order[frame[order].argsort(stable=True)]] = torch.arange(len(order))
+    place[order[sweep[order].argsort(stable=True)]] = torch.arange(len(order))
     return order, place
 
 
 def choices(row: Tensor, preference: Tensor) -> Tensor:
-    """(P,) indices that put pairs row by row, in each the one of the highest preference first, the first of equals."""
+    """Order pairs row by row, in each the one of the highest preference first, the first of equals: (P,) indices.
+
+    Args:
+        row: (P,) int64.
+        preference: (P,).
+    """
     order = preference.argsort(descending=True, stable=True)
     return order[row[order].argsort(stable=True)]
 
 
 def take_turns(row: Tensor, column: Tensor, turn: Tensor, available: Tensor) -> Tensor:
-    """Each row takes the first column on its list that nobody took before.
+    """Let each row take the first column on its list that nobody took before.
 
     Args:
         row: (P,) who chooses; the pairs of one row lie together, the one it likes best first.

@@ -11,8 +11,8 @@ from torch import Tensor
 from equissl.geometry.boxes import points_in_boxes
 from equissl.metrics.detection.boxes import DetectedBoxes, LabelledBoxes
 from equissl.metrics.detection.curves import class_means, interpolate, mean_of_known
-from equissl.metrics.detection.frames import FrameMetric, Frames, FrameStore, Pairs, nearby_pairs
 from equissl.metrics.detection.matching import by_score, choices, take_turns, turns
+from equissl.metrics.detection.metric import BoxCollector, BoxTables, DetectionMetric, Pairs, nearby_pairs
 
 # metres from the car up to which a class is scored
 RANGES = {
@@ -39,7 +39,7 @@ FIRST = 11  # of the 101 recalls 0, 0.01 ... 1: the first above the lowest
 MOST_BOXES = 500
 
 
-class NuScenesDetection(FrameMetric):
+class NuScenesDetection(DetectionMetric):
     """Average precision over four distances, errors of the true positives, and their combination, NDS.
 
     Predictions and labels beyond the class's range do not count, nor do labels without points or with ``ignore``, nor
@@ -53,7 +53,7 @@ class NuScenesDetection(FrameMetric):
     Args:
         classes: names that labels index.
         ranges: metres by class.
-        prefix: of the results' names.
+        prefix: prefix of the results' names.
 
     Raises:
         ValueError: for a class without a range.
@@ -65,14 +65,14 @@ class NuScenesDetection(FrameMetric):
         if missing := [name for name in classes if name not in ranges]:
             raise ValueError(f"expected ranges of {', '.join(missing)}, got them of {', '.join(ranges)}")
         columns = ("velocity", "attributes")
-        super().__init__(FrameStore(len(classes), columns, columns), prefix)
+        super().__init__(BoxCollector(len(classes), columns, columns), prefix)
         self.classes = tuple(classes)
         self._ranges = torch.tensor([ranges[name] for name in classes], dtype=torch.float64)
         racks = [number for number, name in enumerate(classes) if name in IN_RACKS]
         self._in_racks = torch.tensor(racks, dtype=torch.long)
 
     def update(self, preds: DetectedBoxes, target: LabelledBoxes, origin: tuple[float, float] = (0.0, 0.0)) -> None:
-        """Adds one sample.
+        """Add one sample.
 
         Args:
             preds: at most 500 boxes.
@@ -102,25 +102,25 @@ class NuScenesDetection(FrameMetric):
             excluded |= parked & torch.isin(classes, self._in_racks)
         return excluded.to(boxes.labels.device)
 
-    def _scores(self, frames: Frames) -> dict[str, float]:
-        pairs = nearby_pairs(frames, max(DISTANCES))
+    def _scores(self, tables: BoxTables) -> dict[str, float]:
+        pairs = nearby_pairs(tables, max(DISTANCES))
         scores: dict[str, float] = {}
         for number, name in enumerate(self.classes):
-            scores |= {f"{name}/{kind}": value for kind, value in _score(frames, pairs, number, name).items()}
+            scores |= {f"{name}/{kind}": value for kind, value in _score(tables, pairs, number, name).items()}
         scores |= class_means(scores, self.classes)
         good = sum(max(0.0, 1 - scores[f"mean/{error}"]) for error in ERRORS)
         return {**scores, "nds": (5 * scores["mean/ap"] + good) / 10}
 
 
-def _score(frames: Frames, pairs: Pairs, number: int, name: str) -> dict[str, float]:
-    preds, count = frames.preds, int((frames.target["labels"] == number).sum())
-    order, place = by_score(preds["scores"], preds["frame"], last_first=True)
+def _score(tables: BoxTables, pairs: Pairs, number: int, name: str) -> dict[str, float]:
+    preds, count = tables.preds, int((tables.target["labels"] == number).sum())
+    order, place = by_score(preds["scores"], preds["sweep"], last_first=True)
     order = order[preds["labels"][order] == number]
-    own = (preds["labels"][pairs.pred] == number) & (frames.target["labels"][pairs.target] == number)
+    own = (preds["labels"][pairs.pred] == number) & (tables.target["labels"][pairs.target] == number)
     pairs, precisions = pairs.select(own), {}
     scores = dict.fromkeys(ERRORS, 1.0)
     for distance in DISTANCES:
-        matched = _match(frames, pairs.select(pairs.values["distance"] < distance), place)
+        matched = _match(tables, pairs.select(pairs.values["distance"] < distance), place)
         hits = torch.zeros(len(place), dtype=torch.bool)
         hits[matched.pred] = True
         precision, confidence = _curves(hits[order], preds["scores"][order], count)
@@ -128,16 +128,16 @@ def _score(frames: Frames, pairs: Pairs, number: int, name: str) -> dict[str, fl
         if distance == ERROR_DISTANCE and len(matched):
             rank = torch.empty_like(place).scatter(0, order, torch.arange(len(order)))
             matched = matched.select(rank[matched.pred].argsort())
-            scores |= _mean_errors(frames, matched, confidence, name)
+            scores |= _mean_errors(tables, matched, confidence, name)
     scores |= dict.fromkeys(WITHOUT.get(name, ()), math.nan)
     return {"ap": mean_of_known(precisions.values()), **precisions, **scores}
 
 
-def _match(frames: Frames, pairs: Pairs, place: Tensor) -> Pairs:
+def _match(tables: BoxTables, pairs: Pairs, place: Tensor) -> Pairs:
     """The pairs that come about when prediction after prediction takes the nearest label left."""
     pairs = pairs.select(choices(place[pairs.pred], -pairs.values["distance"]))
-    turn = turns(place[pairs.pred], frames.preds["frame"][pairs.pred])
-    everything = torch.ones(1, len(frames.target["labels"]), dtype=torch.bool)
+    turn = turns(place[pairs.pred], tables.preds["sweep"][pairs.pred])
+    everything = torch.ones(1, len(tables.target["labels"]), dtype=torch.bool)
     return pairs.select(take_turns(pairs.pred, pairs.target, turn, everything)[0])
 
 
@@ -157,23 +157,23 @@ def _average_precision(precision: Tensor) -> float:
     return float((precision[FIRST:] - LOWEST).clamp(min=0).mean()) / (1 - LOWEST)
 
 
-def _mean_errors(frames: Frames, matched: Pairs, confidence: Tensor, name: str) -> dict[str, float]:
+def _mean_errors(tables: BoxTables, matched: Pairs, confidence: Tensor, name: str) -> dict[str, float]:
     """Each error's running mean down to every recall's score, averaged over the recalls above 0.1 that were reached."""
     reached = confidence.nonzero()[:, 0]
     last = int(reached[-1]) if len(reached) else 0
     if last < FIRST:
         return {}
-    scores = frames.preds["scores"][matched.pred].flip(0)
+    scores = tables.preds["scores"][matched.pred].flip(0)
     means = {}
-    for kind, error in _errors(frames, matched, name).items():
+    for kind, error in _errors(tables, matched, name).items():
         by_recall = interpolate(confidence.flip(0), scores, _running_mean(error).flip(0)).flip(0)
         means[kind] = float(by_recall[FIRST : last + 1].mean())
     return means
 
 
-def _errors(frames: Frames, matched: Pairs, name: str) -> dict[str, Tensor]:
-    found = {key: column[matched.pred] for key, column in frames.preds.items()}
-    true = {key: column[matched.target] for key, column in frames.target.items()}
+def _errors(tables: BoxTables, matched: Pairs, name: str) -> dict[str, Tensor]:
+    found = {key: column[matched.pred] for key, column in tables.preds.items()}
+    true = {key: column[matched.target] for key, column in tables.target.items()}
     size_found, size_true = found["boxes"][:, 3:6], true["boxes"][:, 3:6]
     common = torch.minimum(size_found, size_true).prod(dim=1)
     period = math.pi if name == "barrier" else 2 * math.pi

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from equissl.datasets.drives.store import SceneStore
+from equissl.datasets.drives.store.store import DriveStore
 from equissl.reporting.blocks import Card, Tile, cards
 from equissl.reporting.charts import Bar, bar_chart
 from equissl.reporting.drives.pictures import map_pictures, scene_pictures
@@ -49,7 +49,7 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
     """
     results = [run.results for run in runs]
     maps, angle = map_pictures(runs)
-    with closing(SceneStore(store if store is not None else results[0]["store"])) as drives:
+    with closing(DriveStore(store if store is not None else results[0]["store"])) as drives:
         scenes, arrows = scene_pictures(runs, drives)
         return run_page(
             "drives/page.html",
@@ -71,7 +71,7 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
         )
 
 
-def _setup(runs: Sequence[Run], drives: SceneStore) -> str:
+def _setup(runs: Sequence[Run], drives: DriveStore) -> str:
     first = runs[0].results
     sources = ", ".join(sorted({entry.dataset or "unnamed" for entry in drives.index.values()}))
     return (

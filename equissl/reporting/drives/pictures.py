@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from equissl.datasets.drives.store import SceneStore
+from equissl.datasets.drives.store.store import DriveStore
 from equissl.datasets.drives.sweep import Sweep, ego_motion, own_motion
 from equissl.evaluation.drives.maps import read_maps
-from equissl.reporting.bev import Window, component_colours, draw_cells, draw_scene
+from equissl.reporting.bev import Window, component_colours, draw_cells, draw_sweep
 from equissl.reporting.blocks import Picture, data_uri
 from equissl.reporting.colours import SOFT
 from equissl.reporting.runs import Run
@@ -24,12 +24,12 @@ Maps = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
 def load_maps(run: Run) -> Maps | None:
-    """What the evaluation left for pictures, or None."""
+    """Maps that the evaluation kept for pictures, or None."""
     path = run.file("maps.npz")
     return None if path is None else read_maps(path)
 
 
-def scene_pictures(runs: Sequence[Run], store: SceneStore) -> tuple[list[Picture], str]:
+def scene_pictures(runs: Sequence[Run], store: DriveStore) -> tuple[list[Picture], str]:
     """The sweeps whose features are shown, as recorded; and what their arrows show, if they have any.
 
     Args:
@@ -67,7 +67,7 @@ def map_pictures(runs: Sequence[Run]) -> tuple[list[list[Picture]], float]:
     return rows, float(first[1]["angle"])
 
 
-def _scene(scene: dict[str, Any], store: SceneStore, window: Window) -> tuple[Picture, bool]:
+def _scene(scene: dict[str, Any], store: DriveStore, window: Window) -> tuple[Picture, bool]:
     """A sweep as recorded, and True where it has arrows."""
     drive, sweeps = scene["drive"], scene["sweeps"]
     sweep, flow = _sweep_with_motion(store, drive, *sweeps)
@@ -75,7 +75,7 @@ def _scene(scene: dict[str, Any], store: SceneStore, window: Window) -> tuple[Pi
     ahead = HALF_SECOND * (store.index[drive].rate or USUAL_RATE)
     caption = f"{drive}, sweep {sweeps[0]}: {len(sweep):,} points"
     caption += "" if boxes is None else f", {len(boxes)} boxes"
-    return Picture(data_uri(draw_scene(sweep.points, boxes, flow, window, ahead)), caption), flow is not None
+    return Picture(data_uri(draw_sweep(sweep.points, boxes, flow, window, ahead)), caption), flow is not None
 
 
 def _map_pair(maps: Maps, name: str, number: int) -> str:
@@ -101,7 +101,7 @@ def _map_pair(maps: Maps, name: str, number: int) -> str:
     return data_uri(joined)
 
 
-def _sweep_with_motion(store: SceneStore, drive: str, first: int, second: int) -> tuple[Sweep, np.ndarray | None]:
+def _sweep_with_motion(store: DriveStore, drive: str, first: int, second: int) -> tuple[Sweep, np.ndarray | None]:
     """The earlier sweep of a pair; and its points' motion over ground until the later one, where that is known."""
     sweep, poses = store.read(drive, first), store.index[drive].poses
     if sweep.flow is None or sweep.pose is None or poses is None or not np.isfinite(poses[second]).all():

@@ -9,7 +9,7 @@ from typing import cast
 import yaml
 
 from equissl.datasets.sweeps.config import SweepsData
-from equissl.datasets.sweeps.labelled_sweeps import Frame
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep
 from equissl.detection.sweeps import open_unseen
 from equissl.evaluation.sweeps.detecting import DETECTIONS, read_detections
 from equissl.reporting.blocks import Picture, data_uri
@@ -39,7 +39,7 @@ def detection_pictures(run: Run, store: str | Path | None = None) -> list[Pictur
     ]
 
 
-def _examples(run: Run, store: str | Path | None, ids: Sequence[str]) -> list[tuple[Frame, Sequence[float]]]:
+def _examples(run: Run, store: str | Path | None, ids: Sequence[str]) -> list[tuple[LabelledSweep, Sequence[float]]]:
     """The sweeps of these names that the store has, and what the detector sees of the ground."""
     training = resolve_config(yaml.safe_load(run.config))
     detector, source = build_method(training.method), store if store is not None else run.results["store"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from equissl.datasets.drives.store import SceneStore
+from equissl.datasets.drives.store.store import DriveStore
 from equissl.reporting.blocks import Card, Tile, cards
 from equissl.reporting.charts import Series, line_chart
 from equissl.reporting.colours import assign_colours
@@ -36,7 +36,7 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
         title: heading.
     """
     results = [run.results for run in runs]
-    with closing(SceneStore(store if store is not None else results[0]["store"])) as drives:
+    with closing(DriveStore(store if store is not None else results[0]["store"])) as drives:
         return run_page(
             "sweeps/page.html",
             runs,
@@ -47,7 +47,7 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
             setup=_setup(runs),
             tiles=_tiles(runs),
             bars=_over_labels(runs),
-            curves=training_curves(runs, CURVES, "frames_seen", "labelled sweeps"),
+            curves=training_curves(runs, CURVES, "sweeps_seen", "labelled sweeps"),
             overlaps=_overlaps(runs[0]),
             sure=SURE,
             found=[detection_pictures(run, store) for run in runs],
@@ -58,7 +58,7 @@ def _setup(runs: Sequence[Run]) -> str:
     first = runs[0].results
     counts = {name: int(first.get(f"detection/{name.lower()}/labels") or 0) for name in first["classes"]}
     objects = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    scored = counted(first["val_frames"], "held-out sweep")
+    scored = counted(first["val_sweeps"], "held-out sweep")
     return f"{counted(len(runs), 'detector')}, scored on {scored} of {first['store']} ({objects})."
 
 
@@ -77,7 +77,7 @@ def _over_labels(runs: Sequence[Run]) -> list[Card]:
     """A line for each starting point, where detectors with different numbers of labels are among the runs."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for run in runs:
-        value, labels = run.results.get(MEAN), run.results.get("labelled_frames")
+        value, labels = run.results.get(MEAN), run.results.get("labelled_sweeps")
         if value is not None and labels is not None:
             lines.setdefault(str(run.results.get("start", run.name)), []).append((float(labels), value))
     if len({x for line in lines.values() for x, _ in line}) < 2:

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from equissl.datasets.sweeps.labelled_sweeps import Frame
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep
 from equissl.detection import Detections
-from equissl.reporting.bev import Window, draw_scene
+from equissl.reporting.bev import Window, draw_sweep
 
 SURE = 0.3  # detections below this score are left out of pictures
 
 
 def draw_detections(
-    frame: Frame, found: Detections, point_range: Sequence[float], pixels: int = 560, score: float = SURE
+    frame: LabelledSweep, found: Detections, point_range: Sequence[float], pixels: int = 560, score: float = SURE
 ) -> Image.Image:
     """A sweep with its objects, and what was found.
 
@@ -27,4 +27,4 @@ def draw_detections(
     """
     window = Window((point_range[0], point_range[3]), (point_range[1], point_range[4]), pixels)
     boxes = found.boxes[found.scores >= score].numpy()
-    return draw_scene(frame.points, frame.objects.boxes, window=window, found=boxes)
+    return draw_sweep(frame.points, frame.objects.boxes, window=window, found=boxes)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from equissl.datasets.drives.kitti_labels import write_kitti_results
+from equissl.datasets.drives.kitti.labels import write_kitti_results
 from equissl.datasets.sweeps.config import SweepsData
-from equissl.datasets.sweeps.labelled_sweeps import Frame
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep
 from equissl.detection import Detections, Detector
 from equissl.detection.sweeps import open_unseen
 from equissl.evaluation.drives.encoding import spread
-from equissl.evaluation.sweeps.detecting import detect_frames
+from equissl.evaluation.sweeps.detecting import detect_sweeps
 from equissl.reporting.sweeps.pictures import draw_detections
 from equissl.runs.checkpoint import load_method
 from equissl.util.device import choose_device
@@ -58,7 +58,7 @@ def predict(
     Args:
         run: folder written by ``finetune``, or a checkpoint of one.
         out: folder to write.
-        store: scene store; the one of the run where None.
+        store: drive store; the one of the run where None.
         split: of the store.
         calib: folder of KITTI calibrations, named by frame or by drive.
         frames: at most so many, evenly spread; None takes all.
@@ -85,7 +85,7 @@ def predict(
     drawn = {places[index] for index in spread(len(places), pictures)}
     log(f"detecting in {len(places)} of {len(data)} sweeps")
     where, total = choose_device(device), 0
-    found = detect_frames(detector.to(where).eval(), data, places, batch_size, where)
+    found = detect_sweeps(detector.to(where).eval(), data, places, batch_size, where)
     for place, (frame, detections) in zip(places, found, strict=True):
         if score is not None:
             detections = detections.select(detections.scores >= score)
@@ -96,7 +96,7 @@ def predict(
     return PredictReport(out, len(places), total, len(drawn), format, time.perf_counter() - started)
 
 
-def _write(folder: Path, frame: Frame, found: Detections, detector: Detector, calib: str | None) -> int:
+def _write(folder: Path, frame: LabelledSweep, found: Detections, detector: Detector, calib: str | None) -> int:
     names = [detector.classes[label].name for label in found.labels.tolist()]
     path = folder / frame.id
     if calib is not None:
@@ -113,7 +113,7 @@ def _write(folder: Path, frame: Frame, found: Detections, detector: Detector, ca
     return len(found)
 
 
-def _draw(folder: Path, frame: Frame, found: Detections, detector: Detector) -> None:
+def _draw(folder: Path, frame: LabelledSweep, found: Detections, detector: Detector) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     picture = draw_detections(frame, found, detector.encoder.config.point_range)
     picture.save(folder / f"{frame.id.replace('/', '_')}.png")

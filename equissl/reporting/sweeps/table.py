@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from equissl.reporting.table import Column, Row
 from equissl.runs.results import Results
 
-LABELS = Column("labels", "labelled_frames", digits=0)
+LABELS = Column("labels", "labelled_sweeps", digits=0)
 MEASURES = (("3D", "3d_ap"), ("BEV", "bev_ap"))  # heading, and last part of the key
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from equissl.datasets.videos.moving_digits import FlowingSpec
+from equissl.datasets.videos.moving_digits import MovingSpec
 from equissl.reporting.blocks import Card, cards
 from equissl.reporting.charts import Series, line_chart
 from equissl.reporting.runs import Run
@@ -18,7 +18,7 @@ STEPS = (
     ("Error of the next frame, true frames fed", "prediction/step_mse/"),
     ("Error along the roll-out, predictions fed", "rollout/step_mse/"),
 )
-SEQUENCES = "sequences/"  # beginning of the keys that hold the settings of the training sequences
+SETTINGS = "videos/"  # beginning of the keys that hold the settings of the training sequences
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ def velocity_tables(runs: Sequence[Run]) -> list[VelocityTable]:
     return [_velocity_table(run, metric) for run in runs for metric in ("mse", "top1") if _values(run.results, metric)]
 
 
-def sequences_of(results: Results) -> FlowingSpec:
+def videos_of(results: Results) -> MovingSpec:
     """Settings of the training sequences."""
-    return FlowingSpec(**{k.removeprefix(SEQUENCES): v for k, v in results.items() if k.startswith(SEQUENCES)})
+    return MovingSpec(**{k.removeprefix(SETTINGS): v for k, v in results.items() if k.startswith(SETTINGS)})
 
 
 def _step_chart(runs: Sequence[Run], prefix: str) -> Markup:
@@ -72,7 +72,7 @@ def _velocity_table(run: Run, metric: str) -> VelocityTable:
         for down in sorted({velocity[1:] for velocity in values})
     ]
     shown = tuple(Column(f"{right:g}", "", digits=2, significant=True) for right in across)
-    trained = frozenset((_down(v[1:]), f"{v[0]:g}") for v in sequences_of(run.results).velocities)
+    trained = frozenset((_down(v[1:]), f"{v[0]:g}") for v in videos_of(run.results).velocities)
     return VelocityTable(shown, tuple(rows), "", f"{run.name}: {metric} by velocity", trained)
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from equissl.datasets.videos.moving_digits import DigitSource, FlowingSpec, load_digits
+from equissl.datasets.videos.moving_digits import DigitSource, MovingSpec, load_digits
 from equissl.reporting.blocks import Tile
 from equissl.reporting.figures import LOSS, RANK, training_curves
 from equissl.reporting.page import best_run, budget, counted, listed, run_page
 from equissl.reporting.runs import Run
-from equissl.reporting.videos.figures import sequences_of, step_curves, velocity_tables
+from equissl.reporting.videos.figures import step_curves, velocity_tables, videos_of
 from equissl.reporting.videos.rollouts import rollout_pictures, sequence_pictures
 from equissl.reporting.videos.table import baselines, columns
 
 TITLE = "Flow equivariant recurrent networks"
-SEEN, UNIT = "sequences_seen", "sequences"
+SEEN, UNIT = "videos_seen", "videos"
 TILES = (
     ("Lowest error of the next frame", "prediction/next_mse", "min", "prediction/copy_mse", "a copy of the last frame"),
     ("Lowest error of a roll-out", "rollout/mse", "min", None, ""),
@@ -32,7 +32,7 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
         title: heading.
     """
     results = [run.results for run in runs]
-    digits, spec = load_digits(store if store is not None else results[0]["store"], "val"), sequences_of(results[0])
+    digits, spec = load_digits(store if store is not None else results[0]["store"], "val"), videos_of(results[0])
     return run_page(
         "videos/page.html",
         runs,
@@ -50,11 +50,11 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
     )
 
 
-def _setup(runs: Sequence[Run], digits: DigitSource, spec: FlowingSpec) -> str:
+def _setup(runs: Sequence[Run], digits: DigitSource, spec: MovingSpec) -> str:
     held_out = f", {counted(len(spec.held_out), 'velocity', 'velocities')} held out" if spec.held_out else ""
     return (
         f"{listed(runs)}, trained on sequences of {spec.frames} frames of {spec.size}×{spec.size} pixels "
-        f"({counted(spec.digits, 'digit')} in {spec.flow} at constant velocity{held_out}){budget(runs, SEEN, UNIT)}. "
+        f"({counted(spec.digits, 'digit')} in {spec.motion} at constant velocity{held_out}){budget(runs, SEEN, UNIT)}. "
         f"They are scored on sequences of {len(digits.labels):,} digits that no run has seen."
     )
 

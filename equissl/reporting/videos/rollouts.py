@@ -8,19 +8,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from equissl.datasets.videos.moving_digits import DigitSource, FlowingDigits, FlowingSpec
+from equissl.datasets.videos.moving_digits import DigitSource, MovingDigits, MovingSpec
 from equissl.evaluation.videos.evaluate import ROLLOUTS
 from equissl.reporting.blocks import Picture, data_uri
 from equissl.reporting.runs import Run
 
 GAP, MARK = 2, (217, 115, 13)
+GREY = (128, 136, 144)  # readable on light and dark pages
 LETTERS = 95  # that the figure's width has room for, so that names can be read when a page scales it
 
 
 def rollout_figure(
     truth: np.ndarray, predictions: Mapping[str, np.ndarray], observed: int, scale: int = 4
 ) -> Image.Image:
-    """Rows of frames: the true sequence, then for each model the frames it predicted, at their times.
+    """Rows of frames: the true sequence, then for each model the frames it predicted, at their times; no background.
 
     Args:
         truth: (N, T, 1, S, S) uint8.
@@ -41,13 +42,13 @@ def rollout_figure(
     font = ImageFont.load_default(max(11, length * cell // LETTERS))
     names = ["truth", *predictions]
     margin = int(max(font.getlength(name) for name in names)) + 4 * GAP
-    picture = Image.new("RGB", (margin + length * cell, count * (rows * cell + 3 * GAP)), "white")
+    picture = Image.new("RGBA", (margin + length * cell, count * (rows * cell + 3 * GAP)))
     draw = ImageDraw.Draw(picture)
     for item in range(count):
         top = item * (rows * cell + 3 * GAP)
         named = [("truth", truth[item], 0)] + [(name, p[item], observed) for name, p in predictions.items()]
         for row, (name, frames, first) in enumerate(named):
-            draw.text((GAP, top + row * cell + cell // 2), name, fill="black", font=font, anchor="lm")
+            draw.text((GAP, top + row * cell + cell // 2), name, fill=GREY, font=font, anchor="lm")
             for t, frame in enumerate(frames[:, 0], start=first):
                 tile = Image.fromarray(frame).resize((side * scale, side * scale), Image.Resampling.NEAREST)
                 picture.paste(tile, (margin + t * cell, top + row * cell))
@@ -71,7 +72,7 @@ def rollout_pictures(runs: Sequence[Run]) -> list[Picture]:
     return [Picture(data_uri(picture), "", f"predicted frames beside the truth: {', '.join(same)}")]
 
 
-def sequence_pictures(digits: DigitSource, spec: FlowingSpec, count: int = 4) -> list[Picture]:
+def sequence_pictures(digits: DigitSource, spec: MovingSpec, count: int = 4) -> list[Picture]:
     """Strips of frames of moving digits.
 
     Args:
@@ -79,7 +80,7 @@ def sequence_pictures(digits: DigitSource, spec: FlowingSpec, count: int = 4) ->
         spec: of the sequences.
         count: strips.
     """
-    dataset = FlowingDigits(digits, "val", spec, count)
+    dataset = MovingDigits(digits, "val", spec, count)
     batch = dataset.__getitems__([(0, index) for index in range(count)])
     frames = batch.frames.clamp(0, 1).mul(255).round().byte().numpy()
     return [

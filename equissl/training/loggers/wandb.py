@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from equissl.training.loggers.base import Logger, remembered_id, required
 
@@ -23,7 +24,7 @@ class WandbLogger(Logger):
         self._run: Any = None
 
     def open(self, step: int) -> None:
-        id = remembered_id(self.folder / "wandb" / "id.txt", self._library.util.generate_id)
+        id = remembered_id(self.folder / "wandb" / "id.txt", lambda: uuid4().hex[:8])
         self._run = self._library.init(
             dir=str(self.folder),
             id=id,

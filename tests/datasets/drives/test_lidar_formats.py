@@ -13,7 +13,7 @@ from equissl.datasets.drives.box_points import count_points_in_boxes
 from equissl.datasets.drives.checks import alignment
 from equissl.datasets.drives.errors import IngestError, SweepError
 from equissl.datasets.drives.readers import open_reader
-from equissl.datasets.drives.sweep import ego_motion, move, residual_flow
+from equissl.datasets.drives.sweep import ego_motion, move, rigid_flow
 
 LOG = "7fab2350-7eaf-3b7e-a39d-6937a4c1bede"
 OTHER_LOG = "adcf7d18-0510-35b0-a2fa-b4cea13a6d76"
@@ -58,7 +58,7 @@ def test_argoverse2_flow_of_the_static_world_is_the_ego_motion(argoverse2: Path)
     sequence = open_reader("argoverse2", argoverse2).open(LOG)
     first, second = sequence[0], sequence[1]
     assert first.flow_provider == "labels" and first.flow_valid.all() and second.flow is None  # type: ignore[union-attr]
-    residual = np.linalg.norm(residual_flow(first.points, first.flow, ego_motion(first.pose, second.pose)), axis=1)  # type: ignore[arg-type]
+    residual = np.linalg.norm(first.flow - rigid_flow(first.points, ego_motion(first.pose, second.pose)), axis=1)  # type: ignore[arg-type]
     background = first.flow_classes == 0
     assert background.sum() == 89_832 and residual[background].max() < 0.01
     assert (residual >= 0.05).mean() < 0.03 < 0.1 < residual.max()
@@ -132,7 +132,7 @@ def test_kitti360_lidar_pose_goes_through_both_calibrations(kitti360: Path) -> N
 
 
 def test_kitti360_moving_boxes_are_there_at_their_time_only(tmp_path: Path) -> None:
-    from equissl.datasets.drives.kitti360_boxes import boxes_at, read_world_boxes
+    from equissl.datasets.drives.kitti.boxes360 import boxes_at, read_world_boxes
 
     transform = np.eye(4)
     transform[:3, :3] = [[0, -4, 0], [2, 0, 0], [0, 0, 1.5]]  # the cube's y side is the long one

@@ -1,4 +1,4 @@
-"""Scene stores: writing, reading, resuming, damaged folders."""
+"""Drive stores: writing, reading, resuming, damaged folders."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from equissl.datasets.drives.drive_parts import plan_parts
 from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.ingest import IngestReport, ingest
 from equissl.datasets.drives.ingest_parts import IngestJob, IngestSpec, read_part
-from equissl.datasets.drives.openscene import export_openscene
 from equissl.datasets.drives.readers import READERS, open_reader
-from equissl.datasets.drives.store import SceneStore, SceneStoreError
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep, ego_motion
+from equissl.datasets.drives.store.store import DriveStore, DriveStoreError
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, ego_motion
 from equissl.util.parts_folder import PartsError
 
 RNG = np.random.default_rng(0)
@@ -54,12 +53,12 @@ def test_every_promised_format_is_found() -> None:
 def test_a_folder_becomes_a_store(tmp_path: Path) -> None:
     root = drive(tmp_path / "drive")
     report = run(root, tmp_path / "a.h5", check=True)
-    assert (report.sequences, report.sweeps, report.pairs, report.boxes) == (1, 6, 5, 0) and not report.problems
+    assert (report.drives, report.sweeps, report.pairs, report.boxes) == (1, 6, 5, 0) and not report.problems
     # the same points, one metre on: the poses bring them together exactly
     assert report.checks.aligned and max(report.checks.aligned) < 1e-4 < min(report.checks.unaligned)  # type: ignore[union-attr]
-    store = SceneStore(tmp_path / "a.h5")
+    store = DriveStore(tmp_path / "a.h5")
     before = open_reader("folder", root).open("drive")
-    after = store.sequence("drive")
+    after = store.drive("drive")
     assert store.names == ("drive",) and np.array_equal(after.timestamps, before.timestamps)
     for first, second in zip(before, after, strict=True):
         assert np.array_equal(first.points, second.points) and np.array_equal(first.intensity, second.intensity)  # type: ignore[arg-type]
@@ -85,9 +84,9 @@ def test_all_that_a_sweep_can_hold_comes_back(tmp_path: Path) -> None:
     )  # fmt: skip
     bare = Sweep(points[:2], 1_600_000_000_100_000_000, near, boxes=Boxes.empty())
     last = Sweep(points[:3], 1_600_000_000_300_000_000)
-    write_scenes(tmp_path / "a.h5", [Sequence.of("x", [full, bare, last], 10.0, "made", seed=4)], {"maker": "test"})
-    store = SceneStore(tmp_path / "a.h5")
-    first, second, third = store.sequence("x")
+    write_drives(tmp_path / "a.h5", [Drive.of("x", [full, bare, last], 10.0, "made", seed=4)], {"maker": "test"})
+    store = DriveStore(tmp_path / "a.h5")
+    first, second, third = store.drive("x")
     for name, value in vars(full).items():
         got = getattr(first, name)
         if isinstance(value, np.ndarray):
@@ -124,7 +123,8 @@ def test_a_sequence_group_is_an_openscene_log(tmp_path: Path) -> None:
         assert "ego_motion" not in log["500000000"]
 
 
-def test_openscene_logs_go_out_and_come_back(tmp_path: Path) -> None:
+def test_openscene_logs_are_read(tmp_path: Path) -> None:
+    """A log holds a drive's sweeps at its top, with poses relative to the first one."""
     points = RNG.uniform(-9, 9, (50, 3)).astype(np.float32)
     poses = [np.eye(4) for _ in range(3)]
     for i, pose in enumerate(poses):
@@ -133,26 +133,20 @@ def test_openscene_logs_go_out_and_come_back(tmp_path: Path) -> None:
         Sweep(points + i, 10**17 + i * 10**8, pose, flow=points if i < 2 else None, flow_provider="labels")
         for i, pose in enumerate(poses)
     ]
-    write_scenes(tmp_path / "a.h5", [Sequence.of("log", sweeps, 10.0)])
-    (log,) = export_openscene(tmp_path / "a.h5", tmp_path / "logs")
-    index = pickle.loads((tmp_path / "logs" / "index_total.pkl").read_bytes())
-    assert index == [["log", str(10**17 + i * 10**8)] for i in range(3)]
-    assert len(pickle.loads((tmp_path / "logs" / "index_flow.pkl").read_bytes())) == 2
-    with h5py.File(log) as file:
-        first = file[str(10**17)]
-        assert first["flow"].shape == (50, 3) and first["flow_is_valid"][()].all() and "ground_mask" in first
-        assert np.array_equal(first["pose"], np.eye(4, dtype=np.float32))
-    store = SceneStore(log)
+    write_drives(tmp_path / "a.h5", [Drive.of("log", sweeps, 10.0)])
+    log = tmp_path / "logs" / "log.h5"
+    log.parent.mkdir()
+    with h5py.File(tmp_path / "a.h5") as file, h5py.File(log, "w") as out:
+        for time in file["log"]:
+            file.copy(f"log/{time}", out)
+    store = DriveStore(log)
     assert store.names == ("log",) and store.pairs() == [("log", 0, 1), ("log", 1, 2)]
-    back = store.sequence("log")
-    assert np.array_equal(back[0].flow, points) and np.allclose(  # type: ignore[arg-type]
-        ego_motion(back[0].pose, back[1].pose),
-        ego_motion(poses[0], poses[1]),  # type: ignore[arg-type]
-    )
-    report = ingest("openscene", tmp_path / "logs", tmp_path / "b.h5", workers=0, progress=False, check=False)
-    assert report.pairs == 2 and np.array_equal(SceneStore(report.path).read("log", 1).flow, points)  # type: ignore[arg-type]
-    with pytest.raises(IngestError, match="expected a folder without OpenSceneFlow logs"):
-        export_openscene(tmp_path / "a.h5", tmp_path / "logs")
+    back = store.drive("log")
+    assert np.array_equal(back[0].pose, np.eye(4)) and np.array_equal(back[0].flow, points)  # type: ignore[arg-type]
+    moved = ego_motion(back[0].pose, back[1].pose)  # type: ignore[arg-type]
+    assert np.allclose(moved, ego_motion(poses[0], poses[1]))
+    report = ingest("openscene", log.parent, tmp_path / "b.h5", workers=0, progress=False, check=False)
+    assert report.pairs == 2 and np.array_equal(DriveStore(report.path).read("log", 1).flow, points)  # type: ignore[arg-type]
 
 
 def test_damaged_frames_are_named_and_the_others_kept(tmp_path: Path) -> None:
@@ -169,7 +163,7 @@ def test_damaged_frames_are_named_and_the_others_kept(tmp_path: Path) -> None:
     (root / "poses.txt").write_text("\n".join(poses))
     (root / "000013.bin").write_bytes(b"")
     report = run(root, tmp_path / "a.h5")
-    assert report.sweeps == 10 and SceneStore(report.path).names == ("drive",)
+    assert report.sweeps == 10 and DriveStore(report.path).names == ("drive",)
     text = [str(problem) for problem in report.problems]
     for frame, file, reason in (
         ("000002", "000002.bin", "multiple of 16 bytes"), ("000005", "000005.bin", "first point 7"),
@@ -178,8 +172,8 @@ def test_damaged_frames_are_named_and_the_others_kept(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert any(f"frame {frame}" in t and file in t and reason in t for t in text), (frame, text)
     # 0-1, 3-4, 6-7, 9-10: nothing across a gap or without a pose
-    frames = [sweep.frame for sweep in SceneStore(report.path).sequence("drive")]
-    assert [(frames[i], frames[j]) for _, i, j in SceneStore(report.path).pairs()] == [
+    frames = [sweep.frame for sweep in DriveStore(report.path).drive("drive")]
+    assert [(frames[i], frames[j]) for _, i, j in DriveStore(report.path).pairs()] == [
         ("000000", "000001"), ("000003", "000004"), ("000006", "000007"), ("000009", "000010"),
     ]  # fmt: skip
     with h5py.File(report.path) as file:
@@ -191,7 +185,7 @@ def test_mixed_frame_rates_are_named(tmp_path: Path) -> None:
     root = drive(tmp_path / "drive", 6)
     (root / "times.txt").write_text("0\n0.1\n0.2\n0.3\n0.35\n0.40\n")
     report = run(root, tmp_path / "a.h5")
-    assert report.sweeps == 6 and SceneStore(report.path).pairs() == [("drive", i, i + 1) for i in range(3)]
+    assert report.sweeps == 6 and DriveStore(report.path).pairs() == [("drive", i, i + 1) for i in range(3)]
     assert any("frame 000003" in str(p) and "another rate" in str(p) for p in report.problems)
     (root / "times.txt").write_text("0\n0.1\n0.2\n0.3\n0.5\n0.7\n")
     report = run(root, tmp_path / "b.h5")
@@ -225,10 +219,10 @@ def test_one_bad_sequence_does_not_spoil_the_others(tmp_path: Path) -> None:
     drive(tmp_path / "data" / "bad", 3)
     (tmp_path / "data" / "bad" / "columns.txt").write_text("none")
     report = run(tmp_path / "data", tmp_path / "a.h5")
-    assert report.sequences == 1 and [p.sequence for p in report.problems] == ["bad"]
+    assert report.drives == 1 and [p.drive for p in report.problems] == ["bad"]
     with pytest.raises(IngestError, match="got other; it has bad, good"):
-        run(tmp_path / "data", tmp_path / "b.h5", sequences=["good", "other"])
-    assert run(tmp_path / "data", tmp_path / "b.h5", sequences=["good"], limit=2).sweeps == 2
+        run(tmp_path / "data", tmp_path / "b.h5", drives=["good", "other"])
+    assert run(tmp_path / "data", tmp_path / "b.h5", drives=["good"], limit=2).sweeps == 2
 
 
 def test_killed_at_any_part_and_started_again_gives_the_same_bytes(
@@ -316,31 +310,31 @@ def test_a_finished_store_is_left_alone_and_another_is_in_the_way(tmp_path: Path
 
 
 def test_foreign_and_damaged_stores_say_so(tmp_path: Path) -> None:
-    with pytest.raises(SceneStoreError, match="found nothing"):
-        _ = SceneStore(tmp_path / "none.h5").names
+    with pytest.raises(DriveStoreError, match="found nothing"):
+        _ = DriveStore(tmp_path / "none.h5").names
     path = run(drive(tmp_path / "drive", 2), tmp_path / "a.h5").path
     (tmp_path / "cut.h5").write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(SceneStoreError, match="damaged or another kind of file"):
-        _ = SceneStore(tmp_path / "cut.h5").names
+    with pytest.raises(DriveStoreError, match="damaged or another kind of file"):
+        _ = DriveStore(tmp_path / "cut.h5").names
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
-    with pytest.raises(SceneStoreError, match=r"expected .*other\.h5 to be a scene store .* found format '' with x"):
-        _ = SceneStore(tmp_path / "other.h5").names
+    with pytest.raises(DriveStoreError, match=r"expected .*other\.h5 to be a drive store .* found format '' with x"):
+        _ = DriveStore(tmp_path / "other.h5").names
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 99
-    with pytest.raises(SceneStoreError, match=r"expected scene store version 1, .* has version 99"):
-        _ = SceneStore(path).names
+    with pytest.raises(DriveStoreError, match=r"expected drive store version 1, .* has version 99"):
+        _ = DriveStore(path).names
 
 
-def _read_one(store: SceneStore) -> float:
+def _read_one(store: DriveStore) -> float:
     return float(store.read("drive", 1).points.sum())
 
 
 def test_a_store_in_use_can_be_forked_and_pickled(tmp_path: Path) -> None:
-    store = SceneStore(run(drive(tmp_path / "drive", 3), tmp_path / "a.h5").path)
+    store = DriveStore(run(drive(tmp_path / "drive", 3), tmp_path / "a.h5").path)
     expected = _read_one(store)
     assert _read_one(pickle.loads(pickle.dumps(store))) == expected
-    assert float(pickle.loads(pickle.dumps(store.sequence("drive")))[1].points.sum()) == expected
+    assert float(pickle.loads(pickle.dumps(store.drive("drive")))[1].points.sum()) == expected
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply(_read_one, (store,)) == expected
     assert _read_one(store) == expected
@@ -362,9 +356,9 @@ def test_the_command_reads_real_tracking_sweeps(
     root, out = layouts.tracking(shared, tmp_path / "kitti", 3), tmp_path / "a.h5"
     assert main(["ingest", "kitti-tracking", str(root), "--out", str(out), "--workers", "0"]) == 0
     printed = capsys.readouterr().out
-    assert "1 sequences, 3 sweeps, 2 pairs" in printed and "with at least 20 points" in printed and "cm with" in printed
+    assert "1 drives, 3 sweeps, 2 pairs" in printed and "with at least 20 points" in printed and "cm with" in printed
     skewed = ingest("kitti-tracking", root, tmp_path / "b.h5", deskew=True, workers=0, progress=False, check=False)
-    first, second = SceneStore(out).read("0000", 1), SceneStore(skewed.path).read("0000", 1)
+    first, second = DriveStore(out).read("0000", 1), DriveStore(skewed.path).read("0000", 1)
     moved = np.linalg.norm(second.points - first.points, axis=1)
     # half of what the car drives in 0.1 s at most, and what it turns
     assert 0.02 < np.median(moved) < 0.35

@@ -201,7 +201,7 @@ def test_object_frames_have_boxes_with_points(shared: Path, tmp_path: Path) -> N
 
 
 def test_a_straight_ahead_object_has_heading_zero(tmp_path: Path) -> None:
-    from equissl.datasets.drives.kitti_files import Label, to_boxes
+    from equissl.datasets.drives.kitti.files import Label, to_boxes
 
     camera = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])  # lidar -> camera axes
     boxes = to_boxes([Label(0, "", "Car", (1.5, 1.6, 3.9), (-2, 1.7, 10), -np.pi / 2)], camera)

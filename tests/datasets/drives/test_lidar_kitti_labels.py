@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from equissl.datasets.drives.errors import IngestError
-from equissl.datasets.drives.kitti_labels import KittiCamera, read_kitti_labels, write_kitti_results
+from equissl.datasets.drives.kitti.labels import KittiCamera, read_kitti_labels, write_kitti_results
 
 FRAMES = ("000000", "000001", "000002")
 # a camera of focal length 100 in the LiDAR's place: x right, y down, z ahead

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from equissl.datasets.drives.box_points import assign_points, count_points_in_boxes, points_in_box
+from equissl.datasets.drives.box_points import count_points_in_boxes, points_in_box
 from equissl.datasets.drives.deskew import azimuth_times, deskew, rotation_vector
 from equissl.datasets.drives.errors import SweepError
 from equissl.datasets.drives.ground import estimate_ground
-from equissl.datasets.drives.pairs import find_pairs
+from equissl.datasets.drives.pairs.finding import find_pairs
 from equissl.datasets.drives.point_files import check_points, read_floats, read_points
 from equissl.datasets.drives.sweep import Sweep, invert_pose, move
 
@@ -31,12 +31,6 @@ def test_points_in_a_turned_box_are_those_of_the_unturned_one() -> None:
     assert count_points_in_boxes(turned, np.stack([box, far])).tolist() == [inside.sum(), 0]
     wider = (np.abs(local) <= [2.1, 1.1, 0.75]).all(axis=1)
     assert len(points_in_box(turned, box, margin=(0.2, 0.2, 0))) == wider.sum() > inside.sum()
-
-
-def test_a_point_in_two_boxes_belongs_to_the_nearer_centre() -> None:
-    boxes = np.array([[0.0, 0, 0, 4, 4, 4, 0], [1.5, 0, 0, 4, 4, 4, 0]])
-    points = np.array([[0.1, 0, 0], [1.4, 0, 0], [-1.9, 0, 0], [9, 9, 9]])
-    assert assign_points(points, boxes).tolist() == [0, 1, 0, -1]
 
 
 def times(*seconds: float) -> np.ndarray:

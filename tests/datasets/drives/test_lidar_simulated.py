@@ -16,7 +16,7 @@ from equissl.datasets.drives.simulated import (
     DriveOptions,
     SimulatedDrive,
     SimulationError,
-    simulated_sequence,
+    simulated_drive,
 )
 from equissl.datasets.drives.simulated import store as simulated_store
 from equissl.datasets.drives.simulated.bodies import make_body
@@ -24,9 +24,9 @@ from equissl.datasets.drives.simulated.options import CAR, CYCLIST, PEDESTRIAN, 
 from equissl.datasets.drives.simulated.sensor import Raycaster, beam_elevations, measure, ray_directions
 from equissl.datasets.drives.simulated.shapes import block, join
 from equissl.datasets.drives.simulated.store import simulate_drives
-from equissl.datasets.drives.store import SceneStore
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Sequence, Sweep, ego_motion, invert_pose, move, residual_flow
+from equissl.datasets.drives.store.store import DriveStore
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Drive, Sweep, ego_motion, invert_pose, move, rigid_flow
 from equissl.scene_flow import FileFlow
 from equissl.util.parts_folder import PartsError
 
@@ -36,7 +36,7 @@ MOVING = (CAR, TRUCK, CYCLIST, PEDESTRIAN)
 
 @pytest.fixture(scope="module")
 def drive() -> SimulatedDrive:
-    return SimulatedDrive(seed=3, sequence=1, options=SMALL)
+    return SimulatedDrive(seed=3, number=1, options=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def sweep(drive: SimulatedDrive) -> Sweep:
 
 def own_speed(drive: SimulatedDrive, sweep: Sweep, frame: int) -> np.ndarray:
     motion = ego_motion(drive.pose(frame), drive.pose(frame + 1))
-    return np.linalg.norm(residual_flow(sweep.points, sweep.flow, motion), axis=1)
+    return np.linalg.norm(sweep.flow - rigid_flow(sweep.points, motion), axis=1)
 
 
 def same(one: Sweep, other: Sweep) -> bool:
@@ -131,7 +131,7 @@ def test_any_frame_alone_is_the_same(drive: SimulatedDrive, sweep: Sweep) -> Non
     fresh.sweep(2)
     assert same(fresh.sweep(30), sweep)
     assert same(pickle.loads(pickle.dumps(drive)).sweep(30), sweep)
-    sequence = simulated_sequence(3, 3, 1, SMALL, start=29)
+    sequence = simulated_drive(3, 3, 1, SMALL, start=29)
     assert same(sequence[1], sweep)
     np.testing.assert_array_equal(sequence.poses[1], sweep.pose)
     assert np.diff(sequence.timestamps).tolist() == [100_000_000] * 2
@@ -281,8 +281,8 @@ def test_bad_questions_are_refused(drive: SimulatedDrive) -> None:
         drive.sweep(-1)
     with pytest.raises(SimulationError, match="seed"):
         SimulatedDrive(-1)
-    with pytest.raises(SimulationError, match="frames"):
-        simulated_sequence(0)
+    with pytest.raises(SimulationError, match="sweeps"):
+        simulated_drive(0)
 
 
 def test_traffic_can_be_left_out() -> None:
@@ -291,9 +291,9 @@ def test_traffic_can_be_left_out() -> None:
 
 
 def test_drives_go_into_scene_stores(tmp_path: Path, sweep: Sweep) -> None:
-    sequence = simulated_sequence(2, 3, 1, SMALL, start=30)
-    store = SceneStore(write_scenes(tmp_path / "drives.h5", [sequence]))
-    back = store.sequence(sequence.name)[0]
+    sequence = simulated_drive(2, 3, 1, SMALL, start=30)
+    store = DriveStore(write_drives(tmp_path / "drives.h5", [sequence]))
+    back = store.drive(sequence.name)[0]
     np.testing.assert_array_equal(back.points, sweep.points)
     np.testing.assert_array_equal(back.flow, sweep.flow)
     np.testing.assert_allclose(back.boxes.boxes, sweep.boxes.boxes)
@@ -309,12 +309,12 @@ def test_simulated_drives_as_a_store_by_the_command_line(tmp_path: Path) -> None
     for name, workers in (("a.h5", 0), ("b.h5", 2)):
         assert main(["simulate", "--out", str(tmp_path / name), f"--workers={workers}", *words]) == 0
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
-    store = SceneStore(tmp_path / "a.h5")
+    store = DriveStore(tmp_path / "a.h5")
     options = DriveOptions(beams=4, columns=60)
     for number, name in enumerate(store.names):
         expected = SimulatedDrive(3, number, options).sweep(1)
-        np.testing.assert_array_equal(store.sequence(name)[1].points, expected.points)
-        np.testing.assert_array_equal(store.sequence(name)[1].flow, expected.flow)
+        np.testing.assert_array_equal(store.drive(name)[1].points, expected.points)
+        np.testing.assert_array_equal(store.drive(name)[1].flow, expected.flow)
     assert main(["simulate", "--out", str(tmp_path / "a.h5"), *words]) == 2
     with pytest.raises(SimulationError, match="at least 2 sweeps, got 1 and 1"):
         simulate_drives(tmp_path / "c.h5", 1, 1)
@@ -327,13 +327,13 @@ def test_a_simulation_that_was_killed_goes_on_and_gives_the_same_bytes(
     whole = simulate_drives(tmp_path / "whole.h5", 3, 2, 3, options).read_bytes()
     made: list[int] = []
 
-    def simulate(frames: int, seed: int, number: int, options: DriveOptions) -> Sequence:
+    def simulate(frames: int, seed: int, number: int, options: DriveOptions) -> Drive:
         made.append(number)
         if made == [0, 1]:
             raise KeyboardInterrupt
-        return simulated_sequence(frames, seed, number, options)
+        return simulated_drive(frames, seed, number, options)
 
-    monkeypatch.setattr(simulated_store, "simulated_sequence", simulate)
+    monkeypatch.setattr(simulated_store, "simulated_drive", simulate)
     with pytest.raises(KeyboardInterrupt):
         simulate_drives(out, 3, 2, 3, options)
     with pytest.raises(PartsError, match="seed: 3 there, 4 asked for"):

@@ -10,13 +10,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from scene_worlds import drive, write_drives
+from drive_worlds import drive, write_worlds
 
-from equissl.datasets.drives.pair_dataset import ScenePairDataset, ScenePairError, make_pairs
-from equissl.datasets.drives.scene_pair import ScenePair
-from equissl.datasets.drives.split import split_pairs
-from equissl.datasets.drives.store import SceneStore, SceneStoreError
-from equissl.datasets.drives.store_writer import write_scenes
+from equissl.datasets.drives.pairs.batch import ScenePair
+from equissl.datasets.drives.pairs.dataset import SweepPairs, SweepPairsError, make_pairs
+from equissl.datasets.drives.pairs.split import split_pairs
+from equissl.datasets.drives.store.store import DriveStore, DriveStoreError
+from equissl.datasets.drives.store.writer import write_drives
 from equissl.datasets.loader import ViewLoader
 from equissl.scene_flow import FlowError, add_flow, annotate, write_flow_store
 from equissl.util.parts_folder import PartsError
@@ -24,7 +24,7 @@ from equissl.util.parts_folder import PartsError
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_drives(tmp_path_factory.mktemp("drives") / "drives.h5", 3)
+    return write_worlds(tmp_path_factory.mktemp("drives") / "drives.h5", 3)
 
 
 def same(a: ScenePair, b: ScenePair) -> bool:
@@ -34,11 +34,11 @@ def same(a: ScenePair, b: ScenePair) -> bool:
 
 
 def test_batch_holds_what_the_sweeps_hold(store: Path) -> None:
-    dataset = ScenePairDataset(store, None)
+    dataset = SweepPairs(store, None)
     assert len(dataset) == 3 * 7
     batch = dataset.__getitems__([(0, 8), (0, 0)])
-    assert batch.sequences == ("drive1", "drive0") and batch.sweeps.tolist() == [[1, 2], [0, 1]]
-    earlier, later = SceneStore(store).read("drive1", 1), SceneStore(store).read("drive1", 2)
+    assert batch.drives == ("drive1", "drive0") and batch.sweeps.tolist() == [[1, 2], [0, 1]]
+    earlier, later = DriveStore(store).read("drive1", 1), DriveStore(store).read("drive1", 2)
     np.testing.assert_array_equal(batch.previous[0][:, :3], earlier.points)
     np.testing.assert_array_equal(batch.previous[0][:, 3], earlier.intensity)
     np.testing.assert_array_equal(batch.current[0][:, :3], later.points)
@@ -55,11 +55,11 @@ def test_batch_holds_what_the_sweeps_hold(store: Path) -> None:
 
 
 def test_items_are_the_same_in_any_order_and_batch(store: Path) -> None:
-    dataset = ScenePairDataset(store, None, max_points=30, seed=4)
+    dataset = SweepPairs(store, None, max_points=30, seed=4)
     addresses = [(3, 5), (0, 5), (3, 0), (1, 20)]
     whole = dataset.__getitems__(addresses)
     assert [len(cloud) for cloud in (*whole.previous, *whole.current)] == [30] * 8
-    again = ScenePairDataset(store, None, max_points=30, seed=4).__getitems__(addresses[::-1])
+    again = SweepPairs(store, None, max_points=30, seed=4).__getitems__(addresses[::-1])
     for row, address in enumerate(addresses):
         alone = dataset[address]
         assert torch.equal(alone.previous[0], whole.previous[row]) and torch.equal(alone.flow[0], whole.flow[row])
@@ -67,13 +67,13 @@ def test_items_are_the_same_in_any_order_and_batch(store: Path) -> None:
         assert again.seeds[3 - row] == whole.seeds[row]
     assert len(set(whole.seeds.tolist())) == 4 and int(whole.seeds.min()) >= 0
     assert not torch.equal(whole.previous[0], whole.previous[1])  # other points of the same pair in another epoch
-    other_seed = ScenePairDataset(store, None, max_points=30, seed=5)[(3, 5)]
+    other_seed = SweepPairs(store, None, max_points=30, seed=5)[(3, 5)]
     assert not torch.equal(other_seed.previous[0], whole.previous[0])
 
 
 def test_chosen_points_keep_their_flow(store: Path) -> None:
-    dataset = ScenePairDataset(store, None, max_points=20, crop=180.0)
-    batch, full = dataset[(0, 3)], ScenePairDataset(store, None)[(0, 3)]
+    dataset = SweepPairs(store, None, max_points=20, crop=180.0)
+    batch, full = dataset[(0, 3)], SweepPairs(store, None)[(0, 3)]
     assert float(batch.previous[0][:, 0].min()) >= 0 and len(batch.previous[0]) <= 20
     row_of = {tuple(point.tolist()): row for row, point in enumerate(full.previous[0])}
     rows = [row_of[tuple(point.tolist())] for point in batch.previous[0]]
@@ -83,21 +83,21 @@ def test_chosen_points_keep_their_flow(store: Path) -> None:
 
 
 def test_workers_give_what_this_process_gives(store: Path) -> None:
-    dataset = ScenePairDataset(store, "train", max_points=30)
+    dataset = SweepPairs(store, "train", max_points=30)
     here, there = (list(ViewLoader(dataset, 3, workers=workers)) for workers in (0, 2))
     assert len(here) == len(there) == 14 // 3
     assert all(same(a, b) for a, b in zip(here, there, strict=True))
 
 
 def test_ranks_share_one_order(store: Path) -> None:
-    dataset = ScenePairDataset(store, "train")
+    dataset = SweepPairs(store, "train")
     joined = [batch.sweeps for batch in ViewLoader(dataset, 4)]
     parts = [[batch.sweeps for batch in ViewLoader(dataset, 2, rank=rank, world_size=2)] for rank in (0, 1)]
     assert all(torch.equal(whole, torch.cat(pair)) for whole, *pair in zip(joined, *parts, strict=True))
 
 
 def test_loader_continues_at_the_next_batch(store: Path) -> None:
-    dataset = ScenePairDataset(store, "train", max_points=30)
+    dataset = SweepPairs(store, "train", max_points=30)
     loader = ViewLoader(dataset, 3)
     batches = iter(loader)
     next(batches), next(batches)
@@ -109,7 +109,7 @@ def test_loader_continues_at_the_next_batch(store: Path) -> None:
 
 
 def test_batch_survives_pickling_and_moves(store: Path) -> None:
-    batch = ScenePairDataset(store, None).__getitems__([(0, 1), (0, 9)])
+    batch = SweepPairs(store, None).__getitems__([(0, 1), (0, 9)])
     copy = pickle.loads(pickle.dumps(batch))
     assert same(copy, batch) and copy.boxes[1].names == ("Car",) and copy.flow_provider == "truth"
     assert copy.previous[0].untyped_storage().data_ptr() == copy.previous[1].untyped_storage().data_ptr()
@@ -121,7 +121,7 @@ def test_batch_survives_pickling_and_moves(store: Path) -> None:
 
 
 def test_wrong_shapes_are_named(store: Path) -> None:
-    batch = ScenePairDataset(store, None)[(0, 0)]
+    batch = SweepPairs(store, None)[(0, 0)]
     with pytest.raises(ValueError, match=r"expected flow of shapes \[\(40, 3\)\], got \[\(39, 3\)\]"):
         replace(batch, flow=(batch.flow[0][1:],))
     with pytest.raises(ValueError, match="expected flow and flow_valid together"):
@@ -133,15 +133,15 @@ def test_wrong_shapes_are_named(store: Path) -> None:
 
 
 def test_whole_drives_are_held_out(tmp_path: Path) -> None:
-    path = write_drives(tmp_path / "many.h5", 6, sweeps=3)
-    train, val = (ScenePairDataset(path, split).pairs for split in ("train", "val"))
+    path = write_worlds(tmp_path / "many.h5", 6, sweeps=3)
+    train, val = (SweepPairs(path, split).pairs for split in ("train", "val"))
     drives = [{name for name, _, _ in pairs} for pairs in (train, val)]
     assert not drives[0] & drives[1] and len(drives[1]) == 1
-    assert sorted(train + val) == sorted(ScenePairDataset(path, None).pairs)
-    assert ScenePairDataset(path, "val", seed=7).pairs == val  # the run's seed changes nothing
-    chosen = ScenePairDataset(path, "val", val_sequences=["drive2", "drive5"])
+    assert sorted(train + val) == sorted(SweepPairs(path, None).pairs)
+    assert SweepPairs(path, "val", seed=7).pairs == val  # the run's seed changes nothing
+    chosen = SweepPairs(path, "val", val_sequences=["drive2", "drive5"])
     assert {name for name, _, _ in chosen.pairs} == {"drive2", "drive5"}
-    some = ScenePairDataset(path, None, sequences=["drive4"])
+    some = SweepPairs(path, None, sequences=["drive4"])
     assert {name for name, _, _ in some.pairs} == {"drive4"}
 
 
@@ -171,19 +171,19 @@ def test_split_options_that_leave_nothing() -> None:
 
 
 def test_no_pairs_says_why(tmp_path: Path) -> None:
-    lonely = write_drives(tmp_path / "lonely.h5", 2, sweeps=1)
-    with pytest.raises(ScenePairError, match=r"pairs of sweeps 1 turn of the sensor apart .*got none(.|\n)*1 sweeps"):
-        ScenePairDataset(lonely)
+    lonely = write_worlds(tmp_path / "lonely.h5", 2, sweeps=1)
+    with pytest.raises(SweepPairsError, match=r"pairs of sweeps 1 turn of the sensor apart .*got none(.|\n)*1 sweeps"):
+        SweepPairs(lonely)
     sequence = drive("gaps", sweeps=4)
     sparse = replace(sequence, timestamps=sequence.timestamps * 5, read=lambda i: replace(sequence[i], timestamp=0))
-    path = write_scenes(tmp_path / "gaps.h5", [replace(sparse, read=lambda i: _later(sequence[i]))])
-    with pytest.raises(ScenePairError, match=r"expected the next sweep after 0.100 s .* found it after 0.500 s"):
-        ScenePairDataset(path)
-    two = write_drives(tmp_path / "two.h5", 1, sweeps=2)
-    with pytest.raises(ScenePairError, match=r"expected pairs in split 'train' .* none of its 1 pairs of 1 drive"):
-        ScenePairDataset(two, "train")
-    with pytest.raises(ScenePairError, match=r"got \['nowhere'\]"):
-        ScenePairDataset(two, None, sequences=["nowhere"])
+    path = write_drives(tmp_path / "gaps.h5", [replace(sparse, read=lambda i: _later(sequence[i]))])
+    with pytest.raises(SweepPairsError, match=r"expected the next sweep after 0.100 s .* found it after 0.500 s"):
+        SweepPairs(path)
+    two = write_worlds(tmp_path / "two.h5", 1, sweeps=2)
+    with pytest.raises(SweepPairsError, match=r"expected pairs in split 'train' .* none of its 1 pairs of 1 drive"):
+        SweepPairs(two, "train")
+    with pytest.raises(SweepPairsError, match=r"got \['nowhere'\]"):
+        SweepPairs(two, None, sequences=["nowhere"])
 
 
 def _later(sweep):
@@ -191,29 +191,29 @@ def _later(sweep):
 
 
 def test_missing_flow_names_the_command(tmp_path: Path) -> None:
-    path = write_drives(tmp_path / "bare.h5", 2, flow=False)
+    path = write_worlds(tmp_path / "bare.h5", 2, flow=False)
     command = rf"equissl flow {path} --provider icp_cluster --out {tmp_path / 'bare_flow.h5'}"
-    with pytest.raises(ScenePairError, match=rf"drive0, drive1 has none(.|\n)*{command}"):
-        ScenePairDataset(path, None)
-    without = ScenePairDataset(path, None, flow="none")[(0, 0)]
+    with pytest.raises(SweepPairsError, match=rf"drive0, drive1 has none(.|\n)*{command}"):
+        SweepPairs(path, None)
+    without = SweepPairs(path, None, flow="none")[(0, 0)]
     assert without.flow is None and without.flow_valid is None and without.flow_provider is None
-    computed = ScenePairDataset(path, None, flow="ego")[(0, 0)]
+    computed = SweepPairs(path, None, flow="ego")[(0, 0)]
     expected = torch.tensor([-0.5, 0.0, 0.0]).expand_as(computed.flow[0])
     torch.testing.assert_close(computed.flow[0], expected, atol=1e-6, rtol=0)
     assert computed.flow_provider == "ego"
     # over two turns the flow is of two steps
-    longer = ScenePairDataset(path, None, gap=2, flow="ego")[(0, 0)]
+    longer = SweepPairs(path, None, gap=2, flow="ego")[(0, 0)]
     torch.testing.assert_close(longer.flow[0], 2 * expected, atol=1e-6, rtol=0)
     assert longer.sweeps.tolist() == [[0, 2]]
 
 
 def test_the_command_adds_what_was_missing(tmp_path: Path) -> None:
-    path = write_drives(tmp_path / "bare.h5", 2, flow=False)
+    path = write_worlds(tmp_path / "bare.h5", 2, flow=False)
     report = write_flow_store(path, tmp_path / "flow.h5", "ego")
     assert (report.pairs, report.failed) == (14, [])
-    batch, direct = ScenePairDataset(report.path, None)[(0, 9)], ScenePairDataset(path, None, flow="ego")[(0, 9)]
+    batch, direct = SweepPairs(report.path, None)[(0, 9)], SweepPairs(path, None, flow="ego")[(0, 9)]
     assert same(batch, direct) and batch.flow_provider == "ego"
-    last = SceneStore(report.path).read("drive0", 7)
+    last = DriveStore(report.path).read("drive0", 7)
     assert last.flow is None and last.boxes is not None
     with pytest.raises(FlowError, match="expected another file than the store"):
         write_flow_store(path, path, "ego")
@@ -225,7 +225,7 @@ def test_the_command_adds_what_was_missing(tmp_path: Path) -> None:
 def test_flow_that_was_killed_goes_on_and_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
-    path, out = write_drives(tmp_path / "bare.h5", 3, flow=False), tmp_path / "flow.h5"
+    path, out = write_worlds(tmp_path / "bare.h5", 3, flow=False), tmp_path / "flow.h5"
     whole = write_flow_store(path, tmp_path / "whole.h5", "ego", progress=False)
     calls: list[int] = []
 
@@ -250,7 +250,7 @@ def test_flow_that_was_killed_goes_on_and_gives_the_same_bytes(
 
 def test_processes_write_the_same_flow_and_tell_what_failed(tmp_path: Path) -> None:
     sequences = [drive("a", flow=False), drive("b", flow=False, poses=False)]
-    path = write_scenes(tmp_path / "bare.h5", sequences)
+    path = write_drives(tmp_path / "bare.h5", sequences)
     reports = [write_flow_store(path, tmp_path / f"{n}.h5", "ego", workers=n, progress=False) for n in (0, 2)]
     assert reports[0].pairs == reports[1].pairs == 7 and reports[0].failed == reports[1].failed
     assert {sequence for sequence, _, _ in reports[0].failed} == {"b"}
@@ -258,7 +258,7 @@ def test_processes_write_the_same_flow_and_tell_what_failed(tmp_path: Path) -> N
 
 
 def test_a_provider_that_fails_everywhere_leaves_no_file(tmp_path: Path) -> None:
-    path = write_drives(tmp_path / "lost.h5", 1, flow=False, poses=False)
+    path = write_worlds(tmp_path / "lost.h5", 1, flow=False, poses=False)
     with pytest.raises(FlowError, match=r"got it for none, the first because: .* expected a pose"):
         write_flow_store(path, tmp_path / "out.h5", "ego")
     assert [file.name for file in tmp_path.iterdir()] == ["lost.h5"]
@@ -277,12 +277,12 @@ def test_a_provider_that_fails_everywhere_leaves_no_file(tmp_path: Path) -> None
 )
 def test_impossible_options(store: Path, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ScenePairDataset(store, None, **options)
+        SweepPairs(store, None, **options)
 
 
 def test_unknown_poses_give_no_motion(tmp_path: Path) -> None:
-    path = write_drives(tmp_path / "lost.h5", 2, poses=False)
-    assert ScenePairDataset(path, None)[(0, 0)].motion is None
+    path = write_worlds(tmp_path / "lost.h5", 2, poses=False)
+    assert SweepPairs(path, None)[(0, 0)].motion is None
     sweeps = [(drive("a")[0], drive("a")[1]), (drive("b", poses=False)[0], drive("b")[1])]
     assert make_pairs(sweeps, torch.zeros(2), [("a", 0, 1), ("b", 0, 1)]).motion is None
 
@@ -292,10 +292,10 @@ def test_a_damaged_sweep_names_file_and_frame(store: Path, tmp_path: Path) -> No
     broken.write_bytes(store.read_bytes())
     with h5py.File(broken, "r+") as file:
         del file["drive1"]["1200000000"]["lidar"]
-    dataset = ScenePairDataset(broken, None)
+    dataset = SweepPairs(broken, None)
     dataset[(0, 0)]
-    with pytest.raises(SceneStoreError, match=r"expected lidar of shape .*broken.h5:/drive1/1200000000"):
+    with pytest.raises(DriveStoreError, match=r"expected lidar of shape .*broken.h5:/drive1/1200000000"):
         dataset[(0, 8)]
     broken.write_bytes(store.read_bytes()[:3000])
-    with pytest.raises(SceneStoreError, match=r"expected a whole .*scene store at .*damaged"):
-        ScenePairDataset(broken, None)
+    with pytest.raises(DriveStoreError, match=r"expected a whole .*drive store at .*damaged"):
+        SweepPairs(broken, None)

@@ -11,9 +11,9 @@ import pytest
 from equissl.datasets.drives.errors import IngestError, SweepError
 from equissl.datasets.drives.ground import plane_height
 from equissl.datasets.drives.ingest import ingest
-from equissl.datasets.drives.kitti_files import camera_from_lidar, read_plane
+from equissl.datasets.drives.kitti.files import camera_from_lidar, read_plane
 from equissl.datasets.drives.readers import open_reader
-from equissl.datasets.sweeps.labelled_sweeps import LabelledFrames
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweeps
 from equissl.datasets.sweeps.object_classes import ObjectClass
 
 AXES = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])  # LiDAR -> camera: right, down, ahead
@@ -69,7 +69,7 @@ def test_pasted_objects_stand_on_the_roads_of_a_store(shared: Path, tmp_path: Pa
     with_planes = ingest("kitti-object", root, tmp_path / "planes.h5", check=False, workers=0, progress=False).path
     classes = (ObjectClass("Car", paste=3),)
     still = {"rotation": (0, 0), "scale": (1, 1), "flip": 0.0}
-    before, after = (LabelledFrames(path, None, classes, **still)[0, 0] for path in (plain, with_planes))
+    before, after = (LabelledSweeps(path, None, classes, **still)[0, 0] for path in (plain, with_planes))
     assert len(after.boxes[0]) == len(before.boxes[0]) > 0
     plane = open_reader("kitti-object", root).open("training")[0].ground_plane
     boxes, old = after.boxes[0].numpy(), before.boxes[0].numpy()
@@ -78,7 +78,7 @@ def test_pasted_objects_stand_on_the_roads_of_a_store(shared: Path, tmp_path: Pa
     assert (bottoms < -2.4).all() and (old[:, 2] - old[:, 5] / 2 > -2.4).all()
     np.testing.assert_allclose(np.delete(boxes, 2, axis=1), np.delete(old, 2, axis=1))
     # frames without a plane are as before
-    same = [LabelledFrames(path, None, classes, **still)[0, 1].boxes[0].tolist() for path in (plain, with_planes)]
+    same = [LabelledSweeps(path, None, classes, **still)[0, 1].boxes[0].tolist() for path in (plain, with_planes)]
     assert same[0] == same[1]
 
 

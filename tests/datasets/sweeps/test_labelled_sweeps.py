@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from equissl.datasets.drives.box_points import count_points_in_boxes
-from equissl.datasets.drives.store_writer import write_scenes
-from equissl.datasets.drives.sweep import Boxes, Sequence, Sweep
+from equissl.datasets.drives.store.writer import write_drives
+from equissl.datasets.drives.sweep import Boxes, Drive, Sweep
 from equissl.datasets.loader import ViewLoader
 from equissl.datasets.sweeps.clean_boxes import LabelCounts, clean_boxes
 from equissl.datasets.sweeps.ground_truth_sampling import ObjectBank
 from equissl.datasets.sweeps.label_subset import choose_labelled, write_label_list
-from equissl.datasets.sweeps.labelled_sweeps import LabelledFrames, LabelledFramesError
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweeps, LabelledSweepsError
 from equissl.datasets.sweeps.object_classes import ObjectClass
 from equissl.geometry.boxes import bev_iou
 
@@ -42,10 +42,10 @@ def sweep(number: int, drive: int = 0, labelled: bool = True) -> Sweep:
 
 def write(path: Path, drives: int = 5, sweeps: int = 8, unlabelled: int = 0, **attributes) -> Path:
     made = [
-        Sequence.of(f"d{d}", [sweep(k, d, k >= unlabelled) for k in range(sweeps)], 10.0, "test", **attributes)
+        Drive.of(f"d{d}", [sweep(k, d, k >= unlabelled) for k in range(sweeps)], 10.0, "test", **attributes)
         for d in range(drives)
     ]
-    return write_scenes(path, made)
+    return write_drives(path, made)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("frames") / "frames.h5")
 
 
-def frames(store: Path, split: str | None = "train", **options) -> LabelledFrames:
-    return LabelledFrames(store, split, CLASSES, RANGE, **options)
+def frames(store: Path, split: str | None = "train", **options) -> LabelledSweeps:
+    return LabelledSweeps(store, split, CLASSES, RANGE, **options)
 
 
 def same(a, b) -> bool:
@@ -86,7 +86,7 @@ def test_sweeps_without_labels_are_left_out_unless_asked_for(tmp_path) -> None:
     path = write(tmp_path / "part.h5", drives=1, sweeps=6, unlabelled=4)
     assert len(frames(path, None)) == 2
     assert len(frames(path, None, labelled=False)) == 6
-    with pytest.raises(LabelledFramesError, match=r"expected labelled frames .* got none: it has 3 sweeps"):
+    with pytest.raises(LabelledSweepsError, match=r"expected labelled sweeps .* got none: it has 3 sweeps"):
         frames(write(tmp_path / "none.h5", drives=1, sweeps=3, unlabelled=3), None)
 
 
@@ -117,12 +117,12 @@ def test_lists_of_ids(store, tmp_path) -> None:
     data = frames(store, labels=0.2, label_seed=1)
     data.write_ids(tmp_path / "labels.txt")
     text = (tmp_path / "labels.txt").read_text()
-    assert text.startswith(f"# {len(data.ids)} of the 32 labelled frames") and "share 0.2, label seed 1" in text
+    assert text.startswith(f"# {len(data.ids)} of the 32 labelled sweeps") and "share 0.2, label seed 1" in text
     assert frames(store, labels=str(tmp_path / "labels.txt")).ids == data.ids
     (tmp_path / "short.txt").write_text("# remark\n\n000003  # of which drive?\n")
     with pytest.raises(ValueError, match=r"1 of its 1 are not: 000003"):
         frames(store, labels=str(tmp_path / "short.txt"))
-    with pytest.raises(ValueError, match="at least one frame"):
+    with pytest.raises(ValueError, match="at least one sweep"):
         write_label_list(tmp_path / "empty.txt", [], "nothing")
         frames(store, labels=str(tmp_path / "empty.txt"))
     with pytest.raises(FileNotFoundError, match=r"0\.05, or a file of ids"):
@@ -161,7 +161,7 @@ def test_a_loader_continues_where_it_stopped_and_workers_change_nothing(store) -
 
 def test_few_frames_make_an_epoch_of_a_batch(store) -> None:
     data = frames(store, labels=0.01, at_least=4, paste=False)
-    assert len(data.frames) == 1 and len(data) == 4
+    assert len(data.entries) == 1 and len(data) == 4
     batch = data.__getitems__([(0, k) for k in range(4)])
     assert set(batch.ids) == {data.ids[0]}
     assert not torch.equal(batch.clouds[0], batch.clouds[1])  # each augmented anew
@@ -186,9 +186,9 @@ def test_without_augmentation_items_are_what_was_recorded(store) -> None:
 
 def test_objects_that_leave_the_range_are_no_targets(store) -> None:
     narrow = (-20.0, -20.0, -3.0, 14.0, 20.0, 1.0)  # pedestrians stand at x = 15
-    data = LabelledFrames(store, "train", CLASSES, narrow, rotation=(0.0, 0.0), scale=(1.0, 1.0), flip=0.0, paste=False)
+    data = LabelledSweeps(store, "train", CLASSES, narrow, rotation=(0.0, 0.0), scale=(1.0, 1.0), flip=0.0, paste=False)
     assert all(data[0, k].labels[0].tolist() == [0] for k in range(5))
-    turned = LabelledFrames(store, "train", CLASSES, narrow, rotation=(np.pi, np.pi), scale=(1.0, 1.0), paste=False)
+    turned = LabelledSweeps(store, "train", CLASSES, narrow, rotation=(np.pi, np.pi), scale=(1.0, 1.0), paste=False)
     assert all(sorted(turned[0, k].labels[0].tolist()) == [0, 1] for k in range(5))
 
 
@@ -211,7 +211,7 @@ def test_crop_keeps_what_is_ahead(store) -> None:
 def test_impossible_options_are_refused(store, wrong) -> None:
     with pytest.raises(ValueError, match="expected"):
         frames(store, **wrong)
-    with pytest.raises(LabelledFramesError, match="expected drives of"):
+    with pytest.raises(LabelledSweepsError, match="expected drives of"):
         frames(store, sequences=["nowhere"])
 
 
@@ -251,7 +251,7 @@ def test_headings_in_range_stay_bit_by_bit(heading) -> None:
 
 def test_frames_without_objects_are_learnt_from_too(tmp_path) -> None:
     empty = Sweep(np.zeros((5, 3), np.float32), 10**9, boxes=Boxes.empty(), frame="0")
-    path = write_scenes(tmp_path / "empty.h5", [Sequence.of("d", [empty], None, "test")])
+    path = write_drives(tmp_path / "empty.h5", [Drive.of("d", [empty], None, "test")])
     item = frames(path, None)[0, 0]
     assert item.boxes[0].shape == (0, 7) and item.labels[0].shape == (0,)
     assert item.clouds[0].shape == (5, 4)  # intensity 0 where the data set has none
@@ -262,11 +262,11 @@ def test_frames_without_objects_are_learnt_from_too(tmp_path) -> None:
 
 def test_the_bank_is_made_of_the_labelled_frames_alone(store) -> None:
     data = frames(store, labels=0.1, label_seed=2)
-    own = {tuple(data.read(k).objects.boxes[0]) for k in range(len(data.frames))}
+    own = {tuple(data.read(k).objects.boxes[0]) for k in range(len(data.entries))}
     assert {tuple(item.box) for item in data.bank.objects[0]} == own and len(own) == 3
     assert data.bank.objects[1] == []  # pedestrians are not pasted
     # and so no item of any epoch holds a car of another frame
-    plain = LabelledFrames(
+    plain = LabelledSweeps(
         store, "train", CLASSES, RANGE, labels=0.1, label_seed=2, rotation=(0, 0), scale=(1, 1), flip=0.0
     )
     seen = {tuple(box) for epoch in range(4) for k in range(3) for box in plain[epoch, k].boxes[0].tolist()
@@ -325,7 +325,7 @@ def test_velocities_move_with_their_boxes(tmp_path) -> None:
     """A car that drives along its heading still does so after mirror, turn and scale, at the scaled speed."""
     path = moving_frames(tmp_path / "moving.h5")
     options = {"flip_x": 0.5, "scale": (0.5, 2.0), "paste": False}
-    data = LabelledFrames(path, None, CLASSES, None, rotation=(-3.0, 3.0), **options)
+    data = LabelledSweeps(path, None, CLASSES, None, rotation=(-3.0, 3.0), **options)
     speeds = set()
     for epoch in range(6):
         batch = data[epoch, 0]
@@ -335,13 +335,13 @@ def test_velocities_move_with_their_boxes(tmp_path) -> None:
         assert velocity.dtype == torch.float32 and bool(batch.velocities[0][1].isnan().all())
         speeds.add(round(float(velocity.norm()), 3))
     assert len(speeds) > 3
-    plain = LabelledFrames(path, None, CLASSES, RANGE, augment=False)
+    plain = LabelledSweeps(path, None, CLASSES, RANGE, augment=False)
     np.testing.assert_allclose(plain[0, 0].velocities[0][0], [5 * np.cos(0.4), 5 * np.sin(0.4)], rtol=1e-6)
     assert plain[0, 0].to("cpu").velocities is not None
 
 
 def test_pasted_objects_keep_their_velocities(tmp_path) -> None:
-    data = LabelledFrames(moving_frames(tmp_path / "m.h5"), None, CLASSES, RANGE, rotation=(0, 0), scale=(1, 1), flip=0)
+    data = LabelledSweeps(moving_frames(tmp_path / "m.h5"), None, CLASSES, RANGE, rotation=(0, 0), scale=(1, 1), flip=0)
     own = {tuple(item.box): item.velocity for item in data.bank.objects[0]}
     pasted = 0
     for index in range(4):
@@ -355,8 +355,8 @@ def test_pasted_objects_keep_their_velocities(tmp_path) -> None:
 
 
 def test_velocities_can_be_required(store, tmp_path) -> None:
-    LabelledFrames(moving_frames(tmp_path / "m.h5"), None, CLASSES).require_velocities()
-    with pytest.raises(LabelledFramesError, match=r"expected labels with velocities in .*frames\.h5, got none"):
+    LabelledSweeps(moving_frames(tmp_path / "m.h5"), None, CLASSES).require_velocities()
+    with pytest.raises(LabelledSweepsError, match=r"expected labels with velocities in .*frames\.h5, got none"):
         frames(store).require_velocities()
     batch = frames(store, augment=False)[0, 0]  # and unknown ones do no harm
     assert all(bool(v.isnan().all()) and len(v) == len(b) for v, b in zip(batch.velocities, batch.boxes, strict=True))
@@ -372,4 +372,4 @@ def moving_frames(path: Path) -> Path:
         speed = [[5 * np.cos(boxes[0, 6]), 5 * np.sin(boxes[0, 6])], [np.nan, np.nan]]
         labels = Boxes(boxes, recorded.boxes.names, recorded.boxes.tracks, velocities=np.array(speed))
         made.append(replace(recorded, boxes=labels))
-    return write_scenes(path, [Sequence.of("m", made, 10.0, "test")])
+    return write_drives(path, [Drive.of("m", made, 10.0, "test")])

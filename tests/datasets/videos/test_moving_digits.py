@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from equissl.datasets.images.idx import IdxError, read_idx, read_idx_folder
-from equissl.datasets.videos.moving_digits import FlowingDigits, FlowingSpec, load_digits
+from equissl.datasets.videos.moving_digits import MovingDigits, MovingSpec, load_digits
 
-SMALL = FlowingSpec(frames=6, size=12, digit_size=8, digits=2)
+SMALL = MovingSpec(frames=6, size=12, digit_size=8, digits=2)
 
 
 def write_idx(path: Path, array: np.ndarray) -> Path:
@@ -38,7 +38,7 @@ def test_real_mnist(shared: Path) -> None:
     images, labels = read_idx_folder(shared / "data" / "mnist_t10k")["t10k"]
     assert images.shape == (10000, 28, 28)
     assert labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-    batch = FlowingDigits(shared / "data" / "mnist_t10k", "val").__getitems__([(0, 3), (0, 5)])
+    batch = MovingDigits(shared / "data" / "mnist_t10k", "val").__getitems__([(0, 3), (0, 5)])
     assert batch.frames.shape == (2, 20, 1, 28, 28)
     assert batch.frames.min() == 0
     assert 0.9 < batch.frames.max() <= 1
@@ -52,7 +52,7 @@ def test_training_and_validation_digits_are_disjoint(folder: Path) -> None:
     addresses = [(0, i) for i in range(100)]
     seen = {}
     for split in ("train", "val"):
-        batch = FlowingDigits(folder, split, SMALL, 100, seed=3).__getitems__(addresses)
+        batch = MovingDigits(folder, split, SMALL, 100, seed=3).__getitems__(addresses)
         seen[split] = set(batch.digits.flatten().tolist())
     assert seen["val"] == set(val.indices.tolist())
     assert not seen["train"] & seen["val"]
@@ -66,20 +66,20 @@ def test_train_and_test_files_keep_their_division(folder: Path) -> None:
 
 
 def test_a_sequence_is_the_same_in_any_batch_and_order(folder: Path) -> None:
-    data = FlowingDigits(folder, "train", SMALL, length=10, seed=7)
+    data = MovingDigits(folder, "train", SMALL, length=10, seed=7)
     batch = data.__getitems__([(2, 4), (0, 1), (2, 4)])
-    alone = FlowingDigits(folder, "train", SMALL, length=10, seed=7)[2, 4]
+    alone = MovingDigits(folder, "train", SMALL, length=10, seed=7)[2, 4]
     for name in ("frames", "velocities", "labels", "digits"):
         values = getattr(batch, name)
         assert torch.equal(values[0], getattr(alone, name)[0])
         assert torch.equal(values[0], values[2])
-    others = [data[0, 4], FlowingDigits(folder, "train", SMALL, 10, seed=8)[2, 4]]
+    others = [data[0, 4], MovingDigits(folder, "train", SMALL, 10, seed=8)[2, 4]]
     assert all(not torch.equal(o.frames, alone.frames) for o in others)
 
 
 def test_labelled_translation_is_the_motion(folder: Path) -> None:
     one = replace(SMALL, digits=1, radius=3)
-    batch = FlowingDigits(folder, "train", one, seed=1).__getitems__([(0, i) for i in range(20)])
+    batch = MovingDigits(folder, "train", one, seed=1).__getitems__([(0, i) for i in range(20)])
     for frames, velocity in zip(batch.frames, batch.velocities[:, 0].long(), strict=True):
         right, down = velocity.tolist()
         for before, after in pairwise(frames):
@@ -89,7 +89,7 @@ def test_labelled_translation_is_the_motion(folder: Path) -> None:
 
 
 def test_all_velocities_and_places_come_up(folder: Path) -> None:
-    batch = FlowingDigits(folder, "train", replace(SMALL, frames=1), seed=1).__getitems__([(0, i) for i in range(800)])
+    batch = MovingDigits(folder, "train", replace(SMALL, frames=1), seed=1).__getitems__([(0, i) for i in range(800)])
     values, counts = batch.velocities.flatten(0, 1).unique(dim=0, return_counts=True)
     assert len(values) == 25
     assert counts.min() > 1600 / 25 / 2
@@ -98,8 +98,8 @@ def test_all_velocities_and_places_come_up(folder: Path) -> None:
 
 
 def test_labelled_rotation_is_the_motion(folder: Path) -> None:
-    spec = FlowingSpec("rotation", radius=1, step=90, frames=5, size=12, digit_size=8, digits=1)
-    batch = FlowingDigits(folder, "train", spec, seed=1).__getitems__([(0, i) for i in range(12)])
+    spec = MovingSpec("rotation", radius=1, step=90, frames=5, size=12, digit_size=8, digits=1)
+    batch = MovingDigits(folder, "train", spec, seed=1).__getitems__([(0, i) for i in range(12)])
     assert batch.velocities.shape == (12, 1, 1)
     for frames, degrees in zip(batch.frames, batch.velocities.flatten().tolist(), strict=True):
         for before, after in pairwise(frames):
@@ -109,7 +109,7 @@ def test_labelled_rotation_is_the_motion(folder: Path) -> None:
 def test_overlapping_digits_add_up_to_at_most_one(tmp_path: Path) -> None:
     write_idx(tmp_path / "x-images-idx3-ubyte", np.full((10, 4, 4), 200, np.uint8))
     write_idx(tmp_path / "x-labels-idx1-ubyte", np.zeros(10, np.uint8))
-    frames = FlowingDigits(tmp_path, "train", FlowingSpec(size=6, digits=3, frames=4)).__getitems__([(0, 0)]).frames
+    frames = MovingDigits(tmp_path, "train", MovingSpec(size=6, digits=3, frames=4)).__getitems__([(0, 0)]).frames
     found = set(frames.unique().tolist())
     assert found <= {0.0, float(np.float32(200) / np.float32(255)), 1.0}
     assert 1.0 in found
@@ -117,14 +117,14 @@ def test_overlapping_digits_add_up_to_at_most_one(tmp_path: Path) -> None:
 
 def test_held_out_velocities_are_never_drawn(folder: Path) -> None:
     spec = replace(SMALL, radius=1, held_out=[[1, 1], [0, 0]])
-    drawn = FlowingDigits(folder, "train", spec).__getitems__([(0, i) for i in range(200)]).velocities.flatten(0, 1)
+    drawn = MovingDigits(folder, "train", spec).__getitems__([(0, i) for i in range(200)]).velocities.flatten(0, 1)
     assert len(drawn.unique(dim=0)) == 7
     assert not ((drawn == 1).all(1) | (drawn == 0).all(1)).any()
 
 
 def test_given_velocities_change_nothing_else(folder: Path) -> None:
-    plain = FlowingDigits(folder, "val", SMALL, 4)
-    fast = FlowingDigits(folder, "val", SMALL, 4, velocities=[(5, 0)])
+    plain = MovingDigits(folder, "val", SMALL, 4)
+    fast = MovingDigits(folder, "val", SMALL, 4, velocities=[(5, 0)])
     addresses = [(0, i) for i in range(4)]
     a, b = plain.__getitems__(addresses), fast.__getitems__(addresses)
     assert torch.equal(a.frames[:, 0], b.frames[:, 0])
@@ -133,7 +133,7 @@ def test_given_velocities_change_nothing_else(folder: Path) -> None:
 
 
 def test_batches_move_between_devices(folder: Path) -> None:
-    batch = FlowingDigits(folder, "val", SMALL, 4)[0, 0]
+    batch = MovingDigits(folder, "val", SMALL, 4)[0, 0]
     assert len(batch.to("meta")) == 1
     assert batch.to("meta").frames.device.type == "meta"
 
@@ -165,7 +165,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"flow": "shear"}, "shear"),
+        ({"motion": "shear"}, "shear"),
         ({"digit_size": 40}, "digit_size"),
         ({"frames": 0}, "frames"),
         ({"radius": -1}, "radius"),
@@ -174,13 +174,13 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 )
 def test_impossible_specs(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        FlowingSpec(**change)
+        MovingSpec(**change)
 
 
 def test_impossible_datasets(folder: Path) -> None:
     with pytest.raises(ValueError, match="2 parts"):
-        FlowingDigits(folder, "val", SMALL, velocities=[(10.0,)])
+        MovingDigits(folder, "val", SMALL, velocities=[(10.0,)])
     with pytest.raises(ValueError, match="split"):
-        FlowingDigits(folder, "test", SMALL)
+        MovingDigits(folder, "test", SMALL)
     with pytest.raises(ValueError, match="fit frames"):
-        FlowingDigits(folder, "val", FlowingSpec(size=6))
+        MovingDigits(folder, "val", MovingSpec(size=6))

@@ -15,12 +15,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes import the fakes by name
 from fake_meshes import FakeRenderer, FakeSource
+from synthetic_store import write_synthetic_store
 
 from equissl.datasets.views.build.builder import BuildError, BuildReport, BuildSpec, build_views
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.store.index import write_index
 from equissl.datasets.views.store.store import StoreError, ViewStore
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.util.job import Limits, WorkerError
 from equissl.util.parts_folder import PartsError, Share
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from synthetic_store import write_synthetic_store
 
 from equissl.datasets.views.folder.layout import FolderError, pack, unpack
 from equissl.datasets.views.schema import threediebench_schema, threediebench_t_schema
 from equissl.datasets.views.store.format import StoreHeader, encode_jpeg
 from equissl.datasets.views.store.store import ViewStore
 from equissl.datasets.views.store.writer import ObjectRecord, write_records
-from equissl.datasets.views.synthetic import write_synthetic_store
 
 V = 3
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_meshes import FakeRenderer, FakeSource
+from synthetic_store import write_synthetic_store
 
 from equissl.datasets.meshes import Material, Mesh
 from equissl.datasets.views.build.builder import BuildSpec, build_views
@@ -19,7 +20,6 @@ from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.pose_axes import AXIS_LENGTH, draw_axes, project_axes
 from equissl.datasets.views.schema import threediebench_t_schema
 from equissl.datasets.views.store.store import ViewStore
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.renderers import get_renderer
 from equissl.renderers.scene import view_parameters
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from synthetic_store import write_synthetic_store
 
-from equissl.datasets.loader import ViewDataset, ViewLoader, iterate_views, make_batch
+from equissl.datasets.loader import ViewDataset, ViewLoader, make_batch
 from equissl.datasets.sampling import choose_views, mix
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.store.store import ViewStore
-from equissl.datasets.views.synthetic import write_synthetic_store
 
 
 @pytest.fixture(scope="module")
@@ -201,11 +201,3 @@ class TestLoader:
             ViewLoader(ViewDataset(store), 21, world_size=2)
         with pytest.raises(ValueError, match="rank=2"):
             ViewLoader(ViewDataset(store), 4, rank=2, world_size=2)
-
-
-def test_iterate_views_covers_a_split_once_in_order(store: ViewStore) -> None:
-    images, objects, views = (torch.cat(parts) for parts in zip(*iterate_views(store, "val", 4), strict=True))
-    assert list(zip(objects.tolist(), views.tolist(), strict=True)) == [
-        (o, v) for o in store.select("val").tolist() for v in range(5)
-    ]
-    assert torch.equal(images, store.read_images((objects * 5 + views).numpy()))

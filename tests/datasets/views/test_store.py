@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from synthetic_store import write_synthetic_store
 
 from equissl.datasets.views.schema import threediebench_schema
 from equissl.datasets.views.store.format import OFFSETS, encode_jpeg
 from equissl.datasets.views.store.store import StoreError, ViewStore, write_store
-from equissl.datasets.views.synthetic import write_synthetic_store
 from equissl.util.files import full_disk_message
 
 RNG = np.random.default_rng(0)

@@ -70,7 +70,7 @@ def test_capsules_learn_from_it_and_both_translations_are_scored(store: ViewStor
     config = {
         "method": {"class_path": "EquiCaps", "init_args": method},
         "data": {"store": str(store.path), "batch_size": 4},
-        "trainer": {"max_steps": 3, "tensorboard": False, "threads": 1, "precision": "32"},
+        "trainer": {"max_steps": 3, "loggers": ["csv"], "threads": 1, "precision": "32"},
     }
     run = pretrain(resolve_config(config), tmp_path / "run")
     probe = RotationProbeConfig(hidden=(8,), steps=5, val_pairs=2)

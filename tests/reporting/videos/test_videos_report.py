@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from equissl.datasets.videos.moving_digits import FlowingSpec
+from equissl.datasets.videos.moving_digits import MovingSpec
 from equissl.evaluation.videos.evaluate import ROLLOUTS
 from equissl.reporting import format_table, write_report
 from equissl.reporting.runs import load_runs
 
-SPEC = FlowingSpec(radius=1, frames=4, size=8, digit_size=6, digits=1, held_out=[[1, 1]])
+SPEC = MovingSpec(radius=1, frames=4, size=8, digit_size=6, digits=1, held_out=[[1, 1]])
 MSE = [0.01, 0.03, 0.05]
 
 
@@ -35,9 +35,9 @@ def results(store: Path, seed: int, label: str = "FERNN V_1", **changes: Any) ->
     velocities = {f"velocity/mse/{x},{y}": 0.01 * (seed + 1) for x in (-1, 0, 1) for y in (-1, 0, 1)}
     return {
         "kind": "videos", "method": "FERNN", "label": label, "store": str(store), "seed": seed, "steps": 10,
-        "sequences_seen": 80, "parameters": 360, "prediction/next_mse": MSE[seed], "prediction/copy_mse": 0.5,
+        "videos_seen": 80, "parameters": 360, "prediction/next_mse": MSE[seed], "prediction/copy_mse": 0.5,
         "rollout/mse": 2e-7 * (seed + 1), "rollout/step_mse/001": 0.1, "rollout/step_mse/002": 0.2,
-        **velocities, **{f"sequences/{key}": value for key, value in asdict(SPEC).items()}, **changes,
+        **velocities, **{f"videos/{key}": value for key, value in asdict(SPEC).items()}, **changes,
     }  # fmt: skip
 
 

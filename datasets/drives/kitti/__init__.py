@@ -1,0 +1,1 @@
+"""KITTI's own file formats: sweeps, calibration, labels, boxes."""

@@ -1,0 +1,1 @@
+"""Pairs of consecutive sweeps of one drive."""

@@ -1,0 +1,1 @@
+"""Drive stores: one HDF5 file of recorded or simulated drives."""
