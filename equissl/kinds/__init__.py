@@ -11,6 +11,7 @@ KINDS: Registry[Kind] = Registry(
     "kind",
     {
         "views": "equissl.kinds.views:VIEWS",
+        "images": "equissl.kinds.images:IMAGES",
         "drives": "equissl.kinds.drives:DRIVES",
         "sweeps": "equissl.kinds.sweeps:SWEEPS",
         "videos": "equissl.kinds.videos:VIDEOS",
