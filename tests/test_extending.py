@@ -18,7 +18,7 @@ from equissl import cli
 from equissl.bench import BENCHES
 from equissl.datasets.drives.readers import READERS
 from equissl.datasets.images.formats import FORMATS
-from equissl.datasets.images.sequences.create import IMAGE_SEQUENCES
+from equissl.datasets.images.sequences.create import FORMS
 from equissl.datasets.images.sequences.saliency import SALIENCY
 from equissl.datasets.meshes import MESH_SOURCES
 from equissl.encoders import ENCODERS
@@ -43,7 +43,7 @@ REGISTRIES: dict[str, Registry] = {
     "ENCODERS": ENCODERS,
     "FAMILIES": FAMILIES,
     "FORMATS": FORMATS,
-    "IMAGE_SEQUENCES": IMAGE_SEQUENCES,
+    "FORMS": FORMS,
     "MESH_SOURCES": MESH_SOURCES,
     "OBJECTIVES": OBJECTIVES,
     "PREDICTORS": PREDICTORS,

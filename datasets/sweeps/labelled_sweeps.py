@@ -101,8 +101,8 @@ class LabelledSweeps(Dataset):
         rotation, scale, flip, flip_x: of augmentation, see `TransformRanges`.
         paste: ground-truth sampling, from the sweeps of ``labels`` alone.
         augment: False gives every sweep as it is.
-        sequences: only these drives; None takes all.
-        val_fraction, val_sequences: see `split_pairs`.
+        drives: only these drives; None takes all.
+        val_fraction, val_drives: see `split_pairs`.
         at_least: an epoch repeats its sweeps to have so many items, each augmented anew.
         labelled: False also takes sweeps without labels, to run a detector on.
 
@@ -134,9 +134,9 @@ class LabelledSweeps(Dataset):
         flip_x: float = 0.0,
         paste: bool = True,
         augment: bool = True,
-        sequences: Sequence[str] | None = None,
+        drives: Sequence[str] | None = None,
         val_fraction: float = 0.2,
-        val_sequences: Sequence[str] | None = None,
+        val_drives: Sequence[str] | None = None,
         at_least: int = 1,
         labelled: bool = True,
     ) -> None:
@@ -150,7 +150,7 @@ class LabelledSweeps(Dataset):
         self.max_points, self.crop, self.min_points, self.sweeps = max_points, crop, min_points, sweeps
         self.ranges = TransformRanges(tuple(rotation), tuple(scale), (0.0, 0.0), flip, flip_x)  # type: ignore[arg-type]
         self.augment, self.paste = augment, paste and augment
-        found = self._entries(sequences, labelled, val_fraction, val_sequences)
+        found = self._entries(drives, labelled, val_fraction, val_drives)
         ids = self._ids(found)
         chosen = choose_labelled(ids, labels, label_seed)
         self.entries, self.ids = [found[i] for i in chosen], [ids[i] for i in chosen]
@@ -247,11 +247,11 @@ class LabelledSweeps(Dataset):
         return np.concatenate(parts).astype(np.float32, copy=False), last
 
     def _entries(
-        self, sequences: Sequence[str] | None, labelled: bool, fraction: float, held_out: Sequence[str] | None
+        self, drives: Sequence[str] | None, labelled: bool, fraction: float, held_out: Sequence[str] | None
     ) -> list[tuple[str, int]]:
         """Find drive and position of the sweeps of the split."""
         index = self.store.index
-        names = list(index) if sequences is None else list(sequences)
+        names = list(index) if drives is None else list(drives)
         if unknown := sorted(set(names) - set(index)):
             raise LabelledSweepsError(f"expected drives of {self.store.path}, which has {list(index)}, got {unknown}")
         usable = [

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def calibrate(encoder: nn.Module, items: Sequence[Tensor] | Tensor, batch_size: int) -> None:
-    """Compute the statistics of every batch norm anew: plain means over batches of ``items``.
+    """Compute the statistics of every batch norm anew: plain means over batches of clouds or images.
 
     Args:
         encoder: whose batch norms are filled.
-        items: clouds (N, 3+), or images (N, 3, H, W) ready for the encoder.
+        items: clouds (N, 3+) each, or images.
         batch_size: items at a time.
     """
     layers = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

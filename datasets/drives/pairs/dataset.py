@@ -44,11 +44,11 @@ class SweepPairs(Dataset):
         flow_options: options of the provider; ``{drive}`` in a text becomes the name of the drive.
         seed: seed of the choice of points and of the seeds that items carry.
         max_points: most points of a cloud; a random choice of a larger one. None takes all.
-        sequences: only these drives; None takes all.
+        drives: only these drives; None takes all.
         crop: only points within this many degrees in front of the sensor, half of them on each side, before anything
             else is done to a cloud; boxes are not cropped. A wedge that is rotated later shows its angle: None, the
             whole turn, is what learning from rotations needs.
-        val_fraction, val_sequences: see :func:`split_pairs`.
+        val_fraction, val_drives: see :func:`split_pairs`.
 
     Raises:
         SweepPairsError: without a pair in the split, or without the flow asked for.
@@ -68,19 +68,19 @@ class SweepPairs(Dataset):
         flow: str = STORED,
         seed: int = 0,
         max_points: int | None = None,
-        sequences: Sequence[str] | None = None,
+        drives: Sequence[str] | None = None,
         crop: float | None = None,
         flow_options: dict[str, Any] | None = None,
         val_fraction: float = 0.2,
-        val_sequences: Sequence[str] | None = None,
+        val_drives: Sequence[str] | None = None,
     ) -> None:
         self.store = store if isinstance(store, DriveStore) else DriveStore(store)
         self.split, self.gap, self.flow, self.seed = split, gap, flow, seed
         self.max_points, self.crop = max_points, crop
         self.flow_options = dict(flow_options or {})
         self._check_options()
-        found = self._find_pairs(sequences)
-        self.pairs = split_pairs(found, split, val_fraction, val_sequences)
+        found = self._find_pairs(drives)
+        self.pairs = split_pairs(found, split, val_fraction, val_drives)
         if not self.pairs:
             held = f"{len(found)} pairs of {len({name for name, _, _ in found})} drive(s)"
             raise SweepPairsError(f"expected pairs in split {split!r} of {self.store.path}, got none of its {held}")
@@ -147,14 +147,14 @@ class SweepPairs(Dataset):
                 "take flow='none' or a provider, which computes it over any gap"
             )
 
-    def _find_pairs(self, sequences: Sequence[str] | None) -> list[Pair]:
+    def _find_pairs(self, drives: Sequence[str] | None) -> list[Pair]:
         """All pairs of the drives asked for.
 
         Raises:
             SweepPairsError: when there is none, with what stood in the way.
         """
         index = self.store.index
-        names = list(index) if sequences is None else list(sequences)
+        names = list(index) if drives is None else list(drives)
         if unknown := sorted(set(names) - set(index)):
             raise SweepPairsError(f"expected drives of {self.store.path}, which has {list(index)}, got {unknown}")
         pairs: list[Pair] = []

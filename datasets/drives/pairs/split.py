@@ -15,7 +15,7 @@ def split_pairs(
     pairs: Sequence[Pair],
     split: str | None,
     val_fraction: float = 0.2,
-    val_sequences: Sequence[str] | None = None,
+    val_drives: Sequence[str] | None = None,
 ) -> list[Pair]:
     """Select the pairs of one split. Train and val never share a drive, or, of a single drive, never a sweep.
 
@@ -27,10 +27,10 @@ def split_pairs(
         val_fraction: of several drives, this share is held out, at least one and never all. Of a single drive, its
             last part is; the sweeps just before that part (a twentieth of the drive, at least one) are in neither
             split, since neighbouring sweeps show the same things.
-        val_sequences: hold out these drives instead, such as 08 of SemanticKITTI.
+        val_drives: hold out these drives instead, such as 08 of SemanticKITTI.
 
     Raises:
-        ValueError: for a split or a fraction that is not one, unknown ``val_sequences``, or any that leave no drive to
+        ValueError: for a split or a fraction that is not one, unknown ``val_drives``, or any that leave no drive to
             train on.
     """
     if split not in ("train", "val", None):
@@ -38,7 +38,7 @@ def split_pairs(
     if not 0 < val_fraction < 1:
         raise ValueError(f"expected 0 < val_fraction < 1, got {val_fraction}")
     names = sorted({name for name, _, _ in pairs})
-    held_out = _held_out(names, val_fraction, val_sequences)
+    held_out = _held_out(names, val_fraction, val_drives)
     if split is None:
         return list(pairs)
     if held_out is None:
@@ -50,9 +50,9 @@ def _held_out(names: list[str], fraction: float, chosen: Sequence[str] | None) -
     """Drives of the val split; None where there is only one drive to divide."""
     if chosen is not None:
         if unknown := sorted(set(chosen) - set(names)):
-            raise ValueError(f"expected val_sequences to be among the drives with pairs {names}, got {unknown}")
+            raise ValueError(f"expected val_drives to be among the drives with pairs {names}, got {unknown}")
         if set(chosen) == set(names):
-            raise ValueError(f"expected val_sequences to leave a drive for training, got all of {names}")
+            raise ValueError(f"expected val_drives to leave a drive for training, got all of {names}")
         return set(chosen)
     if len(names) < 2:
         return None

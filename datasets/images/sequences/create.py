@@ -17,10 +17,10 @@ from equissl.datasets.views.store.format import SPLITS
 from equissl.datasets.views.store.writer import write_store
 from equissl.util.registry import Registry
 
-IMAGE_SEQUENCES: Registry[type[ImageSequences]] = Registry(
+FORMS: Registry[type[ImageSequences]] = Registry(
     "form of image sequences",
     {"augmentations": AugmentationSequences, "saccades": SaccadeSequences},
-    group="equissl.image_sequences",
+    group="equissl.image_forms",
     base=ImageSequences,
 )
 _BATCH = 64
@@ -60,7 +60,7 @@ def open_sequences(
     if changes is not None or isinstance(options.get("policy"), str):
         options["policy"] = choose_policy(options.get("policy", "seq_jepa"), changes)
     try:
-        return IMAGE_SEQUENCES[form](images, split, views, seed, **options)
+        return FORMS[form](images, split, views, seed, **options)
     except TypeError as error:
         raise ValueError(f"options of {form}: {error}") from error
 

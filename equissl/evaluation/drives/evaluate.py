@@ -110,9 +110,9 @@ def _open(path: Path, split: str, flow: str, training: PretrainConfig, config: D
         flow=flow if split == "val" else "none",
         seed=config.seed,
         max_points=scenes.max_points,
-        sequences=scenes.sequences if same else None,
+        drives=scenes.drives if same else None,
         val_fraction=scenes.val_fraction,
-        val_sequences=scenes.val_sequences if same else None,
+        val_drives=scenes.val_drives if same else None,
     )
 
 

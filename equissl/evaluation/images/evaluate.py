@@ -198,16 +198,6 @@ def write_predictions(path: Path, labels: Tensor, scores: Logits) -> None:
         np.savez_compressed(file, labels=labels.numpy(), **arrays)
 
 
-NAMES = {"byol": "BYOL", "swav": "SwAV", "simsiam": "SimSiam", "barlow_twins": "Barlow Twins", "moco": "MoCo"}
-
-
-def method_label(training: PretrainConfig) -> str:
-    """Name of the method in tables: that of its objective, where the method leaves the choice."""
-    name, options = training.method.class_path.rpartition(".")[2], training.method.init_args
-    objective = (options.get("objective") or {}).get("name", "nt_xent")
-    return NAMES.get(objective, objective) if name == "Invariant" else name
-
-
 def _meta(
     run_dir: Path,
     method: ViewMethod,
@@ -220,7 +210,7 @@ def _meta(
     return {
         "kind": training.data.kind,
         "method": type(method).__name__,
-        "label": method_label(training),
+        "label": method.label,
         "run": run_dir.name,
         "store": str(train.path.parent if train.path.name == "train" else train.path),
         "seed": training.seed,

@@ -20,6 +20,10 @@ from equissl.objectives import Objective, ObjectiveConfig
 NT_XENT = ObjectiveConfig("nt_xent")
 
 
+# names that papers give to an objective without a predictor of actions
+PUBLISHED = {"byol": "BYOL", "swav": "SwAV", "simsiam": "SimSiam", "barlow_twins": "Barlow Twins", "moco": "MoCo"}
+
+
 class Invariant(ViewMethod):
     """One embedding of every view; the objective says how they should lie.
 
@@ -56,11 +60,16 @@ class Invariant(ViewMethod):
         self.objective.check_views(objective.name, views, small_crops)
         if self.objective.for_predictions:
             raise ValueError(f"objective {objective.name!r} compares predictions with targets: it needs a predictor")
+        self.objective_name = objective.name
         self.views, self.small_crops = views, small_crops
         self.small_size, self.small_scale = small_size, small_scale
         self.teacher: Teacher | None = None
         if "teacher" in self.objective.needs:
             self.teacher = Teacher(self.objective.momentum, encoder=self.encoder, projector=self.projector)
+
+    @property
+    def label(self) -> str:
+        return PUBLISHED.get(self.objective_name, self.objective_name)
 
     def step(self, batch: ViewBatch) -> StepOutput:
         views = self.view_features(batch)

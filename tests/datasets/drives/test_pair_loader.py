@@ -139,9 +139,9 @@ def test_whole_drives_are_held_out(tmp_path: Path) -> None:
     assert not drives[0] & drives[1] and len(drives[1]) == 1
     assert sorted(train + val) == sorted(SweepPairs(path, None).pairs)
     assert SweepPairs(path, "val", seed=7).pairs == val  # the run's seed changes nothing
-    chosen = SweepPairs(path, "val", val_sequences=["drive2", "drive5"])
+    chosen = SweepPairs(path, "val", val_drives=["drive2", "drive5"])
     assert {name for name, _, _ in chosen.pairs} == {"drive2", "drive5"}
-    some = SweepPairs(path, None, sequences=["drive4"])
+    some = SweepPairs(path, None, drives=["drive4"])
     assert {name for name, _, _ in some.pairs} == {"drive4"}
 
 
@@ -161,9 +161,9 @@ def test_a_single_drive_is_divided_in_time_without_sharing_sweeps(count: int, ga
 def test_split_options_that_leave_nothing() -> None:
     pairs = [("a", 0, 1), ("b", 0, 1)]
     with pytest.raises(ValueError, match=r"among the drives with pairs \['a', 'b'\], got \['c'\]"):
-        split_pairs(pairs, "val", val_sequences=["c"])
+        split_pairs(pairs, "val", val_drives=["c"])
     with pytest.raises(ValueError, match="leave a drive for training"):
-        split_pairs(pairs, "train", val_sequences=["a", "b"])
+        split_pairs(pairs, "train", val_drives=["a", "b"])
     with pytest.raises(ValueError, match="expected split to be train, val or None, got 'test'"):
         split_pairs(pairs, "test")
     with pytest.raises(ValueError, match="expected 0 < val_fraction < 1, got 1"):
@@ -183,7 +183,7 @@ def test_no_pairs_says_why(tmp_path: Path) -> None:
     with pytest.raises(SweepPairsError, match=r"expected pairs in split 'train' .* none of its 1 pairs of 1 drive"):
         SweepPairs(two, "train")
     with pytest.raises(SweepPairsError, match=r"got \['nowhere'\]"):
-        SweepPairs(two, None, sequences=["nowhere"])
+        SweepPairs(two, None, drives=["nowhere"])
 
 
 def _later(sweep):
