@@ -138,8 +138,10 @@ class Sharded(_Several):
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
-        method = method.to(memory_format=torch.contiguous_format)
-        return fully_shard(super().wrap(method), mesh=init_device_mesh(self.device.type, (self.world_size,)))
+        module = super().wrap(method)
+        module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not in torch's stubs
+        fully_shard(module, mesh=init_device_mesh(self.device.type, (self.world_size,)))
+        return module
 
     def accumulating(self, module: nn.Module, final: bool) -> AbstractContextManager[Any]:
         module.set_requires_gradient_sync(final)  # type: ignore[operator]  # fully_shard adds the method

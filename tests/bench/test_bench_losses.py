@@ -77,8 +77,8 @@ def test_ratio_is_lightlys_time_over_ours() -> None:
 def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     flags = "--names dcl --batch 8,12 --views 2 --dim 8 --seconds 0.01 --lightly false"
     assert main(["bench", "losses", *flags.split()]) == 0
-    out = capsys.readouterr().out
-    assert out.count("dcl ") == 2 and "B=12 " in out and "MiB" in out
+    err = capsys.readouterr().err
+    assert err.count("dcl ") == 2 and "B=12 " in err and "MiB" in err
     assert main(["bench", "losses", "--batch", "none"]) == 2
     assert "positive numbers separated by commas, got 'none'" in capsys.readouterr().err
     assert main(["bench", "losses", "--names", "none"]) == 2
