@@ -17,6 +17,7 @@ import torch
 from equissl import cli
 from equissl.bench import BENCHES
 from equissl.datasets.drives.readers import READERS
+from equissl.datasets.images.formats import FORMATS
 from equissl.datasets.images.sequences.create import FORMS
 from equissl.datasets.images.sequences.saliency import SALIENCY
 from equissl.datasets.meshes import MESH_SOURCES
@@ -41,6 +42,7 @@ REGISTRIES: dict[str, Registry] = {
     "BENCHES": BENCHES,
     "ENCODERS": ENCODERS,
     "FAMILIES": FAMILIES,
+    "FORMATS": FORMATS,
     "FORMS": FORMS,
     "MESH_SOURCES": MESH_SOURCES,
     "OBJECTIVES": OBJECTIVES,

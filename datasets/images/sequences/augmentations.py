@@ -69,8 +69,10 @@ class AugmentationSequences(ImageSequences):
         self.size = self.image_size()[0] if size is None else size
         self.recipes = policy.recipes(views)
         self.crops, self.small_recipe = small_crops, policy.small(small_crops.scale) if small_crops else None
-        reach = np.max([recipe.reach for recipe in self.recipes], axis=0).tolist()
-        self.schema = augmentation_schema(*reach, max(recipe.sigma[1] for recipe in self.recipes))
+        reaches = zip(*(recipe.reach for recipe in self.recipes), strict=True)
+        brightness, contrast, saturation, hue = (max(reach) for reach in reaches)
+        sigma = max(recipe.sigma[1] for recipe in self.recipes)
+        self.schema = augmentation_schema(brightness, contrast, saturation, hue, sigma)
 
     def make_views(self, images: Images, epochs: np.ndarray, indices: np.ndarray) -> MadeViews:
         chances = self.draw(epochs, indices, _SLOTS, self.views + (self.crops.count if self.crops else 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -17,16 +17,11 @@ from equissl.datasets.images.formats import AUTO, open_images
 from equissl.datasets.images.sources import ImagesError, ImageSource
 from equissl.datasets.views.store.format import FORMAT
 from equissl.evaluation.diagnostics import collapse_scores
+from equissl.evaluation.images.classifiers import KNN, LINEAR, Logits, all_scores, probe_linear, vote_all
 from equissl.evaluation.images.config import ImageOptions
-from equissl.evaluation.images.encoding import INITIAL, PIXELS, ImageEncoders, image_encoders, named
-from equissl.evaluation.images.knn import knn_votes
-from equissl.evaluation.images.scores import accuracy_scores, class_scores, gain_scores, label_scores
-from equissl.evaluation.probes import FeatureRows, predict, standardization, train_probes
-from equissl.evaluation.views.config import EvaluateConfig
+from equissl.evaluation.images.encoding import PIXELS, ImageEncoders, image_encoders, named
+from equissl.evaluation.images.scores import label_scores
 from equissl.evaluation.views.evaluate import evaluate_views
-from equissl.evaluation.views.features import FeatureSet
-from equissl.evaluation.views.scores import Scores
-from equissl.evaluation.views.tasks import ProbeSetting, make_task
 from equissl.methods.views.base import ViewMethod
 from equissl.runs.checkpoint import read_saved
 from equissl.runs.config import PretrainConfig
@@ -35,8 +30,6 @@ from equissl.util.files import atomic_path
 
 Log = Callable[[str], None]
 PREDICTIONS = "predictions.npz"
-KNN, LINEAR = "knn", "linear"
-Logits = dict[str, Tensor]  # (M, C) of every part
 
 
 def evaluate_images(
@@ -132,59 +125,6 @@ def choose_size(training: PretrainConfig, source: ImageSource, options: ImageOpt
     return size or source.size[0]  # type: ignore[index]
 
 
-def vote_all(train: FeatureSet, val: FeatureSet, classes: int, options: ImageOptions) -> dict[str, Logits]:
-    """Votes of the nearest neighbours, ``knn`` and ``knn_K``, for every part.
-
-    Args:
-        train, val: features.
-        classes: C.
-        options: numbers of neighbours and temperature.
-    """
-    first = options.neighbours[0]
-    found: dict[str, Logits] = {KNN if k == first else f"{KNN}_{k}": {} for k in options.neighbours}
-    for part, values in val.parts.items():
-        votes = knn_votes(
-            train.parts[part][:, 0], train.labels, values[:, 0], classes, options.neighbours, options.temperature
-        )
-        for name, k in zip(found, dict.fromkeys(options.neighbours), strict=True):
-            found[name][part] = votes[k]
-    return found
-
-
-def probe_linear(train: FeatureSet, val: FeatureSet, classes: int, encoders: ImageEncoders) -> Logits:
-    """Logits of linear classifiers of every part, trained together: the ``classification`` protocol of views.
-
-    Args:
-        train, val: features.
-        classes: C.
-        encoders: with options and device.
-    """
-    options, device = encoders.options, encoders.device
-    settings = EvaluateConfig(classification=options.linear)
-    task = make_task("classification", ProbeSetting(classes, "canonical", settings))
-    scalings = {part: standardization(x) if options.standardize else None for part, x in train.parts.items()}
-    rows = [{part: FeatureRows(s.parts[part], scalings[part], device) for part in s.parts} for s in (train, val)]
-    probes = train_probes([task], rows[0], train, options.seed)
-    found = predict(probes, rows[1], np.empty((0, 3), np.int64))
-    return {part: logits for (_, part), logits in found.items()}
-
-
-def all_scores(scores: dict[str, Logits], labels: Tensor, classes: Sequence[str]) -> Scores:
-    """Accuracies of every classifier on every part, gains over the encoder before training, and accuracies by class.
-
-    Args:
-        scores: (M, C) by classifier and part.
-        labels: (M,) classes.
-        classes: names.
-    """
-    results = class_scores(scores[LINEAR]["all"], labels, classes)
-    for name, found in scores.items():
-        for part, logits in found.items():
-            results |= accuracy_scores(logits, labels, f"{name}/{part}")
-        results |= gain_scores(found["all"], found[INITIAL], labels, f"{name}/gain")
-    return results
-
-
 def write_predictions(path: Path, labels: Tensor, scores: Logits) -> None:
     """Write the true and the named class of every validation image.
 
@@ -193,9 +133,9 @@ def write_predictions(path: Path, labels: Tensor, scores: Logits) -> None:
         labels: (M,) true classes.
         scores: (M, C) of each classifier.
     """
-    named_classes = {name: found.argmax(1).numpy() for name, found in scores.items()}
+    arrays: dict[str, Any] = {name: found.argmax(1).numpy() for name, found in scores.items()}
     with atomic_path(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, labels=labels.numpy(), **named_classes)
+        np.savez_compressed(file, labels=labels.numpy(), **arrays)
 
 
 def _meta(

@@ -8,23 +8,6 @@ import torch
 from torch import Tensor
 
 from equissl.evaluation.views.scores import Scores, label_baselines, standard_error
-from equissl.metrics import top_k_accuracy
-
-
-def accuracy_scores(scores: Tensor, labels: Tensor, key: str) -> Scores:
-    """Top-1 with its standard error over images, and top-5.
-
-    Args:
-        scores: (M, C).
-        labels: (M,) classes.
-        key: that the entries' names begin with.
-    """
-    correct = (scores.argmax(1) == labels).double()
-    return {
-        f"{key}/top1": top_k_accuracy(scores, labels),
-        f"{key}/top1_se": standard_error(correct.numpy()),
-        f"{key}/top5": top_k_accuracy(scores, labels, k=min(5, scores.shape[1])),
-    }
 
 
 def gain_scores(scores: Tensor, before: Tensor, labels: Tensor, key: str) -> Scores:

@@ -219,6 +219,7 @@ def test_images_without_labels_are_divided_too(tmp_path: Path) -> None:
         open_images(tmp_path, "unlabeled")
 
 
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tiff"])
 def test_damaged_files_are_named_when_they_are_read(suffix: str, tmp_path: Path) -> None:
     save(tmp_path / f"a/good.{suffix}", noise(40, 40, 3))
