@@ -9,6 +9,7 @@ import pytest
 
 from equissl import demo
 from equissl.demo import DemoError, DemoTask, choose_meshes, claim_folder, method_run
+from equissl.kinds import KINDS
 from equissl.runs.configfile import load_config
 
 
@@ -45,10 +46,9 @@ def test_evaluation_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.Mo
     from equissl import cli
 
     seen = {}
-    monkeypatch.setattr(
-        "equissl.evaluation.evaluate", lambda run, config, **_: seen.update(run=run, config=config) or {}
-    )
-    monkeypatch.setattr("equissl.reporting.format_table", lambda results: "")
+    monkeypatch.setattr("equissl.verbs.results.evaluation_kind", lambda run: KINDS["views"])
+    monkeypatch.setattr("equissl.verbs.results.run_evaluation", lambda run, options, **_: seen.update(config=options))
+    monkeypatch.setattr("equissl.verbs.results.format_table", lambda results: "")
     command = method_run("sie", tmp_path, replace(DemoTask(), rotation_steps=5, val_pairs=3), seed=7).stages["evaluate"]
     assert cli.main(command[command.index("evaluate") :]) == 0
     config = seen["config"]

@@ -66,7 +66,7 @@ AGGREGATORS: Registry[Callable[..., Any]] = Registry(
     "aggregator",
     {
         "transformer": "equissl.encoders.aggregator:Aggregator",
-        "flow": "equissl.encoders.recurrent.aggregator:RecurrentTokenAggregator",
+        "recurrent": "equissl.encoders.recurrent.aggregator:RecurrentTokenAggregator",
     },
     group="equissl.aggregators",
     base=nn.Module,

@@ -28,7 +28,7 @@ OBJECTIVES: Registry[Any] = Registry(
         "groco": "equissl.losses:groco",
         "hard_contrastive": "equissl.losses:hard_contrastive",
         "hard_simple": "equissl.losses:hard_simple",
-        "info_nce": "equissl.losses:clip",
+        "info_nce": "equissl.losses:info_nce_of_views",
         "inter_clr": "equissl.objectives.inter_clr:InterCLR",
         "mochi": "equissl.objectives.mochi:MoCHi",
         "moco": "equissl.objectives.moco:MoCo",

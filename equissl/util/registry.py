@@ -91,7 +91,9 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the thing of a known name, or the default."""
-        return self[name] if name in self else default
+        if name not in self:
+            return default
+        return self[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._known or name in self._entry_points()

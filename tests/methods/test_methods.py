@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from equissl.datasets.views.batch import ViewBatch
-from equissl.encoders.config import EncoderConfig
+from equissl.encoders.config import PIXEL_MEAN, PIXEL_STD, EncoderConfig
 from equissl.geometry import euler_to_rotmat, rotmat_to_unitquat
-from equissl.methods import METHODS, SIE, CapsIE, EquiCaps, Method, SimCLR, VICReg, base
+from equissl.methods import METHODS, SIE, CapsIE, EquiCaps, Method, SimCLR, VICReg
+from equissl.methods.views import base as views_base
 from equissl.methods.views.base import normalize_images
 from equissl.methods.views.supervised import quaternion_alignment
 
@@ -181,7 +182,7 @@ def test_sie_identity_start_predicts_no_change_where_nothing_turned(action: str,
 
 def test_sie_rejects_unknown_choices() -> None:
     for wrong in ({"predictor": "oracle"}, {"action": "euler"}):
-        with pytest.raises(ValueError, match=f"got '{next(iter(wrong.values()))}'"):
+        with pytest.raises(ValueError, match=f"'{next(iter(wrong.values()))}'"):
             SIE(EncoderConfig(width=4), projector=(8,), **wrong)
 
 
@@ -281,10 +282,10 @@ def test_constructors_can_be_configured_from_yaml(name: str) -> None:
 
 
 def test_training_after_inference_mode(batch: ViewBatch, build_method: Any) -> None:
-    base._pixel_statistics.cache_clear()
+    views_base._pixel_statistics.cache_clear()
     method = build_method("VICReg")
     with torch.inference_mode():
         method.features(batch.images[:, 0])
     method.step(batch).loss.backward()
-    kept = base._pixel_statistics(base.PIXEL_MEAN, base.PIXEL_STD, torch.float32, torch.device("cpu"))
+    kept = views_base._pixel_statistics(PIXEL_MEAN, PIXEL_STD, torch.float32, torch.device("cpu"))
     assert not any(t.is_inference() for t in kept)

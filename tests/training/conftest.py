@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from synthetic_store import write_synthetic_store
 
 from equissl.datasets.views.config import ViewsData
-from equissl.runs import MethodConfig, PretrainConfig, TrainerConfig
+from equissl.runs import MethodConfig, PretrainConfig, TrainerConfig, build_method, resolve_config
+from equissl.training.data import open_dataset
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}
 
@@ -41,3 +43,14 @@ def make_config(tiny_store: Path) -> Callable[..., PretrainConfig]:
         )
 
     return make
+
+
+@pytest.fixture
+def open_data() -> Callable[..., tuple[PretrainConfig, Any]]:
+    """``open_data(config, **changes of its data)``: the resolved config and its training data."""
+
+    def open_resolved(config: PretrainConfig, **data: Any) -> tuple[PretrainConfig, Any]:
+        resolved = resolve_config(replace(config, data=replace(config.data, **data)).to_dict())
+        return resolved, open_dataset(resolved, build_method(resolved.method))
+
+    return open_resolved

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from equissl.methods import METHODS, StepOutput, VICReg
-from equissl.runs import CollapseConfig, ConfigError, read_metrics
+from equissl.runs import CollapseConfig, read_metrics
 from equissl.runs.log import RunLog
 from equissl.training import pretrain
 from equissl.training.collapse import collapse_values, crossed, describe_start
-from equissl.training.data import make_batches, open_dataset
-from equissl.util.device import choose_accelerator, choose_precision
+from equissl.training.data import make_batches
+from equissl.util.device import DeviceError, choose_accelerator, choose_precision
 from equissl.util.randomstate import random_state, seed_everything, set_random_state
 
 
@@ -128,12 +128,11 @@ def test_tensorboard_events_hold_the_same_values(make_config, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_views_start_at_any_batch(make_config, workers) -> None:
-    config = make_config()
-    config = replace(config, data=replace(config.data, workers=workers))
+def test_views_start_at_any_batch(make_config, open_data, workers) -> None:
+    config, dataset = open_data(make_config(), workers=workers)
 
     def take(first: int, number: int) -> list[torch.Tensor]:
-        views = make_batches(config, open_dataset(config, 2), 0, 1)
+        views = make_batches(config, dataset, 0, 1)
         views.seek(first)
         batches = iter(views)
         return [torch.stack([b.objects, *b.views.T]) for b, _ in zip(batches, range(number), strict=False)]
@@ -144,17 +143,17 @@ def test_views_start_at_any_batch(make_config, workers) -> None:
     assert not torch.equal(whole[0], whole[6])
 
 
-def test_reading_does_not_draw_random_numbers(make_config) -> None:
-    views = make_batches(make_config(), open_dataset(make_config(), 2), 0, 1)
+def test_reading_does_not_draw_random_numbers(make_config, open_data) -> None:
+    views = make_batches(*open_data(make_config()), 0, 1)
     torch.manual_seed(0)
     before = torch.get_rng_state()
     next(iter(views))
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_batch_must_divide_over_processes(make_config) -> None:
+def test_batch_must_divide_over_processes(make_config, open_data) -> None:
     with pytest.raises(ValueError, match="multiple of the 3 processes, got 4"):
-        make_batches(make_config(), open_dataset(make_config(), 2), 0, 3)
+        make_batches(*open_data(make_config()), 0, 3)
 
 
 def test_batch_larger_than_the_split_is_refused(make_config, tmp_path) -> None:
@@ -165,7 +164,7 @@ def test_batch_larger_than_the_split_is_refused(make_config, tmp_path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_missing_gpu_is_an_error(make_config, tmp_path) -> None:
-    with pytest.raises(ConfigError, match="expected a CUDA GPU"):
+    with pytest.raises(DeviceError, match="expected a CUDA GPU"):
         pretrain(make_config(accelerator="gpu"), tmp_path)
     assert choose_accelerator("auto") == "cpu"
 
@@ -175,7 +174,7 @@ def test_precision_choice(monkeypatch) -> None:
         monkeypatch.setattr("equissl.util.device.cpu_has_bf16", lambda has=has: has)
         assert choose_precision("auto", "cpu") == expected
         assert choose_precision("32", "cpu") == "32"
-    with pytest.raises(ConfigError, match="needs a GPU"):
+    with pytest.raises(DeviceError, match="needs a GPU"):
         choose_precision("16", "cpu")
 
 

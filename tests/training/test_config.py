@@ -132,7 +132,7 @@ def test_base_has_one_level(write) -> None:
         (MINIMAL, ["--trainer.max_steps", "null"], "got neither"),
         (MINIMAL, ["--trainer.max_steps"], "expected a value after --trainer.max_steps"),
         (MINIMAL, ["trainer.max_steps", "3"], "expected --key value"),
-        ("method: {class_path: SIE}\n", [], "data.store"),
+        ("method: {class_path: SIE}\n", [], "max_steps to say when the run ends"),
         ("data: {store: a}\n", [], "expected method.class_path, one of"),
         ("- 1\n", [], "expected a mapping"),
         ("a: [\n", [], "not a YAML file"),

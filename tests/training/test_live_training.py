@@ -138,9 +138,6 @@ def test_bad_flags(words, message) -> None:
 
 
 def test_what_does_not_go_together(config) -> None:
-    both = replace(config, data=replace(config.data, sequences="saccades"))
-    with pytest.raises(ConfigError, match=r"data\.live without data\.sequences"):
-        open_data(both)
     with pytest.raises(ConfigError, match=r"expected data\.store to be a view store.* or data\.live"):
         open_data(replace(config, data=ViewsData()))
     with pytest.raises(ConfigError, match=r"unknown key 'data\.live"):

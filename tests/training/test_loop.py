@@ -40,6 +40,9 @@ class Regression(Method):
         features = self.encoder(batch)
         return StepOutput(features.float().square().mean(), {}, features.detach()[:, None])
 
+    def features(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"all": self.encoder(inputs)}
+
     def after_step(self, step: int, last_step: int) -> None:
         self.after.append((step, last_step))
 

@@ -185,7 +185,7 @@ def test_the_other_kind_of_store_is_named(make_scenes, make_config, tiny_store, 
     with pytest.raises(ConfigError, match=r"unknown kind 'drive' \(did you mean 'drives'\?\)"):
         load_config("demo_vicreg", ["--data.kind", "drive"])
     config = make_scenes()
-    config.data.sequences = ["nowhere"]
+    config.data.drives = ["nowhere"]
     with pytest.raises(SweepPairsError, match="nowhere"):
         pretrain(config, tmp_path / "d")
 

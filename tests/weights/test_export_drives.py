@@ -81,7 +81,7 @@ def test_the_method_comes_back(tmp_path: Path) -> None:
 
 def test_images_do_not_go_to_openpcdet(tmp_path: Path) -> None:
     run = untrained(tmp_path / "run", "VICReg", {"encoder": {"width": 4}, "projector": [8]})
-    with pytest.raises(WeightsError, match="expected a run on scenes, got VICReg"):
+    with pytest.raises(WeightsError, match=r"expected a format of runs on views \(equissl\), got 'openpcdet'"):
         export_run(run, tmp_path / "out", format="openpcdet")
     with pytest.raises(WeightsError, match="got 'onnx'"):
         export_run(run, tmp_path / "out", format="onnx")

@@ -212,7 +212,7 @@ def test_impossible_options_are_refused(store, wrong) -> None:
     with pytest.raises(ValueError, match="expected"):
         frames(store, **wrong)
     with pytest.raises(LabelledSweepsError, match="expected drives of"):
-        frames(store, sequences=["nowhere"])
+        frames(store, drives=["nowhere"])
 
 
 # labels

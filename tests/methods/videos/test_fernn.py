@@ -117,8 +117,8 @@ def test_pretrain_resume_evaluate_and_report(mnist: Path, tmp_path: Path, method
     pretrain(config(mnist, method, 4, **init_args), twin)
     states = [torch.load(r / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for r in (run, twin)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
-    results = evaluate(run, flows=FEW)
-    assert json.loads((run / "results.json").read_text())["data"] == "flows"
+    results = evaluate(run, FEW)
+    assert json.loads((run / "results.json").read_text())["kind"] == "videos"
     table = format_table([results])
     assert results["label"] in table
     page = write_report([run], tmp_path / "page.html").read_text()
@@ -137,7 +137,7 @@ def test_pretrain_resume_evaluate_and_report(mnist: Path, tmp_path: Path, method
 
 def test_unseen_velocities_are_those_held_out(mnist: Path, tmp_path: Path) -> None:
     run = pretrain(config(mnist, steps=1, observed=3, channels=2, decoder_layers=0), tmp_path / "run")
-    results = evaluate(run, flows=FEW)
+    results = evaluate(run, FEW)
     assert results["velocity/mse_unseen"] == results["velocity/mse/1,1"]
     seen = [v for k, v in results.items() if k.startswith("velocity/mse/") and k != "velocity/mse/1,1"]
     assert results["velocity/mse_seen"] == pytest.approx(np.mean(seen))
