@@ -2,7 +2,7 @@
 # demo:    rendered dataset, pretrained backbones, table and report under runs/demo.
 # test:    the whole test suite, slow tests included.
 # test-portable: the quick tests of all that computes, as an older processor computes it.
-# lint:    ruff and mypy.
+# lint:    ruff, mypy and the layers of imports.
 
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
@@ -64,6 +64,8 @@ lint: install
 	ln -s $(CURDIR)/renderers build/lint/equissl/renderers
 	ln -s $(CURDIR)/configs build/lint/equissl/configs
 	cd build/lint && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p equissl
+	rm -rf build/layers && mkdir -p build/layers && cp -rL build/lint/equissl build/layers/equissl
+	cd build/layers && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports $(CURDIR)/pyproject.toml --no-cache
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -17,7 +17,7 @@ from equissl.datasets.drives.readers import Reader, open_reader
 from equissl.datasets.drives.store.format import strings, write_sweep
 from equissl.datasets.drives.store.writer import NextPoses, new_file
 from equissl.datasets.drives.sweep import Drive, Sweep
-from equissl.datasets.views.store.writer import write_strings
+from equissl.datasets.hdf5 import write_strings
 from equissl.util.job import Begun, Tell
 
 SWEEPS, TABLE = "sweeps", "table"

@@ -16,7 +16,7 @@ from equissl.datasets.meshes.limits import MeshLimits
 from equissl.datasets.meshes.mesh import Mesh, MeshError
 from equissl.datasets.meshes.normalise import Y_UP_TO_Z_UP, normalise_mesh, rotate_mesh
 from equissl.datasets.meshes.source import MeshEntry, MeshSourceError
-from equissl.datasets.views.folder.format import describe_folder
+from equissl.util.files import describe_folder
 
 Up = Literal["y", "z"]
 

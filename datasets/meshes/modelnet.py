@@ -7,7 +7,7 @@ from pathlib import Path
 
 from equissl.datasets.meshes.limits import MeshLimits
 from equissl.datasets.meshes.listed import Listed, ListedSource, Up, subfolders, wrong_tree
-from equissl.datasets.views.store.format import TRAIN, VAL
+from equissl.datasets.splits import TRAIN, VAL
 
 _SPLITS = {"train": TRAIN, "test": VAL}
 _LICENCE = "academic research only; models from the Internet, copyright of their authors (ModelNet, Princeton)"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.meshes.source import MeshSourceError
-from equissl.datasets.views.store.format import TRAIN, VAL
+from equissl.datasets.splits import TRAIN, VAL
 
 OBJECTS, TRAIN_LIST, VAL_LIST = "all_objects.npy", "train_images.npy", "val_images.npy"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from equissl.datasets.splits import TRAIN, VAL
 from equissl.datasets.views.card_text import card_text
-from equissl.datasets.views.store.format import TRAIN, VAL
 from equissl.datasets.views.store.store import ViewStore
 from equissl.util.files import write_json, write_text
 from equissl.util.machine import describe_machine

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from equissl.datasets.views.store.format import SPLITS, TRAIN, VAL
+from equissl.datasets.splits import SPLITS, TRAIN, VAL
 
 _TAG = 0x59117  # keeps this stream apart from those of latents, which have three words
 

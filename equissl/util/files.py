@@ -135,3 +135,24 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def describe_folder(folder: Path, limit: int = 8) -> str:
+    """List the first entries of a folder, two levels deep.
+
+    Args:
+        folder: to list.
+        limit: entries.
+    """
+    if not folder.is_dir():
+        return "  a file" if folder.exists() else "  nothing: it does not exist"
+    lines = []
+    entries = sorted(folder.iterdir())
+    for entry in entries[:limit]:
+        inner = [e.name for e in sorted(entry.iterdir())[:3]] if entry.is_dir() else []
+        lines.append(
+            f"  {entry.name}{'/' if entry.is_dir() else ''}" + (f"  ({', '.join(inner)}, ...)" if inner else "")
+        )
+    if len(entries) > limit:
+        lines.append(f"  ... and {len(entries) - limit} more")
+    return "\n".join(lines) or "  nothing: it is empty"

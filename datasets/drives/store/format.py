@@ -17,7 +17,7 @@ import numpy as np
 
 from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.sweep import Boxes, Sweep, ego_motion, invert_pose
-from equissl.datasets.views.store.writer import fixed_strings
+from equissl.datasets.hdf5 import fixed_strings
 
 FORMAT = "equissl-drive-store"
 FORMAT_VERSION = 1

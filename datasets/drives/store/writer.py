@@ -15,7 +15,7 @@ from equissl.datasets.drives.pairs.finding import find_pairs
 from equissl.datasets.drives.store.format import FORMAT, FORMAT_VERSION, INDEX, write_sweep
 from equissl.datasets.drives.store.store import DriveIndex
 from equissl.datasets.drives.sweep import Drive
-from equissl.datasets.views.store.writer import write_strings
+from equissl.datasets.hdf5 import write_strings
 from equissl.util.files import atomic_path, full_disk_message
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from equissl.datasets.images.formats.base import ImageFormat
 from equissl.datasets.images.formats.folder import listing
 from equissl.datasets.images.sources import ImagesError, ImageSource, ImageSubset
+from equissl.datasets.splits import SPLITS
 from equissl.datasets.views.split import split_objects
-from equissl.datasets.views.store.format import SPLITS
 from equissl.util.registry import Registry
 
 FORMATS: Registry[type[ImageFormat]] = Registry(

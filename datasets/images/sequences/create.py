@@ -13,7 +13,7 @@ from equissl.datasets.images.sequences.augmentations import AugmentationSequence
 from equissl.datasets.images.sequences.base import ImageSequences
 from equissl.datasets.images.sequences.saccades import SaccadeSequences
 from equissl.datasets.images.sources import ImagesError, ImageSource
-from equissl.datasets.views.store.format import SPLITS
+from equissl.datasets.splits import SPLITS
 from equissl.datasets.views.store.writer import write_store
 from equissl.util.registry import Registry
 

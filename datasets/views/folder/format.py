@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from equissl.util.files import describe_folder
+
 SPLIT_FILES = ("train_images.npy", "train_labels.npy", "val_images.npy", "val_labels.npy")
 CLASSES_FILE, OBJECTS_FILE, PROVENANCE_FILE = "classes.tsv", "objects.tsv", "provenance.json"
 OBJECT_COLUMNS = ("folder", "index", "name", "source", "licence", "creator")
@@ -29,27 +31,6 @@ def wrong_folder(folder: Path, problem: str) -> FolderError:
         problem: what is missing.
     """
     return FolderError(f"{problem}\nexpected:\n{_EXPECTED}\nfound in {folder}:\n{describe_folder(folder)}")
-
-
-def describe_folder(folder: Path, limit: int = 8) -> str:
-    """List the first entries of a folder, two levels deep.
-
-    Args:
-        folder: to list.
-        limit: entries.
-    """
-    if not folder.is_dir():
-        return "  a file" if folder.exists() else "  nothing: it does not exist"
-    lines = []
-    entries = sorted(folder.iterdir())
-    for entry in entries[:limit]:
-        inner = [e.name for e in sorted(entry.iterdir())[:3]] if entry.is_dir() else []
-        lines.append(
-            f"  {entry.name}{'/' if entry.is_dir() else ''}" + (f"  ({', '.join(inner)}, ...)" if inner else "")
-        )
-    if len(entries) > limit:
-        lines.append(f"  ... and {len(entries) - limit} more")
-    return "\n".join(lines) or "  nothing: it is empty"
 
 
 def write_table(path: Path, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from equissl.datasets.splits import TRAIN, VAL
 from equissl.datasets.views.folder.format import (
     CLASSES_FILE,
     OBJECT_COLUMNS,
@@ -17,7 +18,6 @@ from equissl.datasets.views.folder.format import (
     wrong_folder,
 )
 from equissl.datasets.views.split import split_objects
-from equissl.datasets.views.store.format import TRAIN, VAL
 
 
 @dataclass(frozen=True)

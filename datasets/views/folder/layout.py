@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from equissl.datasets.splits import SPLITS
 from equissl.datasets.views.folder.format import (
     CLASSES_FILE,
     OBJECT_COLUMNS,
@@ -23,7 +24,7 @@ from equissl.datasets.views.folder.format import (
     write_table,
 )
 from equissl.datasets.views.folder.packing import pack
-from equissl.datasets.views.store.format import SPLITS, encode_jpeg
+from equissl.datasets.views.store.format import encode_jpeg
 from equissl.datasets.views.store.store import ViewStore
 from equissl.util.files import atomic_path, full_disk_message, remove_temporary
 from equissl.util.progress import Progress

@@ -12,8 +12,10 @@ from types import TracebackType
 import h5py
 import numpy as np
 
+from equissl.datasets.hdf5 import fixed_strings, write_strings
+from equissl.datasets.splits import TRAIN
 from equissl.datasets.views.schema import LatentSchema, threediebench_schema
-from equissl.datasets.views.store.format import BLOB, OFFSETS, TRAIN, StoreHeader
+from equissl.datasets.views.store.format import BLOB, OFFSETS, StoreHeader
 from equissl.util.files import atomic_path, full_disk_message, reserve
 
 _PIECE = 1 << 24  # bytes copied at a time
@@ -256,28 +258,6 @@ def _reserve_blob(file: h5py.File, size: int) -> int:
     space = h5py.h5s.create_simple((size,))
     dataset = h5py.h5d.create(file.id, BLOB.encode(), h5py.h5t.STD_U8LE, space, dcpl=plist)
     return int(dataset.get_offset() or 0)
-
-
-def write_strings(file: h5py.File, name: str, values: Sequence[str]) -> None:
-    """Write a dataset of strings.
-
-    Args:
-        file: the store.
-        name: name of the dataset.
-        values: the strings.
-    """
-    file.create_dataset(name, data=fixed_strings(values))
-
-
-def fixed_strings(values: Sequence[str]) -> np.ndarray:
-    """Convert strings to fixed-width UTF-8.
-
-    Variable-length HDF5 strings are an order of magnitude slower to read, and their heap has undefined bytes in it: two
-    files of the same content would differ.
-    """
-    encoded = [value.encode() for value in values]
-    width = max([1, *map(len, encoded)])
-    return np.array(encoded, dtype=h5py.string_dtype("utf-8", width))
 
 
 def copy_blob(source: Path, start: int, size: int, writer: ViewStoreWriter) -> None:
