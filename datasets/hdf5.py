@@ -1,4 +1,4 @@
-"""What an HDF5 file says it is."""
+"""Identification of HDF5 files by their attributes."""
 
 from __future__ import annotations
 

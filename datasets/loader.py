@@ -49,7 +49,16 @@ def assemble_batch(
     objects: np.ndarray,
     views: np.ndarray,
 ) -> ViewBatch:
-    """The batch of images (B, V, 3, S, S) that were made with latents (B, V, L) float64."""
+    """Assemble the batch of images (B, V, 3, S, S) and their latents.
+
+    Args:
+        images: (B, V, 3, S, S).
+        latents: (B, V, L) float64, of which the images were rendered.
+        labels: (B,) classes of the objects.
+        schema: names of the latents' columns.
+        objects: (B,) indices of the objects.
+        views: (B, V) indices of the views.
+    """
     exact = torch.from_numpy(latents)
     turns, moves = (set(names) <= set(schema.names) for names in (ROTATION, TRANSLATION))
     still = torch.eye(3).expand(*views.shape, 3, 3)
@@ -108,7 +117,12 @@ class ViewDataset(Dataset):
         return make_batch(self.store, self.objects[indices], self.choose_views(epochs, indices))
 
     def choose_views(self, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """(B, V) views of the items at (``epochs``, ``indices``)."""
+        """Choose the views (B, V) of a batch.
+
+        Args:
+            epochs: (B,) epoch of each item.
+            indices: (B,) position of each item in the data set.
+        """
         return choose_views(self.seed, epochs, indices, self.views, self.store.num_views)
 
 
@@ -226,7 +240,7 @@ class ViewLoader:
             self.epoch, self._first, self._done = epoch, 0, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Where the consumer is: loaded into a new loader, that one continues with the next batch."""
+        """Return the consumer's position; a new loader that loads it continues with the next batch."""
         finished = self._done >= len(self)
         return {"epoch": self.epoch + finished, "batch": 0 if finished else self._done, **self._identity()}
 
@@ -284,7 +298,12 @@ class _Addresses:
 
 
 def start_method(dataset: AddressedDataset, workers: int) -> str | None:
-    """How ``workers`` loader processes of a data set are started; None for torch's own way."""
+    """Return the start method of a data set's loader processes; None for torch's default.
+
+    Args:
+        dataset: the data set; its attribute ``start_method`` decides, where it has one.
+        workers: number of processes; with 0 there is nothing to start.
+    """
     return getattr(dataset, "start_method", None) if workers else None
 
 

@@ -32,7 +32,7 @@ SWEEPS = 64  # of one part
 
 @dataclass
 class IngestReport:
-    """What became of a folder.
+    """Summary of an ingest run.
 
     Attributes:
         path: the store.
@@ -69,7 +69,7 @@ def ingest(
     overwrite: bool = False,
     progress: bool = True,
 ) -> IngestReport:
-    """Reads a folder of recorded drives into one drive store (.h5).
+    """Read a folder of recorded drives into one drive store (.h5).
 
     Damaged frames are left out and named; the others are kept. Killed and started again it goes on where it stopped,
     and ends with the same bytes.
@@ -186,7 +186,7 @@ def _list(problems: list[Problem]) -> str:
 
 
 def _describe(spec: IngestSpec, drives: list[Drive]) -> dict:
-    """What makes two runs the same; no path of this machine is in it but the folder's name."""
+    """Describe an ingest run by what decides its result; of paths only the name of the folder."""
     extents = {s.name: [len(s), int(s.timestamps[0]), int(s.timestamps[-1])] for s in drives}
     return {**spec.options(), "root": spec.root.resolve().name, "drives": extents}
 

@@ -25,7 +25,7 @@ SWEEPS, TABLE = "sweeps", "table"
 
 @dataclass(frozen=True)
 class IngestSpec:
-    """What is asked for; see ``ingest``."""
+    """Settings of an ingest run; see ``ingest``."""
 
     format: str
     root: Path
@@ -70,7 +70,12 @@ class PartContent:
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, index: int, sweep: Sweep) -> None:
-        """Note a sweep that was written."""
+        """Note a sweep that was written.
+
+        Args:
+            index: position of the sweep in its drive.
+            sweep: the sweep that was written.
+        """
         self.kept.append(index)
         self.frames.append(sweep.frame or str(sweep.timestamp))
         self.points.append(len(sweep))
@@ -87,7 +92,7 @@ class PartContent:
 
 
 class IngestJob(DriveJob):
-    """Reads recorded drives into parts; damaged sweeps are left out and noted.
+    """Job that reads recorded drives into parts; damaged sweeps are left out and noted.
 
     Args:
         parts: of the drives.
@@ -109,7 +114,13 @@ class IngestJob(DriveJob):
             strings(file, TABLE)
 
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> None:
-        """Read the sweeps of one part into its file."""
+        """Read the sweeps of one part into its file.
+
+        Args:
+            part: number of the part.
+            given_up: sweeps to leave out, each with the reason.
+            tell: called with the work that is begun.
+        """
         drive = self._open(self.parts[part].drive)
         following, table = NextPoses(drive), PartContent()
         with new_file(self.path(part)) as file:
@@ -148,7 +159,12 @@ def _finish(sweep: Sweep, spec: IngestSpec, drive: Drive, index: int) -> Sweep:
 
 
 def read_part(part: DrivePart, target: h5py.Group) -> PartContent:
-    """Copy the sweeps of a part into the group of its sequence."""
+    """Copy the sweeps of a part into the group of its drive.
+
+    Args:
+        part: the part, a file of its own.
+        target: group of the drive's sweeps in the store.
+    """
     with h5py.File(part.path, "r") as file:
         for name in file[SWEEPS]:
             file.copy(f"{SWEEPS}/{name}", target)

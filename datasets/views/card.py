@@ -41,7 +41,7 @@ _BUILD = (
 
 
 def write_card(store: ViewStore | Path | str, path: Path | str, seconds: float | None = None) -> Path:
-    """Writes the card of a store to ``path`` (Markdown) and to the same name with ``.json``.
+    """Write the card of a store to ``path`` (Markdown) and to the same name with ``.json``.
 
     Args:
         store: what to describe. A picture of the same name (``.png``) beside the card is shown in it.

@@ -88,7 +88,12 @@ def _skipped(skipped: list[dict]) -> str:
 
 
 def table(header: tuple[str, ...], rows: Iterable[tuple]) -> str:
-    """A Markdown table; line breaks in cells become spaces."""
+    """Format a Markdown table; line breaks in cells become spaces.
+
+    Args:
+        header: titles of the columns.
+        rows: cells of each row; any values, written by ``str``.
+    """
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 

@@ -35,7 +35,7 @@ class BuildError(RuntimeError):
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What was built.
+    """Summary of a build.
 
     Attributes:
         path: the finished store; of a build that was not joined, the folder of its parts.
@@ -71,7 +71,7 @@ def build_views(
     restart_after: int = 1000,
     join: bool = True,
 ) -> BuildReport:
-    """Renders ``spec`` to the store ``out``, going on where an earlier call with the same spec stopped.
+    """Render ``spec`` to the store ``out``; continue where an earlier call with the same spec stopped.
 
     Args:
         spec: what to build.

@@ -49,7 +49,12 @@ class ShardJob:
         return len(self.items(shard)) * self.spec.views
 
     def describe(self, shard: int, index: int) -> str:
-        """Number and name of an object."""
+        """Return the number and the name of an object.
+
+        Args:
+            shard: number of the shard.
+            index: number of the object in the mesh source.
+        """
         return f"object {index} ({self.source.entry(index).name})"
 
     def run(self, shard: int, given_up: Mapping[int, str], tell: Tell) -> None:
@@ -78,7 +83,12 @@ class ShardJob:
         write_records(self.path(shard), self.header, records, skipped)
 
     def render(self, index: int, tell: Tell = lambda begun: None) -> ObjectRecord:
-        """One object with all its views."""
+        """Render an object with all its views.
+
+        Args:
+            index: number of the object in the mesh source.
+            tell: called with the work that is begun.
+        """
         entry, spec = self.source.entry(index), self.spec
         latents = sample_latents(spec.schema, spec.seed, index, spec.views)
         parameters = view_parameters(latents, spec.schema.names)
