@@ -78,7 +78,12 @@ def _fits(values: Tensor, device: torch.device) -> bool:
 
 
 def moments(values: Tensor, correction: int = 0) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (D,) of every dimension of (N, V, D), in float64, two passes, in blocks of objects."""
+    """Compute mean and deviation (D,) of every dimension of (N, V, D), in float64, two passes, in blocks of objects.
+
+    Args:
+        values: (N, V, D).
+        correction: subtracted from the number of rows under the variance (Bessel's is 1).
+    """
     rows = values.shape[0] * values.shape[1]
     blocks = values.split(BLOCK_OBJECTS)
     mean = torch.stack([block.double().sum((0, 1)) for block in blocks]).sum(0) / rows
@@ -97,13 +102,25 @@ def standardization(train: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def standardize(train: Tensor, val: Tensor) -> tuple[Tensor, Tensor]:
-    """Both (N, V, D) scaled by :func:`standardization` of ``train``, in memory and at once."""
+    """Scale both (N, V, D) by :func:`standardization` of ``train``, in memory and at once.
+
+    Args:
+        train: features that give mean and scale.
+        val: features that are scaled alike.
+    """
     mean, scale = standardization(train)
     return ((train - mean) / scale).float(), ((val - mean) / scale).float()
 
 
 def mlp(in_dim: int, hidden: Sequence[int], out_dim: int, seed: int) -> nn.Sequential:
-    """Linear layers with ReLU between them, initialised from ``seed`` without touching the global generator."""
+    """Create linear layers with ReLU between them, initialised from ``seed`` without touching the global generator.
+
+    Args:
+        in_dim: size of the input.
+        hidden: sizes of the hidden layers; empty for a linear probe.
+        out_dim: size of the output.
+        seed: of the initial weights.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers: list[nn.Module] = []
@@ -166,14 +183,28 @@ def _probe(task: Task, part: str, rows: FeatureRows, train: FeatureSet, seed: in
 
 
 def draw_rows(views: FeatureSet, pair: bool, batch_size: int, seed: int) -> Iterator[Rows]:
-    """Endless batches of views, or of ordered pairs of distinct views, one of every object per epoch."""
+    """Draw endless batches of views, or of ordered pairs of distinct views, one of every object per epoch.
+
+    Args:
+        views: features to draw from.
+        pair: True for pairs.
+        batch_size: objects in a batch.
+        seed: of order and views.
+    """
     generator = torch.Generator().manual_seed(seed)
     for item in object_batches(len(views.objects), batch_size, None, generator):
         yield draw_views(views, item, pair, generator)
 
 
 def draw_views(views: FeatureSet, item: Tensor, pair: bool, generator: torch.Generator) -> Rows:
-    """A random view, or ordered pair of distinct views, of each of these objects."""
+    """Draw a random view, or ordered pair of distinct views, of each of these objects.
+
+    Args:
+        views: features to draw from.
+        item: (B,) positions of the objects.
+        pair: True for pairs.
+        generator: of the draws.
+    """
     if pair:
         return item, *random_pairs(views.num_views, len(item), generator)
     return item, random_views(views.num_views, len(item), generator)
@@ -203,7 +234,13 @@ def _update(
 
 
 def forward(head: nn.Module, inputs: Tensor, precision: str = "32") -> Tensor:
-    """The head's float32 outputs."""
+    """Compute the head's float32 outputs.
+
+    Args:
+        head: the probe.
+        inputs: its inputs.
+        precision: ``32``, or ``bf16`` for autocast.
+    """
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         return head(inputs).float()
 
@@ -239,7 +276,12 @@ def pair_rows(pairs: np.ndarray) -> Rows:
 
 
 def all_rows(objects: int, views: int) -> Rows:
-    """Every view of every object."""
+    """Return every view of every object.
+
+    Args:
+        objects: number of objects.
+        views: number of views of each.
+    """
     item, view = torch.meshgrid(torch.arange(objects), torch.arange(views), indexing="ij")
     return item.flatten(), view.flatten()
 

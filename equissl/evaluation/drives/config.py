@@ -1,4 +1,4 @@
-"""What an evaluation of a scene run does."""
+"""Settings of an evaluation on pairs of sweeps."""
 
 from __future__ import annotations
 

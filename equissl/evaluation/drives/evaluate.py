@@ -131,7 +131,14 @@ def choose_flow(path: Path) -> str:
 
 
 def collapse(encoder: SweepEncoder, clouds: list[Tensor], part: str, config: DriveEvaluateConfig) -> dict[str, Any]:
-    """RankMe and mean deviation of whole scenes (``all``, ``initial``) and of their ground cells (``…_cells``)."""
+    """Compute RankMe and mean deviation of whole scenes (``all``, ``initial``) and of their ground cells (``…_cells``).
+
+    Args:
+        encoder: the frozen encoder.
+        clouds: scenes to encode.
+        part: ``all``, or ``initial`` for an encoder with its first weights.
+        config: batch size.
+    """
     pooled = torch.cat([encoder.pooled(group) for group in batches(clouds, config.batch_size)])
     cells = torch.cat([encoder.bev(group).features.cpu() for group in batches(clouds[:16], config.batch_size)])
     name = "cells" if part == "all" else f"{part}_cells"

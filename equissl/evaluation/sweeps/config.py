@@ -1,4 +1,4 @@
-"""What an evaluation of a detector does."""
+"""Settings of an evaluation of a detector."""
 
 from __future__ import annotations
 

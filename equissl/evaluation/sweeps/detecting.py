@@ -36,9 +36,15 @@ def detect_sweeps(
 
 
 def write_detections(path: Path, ids: Sequence[str], found: Sequence[Detections], names: Sequence[str]) -> None:
-    """One file: ``ids`` and ``counts`` (F,), ``names`` (C,), and ``boxes``, ``scores``, ``labels`` of all frames.
+    """Write ``ids``, ``counts`` (F,), ``names`` (C,), and ``boxes``, ``scores``, ``labels`` of all sweeps to one file.
 
     And their ``velocities``, of a detector that tells them.
+
+    Args:
+        path: of the file (.npz).
+        ids: of the F sweeps.
+        found: detections of each sweep.
+        names: of the C classes.
     """
     velocities = [detections.velocities.numpy() for detections in found if detections.velocities is not None]
     moving: dict[str, Any] = {"velocities": np.concatenate(velocities)} if velocities else {}

@@ -29,7 +29,7 @@ ROLLOUTS = "rollouts.npz"
 
 @dataclass(frozen=True)
 class VideoEvaluateConfig:
-    """What is measured of a run on flowing digits.
+    """Settings of an evaluation on moving digits.
 
     Attributes:
         videos: of unseen digits, for every number but those of single velocities.
@@ -116,7 +116,11 @@ def _prediction(
 
 
 def rollout_scores(method: FERNN, batches: Iterator[VideoBatch]) -> dict[str, float]:
-    """Errors of predictions, of the frames' mean and of a copy of the last frame, in float64.
+    """Compute errors of predictions, of the frames' mean and of a copy of the last frame, in float64.
+
+    Args:
+        method: the trained model.
+        batches: videos of one length, longer than in training.
 
     Returns:
         ``prediction/next_mse``, of each frame of training's second part from the true frames before it, and
@@ -152,11 +156,15 @@ def rollout_scores(method: FERNN, batches: Iterator[VideoBatch]) -> dict[str, fl
 
 
 def equivariance_scores(method: FERNN, frames: Tensor) -> dict[str, float]:
-    """Largest errors under the flows of the model's and the data's velocities other than 0.
+    """Compute the largest errors under the motions of the model's and the data's velocities other than 0.
 
     Of hidden states at matched velocities (``equivariance/states``; left out for the baseline, whose one slice has no
     partner), and of roll-outs. Those are exact only where V is a group on frames of this size (``equivariance/group``:
     1, see `VelocitySet.closed`); elsewhere frames that move and are moved again may be faster than any velocity of V.
+
+    Args:
+        method: the trained model.
+        frames: (B, T, 1, S, S) videos to move.
     """
     velocity_set, cell = method.encoder.velocity_set, method.encoder.cell
     assert isinstance(cell, RecurrentCell)

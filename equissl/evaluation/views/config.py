@@ -1,4 +1,4 @@
-"""What an evaluation does, as dataclasses that the command line and YAML files read."""
+"""Settings of an evaluation, as dataclasses that the command line and YAML files read."""
 
 from __future__ import annotations
 

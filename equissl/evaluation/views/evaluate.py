@@ -117,7 +117,7 @@ def _store(store: str | Path | None, training: PretrainConfig) -> str | Path:
 
 
 def _live(training: PretrainConfig) -> LiveSpec | None:
-    """How views were rendered while training; None for stored ones, and for runs on images."""
+    """Return the rendering settings of views made while training; None for stored views, and for runs on images."""
     return training.data.live if isinstance(training.data, ViewsData) else None
 
 
@@ -134,7 +134,12 @@ def _compare_with_live(views: ViewStore, training: PretrainConfig, log: Log) -> 
 
 
 def target_sign(config: EvaluateConfig, store: ViewStore) -> QuaternionSign:
-    """The sign policy that the configuration means on this store."""
+    """Return the sign policy that the configuration means on this store.
+
+    Args:
+        config: its ``rotation.sign`` may be ``auto``.
+        store: ``legacy`` needs Euler angles among its latents.
+    """
     sign = config.rotation.sign
     if sign == "auto":
         return "legacy" if has_euler_latents(store) else "canonical"
@@ -151,7 +156,16 @@ def feature_sets(
     device: torch.device,
     log: Log = lambda message: None,
 ) -> tuple[FeatureSet, FeatureSet]:
-    """Features of all training and of all validation views, from the run's cache or computed into it."""
+    """Return features of all training and of all validation views, from the run's cache or computed into it.
+
+    Args:
+        method: the frozen method.
+        store: the views.
+        run_dir: run folder; holds the cache.
+        config: batch size, precision and workers of the extraction.
+        device: to compute on.
+        log: called with lines on progress.
+    """
     train, val = (_features(method, store, run_dir, split, config, device, log) for split in ("train", "val"))
     return train, val
 
@@ -166,7 +180,17 @@ def ood_scores(
     device: torch.device,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
-    """What heads that learned from ``train`` make of unseen objects in poses that no training view had.
+    """Score heads trained on ``train`` on unseen objects in poses that no training view had.
+
+    Args:
+        method: the frozen method.
+        train: features that the heads learn from.
+        store: of the training views; its classes are expected in ``config.ood_store``.
+        run_dir: run folder; holds the cache of features.
+        protocols: names of the probe protocols.
+        config: probes, and the other store.
+        device: to compute on.
+        log: called with lines on progress.
 
     Raises:
         ValueError: other classes than the store's.
@@ -220,7 +244,7 @@ def _mark(run_dir: Path, store: ViewStore, split: str, config: EvaluateConfig) -
 
 
 def _retrieves(method: ViewMethod, val: FeatureSet, config: EvaluateConfig, log: Log) -> bool:
-    """Whether predictions are looked up: where that is asked for, or possible and not ruled out."""
+    """Return True where retrieval is asked for, or possible and not ruled out."""
     asked = asked_for(RETRIEVAL, config)
     if asked is False:
         return False
@@ -242,7 +266,7 @@ def _embedded(
     config: EvaluateConfig,
     device: torch.device,
 ) -> tuple[FeatureSet, FeatureSet]:
-    """The sets with their embeddings, where these are probed or looked up."""
+    """Add embeddings to the sets where these are probed or looked up."""
     probed = EMBEDDING in (config.parts or ())
     needed = {
         "train": probed or (retrieve and (config.retrieval.train or config.retrieval.among_all)),
@@ -292,7 +316,7 @@ def _meta(
 
 
 def _settle_precision(config: EvaluateConfig, device: torch.device) -> EvaluateConfig:
-    """``auto`` replaced by what this device computes in, so that the results and the cache name it."""
+    """Replace ``auto`` by the precision that this device computes in, so that the results and the cache name it."""
     kind = "cpu" if device.type == "cpu" else "gpu"
     chosen: Any = [choose_precision(name, kind) for name in (config.precision, config.probe_precision)]
     return replace(config, precision=chosen[0], probe_precision=chosen[1])

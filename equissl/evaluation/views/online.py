@@ -89,7 +89,12 @@ class OnlineProbe:
 
     @torch.no_grad()
     def inputs(self, views: FeatureSet, rows: Rows) -> Tensor:
-        """Features of the drawn views, read, decoded and computed now, one view after the other."""
+        """Compute features of the drawn views from their images, one view after the other.
+
+        Args:
+            views: gives the objects' indices in the store.
+            rows: positions of objects, and one or two views of each.
+        """
         item, *chosen = rows
         columns = []
         for view in chosen:

@@ -104,9 +104,13 @@ def base_translations(views: FeatureSet) -> Tensor:
 
 
 def circular_difference(first: Tensor, second: Tensor) -> Tensor:
-    """(…, 2k) cosines, then sines, of the differences of k hues: the same for a difference and its complement.
+    """Compute (…, 2k) cosines, then sines, of the differences of k hues: equal for a difference and its complement.
 
     Hue 0.9 to hue 0.1 is a step of 0.2; the plain difference of the published protocol makes it -0.8.
+
+    Args:
+        first: (…, k) hues in turns.
+        second: (…, k) hues in turns.
     """
     angle = 2 * pi * (second - first)
     return torch.cat([angle.cos(), angle.sin()], -1)

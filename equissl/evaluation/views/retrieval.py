@@ -31,7 +31,7 @@ Predict = Callable[["Queries"], Tensor]
 
 @dataclass(frozen=True)
 class Queries:
-    """Which views are predicted: positions of the objects and wanted views, (Q,) each."""
+    """Views to predict: positions of the objects and of the wanted views, (Q,) each."""
 
     item: Tensor
     view: Tensor
@@ -43,7 +43,13 @@ class Queries:
 
 @torch.inference_mode()
 def why_no_retrieval(method: Method, store_views: int, parts: dict[str, Tensor]) -> str | None:
-    """Why predictions cannot be looked up, or None where they can."""
+    """Return the reason why predictions cannot be looked up, or None where they can.
+
+    Args:
+        method: the frozen method.
+        store_views: number of views of an object.
+        parts: cached features.
+    """
     if store_views < 2:
         return "it predicts one view from another, and the store holds one of each object"
     if method.eval().equi_embedding(_first_row(method, parts)) is None:
@@ -60,7 +66,13 @@ def _first_row(method: Method, parts: dict[str, Tensor]) -> dict[str, Tensor]:
 def embed_features(
     method: Method, parts: dict[str, Tensor], device: torch.device | str, allocate: Allocate
 ) -> dict[str, Tensor]:
-    """Embeddings (N, V, E) of all views, float32, from their cached features: see ``Method.embedding``.
+    """Compute embeddings (N, V, E) of all views, float32, from their cached features: see ``Method.embedding``.
+
+    Args:
+        method: the method; it is moved to ``device`` and put in eval mode.
+        parts: (N, V, D) cached features.
+        device: to compute on.
+        allocate: creates the tensors that are filled.
 
     Raises:
         ValueError: for a method without one, or embeddings that are not finite.
@@ -89,7 +101,14 @@ def embed_features(
 
 
 def action_batch(views: FeatureSet, item: Tensor, first: Tensor, second: Tensor) -> ViewBatch:
-    """The batch of pairs of views without their images: what a method reads its actions from."""
+    """Return the batch of pairs of views without their images, from which a method reads its actions.
+
+    Args:
+        views: features with latents.
+        item: (B,) positions of the objects.
+        first: (B,) first view of each pair.
+        second: (B,) second view of each pair.
+    """
     if views.latents is None or views.schema is None:
         raise ValueError("expected the latents of the views, this feature set has none")
     chosen = torch.stack([first, second], 1)
@@ -249,7 +268,13 @@ def _candidates(among: tuple[FeatureSet, ...]) -> tuple[Tensor, Tensor]:
 
 
 def choose_queries(objects: int, views: int, wanted: int | None, seed: int) -> Queries:
-    """All views of all objects, or ``wanted`` of them drawn from ``seed``, in order.
+    """Choose all views of all objects, or ``wanted`` of them drawn from ``seed``, in order.
+
+    Args:
+        objects: number of objects.
+        views: number of views of each.
+        wanted: number of queries; None for all.
+        seed: of the draw.
 
     Raises:
         ValueError: for fewer than one.

@@ -80,7 +80,7 @@ def rotation_scores(preds: Tensor, target: Tensor, owners: np.ndarray, part: str
 
 @dataclass(frozen=True)
 class Measure:
-    """How far predictions of a regression are off.
+    """Error measure of a regression.
 
     Attributes:
         unit: ends the names of its keys: ``mean_unit``, ``median_unit``.
@@ -94,25 +94,45 @@ class Measure:
 
 
 def hue_steps(preds: Tensor, target: Tensor) -> Tensor:
-    """(P, 2) distances on the hue circle, in turns (0 to 0.5), between differences of hues."""
+    """Compute (P, 2) distances on the hue circle, in turns (0 to 0.5), between differences of hues.
+
+    Args:
+        preds: (P, 2) differences in turns.
+        target: (P, 2) differences in turns.
+    """
     apart = (preds - target).remainder(1)
     return torch.minimum(apart, 1 - apart)
 
 
 def hue_steps_of_points(preds: Tensor, target: Tensor) -> Tensor:
-    """The same where a difference is a point on the circle: (P, 4) two cosines, then two sines, of any length."""
+    """Compute `hue_steps` of differences given as points on the circle: (P, 4) two cosines, then two sines.
+
+    Args:
+        preds: (P, 4) points of any length.
+        target: (P, 4) points of any length.
+    """
     return hue_steps(*(torch.atan2(x[:, 2:], x[:, :2]) / (2 * pi) for x in (preds, target)))
 
 
 def direction_errors_deg(preds: Tensor, target: Tensor) -> Tensor:
-    """(P,) angles in degrees between vectors of any length, exact near 0 and 180; 90 where one is zero."""
+    """Compute (P,) angles in degrees between vectors of any length, exact near 0 and 180; 90 where one is zero.
+
+    Args:
+        preds: (P, 3) vectors.
+        target: (P, 3) vectors.
+    """
     dot, cross = (preds * target).sum(1), torch.linalg.cross(preds, target).norm(dim=1)
     angles = torch.rad2deg(torch.atan2(cross, dot))
     return torch.where((dot == 0) & (cross == 0), torch.full_like(angles, 90.0), angles)
 
 
 def distances(preds: Tensor, target: Tensor) -> Tensor:
-    """(P,) Euclidean distances, in the scene's unit (an object's diagonal)."""
+    """Compute (P,) Euclidean distances, in the scene's unit (an object's diagonal).
+
+    Args:
+        preds: (P, D) positions.
+        target: (P, D) positions.
+    """
     return (preds - target).norm(dim=1)
 
 
@@ -152,7 +172,12 @@ def regression_scores(
 
 
 def per_object_means(values: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    """Mean of (P,) values over the rows of each object."""
+    """Compute the mean of (P,) values over the rows of each object.
+
+    Args:
+        values: (P,).
+        owners: (P,) position of each row's object.
+    """
     totals, counts = np.bincount(owners, values), np.bincount(owners)
     return totals[counts > 0] / counts[counts > 0]
 
