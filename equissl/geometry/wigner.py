@@ -43,7 +43,12 @@ def wigner_d(rotmat: Tensor, degree: int) -> Tensor:
 
 
 def wigner_ds(rotmat: Tensor, max_degree: int) -> list[Tensor]:
-    """Wigner-D matrices of the degrees 0, 1, ... ``max_degree`` (see :func:`wigner_d`)."""
+    """Compute Wigner-D matrices of the degrees 0, 1, ... ``max_degree`` (see :func:`wigner_d`).
+
+    Args:
+        rotmat: (..., 3, 3) rotation matrices.
+        max_degree: highest degree.
+    """
     _check("rotmat", rotmat, 3, 3)
     exact = rotmat.double()
     vector = exact[..., E3NN_AXES, :][..., E3NN_AXES]

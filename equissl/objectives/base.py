@@ -1,4 +1,4 @@
-"""What every invariant objective offers: a loss of the embeddings of a batch, and whatever state it keeps."""
+"""Base class of invariant objectives: a loss of the embeddings of a batch, and its state, if any."""
 
 from __future__ import annotations
 
@@ -83,7 +83,13 @@ class Objective(nn.Module, ABC):
         return source
 
     def check_views(self, name: str, views: int, small_crops: int = 0) -> None:
-        """Raise ValueError unless the objective, called ``name``, is defined for so many views and small crops."""
+        """Raise ValueError unless the objective, called ``name``, is defined for so many views and small crops.
+
+        Args:
+            name: of the objective, for the error.
+            views: number of full views of a sample.
+            small_crops: number of small crops of a sample.
+        """
         seen = views + small_crops
         if views < 1 or small_crops < 0 or seen < self.fewest_views or (self.most_views or seen) < seen:
             wanted = (

@@ -43,5 +43,10 @@ class MoCo(Objective):
         return loss, {type(self).__name__.lower(): loss.detach()}
 
     def compare(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Loss of queries (A, D) with their keys (A, D) and the queue."""
+        """Compute the loss of queries (A, D) with their keys (A, D) and the queue.
+
+        Args:
+            queries: embeddings (A, D) of the student.
+            keys: embeddings (A, D) of the teacher, of the same samples.
+        """
         return moco(queries, keys, promoted(self.queue(), queries), self.temperature)

@@ -35,7 +35,7 @@ def rotation_irreps(irreps: str | Irreps) -> Irreps:
 
 
 class GroupRepresentation(nn.Module):
-    """Moves an embedding by the transposed matrix of a direct sum of representations. Nothing is learned.
+    """Predictor that applies the transposed matrix of a direct sum of representations. Nothing is learned.
 
     Relative actions are those of the first view's object frame, ``g2 = g1 g12``. What such an action can move exactly
     is content c that is fixed in the world, seen from the object: ``f(g) = ρ(g)ᵀ c``. Then
@@ -86,7 +86,7 @@ class GroupRepresentation(nn.Module):
 
     @full_precision
     def match(self, first: Tensor, second: Tensor, actions: Tensor) -> Tensor:
-        """How well each of C actions takes each first embedding to its second: ``⟨ρ(g_c)ᵀ first_b, second_b⟩``.
+        """Score how well each of C actions takes each first embedding to its second: ``⟨ρ(g_c)ᵀ first_b, second_b⟩``.
 
         For rotations this is the cross-correlation of both embeddings over SO(3), evaluated at the candidates from its
         Fourier coefficients, the products of first and second summed over copies.

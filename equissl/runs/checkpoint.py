@@ -80,7 +80,11 @@ def read_saved(run_dir: str | Path) -> dict[str, Any]:
 
 
 def read_checkpoint(file: Path, mmap: bool = False) -> dict[str, Any]:
-    """The content of a checkpoint file, tensors and plain data only (nothing in it is executed).
+    """Read a checkpoint file, tensors and plain data only (nothing in it is executed).
+
+    Args:
+        file: of the checkpoint.
+        mmap: True maps the tensors from the file.
 
     Raises:
         CheckpointError: not a checkpoint of this program.
@@ -109,7 +113,12 @@ def method_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], origin: str) -> None:
-    """Loads weights strictly.
+    """Load weights strictly.
+
+    Args:
+        module: receives the weights.
+        weights: by name.
+        origin: of the weights, for the error.
 
     Raises:
         CheckpointError: naming what is missing, what is left over, and shapes expected and found.
@@ -141,7 +150,12 @@ FREE = (
 
 
 def changed_keys(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Flat keys, with old and new value, that forbid continuing a run of config ``old`` with ``new``."""
+    """Return flat keys, with old and new value, that forbid continuing a run of config ``old`` with ``new``.
+
+    Args:
+        old: config of the run.
+        new: config it is to continue with.
+    """
     a, b = flatten(old), flatten(new)
     changed = {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
     return {

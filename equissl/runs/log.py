@@ -38,7 +38,14 @@ class RunLog:
         temporary.replace(file)
 
     def write(self, step: int, views: int, seconds: float, values: Mapping[str, float]) -> None:
-        """One row for each value, in a single append."""
+        """Write one row for each value, in a single append.
+
+        Args:
+            step: of training.
+            views: seen so far.
+            seconds: of training so far.
+            values: by name.
+        """
         if self.folder is None:
             return
         rows = [(step, views, f"{seconds:.3f}", name, repr(float(value))) for name, value in values.items()]

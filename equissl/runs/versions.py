@@ -1,4 +1,4 @@
-"""What made a checkpoint."""
+"""Versions and source revision recorded in a checkpoint."""
 
 from __future__ import annotations
 

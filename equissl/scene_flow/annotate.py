@@ -109,7 +109,7 @@ def provider_of(drive: str, name: str, options: Mapping[str, Any]) -> FlowProvid
 
 
 class FlowJob(DriveJob):
-    """Copies the sweeps of each part with their flow.
+    """Job that copies the sweeps of each part with their scene flow.
 
     Args:
         parts: of the drives.
@@ -122,7 +122,13 @@ class FlowJob(DriveJob):
         self.store, self.provider, self.options = store, provider, options
 
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> None:
-        """Write the sweeps of one part; pairs that the provider cannot work with are noted as problems."""
+        """Write the sweeps of one part; pairs that the provider cannot work with are noted as problems.
+
+        Args:
+            part: number of the part.
+            given_up: sweeps to leave out, each with the reason.
+            tell: called with the work that is begun.
+        """
         name, indices = self.parts[part].drive, self.items(part)
         drive, entry = self.store.drive(name), self.store.index[name]
         following = dict(find_pairs(entry.timestamps, entry.rate, entry.poses)[0].tolist())

@@ -103,7 +103,7 @@ def first_machine(nodes: str) -> str:
 
 
 def _name_the_first_machine() -> None:
-    """Where the processes meet; torchrun and our launcher have said so, SLURM says it in its own words."""
+    """Name the machine where the processes meet, from SLURM's variables; torchrun and our launcher have named it."""
     if "MASTER_ADDR" not in os.environ and "SLURM_JOB_NODELIST" in os.environ:
         os.environ["MASTER_ADDR"] = first_machine(os.environ["SLURM_JOB_NODELIST"])
     if "MASTER_PORT" not in os.environ and "SLURM_JOB_ID" in os.environ:

@@ -14,7 +14,7 @@ from equissl.training.observers import Observer
 
 
 class MetricLog(Observer):
-    """Writes loss and terms, averaged over the batches since the last row, and what other observers added to the step.
+    """Log of loss and terms, averaged over the batches since the last row, and of what other observers added.
 
     It comes after the observers that add values and before the one that saves checkpoints, so that everything up to a
     checkpoint's step is on disk when the checkpoint is.
@@ -41,7 +41,7 @@ class MetricLog(Observer):
         self._row = (0, 0.0)  # step and seconds of the last row
 
     def due(self, step: int) -> bool:
-        """Whether ``step`` gets a row: the first, the last, and every ``every``-th."""
+        """Return True where ``step`` gets a row: the first, the last, and every ``every``-th."""
         return step % self.every == 0 or step in (1, self.last_step)
 
     def add(self, values: dict[str, float]) -> None:

@@ -24,7 +24,7 @@ class TrainingDivergedError(RuntimeError):
 
 
 class CheckpointSaver(Observer):
-    """Writes checkpoints/last.ckpt every N steps or M minutes and at the end; the file is whole at every moment.
+    """Saver of checkpoints/last.ckpt every N steps or M minutes and at the end; the file is whole at every moment.
 
     It also holds what a resumed run needs beside weights and optimiser: config, random states of all processes, views
     seen, versions. It comes last among the observers, so that a checkpoint holds their state after the step.

@@ -1,4 +1,4 @@
-"""How the processes of a run share the work: one alone, copies of the method, or shards of it.
+"""Strategies for sharing a run's work among processes: one alone, copies of the method, or shards of it.
 
 Every process computes the loss of the global batch from its own part (the losses gather embeddings), so gradients are
 averaged over processes in each strategy.
@@ -54,7 +54,12 @@ class Single:
         return Step(method.to(self.device))
 
     def accumulating(self, module: nn.Module, final: bool) -> AbstractContextManager[Any]:
-        """Around forward and backward of one of several batches of a step; gradients are exchanged in the final one."""
+        """Wrap forward and backward of one of several batches of a step; gradients are exchanged in the final one.
+
+        Args:
+            module: the wrapped method.
+            final: True for the last batch of the step.
+        """
         return contextlib.nullcontext()
 
     def whole(self, tree: Any) -> Any:
@@ -80,7 +85,7 @@ class Single:
 
 
 class _Several(Single):
-    """What strategies of several processes share: a group for gradients, and one for plain data in host memory."""
+    """Base of strategies of several processes: a group for gradients, and one for plain data in host memory."""
 
     def __init__(self, device: torch.device, trainer: TrainerConfig) -> None:
         super().__init__(device, trainer)

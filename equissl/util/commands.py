@@ -125,7 +125,12 @@ def _stop(work: Commands) -> None:
 
 
 def last_line(log: Path, limit: int = 60) -> str:
-    """The last line of a log, cut to ``limit`` characters."""
+    """Return the last line of a log, cut to ``limit`` characters.
+
+    Args:
+        log: the file.
+        limit: most characters.
+    """
     lines = tail(log, 1, 4096).splitlines()
     return lines[-1].strip()[:limit] if lines else ""
 

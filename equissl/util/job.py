@@ -33,7 +33,7 @@ Tell = Callable[[Begun | None], None]
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a process may work, and how large it may grow.
+    """Limits of a process: time for a step, and items and memory before it is replaced.
 
     Attributes:
         seconds: longest time for one step of an item; None waits for ever.
@@ -62,7 +62,12 @@ class Job(Protocol):
         ...
 
     def describe(self, part: int, item: int) -> str:
-        """An item of a part in words, for errors."""
+        """Describe an item of a part, for errors.
+
+        Args:
+            part: number of the part.
+            item: number of the item within the job.
+        """
         ...
 
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> Any:

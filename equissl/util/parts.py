@@ -37,7 +37,13 @@ class FileJob(Job, Protocol):
 
 
 def find_missing(job: FileJob, parts: Sequence[int], bar: Progress) -> list[int]:
-    """Parts that are to be made; a damaged one is removed."""
+    """Return the parts to be made; a damaged one is removed.
+
+    Args:
+        job: writes the parts.
+        parts: numbers of the parts wanted.
+        bar: told of whole and of damaged parts.
+    """
     return [part for part in parts if not _is_whole(job, part, bar)]
 
 

@@ -84,7 +84,7 @@ class PartsFolder:
 
 
 def folder_of(out: Path) -> Path:
-    """Where the parts of ``out`` are; absolute, since other processes may be elsewhere."""
+    """Return the folder of the parts of ``out``; absolute, since other processes may be elsewhere."""
     return Path(f"{out.absolute()}.parts")
 
 
@@ -124,7 +124,12 @@ def parts_folder(
 
 
 def differences(found: dict[str, Any], asked: dict[str, Any]) -> str:
-    """The entries in which two descriptions differ, one line each."""
+    """List the entries in which two descriptions differ, one line each.
+
+    Args:
+        found: description that is there.
+        asked: description asked for.
+    """
     keys = sorted(key for key in found | asked if found.get(key) != asked.get(key))
     return "\n".join(f"  {key}: {found.get(key)!r} there, {asked.get(key)!r} asked for" for key in keys)
 

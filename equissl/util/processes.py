@@ -31,7 +31,7 @@ def one_thread_environment() -> Iterator[None]:
 
 
 def fresh_context(module: str) -> multiprocessing.context.ForkServerContext:
-    """How worker processes are started.
+    """Return the context in which worker processes start.
 
     A process forked from this one would share threads and locks of the libraries loaded here. The server has imported
     ``module`` (that of the first call in this process), and no more, so that a new process is there at once.

@@ -147,7 +147,12 @@ def is_import_path(name: str) -> bool:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'sie'?)`` for the nearest known word; empty where none is near. Case is ignored."""
+    """Suggest the nearest known word, `` (did you mean 'sie'?)``; empty where none is near. Case is ignored.
+
+    Args:
+        word: the unknown word.
+        known: words to choose from.
+    """
     folded = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), folded, n=1)
     return f" (did you mean {folded[close[0]]!r}?)" if close else ""

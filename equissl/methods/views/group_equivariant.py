@@ -114,7 +114,13 @@ class GroupEquivariant(ViewMethod):
         return loss, detach_terms(equivariance=error, irrep_variance=std, irrep_covariance=cov)
 
     def scores(self, x: Tensor, y: Tensor, g: Tensor) -> Tensor:
-        """(B, C) log likelihood, up to a constant for each pair, of the C actions ``g`` between irreps (B, E)."""
+        """Score (B, C) the C actions ``g`` between irreps (B, E): log likelihood up to a constant for each pair.
+
+        Args:
+            x: (B, E) irreps of the first view.
+            y: (B, E) irreps of the second view.
+            g: the C actions.
+        """
         return self.predictor.match(x, y, g) / self.predictor.dim**0.5
 
     def actions(self, batch: ViewBatch) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where the curves of a run go beside ``metrics.csv``, by name; see ``trainer.loggers``."""
+"""Loggers of a run's curves beside ``metrics.csv``, by name; see ``trainer.loggers``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every logger offers."""
+"""Base class of loggers."""
 
 from __future__ import annotations
 
