@@ -1,4 +1,4 @@
-"""What is installed, what is missing, and the command that mends it."""
+"""Report of installed and missing packages, each with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,14 @@ def check_python() -> Check:
 
 
 def check_package(module: str, mend: str, distribution: str | None = None, required: bool = True) -> Check:
-    """Whether a module imports; a package that is installed but does not import says why."""
+    """Check that a module imports; the reason is told where a package is installed but does not import.
+
+    Args:
+        module: name to import.
+        mend: command that fixes it.
+        distribution: name of the package, where it differs from the module's.
+        required: False for an optional package.
+    """
     name = distribution or module
     try:
         importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""What pretraining is worth to a detector: starting points x shares of labels x seeds, at a budget for CPUs."""
+"""Benchmark of pretraining for a detector: starting points x shares of labels x seeds, at a budget for CPUs."""
 
 from __future__ import annotations
 

@@ -74,7 +74,12 @@ def _peak() -> float:
 
 
 def synthetic_sweeps(frames: int, boxes: int) -> Iterator[tuple[DetectedBoxes, LabelledBoxes]]:
-    """Frame by frame, the same on every machine."""
+    """Yield detections and labels of one sweep after the other, the same on every machine.
+
+    Args:
+        frames: number of sweeps.
+        boxes: labelled boxes in each.
+    """
     generator = torch.Generator().manual_seed(0)
     for _ in range(frames):
         yield _frame(boxes, generator)

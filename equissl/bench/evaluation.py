@@ -1,4 +1,4 @@
-"""How long evaluation takes beside the published way, which computes the features anew in every epoch."""
+"""Benchmark of evaluation beside the published protocols, which compute the features anew in every epoch."""
 
 from __future__ import annotations
 
@@ -130,9 +130,13 @@ def _compare(run: Path, config: EvaluateConfig) -> dict[str, float]:
 
 
 def published_epochs(run: Path, config: EvaluateConfig) -> Iterator[tuple[Task, str, float]]:
-    """Seconds of one epoch, training and validation, of every published protocol that the store allows, on each part.
+    """Measure one epoch, training and validation, of every published protocol that the store allows, on each part.
 
     One epoch of validation runs before the clock starts, to warm up.
+
+    Args:
+        run: run folder.
+        config: of the evaluation.
     """
     method, training = load_method(run)
     store, device = ViewStore(training.data.store), choose_device(config.device)

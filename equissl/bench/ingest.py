@@ -1,4 +1,4 @@
-"""How fast drives are read, written and loaded as pairs: of every format found in a folder, and simulated ones."""
+"""Benchmark of reading, writing and loading drives as pairs: every format found in a folder, and simulated ones."""
 
 from __future__ import annotations
 

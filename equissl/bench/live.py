@@ -1,4 +1,4 @@
-"""What share of its time training waits for views that are rendered while it runs."""
+"""Benchmark of live rendering: the share of its time that training waits for views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast pairs of views come: two loose JPEG and two .npy files per pair, against the stores, on the same images."""
+"""Benchmark of loading pairs of views: loose files (two JPEG and two .npy per pair) against stores of the same."""
 
 from __future__ import annotations
 
@@ -96,7 +96,13 @@ def _bench(
 
 
 def make_three_forms(folder: Path, objects: int, size: int) -> tuple[ViewStore, ViewStore, Path]:
-    """A JPEG store of rendered views, a raw store of its pixels, and its JPEG files in the original layout."""
+    """Make a JPEG store of rendered views, a raw store of its pixels, and its JPEG files in the original layout.
+
+    Args:
+        folder: to write to.
+        objects: number of objects.
+        size: pixels on a side.
+    """
     spec = BuildSpec("procedural", objects=objects, views=_VIEWS, size=size, val_fraction=0.0)
     build_views(spec, folder / "jpeg.h5", workers=0, progress=False)
     jpeg = ViewStore(folder / "jpeg.h5")
@@ -135,7 +141,12 @@ class OriginalWay:
 
 
 def relative_quaternion(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(4,) xyzw of R(first)ᵀ R(second), for extrinsic x-y-z angles; one pair, with NumPy alone."""
+    """Compute the quaternion (4,) xyzw of R(first)ᵀ R(second) of one pair, with NumPy alone.
+
+    Args:
+        first: (3,) extrinsic x-y-z angles in radians.
+        second: (3,) extrinsic x-y-z angles in radians.
+    """
     (x1, y1, z1, w1), (x, y, z, w) = _quaternion(first), _quaternion(second)
     x1, y1, z1 = -x1, -y1, -z1
     return np.array(

@@ -51,7 +51,7 @@ class LossTiming:
 
     @property
     def ratio(self) -> float | None:
-        """How many times faster than lightly."""
+        """Speed relative to lightly's; above 1 where ours is faster."""
         return None if self.lightly_seconds is None else self.lightly_seconds / self.seconds
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""How fast each renderer makes images, beside Blender Cycles on the same scenes in the same run.
+"""Benchmark of renderers, beside Blender Cycles on the same scenes in the same run.
 
 On a machine with a GPU one command measures everything::
 

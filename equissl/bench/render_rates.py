@@ -27,7 +27,7 @@ GPU_OBJECTS = 200  # different meshes that a GPU is measured with, at least
 
 @dataclass(frozen=True)
 class Rate:
-    """What was measured.
+    """Measured rate of a renderer.
 
     Attributes:
         images_per_s: with reading meshes and building ray-tracing structures.
@@ -45,7 +45,12 @@ class Rate:
 
 
 def views_of(index: int, count: int) -> list[ViewParameters]:
-    """The first views of an object of 3DIEBench's distributions."""
+    """Sample the first views of an object of 3DIEBench's distributions.
+
+    Args:
+        index: number of the object.
+        count: number of views.
+    """
     schema = threediebench_schema()
     return view_parameters(sample_latents(schema, 0, index, count), schema.names)
 
@@ -56,7 +61,15 @@ def machine() -> str:
 
 
 def process_rate(renderer: str, options: Mapping[str, Any], meshes: str, images: int, size: int, workers: int) -> Rate:
-    """One process per core and one thread in each; starting them is not counted.
+    """Measure one process per core with one thread in each; starting them is not counted.
+
+    Args:
+        renderer: name of the renderer.
+        options: of the renderer.
+        meshes: name of the mesh source.
+        images: number of images, at least.
+        size: pixels on a side.
+        workers: number of processes.
 
     Raises:
         RendererError: when a process ends with an error.
@@ -121,10 +134,18 @@ def _work(
 
 
 def batch_rate(renderer: TorchRenderer, meshes: str, images: int, size: int, batch_images: int, seconds: float) -> Rate:
-    """Batches of many meshes on the renderer's device, from this process, which reads meshes in threads.
+    """Measure batches of many meshes on the renderer's device, from this process, which reads meshes in threads.
 
     On a GPU ``images`` is raised to 25 views of 200 objects; on the CPU batches are small and the measurement ends
     after ``seconds``.
+
+    Args:
+        renderer: the renderer.
+        meshes: name of the mesh source.
+        images: number of images, at least.
+        size: pixels on a side.
+        batch_images: images in a batch.
+        seconds: limit of the measurement on a CPU.
     """
     on_gpu = renderer.device.type == "cuda"
     images = max(images, GPU_OBJECTS * VIEWS_PER_OBJECT) if on_gpu else images

@@ -40,7 +40,12 @@ class PlainSeqJEPA(nn.Module):
         self.transformer, self.token = copy.deepcopy(method.aggregator.encoder), copy.deepcopy(method.aggregator.token)
 
     def loss(self, images: Tensor, actions: Tensor) -> Tensor:
-        """Normalised images (B, M + 1, 3, S, S) and actions (B, M, A)."""
+        """Compute the loss of predicting the last view of each sequence.
+
+        Args:
+            images: normalised, (B, M + 1, 3, S, S).
+            actions: (B, M, A).
+        """
         batch, seen = len(images), images.shape[1] - 1
         z = self.encoder(images[:, :-1].reshape(-1, *images.shape[2:])).view(batch, seen, -1)
         moves = self.project(actions.reshape(batch * seen, -1)).view(batch, seen, -1)

@@ -89,7 +89,13 @@ def bench_sparse(
 
 
 def synthetic_clouds(sweeps: int, points: int, device: torch.device) -> list[Tensor]:
-    """Points (points, 4) of each sweep: three quarters on rings of the ground, the others on upright boxes."""
+    """Create points (points, 4) of each sweep: three quarters on rings of the ground, the others on upright boxes.
+
+    Args:
+        sweeps: number of clouds.
+        points: in each cloud.
+        device: of the clouds.
+    """
     generator = torch.Generator().manual_seed(0)
     return [_cloud(points, generator).to(device) for _ in range(sweeps)]
 

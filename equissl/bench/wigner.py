@@ -57,7 +57,12 @@ def bench_wigner(
 
 
 def by_angles(rotmat: Tensor, max_degree: int) -> list[Tensor]:
-    """e3nn's ``D_from_matrix`` of the degrees 0 to ``max_degree``, with one conversion to Euler angles for all."""
+    """Compute e3nn's ``D_from_matrix`` of the degrees 0 to ``max_degree``, with one conversion to Euler angles for all.
+
+    Args:
+        rotmat: (..., 3, 3) rotation matrices.
+        max_degree: highest degree.
+    """
     from e3nn import o3
 
     angles = o3.matrix_to_angles(rotmat[..., E3NN_AXES, :][..., E3NN_AXES])
@@ -68,7 +73,12 @@ WAYS: dict[str, Matrices] = {"ours": wigner_ds, "e3nn": by_angles}
 
 
 def rotations(tilt: float | None, count: int) -> Tensor:
-    """(count, 3, 3) float64 rotations: any, or turns about z, a tilt, and turns about z again."""
+    """Draw rotations (count, 3, 3) float64: any, or turns about z, a tilt, and turns about z again.
+
+    Args:
+        tilt: in radians; None for any rotations.
+        count: number of rotations.
+    """
     if tilt is None:
         return random_rotmat(count, dtype=torch.float64)
     turns = 2 * torch.pi * torch.rand(2, count, dtype=torch.float64)

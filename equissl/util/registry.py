@@ -147,7 +147,7 @@ def is_import_path(name: str) -> bool:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Suggest the nearest known word, `` (did you mean 'sie'?)``; empty where none is near. Case is ignored.
+    """Suggest the nearest known word, in brackets, to append to an error; empty where none is near. Case is ignored.
 
     Args:
         word: the unknown word.

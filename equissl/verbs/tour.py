@@ -10,7 +10,7 @@ from equissl.verbs.words import arguments, parser_of, unknown
 
 
 def demo(argv: list[str]) -> int:
-    """Makes data, pretrains on it, evaluates and writes a page: `demo` on rendered views, `demo lidar` on drives."""
+    """Make data, pretrain on it, evaluate and write a page: `demo` on rendered views, `demo lidar` on drives."""
     if argv and not argv[0].startswith("-"):
         return _demo_lidar(argv[1:]) if argv[0] == "lidar" else unknown("demo", argv[0], ["lidar"])
     parser = parser_of("demo", demo)

@@ -36,7 +36,11 @@ def detector_state(detector: Detector, layout: str = "krsc") -> dict[str, Tensor
 
 
 def load_detector(detector: Detector, tensors: Mapping[str, Tensor]) -> str:
-    """Fills a detector with the weights of an OpenPCDet checkpoint; every name and shape must fit.
+    """Fill a detector with the weights of an OpenPCDet checkpoint; every name and shape must fit.
+
+    Args:
+        detector: receives the weights.
+        tensors: weights under OpenPCDet's names.
 
     Returns:
         the layout of its sparse convolutions.
@@ -90,7 +94,7 @@ def import_openpcdet(
     store: str | Path | None = None,
     backbone_only: bool = False,
 ) -> ImportReport:
-    """Reads a detector that OpenPCDet trained into a run folder, to evaluate, predict with, or take the backbone of.
+    """Read a detector that OpenPCDet trained into a run folder, to evaluate, predict with, or take the backbone of.
 
     Args:
         file: the checkpoint.

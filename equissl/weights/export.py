@@ -28,7 +28,7 @@ FORMAT, FORMAT_VERSION = "equissl-method", 1
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote.
+    """Summary of an export.
 
     Attributes:
         folder: where.
@@ -117,7 +117,7 @@ def load_exported(folder: str | Path, trust: bool = False) -> Method:
 
 
 def _card(method: Method, config: PretrainConfig, saved: dict[str, Any]) -> dict[str, Any]:
-    """What somebody who has only the files needs to know."""
+    """Describe the exported method for somebody who has only the files."""
     arguments = config.method.init_args
     return {
         "format": FORMAT,

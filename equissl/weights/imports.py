@@ -32,7 +32,7 @@ def import_weights(
     config: str = "detection/kitti_second",
     backbone_only: bool = False,
 ) -> ImportReport:
-    """Reads a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors, or of OpenPCDet, into a run folder to evaluate.
+    """Read a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors, or of OpenPCDet, into a run folder to evaluate.
 
     Which of their models it is follows from names and shapes. ``params.json`` beside the file, which the training
     scripts of SIE and EquiCaps write, is read for the model's name and loss weights. Nothing in the file is executed.

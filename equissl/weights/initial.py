@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BackboneReport:
-    """What a backbone was filled with.
+    """Summary of the weights that a backbone was filled with.
 
     Attributes:
         source: the file.

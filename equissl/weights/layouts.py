@@ -39,7 +39,7 @@ _PREDICTED = {"name": "vicreg_prediction", "options": _PREDICTED_WEIGHTS}
 
 @dataclass(frozen=True)
 class Settings:
-    """What a file's names and shapes do not say.
+    """Settings that a file's names and shapes do not tell.
 
     Attributes:
         option: the authors' name of the model, or None to find out.
@@ -76,7 +76,7 @@ class Layout:
 
 
 def find_layout(family: Family, tensors: Tensors, settings: Settings | None = None) -> Layout:
-    """Which published model these weights are of.
+    """Find the published model that these weights are of.
 
     Args:
         family: whose code wrote them.

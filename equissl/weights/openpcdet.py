@@ -40,7 +40,12 @@ def to_openpcdet(backbone: nn.Module, prefix: str = PREFIX, layout: str = "krsc"
 
 
 def write_openpcdet(state: Mapping[str, Tensor], file: Path | str) -> Path:
-    """Writes weights under OpenPCDet's names as a checkpoint of it: tensors only, under ``model_state``."""
+    """Write weights under OpenPCDet's names as a checkpoint of it: tensors only, under ``model_state``.
+
+    Args:
+        state: weights under OpenPCDet's names.
+        file: to write.
+    """
     file = Path(file)
     # an open file: PyTorch would write the name of a path, here the temporary one, into the archive
     with atomic_path(file) as temporary, temporary.open("wb") as stream:

@@ -73,7 +73,11 @@ def read_weights(file: str | Path) -> StoredWeights:
 
 
 def plain_names(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
-    """Weights without what wrappers added to their names.
+    """Return weights without the prefixes that wrappers added to their names.
+
+    Args:
+        state: weights by name.
+        file: they come from, for the error.
 
     Raises:
         WeightsError: if two weights then have one name.

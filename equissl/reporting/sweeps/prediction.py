@@ -1,4 +1,4 @@
-"""What a trained detector finds, as files that others read, and as pictures."""
+"""Detections of a trained detector, as files that other programs read, and as pictures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RESULTS, PICTURES = "results", "pictures"
 
 @dataclass(frozen=True)
 class PredictReport:
-    """What `predict` wrote: the folder, frames, detections, pictures, and which format."""
+    """Summary of a prediction: the folder, sweeps, detections, pictures and the format."""
 
     folder: Path
     frames: int
