@@ -23,7 +23,7 @@ Address = tuple[int, int]  # (epoch, index)
 
 
 def make_batch(store: ViewStore, objects: np.ndarray, views: np.ndarray) -> ViewBatch:
-    """The batch of given views.
+    """Make the batch of given views.
 
     Args:
         store: where they are.
@@ -108,11 +108,11 @@ class ViewDataset(Dataset):
         return len(self.objects)
 
     def __getitem__(self, address: Address) -> ViewBatch:
-        """One item, as a batch of one."""
+        """Return one item, as a batch of one."""
         return self.__getitems__([address])
 
     def __getitems__(self, addresses: Sequence[Address]) -> ViewBatch:
-        """The batch of items at ``addresses``, a list of (epoch, index)."""
+        """Return the batch of items at ``addresses``, a list of (epoch, index)."""
         epochs, indices = np.asarray(addresses, dtype=np.int64).T
         return make_batch(self.store, self.objects[indices], self.choose_views(epochs, indices))
 
@@ -218,7 +218,7 @@ class ViewLoader:
         )
 
     def __len__(self) -> int:
-        """Batches in an epoch, equal on all ranks."""
+        """Return the number of batches in an epoch, equal on all ranks."""
         whole, rest = divmod(len(self.dataset), self.batch_size * self.world_size)
         return whole + (rest > 0 and not self.drop_last)
 
@@ -234,7 +234,7 @@ class ViewLoader:
         self._advance()
 
     def set_epoch(self, epoch: int) -> None:
-        """Starts ``epoch`` next; within the current epoch a restored position is kept."""
+        """Start ``epoch`` next; within the current epoch a restored position is kept."""
         self._advance()
         if epoch != self.epoch:
             self.epoch, self._first, self._done = epoch, 0, 0
@@ -245,7 +245,7 @@ class ViewLoader:
         return {"epoch": self.epoch + finished, "batch": 0 if finished else self._done, **self._identity()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continues after the batch at which ``state`` was taken.
+        """Continue after the batch at which ``state`` was taken.
 
         Raises:
             ValueError: when the order of batches would differ: other data, seed or joined batch size.
@@ -257,7 +257,7 @@ class ViewLoader:
         self._done = self._first
 
     def addresses(self) -> Iterator[list[Address]]:
-        """This rank's (epoch, index) of the batches still to come in this epoch."""
+        """Return this rank's (epoch, index) of the batches still to come in this epoch."""
         order = epoch_order(self.dataset.seed, self.epoch, len(self.dataset), self.shuffle)
         joined = self.batch_size * self.world_size
         for start in range(self._first * joined, len(self) * joined, joined):

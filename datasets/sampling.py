@@ -8,7 +8,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mix(*values: np.ndarray | int) -> np.ndarray:
-    """Hashes integers, broadcast against each other, to uniform uint64.
+    """Hash integers, broadcast against each other, to uniform uint64.
 
     A chain of SplitMix64 finalisers (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
     """
@@ -34,7 +34,7 @@ def item_seeds(seed: int, epochs: np.ndarray | int, indices: np.ndarray | int) -
 
 
 def choose_views(seed: int, epochs: np.ndarray, indices: np.ndarray, chosen: int, stored: int) -> np.ndarray:
-    """Ordered distinct views for each row: uniform over all ordered choices without replacement.
+    """Choose ordered distinct views for each row: uniform over all ordered choices without replacement.
 
     Args:
         seed: of the run.

@@ -162,7 +162,7 @@ def render_views(store: Path, task: DemoTask, seed: int) -> None:
 
 
 def method_run(name: str, out: Path, task: DemoTask, seed: int) -> Run:
-    """Pretraining and evaluation of one packaged ``demo_NAME`` config.
+    """Create the run of one packaged ``demo_NAME`` config: pretraining and evaluation.
 
     Args:
         name: of the method.

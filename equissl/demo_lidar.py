@@ -116,7 +116,7 @@ def estimate_flow(store: Path, out: Path) -> None:
 
 
 def method_run(name: str, out: Path, task: LidarTask, seed: int) -> Run:
-    """Pretraining and evaluation of one packaged ``demo_NAME`` config.
+    """Create the run of one packaged ``demo_NAME`` config: pretraining and evaluation.
 
     Args:
         name: of the method.

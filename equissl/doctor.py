@@ -43,7 +43,7 @@ class Check:
 
 
 def run_doctor(say: Callable[[str], None] = print) -> int:
-    """Prints every check.
+    """Print every check.
 
     Returns:
         1 when something required is missing, else 0.
@@ -57,7 +57,7 @@ def run_doctor(say: Callable[[str], None] = print) -> int:
 
 
 def examine() -> list[Check]:
-    """All checks, in the order they are shown."""
+    """Run all checks, in the order they are shown."""
     return [
         check_python(),
         check_package("torch", "pip install torch==2.11.0"),
@@ -79,7 +79,7 @@ def examine() -> list[Check]:
 
 
 def check_python() -> Check:
-    """The versions that ``requires-python`` of pyproject.toml admits."""
+    """Check for a version that ``requires-python`` of pyproject.toml admits."""
     version = platform.python_version()
     return Check("python", sys.version_info >= (3, 11), f"{version} ({sys.executable})", "install Python 3.11 or newer")
 
@@ -102,7 +102,7 @@ def check_package(module: str, mend: str, distribution: str | None = None, requi
 
 
 def check_open3d() -> Check:
-    """Imports Open3D and casts one ray at one triangle."""
+    """Check that Open3D imports and casts one ray at one triangle."""
     try:
         distance = _cast_ray()
     except ModuleNotFoundError as error:
@@ -131,7 +131,7 @@ def _cast_ray() -> float:
 
 
 def check_sweethome3d() -> Check:
-    """The real meshes of the demo; without them it takes procedural ones."""
+    """Check for the real meshes of the demo; without them it takes procedural ones."""
     name, mend = "sweethome3d-furniture", "apt-get install -y sweethome3d-furniture"
     try:
         from equissl.datasets.meshes import sweethome3d_available
@@ -144,7 +144,7 @@ def check_sweethome3d() -> Check:
 
 
 def check_blender() -> Check:
-    """Looked up, not imported: it is only ever run in its own process."""
+    """Look for a Python that has Blender, without importing it: it is only ever run in its own process."""
     from equissl.renderers.blender import PYTHON_VARIABLE, find_blender_python
 
     python = find_blender_python()

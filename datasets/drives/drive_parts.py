@@ -54,11 +54,11 @@ class DriveJob(ABC):
         return len(self.parts)
 
     def path(self, part: int) -> Path:
-        """File of a part."""
+        """Return the file of a part."""
         return self.parts[part].path
 
     def items(self, part: int) -> range:
-        """Sweeps of a part, by their position in the drive."""
+        """Return the sweeps of a part, by their position in the drive."""
         return range(self.parts[part].start, self.parts[part].stop)
 
     def units(self, part: int) -> int:

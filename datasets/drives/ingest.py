@@ -148,7 +148,7 @@ def _check_options(reader: Reader, spec: IngestSpec) -> None:
 
 
 def _open_drives(reader: Reader, spec: IngestSpec, chosen: list[str] | None) -> tuple[list[Drive], list[Problem]]:
-    """Sequences that can be read, and what is wrong with others."""
+    """Open the drives that can be read, and note the problems of others."""
     names = reader.names()
     if unknown := sorted({*(chosen or [])} - {*names}):
         raise IngestError(f"expected drives of {reader.root}, got {', '.join(unknown)}; it has {', '.join(names)}")
@@ -211,7 +211,7 @@ def _join(
     description: dict,
     before: list[Problem],
 ) -> list[Problem]:
-    """Joins the parts to the finished file. Returns what they left out."""
+    """Join the parts to the finished file, and return the problems of the sweeps left out."""
     needed = sum(part.path.stat().st_size for part in parts)
     check_space(out, needed)
     problems: list[Problem] = []
@@ -254,7 +254,7 @@ def _join_drive(file: h5py.File, drive: Drive, parts: list[DrivePart]) -> tuple[
 
 
 def _relative(problem: Problem, root: Path) -> Problem:
-    """Without the place of the folder on this machine."""
+    """Remove the place of the folder on this machine from a problem."""
     return Problem(
         problem.drive, problem.frame, problem.file.replace(f"{root}/", ""), problem.reason.replace(f"{root}/", "")
     )

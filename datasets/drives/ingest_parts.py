@@ -35,18 +35,18 @@ class IngestSpec:
     ground: bool = True
 
     def options(self) -> dict:
-        """Plain JSON values, without the folder."""
+        """Return the options as plain JSON values, without the folder."""
         return {name: value for name, value in asdict(self).items() if name != "root"}
 
     def cut(self, drive: Drive) -> Drive:
-        """The first ``limit`` sweeps."""
+        """Return the first ``limit`` sweeps."""
         if self.limit is None or len(drive) <= self.limit:
             return drive
         poses = None if drive.poses is None else drive.poses[: self.limit]
         return replace(drive, timestamps=drive.timestamps[: self.limit], poses=poses)
 
     def open(self) -> Reader:
-        """The reader of the folder."""
+        """Open the reader of the folder."""
         reader = open_reader(self.format, self.root)
         reader.camera_only = self.camera_only
         return reader
@@ -138,7 +138,7 @@ class IngestJob(DriveJob):
             write_strings(file, TABLE, [table.to_json()])
 
     def _open(self, name: str) -> Drive:
-        """An index may be large, and is read once in each process, as is the last drive."""
+        """Open a drive; its index may be large, and is read once in each process, as is the last drive."""
         if name not in self._opened:
             self._reader = self._reader or self.spec.open()
             self._opened = {name: self.spec.cut(self._reader.open(name))}

@@ -75,7 +75,7 @@ def _earlier_timing(record: Path) -> dict | None:
 
 
 def data_card(store: ViewStore, timing: dict | None = None) -> dict:
-    """The machine-readable card of a store, as plain JSON values.
+    """Return the machine-readable card of a store, as plain JSON values.
 
     Args:
         store: what to describe.
@@ -132,7 +132,7 @@ def _classes(store: ViewStore) -> list[dict]:
 
 
 def _latents(store: ViewStore) -> list[dict]:
-    """Ranges are those drawn from: independent and uniform, one seed per (data set, object, view)."""
+    """Describe the ranges of the latents: independent and uniform, one seed per (data set, object, view)."""
     rows = []
     for latent in store.schema.latents:
         meaning = next((text for start, text in _MEANING.items() if latent.name.startswith(start)), "")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def card_text(card: dict, gallery: str | None = None) -> str:
-    """The Markdown text of a machine-readable card (:func:`equissl.datasets.views.card.data_card`).
+    """Return the Markdown text of a machine-readable card (:func:`equissl.datasets.views.card.data_card`).
 
     Args:
         card: its values.

@@ -136,7 +136,7 @@ def _simulated(store: Path, task: DetectionTask, workers: int) -> Path:
 
 
 def _with_flow(store: Path, out: Path, task: DetectionTask) -> Path:
-    """The store with the flow that E-SSL3D learns from."""
+    """Return the store with the flow that E-SSL3D learns from, and write it at the first call."""
     if task.flow == "stored":
         return store
     if not out.is_file():
@@ -180,12 +180,12 @@ def _finetuning(name: str, share: float, seed: int, out: Path, store: Path, task
 
 
 def _steps(run: Path) -> int:
-    """Steps that a run has behind it."""
+    """Return the steps that a run has behind it."""
     return read_checkpoint(run / LAST, mmap=True)[OURS]["step"] if (run / LAST).is_file() else 0
 
 
 def _gains(out: Path, labels: Sequence[float], methods: Sequence[str], seeds: int) -> str:
-    """Mean 3D AP above that of training from scratch, seed by seed: what the choice of labels adds to both cancels."""
+    """Compute mean 3D AP above that of training from scratch, seed by seed: the choice of labels adds alike to both."""
     if SCRATCH not in methods or seeds < 2:
         return ""
     lines = [f"mean 3D AP above {SCRATCH}, of {seeds} pairs with the same labels:"]

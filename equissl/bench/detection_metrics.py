@@ -24,7 +24,7 @@ def bench_detection_metrics(
     boxes: int = 50,
     metrics: str = "kitti,range,nuscenes",
 ) -> dict[str, float]:
-    """Measures the evaluation of predictions on frames of random boxes, as many predicted as labelled.
+    """Measure the evaluation of predictions on sweeps of random boxes, as many predicted as labelled.
 
     Seven in ten predictions are near a label, the others anywhere; scores are random. KITTI's metric answers for three
     classes, three difficulties, two overlaps, from above and in 3D.

@@ -45,7 +45,7 @@ def bench_evaluate(
     seed: int = 0,
     folder: Path | str | None = None,
 ) -> dict[str, float]:
-    """Measures one evaluation of a fresh checkpoint with every protocol, and the published way beside it.
+    """Measure one evaluation of a fresh checkpoint with every protocol, and the published way beside it.
 
     Ours: :func:`equissl.evaluation.evaluate` from an empty cache to ``results.json``, every protocol that the store
     allows, on every part, MRR, H@k and PRE included.
@@ -92,7 +92,7 @@ def bench_evaluate(
 
 
 def _make_run(folder: Path, objects: int, views: int, size: int, method: str, width: int, seed: int) -> Path:
-    """A run of one step on a store of its own: the weights do not matter to the time."""
+    """Make a run of one step on a store of its own: the weights do not matter to the time."""
     spec = BuildSpec(
         "procedural", objects=objects, views=views, size=size, seed=seed, classes=["chair", "table"], val_fraction=0.2
     )

@@ -238,7 +238,7 @@ def _speeds(
     images: int,
     workers: int | None,
 ) -> dict[str, float]:
-    """Cycles is timed before and after each quality, because other work on the machine comes and goes."""
+    """Time Cycles before and after each quality, because other work on the machine comes and goes."""
     workers = workers or os.cpu_count() or 1
 
     def cycles_seconds() -> list[float]:

@@ -36,7 +36,7 @@ def bench_live(
     precision: str = "bf16",
     device: str = "auto",
 ) -> dict[str, float | str]:
-    """Trains VICReg with ResNet-18 on pairs of fresh views and measures how much of the time rendering costs.
+    """Train VICReg with ResNet-18 on pairs of fresh views and measure the share of time that rendering costs.
 
     One command for a GPU machine: ``equissl bench live --renderer warp`` (on the training GPU), or ``equissl bench
     live`` (rays on the CPU cores). Every step is forward, backward and Adam. The same steps are timed twice, without
@@ -119,7 +119,7 @@ class _Training:
         self.optimizer.step()
 
     def time(self, batches: Iterator[ViewBatch], steps: int) -> float:
-        """Seconds of ``steps`` steps, the fetching of their batches included."""
+        """Measure seconds of ``steps`` steps, the fetching of their batches included."""
         self._wait()
         start = time.perf_counter()
         for _ in range(steps):
@@ -128,7 +128,7 @@ class _Training:
         return time.perf_counter() - start
 
     def time_waiting(self, batches: Iterator[ViewBatch], steps: int) -> float:
-        """Share of the time in which a batch is fetched and nothing trains."""
+        """Measure the share of the time in which a batch is fetched and nothing trains."""
         self._wait()
         waited, start = 0.0, time.perf_counter()
         for _ in range(steps):

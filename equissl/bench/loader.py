@@ -35,7 +35,7 @@ def bench_loader(
     memory_batches: int = 1000,
     folder: Path | str | None = None,
 ) -> dict[str, float]:
-    """Measures pairs per second in one process and one thread, and whether memory grows.
+    """Measure pairs per second in one process and one thread, and growth of memory.
 
     Every way yields batches of pairs with their relative quaternions from the same images, all in the page cache:
 
@@ -215,7 +215,7 @@ def _pairs_per_second(way: Pairs, items: Iterator[np.ndarray], batch_size: int, 
 
 
 def _watch_memory(way: Pairs, objects: int, batch_size: int, batches: int) -> tuple[float, float]:
-    """Resident megabytes after the first tenth of ``batches`` and after all."""
+    """Measure resident megabytes after the first tenth of ``batches`` and after all."""
     items, tenth = _items(objects, batch_size), max(1, batches // 10)
     for _ in range(tenth):
         way(next(items))
@@ -226,6 +226,6 @@ def _watch_memory(way: Pairs, objects: int, batch_size: int, batches: int) -> tu
 
 
 def resident_megabytes() -> float:
-    """Physical memory of this process, file pages included."""
+    """Return the physical memory of this process, file pages included."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -75,7 +75,7 @@ def bench_losses(
     prototypes: int = 3000,
     queue: int = 16384,
 ) -> dict[str, float]:
-    """Measures every objective on random float32 embeddings (B, V, D), with gradient.
+    """Measure every objective on random float32 embeddings (B, V, D), with gradient.
 
     Ours and lightly's take turns in one run, so that other load on the machine favours neither; lightly gets its views
     as tensors of their own, as it wants them. Memory is measured in a run of its own. BYOL, SimSiam, SwAV and MoCo are
@@ -194,7 +194,7 @@ class _Bench:
         return lambda embeddings: objective(Embedded(embeddings, **extra))[0]
 
     def take_turns(self, passes: Sequence[Callable[[], None]]) -> list[float]:
-        """Median seconds of each; the first run warms up, and counts only where there is no time for another."""
+        """Measure median seconds of each; the first run warms up, and counts only if there is no time for more."""
         first = [self.time(one) for one in passes]
         if sum(first) > self.seconds:
             return first
@@ -217,7 +217,7 @@ class _Bench:
             torch.cuda.synchronize(self.device)
 
     def peak(self, one: Callable[[], None]) -> float:
-        """MiB of tensors at the worst moment, beyond those that were there before."""
+        """Measure MiB of tensors at the worst moment, beyond those that were there before."""
         if self.device.type != "cuda":
             return _cpu_peak(one) / MEBI
         self.wait()
@@ -229,7 +229,7 @@ class _Bench:
 
 
 def _inputs(z: Tensor) -> dict[str, Tensor]:
-    """Whatever an objective may ask for beside the embeddings."""
+    """Create all inputs that an objective may ask for beside the embeddings."""
     batch, views, _ = z.shape
     return {
         "teacher": z.clone(),
@@ -251,7 +251,7 @@ def _pass(loss: Callable[[], Tensor], leaves: Sequence[Tensor]) -> Callable[[], 
 
 
 def _cpu_peak(one: Callable[[], None]) -> int:
-    """Highest sum of the allocations and releases that torch's profiler notes."""
+    """Return the highest sum of the allocations and releases that torch's profiler notes."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it complains of missing GPUs
     from torch.profiler import ProfilerActivity, profile
 

@@ -56,7 +56,7 @@ def views_of(index: int, count: int) -> list[ViewParameters]:
 
 
 def machine() -> str:
-    """Cores and processor, for reports."""
+    """Describe cores and processor, for reports."""
     return f"{os.cpu_count()} x {processor_name()}"
 
 
@@ -102,7 +102,7 @@ def process_rate(renderer: str, options: Mapping[str, Any], meshes: str, images:
 
 
 def _next(spans: Any, processes: Sequence[Any]) -> tuple[float, float, int]:
-    """The next worker's report; an error instead of waiting for ever when one has died."""
+    """Return the next worker's report; raise an error instead of waiting for ever when one has died."""
     while True:
         try:
             return spans.get(timeout=1.0)
@@ -167,7 +167,7 @@ Batch = tuple[list[Mesh], list[list[ViewParameters]]]
 
 
 def _batches(source: MeshSource, images: int, batch_images: int, kept: list[Batch]) -> Iterator[Batch]:
-    """Batches of ``images`` in all, each of about ``batch_images``; read ahead in threads, and put into ``kept``."""
+    """Yield batches of about ``batch_images``, ``images`` in all; read ahead in threads, and put into ``kept``."""
     views = min(VIEWS_PER_OBJECT, batch_images)
     chunks = [(i // VIEWS_PER_OBJECT, i % VIEWS_PER_OBJECT, min(views, images - i)) for i in range(0, images, views)]
 
@@ -184,7 +184,7 @@ def _batches(source: MeshSource, images: int, batch_images: int, kept: list[Batc
 
 
 def _run(renderer: TorchRenderer, batches: Iterator[Batch] | list[Batch], size: int, limit: float) -> tuple[int, float]:
-    """Images made and seconds taken, at most a batch longer than ``limit``."""
+    """Return images made and seconds taken, at most a batch longer than ``limit``."""
     start, made = time.perf_counter(), 0
     for meshes, views in batches:
         made += len(renderer.render_batch(meshes, views, size))

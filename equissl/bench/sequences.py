@@ -59,7 +59,7 @@ class PlainSeqJEPA(nn.Module):
 
     @torch.no_grad()
     def follow(self, momentum: float) -> None:
-        """The teacher's update."""
+        """Update the teacher."""
         for slow, fast in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
             slow.data = slow.data * momentum + fast.data * (1 - momentum)
 
@@ -74,7 +74,7 @@ def bench_sequences(
     threads: int | None = None,
     device: str = "cpu",
 ) -> dict[str, float]:
-    """Training steps of seq-JEPA, from uint8 images to the teacher's update, and of the same model written plainly.
+    """Measure training steps of seq-JEPA, from uint8 images to the teacher's update, beside a plain implementation.
 
     Steps of both take turns, and the fastest one counts: other work on the machine makes steps slower, never faster.
 

@@ -45,7 +45,7 @@ class Cell:
 
 
 def cells(study: Literal["views", "batch", "temperature"]) -> list[Cell]:
-    """The settings that one study compares."""
+    """Return the settings that one study compares."""
     if study == "views":
         return [Cell(study, "mv_dhel", (("temperature", 0.5),), views, 64) for views in (2, 3, 4, 5, 6)]
     if study == "batch":
@@ -62,7 +62,7 @@ def bench_study(
     instances: int = 25600,
     width: int = 16,
 ) -> dict[str, str]:
-    """Trains objectives that differ in one thing, and shows rank, top-1, uniformity and tolerance for each.
+    """Train objectives that differ in one thing, and show rank, top-1, uniformity and tolerance for each.
 
     Every run of a study sees the same number of objects, in V views each, with Adam at one learning rate. Scored on
     objects that no run has seen.
@@ -111,7 +111,7 @@ def _run(cell: Cell, seed: int, out: Path, store: Path, instances: int, width: i
 
 
 def score(run: Path) -> dict[str, float]:
-    """Scores of one run on the store's unseen objects: of the embedding, and top-1 of a linear probe."""
+    """Score one run on the store's unseen objects: its embedding, and top-1 of a linear probe."""
     from equissl.datasets.views.store.store import ViewStore
     from equissl.runs.checkpoint import load_method
 
@@ -137,7 +137,7 @@ def score(run: Path) -> dict[str, float]:
 
 
 def _line(scores: list[dict[str, float]]) -> str:
-    """Mean ± standard deviation of each score."""
+    """Format mean ± standard deviation of each score."""
     parts = []
     for key in scores[0]:
         values = [score[key] for score in scores]

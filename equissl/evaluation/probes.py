@@ -62,7 +62,7 @@ class FeatureRows:
         return self.values.shape[-1]
 
     def __call__(self, rows: Rows) -> Tensor:
-        """(n, D) float32 for views, (n, 2·D) for pairs."""
+        """Return (n, D) float32 for views, (n, 2·D) for pairs."""
         item, *views = (index.to(self.values.device) for index in rows)
         return torch.cat([self._view(item, view) for view in views], 1)
 
@@ -92,7 +92,7 @@ def moments(values: Tensor, correction: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def standardization(train: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and scale (D,) that give every dimension of ``train`` (N, V, D) zero mean and unit deviation.
+    """Compute mean and scale (D,) that give every dimension of ``train`` (N, V, D) zero mean and unit deviation.
 
     A dimension whose deviation is below a thousandth of the average one is scaled by that floor: what it holds is
     rounding noise, which a division by its own deviation would raise to the level of the signal.
@@ -137,7 +137,7 @@ def train_probes(
     seed: int = 0,
     precision: str = "32",
 ) -> list[Probe]:
-    """A head for every task and part, trained with Adam at constant rates.
+    """Train a head for every task and part, with Adam at constant rates.
 
     Args:
         tasks: protocols.
@@ -249,7 +249,7 @@ def forward(head: nn.Module, inputs: Tensor, precision: str = "32") -> Tensor:
 def predict(
     probes: Sequence[Probe], parts: dict[str, FeatureRows], pairs: np.ndarray, precision: str = "32"
 ) -> dict[tuple[str, str], Tensor]:
-    """Outputs of every probe on validation views.
+    """Compute the outputs of every probe on validation views.
 
     Args:
         probes: trained heads.
@@ -271,7 +271,7 @@ def predict(
 
 
 def pair_rows(pairs: np.ndarray) -> Rows:
-    """Columns of (P, 3) pairs."""
+    """Return the columns of (P, 3) pairs."""
     return torch.as_tensor(pairs).unbind(1)
 
 
@@ -289,7 +289,7 @@ def all_rows(objects: int, views: int) -> Rows:
 def linear_probe(
     train: Tensor, labels: Tensor, val: Tensor, num_classes: int, config: LinearProbeConfig, seed: int = 0
 ) -> Tensor:
-    """Logits of every validation view from a linear classifier of training views: the ``classification`` protocol.
+    """Compute logits of every validation view by a linear classifier of training views: protocol ``classification``.
 
     Args:
         train, val: (N, V, D) and (M, V, D) features.

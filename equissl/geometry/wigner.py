@@ -25,7 +25,7 @@ E3NN_AXES = [1, 2, 0]
 
 
 def wigner_d(rotmat: Tensor, degree: int) -> Tensor:
-    """Wigner-D matrix of one degree.
+    """Compute the Wigner-D matrix of one degree.
 
     Args:
         rotmat: (..., 3, 3) rotation matrices R.
@@ -59,7 +59,7 @@ def wigner_ds(rotmat: Tensor, max_degree: int) -> list[Tensor]:
 
 
 def _raise(vector: Tensor, below: Tensor, q: Tensor) -> Tensor:
-    """``Q (vector ⊗ below) Qᵀ``."""
+    """Compute ``Q (vector ⊗ below) Qᵀ``."""
     product = vector[..., :, None, :, None] * below[..., None, :, None, :]
     product = product.flatten(-2).flatten(-3, -2)
     return q @ product @ q.T
@@ -68,7 +68,7 @@ def _raise(vector: Tensor, below: Tensor, q: Tensor) -> Tensor:
 @functools.cache
 @torch.inference_mode(False)
 def coupling(degree: int, device: torch.device) -> Tensor:
-    """Q, (2l+1, 3(2l-1)) float64: rows that pick degree l out of degree 1 times degree l-1, in the real basis.
+    """Compute Q, (2l+1, 3(2l-1)) float64: rows that pick degree l out of degree 1 times degree l-1, in the real basis.
 
     Args:
         degree: l, 1 or more.

@@ -35,7 +35,7 @@ class Embedded:
     source: Tensor | None = None
 
     def require(self, need: Need) -> Tensor:
-        """The field of that name.
+        """Return the field of that name.
 
         Raises:
             ValueError: where it was not given.
@@ -73,10 +73,10 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of the global batch (scalar), and its detached terms by name for the log."""
+        """Compute the loss of the global batch (scalar), and its detached terms by name for the log."""
 
     def generator(self) -> torch.Generator:
-        """Random numbers (CPU), the same in every process and rerun; in training each call gives another source."""
+        """Create a source of random numbers (CPU), equal in every process and rerun; another at each training call."""
         source = torch.Generator().manual_seed(int(self.draws))
         if self.training:
             self.draws += 1
@@ -101,4 +101,4 @@ class Objective(nn.Module, ABC):
             raise ValueError(f"objective {name!r} takes {wanted} views, got {views}{crops}")
 
     def after_step(self) -> None:
-        """Called after every optimiser step."""
+        """Update the state after an optimiser step."""

@@ -15,7 +15,7 @@ _INPUTS = ("z", "embeddings", "labels", "generator")
 
 
 def option_names(function: Callable[..., Any]) -> list[str]:
-    """Parameters of a loss function that a config may set."""
+    """Return the parameters of a loss function that a config may set."""
     return [name for name in inspect.signature(function).parameters if name not in _INPUTS]
 
 

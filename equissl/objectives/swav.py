@@ -56,7 +56,7 @@ class SwAV(Objective):
         return loss, {"swav": loss.detach()}
 
     def score(self, embeddings: Tensor) -> Tensor:
-        """Similarities (..., K) of embeddings (..., D); frozen prototypes get a gradient of zero, not none."""
+        """Compute similarities (..., K) of embeddings (..., D); frozen prototypes get a gradient of zero, not none."""
         if self.steps >= self.freeze:
             return self.prototypes(embeddings)
         weight = self.prototypes.weight

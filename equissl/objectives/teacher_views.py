@@ -32,7 +32,7 @@ def teacher_views(batch: Embedded, purpose: str) -> Tensor:
 
 
 def cross_view_pairs(batch: Embedded, purpose: str) -> tuple[Tensor, Tensor]:
-    """Each view as a query with the teacher's embedding of each other view as its key.
+    """Pair each view as a query with the teacher's embedding of each other view as its key.
 
     Small crops, which the teacher does not see, are queries only.
 

@@ -37,7 +37,7 @@ class TrajectoryVICReg(Objective):
 
 @full_precision
 def straightness(embeddings: Tensor) -> Tensor:
-    """Mean cosine between the steps to and from the middle one of three views, along the sphere it lies on.
+    """Compute the mean cosine between the steps to and from the middle one of three views, along their sphere.
 
     Args:
         embeddings: (B, 3, D). Steps are projected to the tangent space at the middle view's direction.

@@ -53,7 +53,7 @@ class WhitenedCSE(Objective):
 
     @full_precision
     def project(self, white: Tensor) -> Tensor:
-        """(..., D) whitened rows through the head, in the precision of its weights or better."""
+        """Project (..., D) whitened rows through the head, in the precision of its weights or better."""
         weight = self.head.weight.to(white.dtype)
         return nn.functional.linear(white, weight, self.head.bias.to(white.dtype)).tanh()
 

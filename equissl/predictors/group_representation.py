@@ -73,7 +73,7 @@ class GroupRepresentation(nn.Module):
         self.action_size = 4 if homogeneous else 3
 
     def forward(self, embedding: Tensor, action: Tensor) -> Tensor:
-        """The embedding after the action, ``ρ(g)ᵀ e``.
+        """Compute the embedding after the action, ``ρ(g)ᵀ e``.
 
         Args:
             embedding: (B, D).
@@ -106,19 +106,19 @@ class GroupRepresentation(nn.Module):
         return torch.cat(coefficients, dim=1) @ torch.cat(matrices, dim=1).T
 
     def matrices(self, action: Tensor) -> list[Tensor]:
-        """One matrix ρ(g) (B, d, d) for each kind of copy, in at least float32."""
+        """Compute one matrix ρ(g) (B, d, d) for each kind of copy, in at least float32."""
         action = self._check_action(action)
         found = wigner_ds(action[:, :3, :3], max((ir.l for _, ir in self.irreps), default=0))
         matrices = [found[ir.l] for _, ir in self.irreps]
         return [*matrices, action] if self.homogeneous else matrices
 
     def matrix(self, action: Tensor) -> Tensor:
-        """The whole ρ(g), (B, D, D) with a block for each copy; to look at, since it is large and mostly zero."""
+        """Compute the whole ρ(g), (B, D, D) with a block for each copy; to look at, since it is large and sparse."""
         copies = [m for (count, _), m in zip(self.shapes, self.matrices(action), strict=True) for _ in range(count)]
         return torch.stack([torch.block_diag(*blocks) for blocks in zip(*copies, strict=True)])
 
     def copies(self, embedding: Tensor) -> list[Tensor]:
-        """An embedding (B, D) as one (B, copies, d) for each irrep, and one for the homogeneous vectors."""
+        """Split an embedding (B, D) into (B, copies, d) for each irrep, and one for the homogeneous vectors."""
         if embedding.ndim != 2 or embedding.shape[1] != self.dim:
             raise ValueError(f"expected an embedding (B, {self.dim}) for {self}, got {tuple(embedding.shape)}")
         parts = embedding.split([count * size for count, size in self.shapes], dim=1)
@@ -126,7 +126,7 @@ class GroupRepresentation(nn.Module):
 
     @full_precision
     def normalize(self, embedding: Tensor) -> Tensor:
-        """(B, D) with every copy divided by its length; commutes with rotations. Copies of length 0 stay 0."""
+        """Divide every copy of (B, D) by its length; commutes with rotations. Copies of length 0 stay 0."""
         return torch.cat([unit_norm(copy).flatten(1) for copy in self.copies(embedding)], dim=1)
 
     @full_precision

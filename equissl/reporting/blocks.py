@@ -59,12 +59,12 @@ class Detail:
 
 
 def cards(*found: Card) -> list[Card]:
-    """Those that have a chart."""
+    """Keep the cards that have a chart."""
     return [card for card in found if card.chart]
 
 
 def data_uri(image: Image.Image) -> str:
-    """A PNG that needs no file beside the page."""
+    """Encode a PNG as an address that needs no file beside the page."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

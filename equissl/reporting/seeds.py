@@ -27,7 +27,7 @@ def seedless(folder: Path) -> bool:
 
 
 def merge_seeds(results: Sequence[Results], name: str) -> Results:
-    """One result: means of all numbers, and their standard deviations under `SPREAD` and the key.
+    """Merge results of seeds: means of all numbers, and their standard deviations under `SPREAD` and the key.
 
     Args:
         results: of the runs of one group.

@@ -23,7 +23,7 @@ class CheckpointError(ValueError):
 
 
 def load_method(run_dir: str | Path) -> tuple[Any, PretrainConfig]:
-    """The pretrained method of a run, in eval mode on the CPU.
+    """Load the pretrained method of a run, in eval mode on the CPU.
 
     Args:
         run_dir: a run folder, or a checkpoint file.
@@ -55,7 +55,7 @@ def run_config(run_dir: str | Path) -> PretrainConfig:
 
 
 def checkpoint_file(run_dir: str | Path) -> Path:
-    """The checkpoint of a run folder, or the path itself when it is a file."""
+    """Return the checkpoint of a run folder, or the path itself when it is a file."""
     path = Path(run_dir)
     if path.is_file():
         return path
@@ -103,7 +103,7 @@ def read_checkpoint(file: Path, mmap: bool = False) -> dict[str, Any]:
 
 
 def method_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Weights under the method's own names, whether or not the run was compiled."""
+    """Return weights under the method's own names, whether or not the run was compiled."""
     weights = checkpoint["state_dict"]
     return {
         key.removeprefix(METHOD_PREFIX).replace(COMPILED, ""): value

@@ -165,7 +165,7 @@ class PretrainConfig:
     init: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain dictionaries, as saved in config.yaml."""
+        """Return nested plain dictionaries, as saved in config.yaml."""
         return asdict(self)
 
 

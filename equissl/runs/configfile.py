@@ -198,7 +198,7 @@ def _check_keys(tree: dict[str, Any], parser: ArgumentParser, owners: dict[str, 
 
 
 def _refuse_unknown(tree: dict[str, Any], known: set[str], origin: str) -> None:
-    """Below a known key that is no group, a dictionary may hold anything."""
+    """Raise for unknown keys; below a known key that is no group, a dictionary may hold anything."""
     groups = {dest.rsplit(".", depth)[0] for dest in known for depth in range(1, dest.count(".") + 1)}
     groups |= {"method", "method.init_args"}  # also of a method without arguments
     for key, value in flatten(tree).items():
@@ -210,7 +210,7 @@ def _refuse_unknown(tree: dict[str, Any], known: set[str], origin: str) -> None:
 
 
 def _optional_groups(owner: type, prefix: str) -> dict[str, set[str]]:
-    """Keys below arguments that take a dataclass or None, which the parser's defaults do not name as given."""
+    """Return keys below arguments that take a dataclass or None, which the parser's defaults do not name as given."""
     found: dict[str, set[str]] = {}
     for name, hint in typing.get_type_hints(owner.__init__).items():  # type: ignore[misc]
         for option in typing.get_args(hint) if NoneType in typing.get_args(hint) else ():
@@ -221,7 +221,7 @@ def _optional_groups(owner: type, prefix: str) -> dict[str, set[str]]:
 
 
 def _nearest(word: str, known: set[str]) -> str:
-    """Nearest by whole key, then by last part, which finds a key put in the wrong section."""
+    """Find the nearest by whole key, then by last part, which finds a key put in the wrong section."""
     last = {key.rsplit(".", 1)[-1]: key for key in sorted(known)}
     tail = word.rsplit(".", 1)[-1]
     if tail in last:
@@ -230,7 +230,7 @@ def _nearest(word: str, known: set[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, namespaces and dataclasses as dictionaries, which YAML and a checkpoint can hold."""
+    """Convert tuples to lists, namespaces and dataclasses to dictionaries, which YAML and a checkpoint can hold."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, dict):

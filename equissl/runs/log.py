@@ -28,7 +28,7 @@ class RunLog:
         self.folder = folder
 
     def open(self, step: int) -> None:
-        """Drops what a killed run wrote after ``step``, and a last line it did not finish."""
+        """Drop rows that a killed run wrote after ``step``, and a last line it did not finish."""
         if self.folder is None:
             return
         file = self.folder / METRICS_FILE
@@ -54,7 +54,7 @@ class RunLog:
 
 
 def read_metrics(run_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
-    """The curves of a run: for each name, its (step, value) pairs in order.
+    """Read the curves of a run: for each name, its (step, value) pairs in order.
 
     Raises:
         FileNotFoundError: no metrics.csv in the folder.
@@ -71,7 +71,7 @@ def read_metrics(run_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def _rows(file: Path) -> list[list[str]]:
-    """Complete rows; the last line counts only when it was ended."""
+    """Return complete rows; the last line counts only when it was ended."""
     text = file.read_text(encoding="utf-8")
     complete = text[: text.rfind("\n") + 1]
     rows = list(csv.reader(io.StringIO(complete)))

@@ -158,7 +158,7 @@ def _outcome(parts: list[DrivePart]) -> tuple[int, list[tuple[str, str, str]]]:
 
 
 def _joined(store: DriveStore, parts: list[DrivePart]) -> Iterator[Drive]:
-    """The drives of the store, their sweeps read from the parts."""
+    """Return the drives of the store, their sweeps read from the parts."""
     for name in store.names:
         mine = [part for part in parts if part.drive == name]
         yield replace(store.drive(name), read=partial(_read, [DriveStore(part.path) for part in mine], name))

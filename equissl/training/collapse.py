@@ -62,7 +62,7 @@ class CollapseMonitor(Observer):
 
 
 def collapse_values(output: StepOutput) -> dict[str, float]:
-    """Diagnostics of one batch, by their names in the log."""
+    """Compute diagnostics of one batch, by their names in the log."""
     features = output.features.detach().float().flatten(0, 1)
     values = {"collapse/feature_std": feature_std(features), "collapse/rankme": rankme(features)}
     if output.action_gap is not None:

@@ -98,7 +98,7 @@ def leave_processes() -> None:
 
 
 def first_machine(nodes: str) -> str:
-    """The first name of SLURM's compressed list: ``gpu007`` of ``gpu[007-012,020],cpu1``."""
+    """Return the first name of SLURM's compressed list: ``gpu007`` of ``gpu[007-012,020],cpu1``."""
     return re.sub(r"\[([^],-]*)[^]]*\]", r"\1", nodes).split(",")[0]
 
 

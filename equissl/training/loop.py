@@ -108,7 +108,7 @@ class Loop:
             self._restore(state)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        """The one place where states that were read into host memory go to the device."""
+        """Restore the state of a checkpoint; here alone it goes from host memory to the device."""
         # the optimiser moves its own state, and leaves the count of its steps on the host where it belongs there
         self.optimizer.load_state_dict(copied_to(state["optimizer"], "cpu"))
         self.strategy.spread(self.optimizer)

@@ -45,11 +45,11 @@ class MetricLog(Observer):
         return step % self.every == 0 or step in (1, self.last_step)
 
     def add(self, values: dict[str, float]) -> None:
-        """Puts values into the current step's row."""
+        """Put values into the current step's row."""
         self._added.update(values)
 
     def views(self, step: int) -> int:
-        """Images or sweeps seen after ``step`` optimiser steps."""
+        """Return the number of images or sweeps seen after ``step`` optimiser steps."""
         return step * self.views_per_step
 
     def on_start(self, loop: Loop) -> None:

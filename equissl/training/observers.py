@@ -16,7 +16,7 @@ class Observer:
     """
 
     def on_start(self, loop: Loop) -> None:
-        """Called once before the first batch."""
+        """Act once before the first batch."""
 
     def before_batch(self, loop: Loop, batch: Any) -> None:
         """Act on a batch on its device, before the method sees it.
@@ -35,7 +35,7 @@ class Observer:
         """
 
     def on_end(self, loop: Loop) -> None:
-        """Called once after the last batch."""
+        """Act once after the last batch."""
 
     def on_error(self, loop: Loop, error: BaseException) -> None:
         """Act in place of ``on_end`` when training ends with an error, an interrupt included.
@@ -54,7 +54,7 @@ class Observer:
 
 
 def observer_states(observers: list[Observer]) -> dict[str, dict[str, Any]]:
-    """The states of those that have one, by the name of their class.
+    """Return the states of the observers that have one, by the name of their class.
 
     Raises:
         ValueError: two observers of one class with a state.

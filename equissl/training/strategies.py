@@ -50,7 +50,7 @@ class Single:
         self.device = device
 
     def wrap(self, method: Method) -> nn.Module:
-        """The method on its device, changed in place, in a module whose forward is a training step."""
+        """Wrap the method, moved to its device in place, in a module whose forward is a training step."""
         return Step(method.to(self.device))
 
     def accumulating(self, module: nn.Module, final: bool) -> AbstractContextManager[Any]:
@@ -63,18 +63,18 @@ class Single:
         return contextlib.nullcontext()
 
     def whole(self, tree: Any) -> Any:
-        """Nested data with every tensor that is spread over processes joined; all processes have to call it."""
+        """Join every tensor that is spread over processes in nested data; all processes have to call it."""
         return tree
 
     def spread(self, optimizer: torch.optim.Optimizer) -> None:
         """Spread the state of an optimiser that was just loaded as its parameters are."""
 
     def largest(self, values: Sequence[float]) -> list[float]:
-        """For each value the largest of all processes; they wait for each other, the GPU does not."""
+        """Return the largest of all processes for each value; they wait for each other, the GPU does not."""
         return list(values)
 
     def gather(self, value: Any) -> list[Any]:
-        """Plain data of every process, by rank."""
+        """Gather plain data of every process, by rank."""
         return [value]
 
     def barrier(self) -> None:
@@ -170,7 +170,7 @@ STRATEGIES: dict[str, type[Single]] = {"single": Single, "ddp": DataParallel, "f
 
 
 def create_strategy(device: torch.device, trainer: TrainerConfig) -> Single:
-    """The strategy of a config; ``auto`` is ``ddp`` for several processes.
+    """Create the strategy of a config; ``auto`` is ``ddp`` for several processes.
 
     Args:
         device: of this process.

@@ -50,7 +50,7 @@ class Commands:
         return next((stage for stage in self.stages if stage not in self.seconds), None)
 
     def status(self) -> str:
-        """The stage, with the last line that it logged."""
+        """Return the stage, with the last line that it logged."""
         if self.process is None:
             return f"{self.name}: waiting"
         return f"{self.name}: {self.stage} {last_line(self.log)}"
@@ -136,7 +136,7 @@ def last_line(log: Path, limit: int = 60) -> str:
 
 
 def tail(log: Path, lines: int = TAIL_LINES, size: int = 1 << 16) -> str:
-    """The last lines of a log; a progress bar's carriage returns count as line ends.
+    """Return the last lines of a log; a progress bar's carriage returns count as line ends.
 
     Args:
         log: the file; a missing one has no lines.

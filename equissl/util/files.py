@@ -20,7 +20,7 @@ _numbers = itertools.count()
 
 @contextmanager
 def atomic_path(path: str | Path, sync: bool = True) -> Iterator[Path]:
-    """A temporary path beside ``path``, which takes its place when the block ends without an error.
+    """Yield a temporary path beside ``path``, which takes its place when the block ends without an error.
 
     A reader sees the old file or the new one, never half of it. An error in the block removes the temporary file. A
     folder may be made in place of a file where ``path`` is free, or an empty folder.

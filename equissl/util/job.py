@@ -58,7 +58,7 @@ class Job(Protocol):
     """Work on items, cut into parts; items and parts have numbers. Picklable."""
 
     def items(self, part: int) -> Sequence[int]:
-        """Items of one part."""
+        """Return the items of one part."""
         ...
 
     def describe(self, part: int, item: int) -> str:

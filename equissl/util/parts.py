@@ -24,7 +24,7 @@ class FileJob(Job, Protocol):
         ...
 
     def path(self, part: int) -> Path:
-        """File of a part, in the folder of parts."""
+        """Return the file of a part, in the folder of parts."""
         ...
 
     def check(self, part: int) -> None:
@@ -32,7 +32,7 @@ class FileJob(Job, Protocol):
         ...
 
     def units(self, part: int) -> int:
-        """Steps of the progress bar that a part takes."""
+        """Return the steps of the progress bar that a part takes."""
         ...
 
 

@@ -36,7 +36,7 @@ class Share:
 
     @classmethod
     def parse(cls, text: str | None) -> Share:
-        """``i/n``, counted from 0 or from 1: any n numbers in a row make the whole, since n/n is 0/n.
+        """Parse ``i/n``, counted from 0 or from 1: any n numbers in a row make the whole, since n/n is 0/n.
 
         Raises:
             ValueError: for anything else.
@@ -53,7 +53,7 @@ class Share:
         return self.count == 1
 
     def parts(self, count: int) -> range:
-        """Its parts of ``count``."""
+        """Return this share's parts of ``count``."""
         return range(self.number, count, self.count)
 
 

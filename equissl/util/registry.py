@@ -43,7 +43,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._outside: dict[str, Any] | None = None
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that registers a thing under a name.
+        """Register a thing under a name; a decorator.
 
         Raises:
             ValueError: a name that is taken by another thing.
@@ -58,7 +58,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return add
 
     def __getitem__(self, name: str) -> T:
-        """The thing of that name or import path.
+        """Return the thing of that name or import path.
 
         Raises:
             error: for an unknown name, with the nearest known one, or a thing that cannot be imported or is of another
@@ -93,11 +93,11 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self.names())
 
     def names(self) -> list[str]:
-        """Known names, in the order of registration; those of other packages last."""
+        """Return the known names, in the order of registration; those of other packages last."""
         return [*self._known, *(name for name in self._entry_points() if name not in self._known)]
 
     def name_of(self, thing: T) -> str:
-        """The name under which this finds the thing: the registered one, or its import path."""
+        """Return the name under which this finds the thing: the registered one, or its import path."""
         path = f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
         for name, value in self._known.items():
             if value is thing or value == path:

@@ -33,7 +33,7 @@ def ingest(argv: list[str]) -> int:
 
 
 def simulate(argv: list[str]) -> int:
-    """Simulates LiDAR drives with exact poses, boxes and scene flow into a drive store (.h5).
+    """Simulate LiDAR drives with exact poses, boxes and scene flow into a drive store (.h5).
 
     Started again, it goes on where it stopped.
     """

@@ -71,7 +71,7 @@ def _train(argv: list[str], verb: Callable[[list[str]], int]) -> int:
 
 
 def _train_help(config_file: str | None, verb: Callable[[list[str]], int]) -> int:
-    """Flags of the kind of data and of the method's constructor too, once a config says which."""
+    """Print the flags of the kind of data and of the method's constructor too, once a config names them."""
     print("usage: " + (verb.__doc__ or "").partition("\n\n")[2].replace("\n    ", "\n").strip())
     parser = config_parser()
     if config_file:

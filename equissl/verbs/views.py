@@ -40,7 +40,7 @@ def render(argv: list[str]) -> int:
 
 
 def pack(argv: list[str]) -> int:
-    """Packs a folder in the original 3DIEBench layout into a store."""
+    """Pack a folder in the original 3DIEBench layout into a store."""
     parser = parser_of("pack", pack)
     parser.add_function_arguments(layout.pack, as_positional=True)
     print(layout.pack(**arguments(parser, argv)))

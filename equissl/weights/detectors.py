@@ -22,7 +22,7 @@ STEP = "global_step"  # a counter that OpenPCDet keeps among the weights
 
 
 def detector_state(detector: Detector, layout: str = "krsc") -> dict[str, Tensor]:
-    """The state dict of a detector under OpenPCDet's names, on the CPU; nothing of OpenPCDet's own is missing.
+    """Return the state dict of a detector under OpenPCDet's names, on the CPU; nothing of OpenPCDet's own is missing.
 
     Args:
         detector: of OpenPCDet's three: SECOND, CenterPoint, Voxel R-CNN.

@@ -77,7 +77,7 @@ def import_weights(
 
 
 def bookkeeping(method: nn.Module) -> set[str]:
-    """Names in the state dict that objectives keep for themselves and published models do not have."""
+    """Return the names in the state dict that objectives keep for themselves and published models do not have."""
     return {
         f"{name}.{key}"
         for name, module in method.named_modules()
@@ -98,7 +98,7 @@ def _params(file: Path) -> dict[str, Any]:
 
 
 def _tree(layout: Layout, stored: StoredWeights, store: str | Path | None) -> dict[str, Any]:
-    """Our config; of the training behind the weights it can only say how long it was."""
+    """Create our config; of the training behind the weights it can only say how long it was."""
     return {
         "method": {"class_path": layout.class_path, "init_args": layout.init_args},
         "data": {"store": "" if store is None else str(Path(store).resolve())},

@@ -53,7 +53,7 @@ class _Source:
 
 
 def load_backbone(method: Any, path: str | Path) -> BackboneReport:
-    """Fills the voxel backbone of a method with pretrained weights; every name and shape must fit.
+    """Fill the voxel backbone of a method with pretrained weights; every name and shape must fit.
 
     Args:
         method: with an ``encoder`` (`VoxelEncoder`), such as a detector.
@@ -130,7 +130,7 @@ def _prefix(source: _Source) -> str:
 
 
 def _check_input(source: _Source, encoder: VoxelEncoder) -> None:
-    """The same columns, in the same coordinates; another size of voxels may be meant."""
+    """Check for the same columns in the same coordinates; another size of voxels may be meant."""
     given, wanted = source.encoder or {}, encoder.config
     for name in ("backbone", "in_channels", "coordinates"):
         if given.get(name, getattr(wanted, name)) != getattr(wanted, name):

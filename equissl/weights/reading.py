@@ -49,7 +49,7 @@ class StoredWeights:
 
 
 def read_weights(file: str | Path) -> StoredWeights:
-    """The weights of a PyTorch checkpoint, without running anything that the file might bring along.
+    """Read the weights of a PyTorch checkpoint, without running anything that the file might bring along.
 
     Args:
         file: a state dict, or a dictionary that holds one as ``model``, ``state_dict``, ``model_state_dict`` or

@@ -165,6 +165,6 @@ def _action(size: int) -> str:
 
 
 def regressor_config(tensors: Tensors) -> dict[str, Any]:
-    """Constructor arguments that give AugSelf's regressor."""
+    """Return the constructor arguments that give AugSelf's regressor."""
     hidden = shape_of(tensors, "predictor.0.weight", 2, "how wide the regressor is")[0]
     return {"hidden": hidden, "action": _action(shape_of(tensors, "predictor.4.weight", 2, "what is regressed")[0])}

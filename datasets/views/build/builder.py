@@ -157,7 +157,7 @@ def _check_source(spec: BuildSpec, source: MeshSource) -> None:
 
 
 def _already(out: Path, description: dict, job: ShardJob, bar: Progress) -> BuildReport | None:
-    """The report of a file that is there; None when there is none."""
+    """Return the report of a file that is there; None when there is none."""
     report = _finished(out, description)
     if report is not None:
         shutil.rmtree(job.folder, ignore_errors=True)
@@ -188,7 +188,7 @@ def _report_share(job: ShardJob, share: Share, out: Path) -> BuildReport:
 
 
 def _join(job: ShardJob, out: Path) -> BuildReport:
-    """Joins the shards to the finished file."""
+    """Join the shards to the finished file."""
     parts = [read_contents(job.path(shard)) for shard in range(job.count)]
     tables = _joined_tables(job, parts)
     with ViewStoreWriter(out, job.header, tables) as writer:
@@ -199,7 +199,7 @@ def _join(job: ShardJob, out: Path) -> BuildReport:
 
 
 def _index(job: ShardJob) -> BuildReport:
-    """Leaves the shards as they are, with an index that makes them one store."""
+    """Leave the shards as they are, with an index that makes them one store."""
     paths = [job.path(shard) for shard in range(job.count)]
     tables = _joined_tables(job, [read_contents(path) for path in paths])
     write_index(job.folder, paths, tables.split)

@@ -40,12 +40,12 @@ class ShardJob:
         read_contents(self.path(shard))
 
     def items(self, shard: int) -> range:
-        """Objects of a shard."""
+        """Return the objects of a shard."""
         start = shard * self.spec.shard_size
         return range(start, min(start + self.spec.shard_size, len(self.source)))
 
     def units(self, shard: int) -> int:
-        """Images of a shard."""
+        """Return the images of a shard."""
         return len(self.items(shard)) * self.spec.views
 
     def describe(self, shard: int, index: int) -> str:

@@ -56,12 +56,12 @@ class SweepEncoder:
 
     @torch.inference_mode()
     def bev(self, clouds: Sequence[Tensor]) -> SparseTensor:
-        """Columns (M, D) of the occupied ground cells."""
+        """Compute columns (M, D) of the occupied ground cells."""
         return self.method.bev_features([cloud.to(self.device) for cloud in clouds])
 
     @torch.inference_mode()
     def pooled(self, clouds: Sequence[Tensor]) -> Tensor:
-        """Representation (B, D) of whole scenes, on the CPU."""
+        """Compute the representation (B, D) of whole scenes, on the CPU."""
         return self.method.features([cloud.to(self.device) for cloud in clouds])["all"].float().cpu()
 
     def rows(self, bev: SparseTensor, cloud: Tensor, scene: int) -> Tensor:

@@ -125,7 +125,7 @@ def moving_points(batch: ScenePair, slowest: float) -> list[Tensor] | None:
 
 
 def own_motions(batch: ScenePair) -> list[Tensor]:
-    """Motion (P, 3) over ground of the points of each earlier sweep, in its axes: flow without the car's own motion."""
+    """Compute the motion (P, 3) over ground of each earlier sweep's points, in its axes: flow without the car's own."""
     if batch.flow is None or batch.motion is None:
         raise ValueError("expected flow and poses, got a pair without them")
     moved = []
@@ -136,7 +136,7 @@ def own_motions(batch: ScenePair) -> list[Tensor]:
 
 
 def _shift(encoder: SweepEncoder, cloud: Tensor) -> Tensor:
-    """One cell further along x and y."""
+    """Shift a cloud by one cell along x and y."""
     size = encoder.encoder.grid.voxel_size
     step = cloud.new_tensor([TOTAL_STRIDE * size[0], TOTAL_STRIDE * size[1], *[0.0] * (cloud.shape[1] - 2)])
     return cloud + step

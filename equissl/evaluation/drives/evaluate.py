@@ -43,7 +43,7 @@ def evaluate_drives(
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
-    """Diagnostics of a scene method's encoder on drives it has never seen; writes ``RUN/results.json``.
+    """Evaluate the encoder of a method on drives it has never seen, and write ``RUN/results.json``.
 
     Everything is measured twice, for the trained encoder and for the same architecture with the weights that training
     started from, so that each number has its "before" beside it. Also writes ``RUN/maps.npz`` for the report's
@@ -100,7 +100,7 @@ def evaluate_drives(
 
 
 def _open(path: Path, split: str, flow: str, training: PretrainConfig, config: DriveEvaluateConfig) -> SweepPairs:
-    """A split of the store, divided as for training; whole sweeps, however training cropped them."""
+    """Open a split of the store, divided as for training; whole sweeps, however training cropped them."""
     scenes = cast(DrivesData, training.data)
     same = str(path.resolve()) == training.data.store
     return SweepPairs(
@@ -117,7 +117,7 @@ def _open(path: Path, split: str, flow: str, training: PretrainConfig, config: D
 
 
 def choose_flow(path: Path) -> str:
-    """The most exact flow that a store allows: its own, that of tracked boxes, that of a static world."""
+    """Choose the most exact flow that a store allows: its own, that of tracked boxes, that of a static world."""
     store = DriveStore(path)
     pairs = store.pairs()
     if not pairs:
@@ -151,7 +151,7 @@ def _pairs(dataset: SweepPairs, wanted: int, batch_size: int) -> Iterator[SceneP
 
 
 def _sweeps(dataset: SweepPairs, wanted: int) -> list[tuple[Tensor, str]]:
-    """The later sweeps of evenly spread pairs, and their drives."""
+    """Return the later sweeps of evenly spread pairs, and their drives."""
     pairs = _pairs(dataset, wanted, 1)
     return [(pair.current[0], pair.drives[0]) for pair in pairs]
 

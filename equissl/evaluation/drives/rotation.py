@@ -167,7 +167,7 @@ def _accuracy(weights: Tensor, x: Tensor, labels: Tensor) -> float:
 
 
 def _kept_drives(train: Turned) -> Tensor | None:
-    """Rows (N * R,) bool of the drives that stay when every fourth, at least one, is held out; None for one drive."""
+    """Mark rows (N * R,) bool of the drives kept when every fourth, at least one, is held out; None for one drive."""
     names = sorted(set(train.drives))
     held = set(names[::4])
     if len(names) < 2:

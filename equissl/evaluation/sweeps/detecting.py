@@ -19,7 +19,7 @@ DETECTIONS = "detections.npz"
 def detect_sweeps(
     detector: Detector, frames: LabelledSweeps, places: Sequence[int], batch_size: int, device: torch.device
 ) -> Iterator[tuple[LabelledSweep, Detections]]:
-    """Each frame with what is found in it, on the CPU.
+    """Yield each sweep with its detections, on the CPU.
 
     Args:
         detector: in eval mode on ``device``.
@@ -62,7 +62,7 @@ def write_detections(path: Path, ids: Sequence[str], found: Sequence[Detections]
 
 
 def read_detections(path: Path) -> dict[str, Detections]:
-    """Detections by frame."""
+    """Read detections by sweep."""
     with np.load(path) as arrays:
         ends = arrays["counts"].cumsum()[:-1]
         names = [name for name in ("boxes", "scores", "labels", "velocities") if name in arrays]

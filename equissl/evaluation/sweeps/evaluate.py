@@ -122,7 +122,7 @@ class _Metrics:
     def _update_nuscenes(
         self, metric: NuScenesDetection, frame: LabelledSweep, preds: DetectedBoxes, target: LabelledBoxes
     ) -> None:
-        """As seen from the vehicle's own place, from which the benchmark measures how far away a box is."""
+        """Update as seen from the vehicle's own place, from which the benchmark measures how far away a box is."""
         if frame.pose is None or frame.vehicle_lidar is None:
             self.from_sensor += 1
             metric.update(preds, target)
@@ -152,7 +152,7 @@ class _Metrics:
         )
 
     def _kitti_frame(self, name: str, found: Detections) -> tuple[DetectedBoxes, LabelledBoxes]:
-        """By the benchmark's own labels, boxes upright in the camera's frame."""
+        """Return detections and the benchmark's own labels, boxes upright in the camera's frame."""
         calib = self.folder / "calib" / f"{name}.txt"
         camera, labels = KittiCamera.read(calib), read_kitti_labels(self.folder / "label_2" / f"{name}.txt", calib)
         boxes = found.boxes.double().numpy()
@@ -169,7 +169,7 @@ class _Metrics:
 
 
 def _moved(boxes: BoxRows, matrix: Tensor) -> BoxRows:
-    """The same boxes with their centres moved by (4, 4)."""
+    """Move the centres of boxes by (4, 4)."""
     wide = boxes.boxes.double()
     return replace(boxes, boxes=torch.cat([transform_points(matrix, wide[:, :3]), wide[:, 3:]], dim=1))
 

@@ -66,7 +66,7 @@ def evaluate_videos(
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
-    """Scores of a method on flows of digits it has never seen; writes ``RUN/results.json``.
+    """Evaluate a method on videos of digits it has never seen, and write ``RUN/results.json``.
 
     Of a predictor: next-frame error, error at each step of long roll-outs, error for each velocity, and how far states
     and roll-outs are from flow equivariance; ``RUN/rollouts.npz`` keeps some roll-outs beside the truth. Of a
@@ -200,7 +200,7 @@ def _by_velocity(
     score: Callable[[Any, VideoBatch], Tensor],
     name: str,
 ) -> dict[str, float]:
-    """Mean score where all digits move alike, for each velocity; the same digits and places for all of them."""
+    """Compute the mean score where all digits move alike, for each velocity; digits and places are the same."""
     trained = method.videos
     radius = config.velocity_radius if config.velocity_radius is not None else max(trained.radius, model_radius(method))
     results: dict[str, float] = {}
@@ -214,7 +214,7 @@ def _by_velocity(
 
 
 def model_radius(method: Any) -> int:
-    """N of the velocity set of a method's network; 0 for one without."""
+    """Return N of the velocity set of a method's network; 0 for one without."""
     cell = getattr(method.encoder, "cell", None)
     return 0 if cell is None else int(cell.velocity_set.radius)
 
@@ -236,7 +236,7 @@ def _batches(
     config: VideoEvaluateConfig,
     velocities: Sequence[Sequence[float]] | None = None,
 ) -> Iterator[VideoBatch]:
-    """``count`` sequences of unseen digits, on the method's device."""
+    """Yield ``count`` videos of unseen digits, on the method's device."""
     dataset = MovingDigits(digits, "val", spec, count, config.seed, velocities)
     device = next(method.parameters()).device
     for start in range(0, count, config.batch_size):
@@ -245,7 +245,7 @@ def _batches(
 
 
 def _squared(predictions: Tensor, truth: Tensor) -> Tensor:
-    """(B, K) mean squared error of each frame."""
+    """Compute the mean squared error (B, K) of each frame."""
     return (predictions.double() - truth.double()).square().mean(dim=(2, 3, 4)).cpu()
 
 

@@ -122,7 +122,7 @@ def _live(training: PretrainConfig) -> LiveSpec | None:
 
 
 def _compare_with_live(views: ViewStore, training: PretrainConfig, log: Log) -> None:
-    """Says so when objects that are held out here may have been trained on."""
+    """Log a warning where objects held out here may have been trained on."""
     live = _live(training)
     if live is None:
         return

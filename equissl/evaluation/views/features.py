@@ -62,7 +62,7 @@ class FeatureSet:
         return self.latents is not None and self.schema is not None and set(names) <= set(self.schema.names)
 
     def columns(self, *names: str) -> Tensor:
-        """(N, V, len(names)) latents by name.
+        """Return (N, V, len(names)) latents by name.
 
         Raises:
             ValueError: where the store does not hold them.
@@ -102,7 +102,7 @@ def extract_features(
     workers: int = 0,
     allocate: Allocate | None = None,
 ) -> dict[str, Tensor]:
-    """Features of all views of ``objects``, from the frozen network in eval mode.
+    """Compute features of all views of ``objects``, from the frozen network in eval mode.
 
     Eval mode matters: a backbone left in train mode normalises with batch statistics and keeps updating them, so the
     features depend on the batch and drift while the probe learns.
@@ -255,7 +255,7 @@ def create_feature_file(path: Path, shapes: dict[str, Shape], dtype: torch.dtype
 
 
 def cached_features(path: Path, mark: str, compute: Callable[[Allocate], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Parts from the cache file, or computed straight into it: at no time are they all in memory.
+    """Read parts from the cache file, or compute them straight into it: at no time are they all in memory.
 
     Args:
         path: the cache file.

@@ -58,16 +58,16 @@ class OnlineProbe:
         self.generator = torch.Generator().manual_seed(seed)
 
     def fit(self, steps: int) -> None:
-        """So many updates of the head, on the views that the cached probes see."""
+        """Update the head so many times, on the views that the cached probes see."""
         self._fit(islice(self.rows, steps))
 
     def fit_epoch(self) -> None:
-        """One view, or one pair, of every training object."""
+        """Update the head on one view, or one pair, of every training object."""
         self._fit(self._epoch(self.train))
 
     @torch.inference_mode()
     def validate(self) -> Tensor:
-        """Outputs for one view, or one pair, of every validation object, computed anew like everything else."""
+        """Compute outputs for one view, or one pair, of every validation object, from the images."""
         self.method.eval()
         return torch.cat([forward(self.head, self.inputs(self.val, rows)) for rows in self._epoch(self.val)]).cpu()
 

@@ -46,13 +46,13 @@ def hue(setting: ProbeSetting) -> Task:
 
 
 def hue_mlp(setting: ProbeSetting) -> Task:
-    """The same with SIE's head."""
+    """Differences of hue as in `hue`, with SIE's head."""
     how = Regression(scores.HUE_STEPS)
     return _mlp(setting, "hue_mlp", 2, _latents(HUES), _difference, scoring=how, needs=HUES, on_request=True)
 
 
 def hue_circular(setting: ProbeSetting) -> Task:
-    """The same as points on the hue circle."""
+    """Differences of hue as points on the hue circle."""
     how = Regression(scores.HUE_POINTS)
     return _mlp(setting, "hue_circular", 4, _latents(HUES), circular_difference, scoring=how, needs=HUES)
 
@@ -93,13 +93,13 @@ def position(setting: ProbeSetting) -> Task:
 
 
 def light_directions(views: FeatureSet) -> Tensor:
-    """(N, V, 3) unit vectors towards the spot light, from its polar angle (from +z) and azimuth."""
+    """Compute unit vectors (N, V, 3) towards the spot light, from its polar angle (from +z) and azimuth."""
     theta, phi = views.columns(*LIGHT).unbind(-1)
     return torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], -1)
 
 
 def base_translations(views: FeatureSet) -> Tensor:
-    """(N, V, 3) where the object's centre is in the world: R t, for a translation t in the object's frame."""
+    """Compute the centre (N, V, 3) of the object in the world: R t, for a translation t in the object's frame."""
     return (unitquat_to_rotmat(views.quats) @ views.columns(*TRANSLATION).unsqueeze(-1)).squeeze(-1)
 
 

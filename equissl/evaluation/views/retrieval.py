@@ -143,15 +143,15 @@ class Predictors:
         }  # fmt: skip
 
     def predicted(self, queries: Queries) -> Tensor:
-        """Embeddings (Q, E) of the wanted views."""
+        """Predict the embeddings (Q, E) of the wanted views."""
         return self._predict(queries.item, queries.view)
 
     def misled(self, queries: Queries) -> Tensor:
-        """The same, told the action to the object's next view. As good as :meth:`predicted`: actions are ignored."""
+        """Predict with the action to the object's next view. As good as :meth:`predicted`: actions are ignored."""
         return self._predict(queries.item, (queries.view + 1) % self.views.num_views)
 
     def unmoved(self, queries: Queries) -> Tensor:
-        """The embeddings that predictions start from."""
+        """Return the embeddings that predictions start from."""
         return self.table[queries.item, SOURCE].to(self.device)
 
     def _predict(self, item: Tensor, view: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ def retrieval_scores(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> Scores:
-    """MRR, H@k and PRE of the predictor, of one told a wrong action, of none at all, and of chance.
+    """Compute MRR, H@k and PRE of the predictor, of one with a wrong action, of none at all, and of chance.
 
     Args:
         method: one with a predictor.
@@ -211,7 +211,7 @@ def _rank_scores(
 
 
 def _variants(group: str, moved: Tensor) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
-    """The published measure on every query, and the strict one without those that ask for the starting view."""
+    """Compute the published measure on every query, and the strict one without those for the starting view."""
     return (group, torch.ones_like(moved)), (f"{group}_strict", moved)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def fixed_pairs(objects: np.ndarray, num_views: int, pairs_per_object: int, seed: int) -> np.ndarray:
-    """Ordered pairs of distinct views of every object, drawn without replacement.
+    """Draw ordered pairs of distinct views of every object, without replacement.
 
     Each object has its own seed, so its pairs do not depend on the method, the run or the other objects.
 

@@ -18,7 +18,7 @@ Scores = dict[str, float | None]
 def classification_scores(
     logits: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str = "classification"
 ) -> Scores:
-    """Top-1 and top-5 over all validation views.
+    """Compute top-1 and top-5 over all validation views.
 
     The standard error counts objects, not views: views of one object are not independent.
 
@@ -40,7 +40,7 @@ def classification_scores(
 def label_baselines(
     train_labels: Tensor, val_labels: Tensor, num_classes: int, group: str = "classification"
 ) -> Scores:
-    """Accuracy of a uniform guess and of always naming the most frequent training class.
+    """Compute the accuracy of a uniform guess and of always naming the most frequent training class.
 
     Args:
         train_labels, val_labels: classes of the rows, one dimension each.
@@ -55,7 +55,7 @@ def label_baselines(
 
 
 def rotation_scores(preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str = "rotation") -> Scores:
-    """Both R², and geodesic errors in degrees.
+    """Compute both R², and geodesic errors in degrees.
 
     A quaternion component that never varies in the targets (x and y, where objects turn about z only) is left out of
     ``r2_uniform``: its own R² is 0/0, and the usual conventions for that would hand a constant predictor half a point.
@@ -145,7 +145,7 @@ DISTANCE = Measure("distance", distances)
 def regression_scores(
     preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str, measure: Measure = DISTANCE
 ) -> Scores:
-    """Both R², and the errors in a unit one can picture.
+    """Compute both R², and the errors of a measure.
 
     Target dimensions that never vary are left out of ``r2_uniform``, as in :func:`rotation_scores`.
 
@@ -183,10 +183,10 @@ def per_object_means(values: np.ndarray, owners: np.ndarray) -> np.ndarray:
 
 
 def identity_prediction(rows: int) -> Tensor:
-    """(rows, 4) no rotation."""
+    """Return (rows, 4) identity quaternions."""
     return torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64).expand(rows, 4)
 
 
 def standard_error(per_object: np.ndarray) -> float | None:
-    """Standard error of the mean of independent values; None (null in JSON) for a single one."""
+    """Compute the standard error of the mean of independent values; None (null in JSON) for a single one."""
     return float(np.std(per_object, ddof=1) / np.sqrt(len(per_object))) if len(per_object) > 1 else None

@@ -39,7 +39,7 @@ class Sequences:
         return self.order.shape[2]
 
     def blocks(self, length: int) -> Iterator[tuple[Tensor, ViewBatch]]:
-        """Features (n, length, D) of the first views of each sequence and a batch of them without images."""
+        """Yield features (n, length, D) of the first views of each sequence and a batch of them without images."""
         objects, each = self.order.shape[:2]
         item = torch.arange(objects).repeat_interleave(each)
         order = self.order[:, :, :length].flatten(0, 1)
@@ -132,7 +132,7 @@ def path_inputs(
     actions: bool = True,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """(N, K, …) the aggregate of ``length`` views beside the embedded action to the next one.
+    """Compute (N, K, …): the aggregate of ``length`` views beside the embedded action to the next one.
 
     Args:
         vision: False puts zeros in place of the views' representations.
@@ -155,7 +155,7 @@ def path_inputs(
 def predictions(
     method: SeqJEPA, sequences: Sequences, length: int, device: torch.device | str = "cpu", misled: bool = False
 ) -> Tensor:
-    """(N, K, L − length, D) every later view of each sequence, predicted from its first ``length`` views.
+    """Predict every later view of each sequence, (N, K, L − length, D), from its first ``length`` views.
 
     Args:
         misled: tell the action to the wanted view after the next one instead, in turn.

@@ -74,7 +74,7 @@ class Task:
         return self.relate is not None
 
     def steps(self, num_objects: int) -> int:
-        """Updates for this many training objects."""
+        """Return the number of updates for this many training objects."""
         return num_steps(self.budget.epochs, self.budget.steps, num_objects, self.budget.batch_size)
 
     def targets(self, known: Tensor, item: Tensor, first: Tensor, second: Tensor | None = None) -> Tensor:
@@ -166,7 +166,7 @@ def asked_for(name: str, config: EvaluateConfig) -> bool | None:
 
 
 def why_impossible(task: Task, train: FeatureSet, val: FeatureSet) -> str | None:
-    """Reason why a protocol has no meaning on these views, or None where it has.
+    """Return the reason why a protocol has no meaning on these views, or None where it has.
 
     Args:
         task: the protocol.

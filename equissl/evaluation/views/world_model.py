@@ -90,7 +90,7 @@ def world_model_scores(
     device: Device = "cpu",
     log: Log = lambda message: None,
 ) -> Scores:
-    """The protocols of sequences, for each number of observed views M that the store has room for.
+    """Compute the protocols of sequences, for each number of observed views M that the store has room for.
 
     Args:
         method: a method that aggregates views.
@@ -203,7 +203,7 @@ def path_scores(
 def _way_heads(
     known: FeatureSet, inputs: dict[str, tuple[Tensor, ...]], outputs: int, config: EvaluateConfig, device: Device
 ) -> dict[str, Tensor]:
-    """Outputs (P, A) of a head for each variant, and for the ablations also of the head that learned from all."""
+    """Compute outputs (P, A) of a head for each variant, and for the ablations also of the head of the whole input."""
     task = Task(PATH, outputs, config.rotation, _latents, hidden=config.rotation.hidden)
     probes, scaling = _train(task, known, {name: x for name, (x, _) in inputs.items()}, config, device)
     found = _predict(probes, {name: y for name, (_, y) in inputs.items()}, scaling, config, device)
@@ -259,7 +259,7 @@ def look_up_scores(
 
 
 def next_features(sequences: Sequences) -> Tensor:
-    """(N, L, D) representations in the order of the first sequence of each object."""
+    """Return (N, L, D) representations in the order of the first sequence of each object."""
     item = torch.arange(len(sequences.order))
     return sequences.views.parts["all"][item[:, None], sequences.order[:, 0]].float()
 
@@ -314,7 +314,7 @@ def _train(
 def _predict(
     probes: list[Probe], parts: dict[str, Tensor], scaling: dict[str, Scaling], config: EvaluateConfig, device: Device
 ) -> dict[str, Tensor]:
-    """Outputs on all validation rows by part."""
+    """Compute outputs on all validation rows by part."""
     rows = {name: FeatureRows(x, scaling[name], device) for name, x in parts.items()}
     return {part: out for (_, part), out in predict(probes, rows, NOTHING, config.probe_precision).items()}
 

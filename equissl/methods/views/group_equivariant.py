@@ -95,7 +95,7 @@ class GroupEquivariant(ViewMethod):
         self.invariant.after_step()
 
     def equivariant_loss(self, x: Tensor, y: Tensor, g: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted loss and its terms from the global batch.
+        """Compute the weighted loss and its terms from the global batch.
 
         Args:
             x, y: (B, E) irreps of the first and second view.
@@ -124,7 +124,7 @@ class GroupEquivariant(ViewMethod):
         return self.predictor.match(x, y, g) / self.predictor.dim**0.5
 
     def actions(self, batch: ViewBatch) -> Tensor:
-        """(B, 3, 3) relative rotations, or (B, 4, 4) relative poses where there are homogeneous vectors.
+        """Return (B, 3, 3) relative rotations, or (B, 4, 4) relative poses where there are homogeneous vectors.
 
         Raises:
             ValueError: for homogeneous vectors and a batch without translations.
@@ -137,7 +137,7 @@ class GroupEquivariant(ViewMethod):
         return batch.relative_rigids(frame=self.frame).to(dtype)
 
     def embed(self, representation: Tensor) -> tuple[Tensor, Tensor]:
-        """Representation (B, D) to its invariant embedding and its irreps."""
+        """Embed a representation (B, D) as its invariant embedding and its irreps."""
         inv, equi = self._parts(representation)
         return self.projector_inv(inv), self.projector_equi(equi)
 

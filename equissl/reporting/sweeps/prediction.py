@@ -48,7 +48,7 @@ def predict(
     device: str = "auto",
     log: Callable[[str], None] = lambda message: None,
 ) -> PredictReport:
-    """Runs a detector over the sweeps of a store, labelled or not, and writes what it finds.
+    """Run a detector over the sweeps of a store, labelled or not, and write its detections.
 
     ``OUT/results/DRIVE/FRAME.txt`` are result files of the KITTI object benchmark where the calibration is known, of
     which only what the picture shows is written; else ``.json`` with boxes, scores and labels in the LiDAR frame, and

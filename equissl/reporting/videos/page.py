@@ -24,7 +24,7 @@ TILES = (
 
 
 def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None = None) -> str:
-    """The page about runs on videos.
+    """Create the page about runs on videos.
 
     Args:
         runs: evaluated, in the order they appear.
