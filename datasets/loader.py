@@ -1,4 +1,4 @@
-"""From a view store to batches."""
+"""Loader of batches from a view store."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class ViewDataset(Dataset):
 
 
 class AddressedDataset(Protocol):
-    """Items addressed by (epoch, index), read a batch at a time.
+    """Data set whose items are addressed by (epoch, index) and read a batch at a time.
 
     Attributes:
         items: what one item is called, in the plural.
@@ -161,7 +161,7 @@ class AddressedDataset(Protocol):
 
 
 class ViewLoader:
-    """Yields one epoch of :class:`ViewBatch` each time it is iterated, then moves on to the next epoch.
+    """Loader that yields one epoch of :class:`ViewBatch` each time it is iterated, then moves on to the next.
 
     All ranks share one order of the objects. Batch k of the run is one slice of ``batch_size · world_size`` objects, of
     which each rank takes its part: together the ranks see exactly the batch that one process with the whole batch size

@@ -1,4 +1,4 @@
-"""The program ``equissl``: its verbs are the library's public functions, whose signatures give flags, types and help.
+"""Program ``equissl``: its verbs are the library's public functions, whose signatures give flags, types and help.
 
 Nothing heavy is imported before a verb is known, so that ``equissl --help`` answers at once.
 """

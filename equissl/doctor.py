@@ -20,7 +20,7 @@ OPEN3D_LIBRARIES = "apt-get install -y libusb-1.0-0 libgomp1 libx11-6 libgl1 lib
 
 @dataclass
 class Check:
-    """One line of the doctor.
+    """Line of the doctor's report.
 
     Attributes:
         name: what was looked at.

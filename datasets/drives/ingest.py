@@ -1,4 +1,4 @@
-"""Recorded drives into drive stores."""
+"""Ingest of recorded drives into drive stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data card: what is in a store, how it was made, by whom, and under which licence.
+"""Data card of a store: its content, origin, authors and licences.
 
 Two files say the same: Markdown for people, and JSON in the words of schema.org (``Dataset``, ``variableMeasured``),
 which dataset indexes and Croissant build on, with what those have no word for beside them.

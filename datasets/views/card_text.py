@@ -1,4 +1,4 @@
-"""The Markdown of a data card."""
+"""Markdown of a data card."""
 
 from __future__ import annotations
 

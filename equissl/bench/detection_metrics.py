@@ -1,4 +1,4 @@
-"""Seconds and memory of the detection metrics on a made-up validation set of KITTI's size."""
+"""Benchmark of the detection metrics on a synthetic validation set of KITTI's size: seconds and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flow equivariant against ordinary recurrent networks on flowing digits, at equal steps.
+"""Benchmark of equivariant against ordinary recurrent networks on moving digits, at equal steps.
 
 ``equissl bench fernn --digits FOLDER --out runs/fernn`` trains, evaluates and writes OUT/report.html with roll-outs
 beside the truth; started again it goes on where it stopped.

@@ -1,4 +1,4 @@
-"""lightly's losses on the same embeddings and with the same options as ours, as rivals in a benchmark."""
+"""Losses of lightly on the same embeddings and with the same options as ours, to compare with."""
 
 from __future__ import annotations
 

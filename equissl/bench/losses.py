@@ -1,4 +1,4 @@
-"""Seconds and memory of a forward and backward pass of every objective, beside lightly's where it has one."""
+"""Benchmark of every objective's forward and backward pass, beside lightly's where it has one: seconds and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every method of ``configs/benchmark`` at one budget, several seeds each, under one evaluation."""
+"""Benchmark of every method of ``configs/benchmark`` at one budget, several seeds each, under one evaluation."""
 
 from __future__ import annotations
 

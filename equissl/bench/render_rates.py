@@ -1,4 +1,4 @@
-"""Images per second of each kind of renderer: processes on the cores, batches on a torch device, Blender."""
+"""Rates of each kind of renderer in images per second: processes on the cores, a torch device, Blender."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training step of seq-JEPA beside the same model written the plain way, and sequences made from images."""
+"""Benchmark of a training step of seq-JEPA beside a plain implementation, and of sequences made from images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class PlainSeqJEPA(nn.Module):
-    """The model as its authors' code is organised, to be measured against.
+    """Plain implementation of the model, organised as the authors' code.
 
     Standard memory layout, the action projector called once for the sequence and once for the prediction, every output
     of the transformer computed, a teacher updated one parameter at a time.

@@ -1,4 +1,4 @@
-"""The papers' claims about invariant objectives at small scale: views, batch size, temperature.
+"""Benchmark of the papers' claims about invariant objectives at small scale: views, batch size, temperature.
 
 ``equissl bench study --store views.h5 --out runs/study`` trains every cell and prints one line for each; started again
 it goes on where it stopped. ``python -m equissl.bench.study RUN`` scores one run.

@@ -1,4 +1,4 @@
-"""Sweeps over methods, settings and seeds: a run folder for each, what is done is skipped, then a table and a page."""
+"""Sweeps over methods, settings and seeds: a run folder each, finished ones skipped, then a table and a page."""
 
 from __future__ import annotations
 

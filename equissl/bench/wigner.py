@@ -1,4 +1,4 @@
-"""Wigner-D matrices: our polynomial in the rotation matrix beside e3nn's way through Euler angles."""
+"""Benchmark of Wigner-D matrices: our polynomial in the rotation matrix beside e3nn's Euler angles."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Probe:
 
 
 class FeatureRows:
-    """Rows of a part on the probes' device, standardised on the way where that is wanted.
+    """Rows of a part on the probes' device, standardised when read if asked for.
 
     Args:
         values: (N, V, D), in memory or memory-mapped.

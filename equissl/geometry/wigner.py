@@ -1,4 +1,4 @@
-"""Wigner-D matrices of rotation matrices: how real spherical harmonics of degree l move.
+"""Wigner-D matrices of rotation matrices: the action of a rotation on real spherical harmonics of degree l.
 
 Basis: real orthonormal harmonics in the order m = -l..l, without the Condon-Shortley phase, z being the polar axis.
 Degree 1 is the vector (y, z, x). With ``Y(x)`` these harmonics of a direction x, ``Y(R x) = D(R) Y(x)``. This is e3nn's

@@ -14,7 +14,7 @@ Need = Literal["teacher", "labels", "samples", "rotations", "hues", "source"]
 
 @dataclass(frozen=True)
 class Embedded:
-    """The global batch as objectives see it; all but ``z`` only where the objective asks for it in `Objective.needs`.
+    """Global batch for objectives; all but ``z`` only where the objective asks for it in `Objective.needs`.
 
     Attributes:
         z: (B, V, D) embeddings of V views of B instances, as the projector gives them, with gradient.

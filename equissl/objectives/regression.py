@@ -1,4 +1,4 @@
-"""A predictor regresses another view: BYOL (Grill et al., NeurIPS 2020) and SimSiam (Chen and He, CVPR 2021)."""
+"""Regression of another view by a predictor: BYOL (Grill et al., NeurIPS 2020) and SimSiam (Chen, He, CVPR 2021)."""
 
 from __future__ import annotations
 

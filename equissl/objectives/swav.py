@@ -13,7 +13,7 @@ from equissl.objectives.base import Embedded, Objective
 
 
 class SwAV(Objective):
-    """Every view predicts the balanced cluster codes of the large crops of the same instance.
+    """Prediction of the balanced cluster codes of the large crops of an instance from each of its views.
 
     Args:
         dim: width of the embeddings.

@@ -11,7 +11,7 @@ from equissl.objectives.base import Embedded, Objective
 
 
 class TrajectoryVICReg(Objective):
-    """VICReg of the first two of three views; and the way goes straight on from view to view.
+    """VICReg of the first two of three views, with a penalty on turns of the path from view to view.
 
     VICRegTraj in the tables of seq-JEPA (Ghaemi et al. 2025, arXiv 2505.03176), whose loss weights these are.
 

@@ -11,7 +11,7 @@ from equissl.objectives.base import Embedded, Objective
 
 
 class WhitenedCSE(Objective):
-    """Embeddings are whitened in shuffled groups of channels, then pass ``Linear -> tanh``, then are contrasted.
+    """Contrast of embeddings whitened in shuffled groups of channels and passed through ``Linear -> tanh``.
 
     The first view's first copy is the anchor. The head belongs to training only: what is evaluated lies before it.
 

@@ -1,4 +1,4 @@
-"""The predictor that is a group representation: it knows how rotations, or poses, move an embedding."""
+"""Group representation as a predictor: the known matrix of a rotation or a pose moves an embedding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain predictor: an MLP on action and embedding."""
+"""Plain predictor: an MLP on action and embedding."""
 
 from __future__ import annotations
 

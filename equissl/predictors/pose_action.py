@@ -1,4 +1,4 @@
-"""The predictor without parameters: pose matrices are multiplied by the transformation."""
+"""Predictor without parameters: pose matrices are multiplied by the transformation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of driving scenes from above: points by height, boxes with heading, flow arrows, and maps of features.
+"""Pictures of sweeps from above: points by height, boxes with heading, motion arrows, and maps of features.
 
 Forward (x) is up and left (y) is left, as the driver sees it. Drawn with Pillow at twice the size and averaged down, so
 that the same scene gives the same bytes on every machine and no plotting library is needed.
@@ -29,7 +29,7 @@ CUT = 0.02  # share of component values that saturate at either end
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the ground that a picture shows.
+    """Part of the ground that a picture shows.
 
     Attributes:
         x, y: lowest and highest, metres.

@@ -24,7 +24,7 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Tile:
-    """A large number with a heading, and a text that says how it compares."""
+    """Large number with a heading, and a comparison in words."""
 
     heading: str
     value: str

@@ -1,4 +1,4 @@
-"""Small charts as inline SVG: sharp at any size, and coloured by the page's own style sheet in light and dark."""
+"""Small charts as inline SVG, coloured by the page's style sheet in light and dark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_POINTS = 160
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart: a name, a CSS colour, and points; ``dashed`` sets references apart from measurements."""
+    """Line of a chart: a name, a CSS colour, and points; ``dashed`` sets references apart from measurements."""
 
     name: str
     colour: str

@@ -1,4 +1,4 @@
-"""Page of evaluated runs, as all kinds have it."""
+"""Parts of the page of evaluated runs that all kinds share."""
 
 from __future__ import annotations
 

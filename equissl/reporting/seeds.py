@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but the seed, as one with means and standard deviations."""
+"""Merging of runs that differ in the seed alone, to means and standard deviations."""
 
 from __future__ import annotations
 

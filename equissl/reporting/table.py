@@ -39,7 +39,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table; ``baseline`` marks what needs no learning, ``colour`` is a run's CSS colour.
+    """Line of a table; ``baseline`` marks a baseline, ``colour`` is a run's CSS colour.
 
     ``values`` and ``errors`` have the units of their columns; no errors at all is ``()``.
     """

@@ -1,4 +1,4 @@
-"""metrics.csv of one run: safe to kill at any moment, without gaps or repeats after a resume.
+"""Log of one run, metrics.csv: safe to kill at any moment, without gaps or repeats after a resume.
 
 ``metrics.csv`` has one row for each value: ``step,views,seconds,name,value``. ``step`` counts optimiser steps done,
 ``views`` the images seen so far, ``seconds`` the training time so far. pandas makes it wide with

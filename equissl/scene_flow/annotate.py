@@ -1,4 +1,4 @@
-"""Scene flow computed once for a whole store, instead of whenever a pair is read."""
+"""Computation of scene flow once for a whole store, instead of at every reading of a pair."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ REAL, IGNORED = "equivariance", "equivariance_ignored_action"
 
 
 class CollapseMonitor(Observer):
-    """Logs per-dimension standard deviation, RankMe and the action gap; warns once when one crosses its threshold.
+    """Monitor of per-dimension standard deviation, RankMe and the action gap; warns once as each crosses its threshold.
 
     Args:
         config: interval and thresholds.

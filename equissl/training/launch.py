@@ -1,4 +1,4 @@
-"""The processes of a run: started on this machine the way torchrun would, or joined where torchrun or SLURM did."""
+"""Processes of a run: started on this machine as by torchrun, or joined where torchrun or SLURM started them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class ProcessError(RuntimeError):
-    """One of several training processes failed."""
+    """Failure of one of several training processes."""
 
 
 def launch_processes(function: Callable[..., Any], args: tuple[Any, ...], trainer: TrainerConfig) -> None:

@@ -1,4 +1,4 @@
-"""Training curves: collects what one step gives and writes a row of the log."""
+"""Training curves: the values of a step, collected into a row of the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The optimiser of a run, and its rates at a step."""
+"""Optimiser of a run, and its rates at a step."""
 
 from __future__ import annotations
 

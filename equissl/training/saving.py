@@ -1,4 +1,4 @@
-"""Saves the run now and then, and stops it when the loss is no longer a number or when it is asked to."""
+"""Checkpoints at intervals, and the stop of a run at a signal or a loss that is no longer a number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from equissl.util.randomstate import random_state, seed_everything, set_random_s
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss or a weight is NaN or infinite."""
+    """NaN or infinity in the loss or a weight."""
 
 
 class CheckpointSaver(Observer):

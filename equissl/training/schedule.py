@@ -1,4 +1,4 @@
-"""Learning rate and momentum as functions of the step alone, so that a resumed run is where it would have been."""
+"""Learning rate and momentum as functions of the step alone, so that a resumed run continues exactly."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from equissl.training.launch import join_processes, leave_processes
 
 
 class Step(nn.Module):
-    """A module whose forward is ``method.step``: the form that torch's wrappers take.
+    """Module whose forward is ``method.step``, the form that torch's wrappers take.
 
     It returns the fields of a `StepOutput` as a dictionary, in which the wrappers find the tensors; `fully_shard` would
     see none in a dataclass, and leave the gradients of the last shards unreduced.

@@ -1,4 +1,4 @@
-"""Commands side by side, one core each, with one line of progress, and the end of the log of whatever fails.
+"""Commands run side by side, one core each, with one line of progress, and the end of the log of those that fail.
 
 Unlike the workers of :mod:`equissl.util.workers`, which do parts of one job in this program, these are programs
 of their own: each has a command line, a log, and a result to continue from.
@@ -46,7 +46,7 @@ class Commands:
 
     @property
     def stage(self) -> str | None:
-        """The one under way or next; None where all are done."""
+        """Stage under way or next; None where all are done."""
         return next((stage for stage in self.stages if stage not in self.seconds), None)
 
     def status(self) -> str:

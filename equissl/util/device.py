@@ -1,4 +1,4 @@
-"""Device and precision, as asked for and as there is."""
+"""Choice of device and precision, by request and by what the machine has."""
 
 from __future__ import annotations
 

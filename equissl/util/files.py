@@ -1,4 +1,4 @@
-"""Files that are whole at every moment: written beside their place, flushed to the disk, then renamed."""
+"""Atomic writing of files: written beside their place, flushed to the disk, then renamed."""
 
 from __future__ import annotations
 

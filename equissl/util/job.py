@@ -15,7 +15,7 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Begun:
-    """The work that a process has begun.
+    """Work that a process has begun.
 
     Attributes:
         item: number within the job.
@@ -82,7 +82,7 @@ class Job(Protocol):
 
 
 class Worker(Protocol):
-    """Does one part at a time."""
+    """Runner of one part at a time."""
 
     def run(self, part: int) -> Any: ...
 

@@ -1,4 +1,4 @@
-"""The machine and the software that made something, for reports."""
+"""Description of machine and software, for reports."""
 
 from __future__ import annotations
 

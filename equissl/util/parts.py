@@ -1,4 +1,4 @@
-"""Long work in parts, each a file that is whole or not there: what is done stays done when the work is started again.
+"""Resumable work in parts, each a file that is whole or not there.
 
 See :mod:`equissl.util.parts_folder` for the folder they are in, and :mod:`equissl.util.workers` for who makes them.
 """

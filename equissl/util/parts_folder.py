@@ -1,4 +1,4 @@
-"""The folder of unfinished work: which work it belongs to, and who is at it.
+"""Folder of unfinished work: its description, and the locks of the processes at work.
 
 Parts live in ``OUT.parts`` until the finished file has its name. The folder carries the description of the work, so
 that parts of other settings never mix, and locks, so that two processes never write one part.

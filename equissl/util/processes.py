@@ -1,4 +1,4 @@
-"""Processes that work beside this one: one thread in each, and an end when their parent ends."""
+"""Worker processes: one thread in each, and an end when their parent ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telling how far long work is."""
+"""Progress of long work."""
 
 from __future__ import annotations
 

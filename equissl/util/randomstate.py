@@ -1,4 +1,4 @@
-"""The state of every random generator of a process, as data that a checkpoint can hold."""
+"""State of every random generator of a process, as data that a checkpoint can hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Things by name: built in, from other packages through entry points, or by import path."""
+"""Registry of things by name: built in, from other packages through entry points, or by import path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """A mapping from names to things of one sort.
+    """Mapping from names to things of one sort.
 
     A name is looked up among what was registered here, then among the entry points of ``group`` that installed packages
     declare, and is last read as an import path, ``package.module.Name`` or ``package.module:Name``. What is registered

@@ -1,4 +1,4 @@
-"""Verbs that show what is here: the demos, the benchmarks, the doctor."""
+"""Verbs for the demos, the benchmarks and the doctor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs that train."""
+"""Verbs for training."""
 
 from __future__ import annotations
 

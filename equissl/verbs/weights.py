@@ -1,4 +1,4 @@
-"""Verbs that bring weights in and out."""
+"""Verbs for the import and export of weights."""
 
 from __future__ import annotations
 

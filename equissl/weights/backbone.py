@@ -1,4 +1,4 @@
-"""An encoder by itself: what is left of a model whose heads were not published or are not known here."""
+"""Encoder alone, of a model whose heads were not published or are not known here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Voxel backbones and detectors for OpenPCDet, and what the card of a method on clouds says."""
+"""Export of voxel backbones and detectors to OpenPCDet, and the card of a method on clouds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole detectors to and from OpenPCDet's checkpoints."""
+"""Import and export of whole detectors as OpenPCDet's checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as files that others can use: safetensors and a JSON card."""
+"""Export of a run as files for other programs: safetensors and a JSON card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published checkpoints as run folders."""
+"""Import of published checkpoints as run folders."""
 
 from __future__ import annotations
 

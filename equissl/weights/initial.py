@@ -1,4 +1,4 @@
-"""A pretrained voxel backbone for another network: from a run, an export, or a checkpoint of OpenPCDet."""
+"""Pretrained voxel backbone for another network: from a run, an export, or a checkpoint of OpenPCDet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published models by the names and shapes of their weights, and what each is called here."""
+"""Published models, recognised by the names and shapes of their weights, and their counterparts here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of voxel backbones to and from OpenPCDet's checkpoints."""
+"""Conversion of voxel backbones' weights to and from OpenPCDet's checkpoints."""
 
 from __future__ import annotations
 

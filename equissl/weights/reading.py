@@ -1,4 +1,4 @@
-"""Reading other people's checkpoint files: tensors and plain data only, under plain parameter names."""
+"""Safe reading of other people's checkpoint files: tensors and plain data only, under plain parameter names."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def simulate_drives(
 
 
 class SimulationJob(DriveJob):
-    """Simulates one drive for each part."""
+    """Job that simulates one drive for each part."""
 
     def __init__(self, parts: list[DrivePart], seed: int, options: DriveOptions) -> None:
         super().__init__(parts)

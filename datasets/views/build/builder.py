@@ -1,4 +1,4 @@
-"""Building a view store from meshes: render in shards, then join them.
+"""Building of a view store from meshes: rendering in shards, then joining them.
 
 Shards are the parts of :mod:`equissl.util.parts`, and every view has its own seed: a build that is killed at any moment
 and started again ends with the bytes of an uninterrupted one, whatever the number of workers, of jobs that share it, or

@@ -1,4 +1,4 @@
-"""Rendering one shard: what every worker knows and does."""
+"""Rendering of one shard by a worker."""
 
 from __future__ import annotations
 

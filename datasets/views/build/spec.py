@@ -125,7 +125,7 @@ class BuildSpec(ViewSpec):
 
     @property
     def bytes_per_image(self) -> int:
-        """Exact for raw; about what a rendered view takes as JPEG of quality 95 otherwise."""
+        """Size of an image: exact for raw, an estimate for JPEG of quality 95 otherwise."""
         pixels = self.size * self.size
         return 3 * pixels if self.encoding == "raw" else 700 + pixels // 5
 

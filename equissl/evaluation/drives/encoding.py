@@ -1,4 +1,4 @@
-"""Frozen encoders of scenes, and the clouds they are shown."""
+"""Frozen encoders of sweeps, and the clouds they encode."""
 
 from __future__ import annotations
 

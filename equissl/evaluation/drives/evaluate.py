@@ -1,4 +1,4 @@
-"""From a training run on driving scenes to its results.json."""
+"""Evaluation of a run on pairs of sweeps, written to its results.json."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class DetectionEvaluateConfig:
-    """Average precision on sweeps that the detector has not learnt from.
+    """Average precision on sweeps that the detector was not trained on.
 
     Attributes:
         frames: at most so many of the split, evenly spread; None takes all.

@@ -1,4 +1,4 @@
-"""A trained detector on frames of a store, batch by batch."""
+"""Detections of a trained detector on sweeps of a store, batch by batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a training run of a detector to its results.json."""
+"""Evaluation of a detector, written to the results.json of its run."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def evaluate_detection(
 
 
 class _Metrics:
-    """All metrics asked for, frame after frame."""
+    """All metrics asked for, updated sweep by sweep."""
 
     def __init__(self, detector: Detector, config: DetectionEvaluateConfig) -> None:
         self.classes, self.names = detector.classes, [kind.name for kind in detector.classes]

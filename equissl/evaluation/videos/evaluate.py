@@ -1,4 +1,4 @@
-"""From a training run on flowing digits to its results.json."""
+"""Evaluation of a run on moving digits, written to its results.json."""
 
 from __future__ import annotations
 

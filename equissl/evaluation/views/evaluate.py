@@ -1,4 +1,4 @@
-"""From a run on views to its results.json."""
+"""Evaluation of a run on views, written to its results.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The built-in probe protocols: what each predicts from frozen features, from how many views, with which head."""
+"""Built-in probe protocols: target, number of views and head of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All probes of two feature sets, scored, with the trivial predictors beside them."""
+"""Training and scoring of all probes on two feature sets, with their baselines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look-up of predicted embeddings among real ones: MRR, H@k and PRE of a method's predictor."""
+"""Retrieval of real embeddings by predicted ones: MRR, H@k and PRE of a method's predictor."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def action_batch(views: FeatureSet, item: Tensor, first: Tensor, second: Tensor)
 
 
 class Predictors:
-    """The method's predictor and the trivial ones: told another view's action, and returning where it started.
+    """The method's predictor and two controls: one given another view's action, one that returns its input.
 
     Args:
         method: in eval mode on ``device``.

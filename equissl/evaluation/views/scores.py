@@ -1,4 +1,4 @@
-"""Turns probe outputs into the flat entries of results.json, with the trivial predictors beside them."""
+"""Scores of probe outputs as flat entries of results.json, with those of baselines."""
 
 from __future__ import annotations
 

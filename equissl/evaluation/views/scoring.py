@@ -1,4 +1,4 @@
-"""Scoring of the outputs of probes, each with the baselines that stand beside it."""
+"""Scoring of the outputs of probes, with their baselines."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Scoring(ABC):
 
 @dataclass(frozen=True)
 class Regression(Scoring):
-    """R² and errors in a unit one can picture.
+    """R², and errors of a measure.
 
     Attributes:
         measure: of the errors.

@@ -1,4 +1,4 @@
-"""Sequences of views of an object, drawn from those whose features are known, and what a world model makes of them."""
+"""View sequences drawn from cached features, and their aggregates by a world model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS = 1024  # sequences that pass through the aggregator at a time
 
 @dataclass(frozen=True)
 class Sequences:
-    """K sequences of L distinct views of each of N objects.
+    """View sequences: K of L distinct views of each of N objects.
 
     Attributes:
         views: what is known of all views.

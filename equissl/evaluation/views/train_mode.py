@@ -1,4 +1,4 @@
-"""SIE's probes as their scripts run them: the backbone stays in train mode while the head learns.
+"""SIE's probes as in its scripts: the backbone stays in train mode while the head is trained.
 
 Batch norm then normalises each training batch with its own statistics and moves its running ones, with which validation
 views are normalised at the end, so the "frozen" network is not the pretrained one any more. The numbers are kept beside

@@ -1,4 +1,4 @@
-"""An invariant embedding, and one of SO(3) irreps that the known rotation moves without a learned predictor."""
+"""Invariant embedding beside one of SO(3) irreps that the known rotation moves without a learned predictor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VICREG = ObjectiveConfig("vicreg", {"sim": 10.0, "std": 10.0})
 
 
 class GroupEquivariant(ViewMethod):
-    """An invariant objective on one embedding; a second one consists of irreps, which the rotation's Wigner-D moves.
+    """Method with an invariant objective on one embedding, and Wigner-D matrices acting on a second one of irreps.
 
     The equivariant loss is one of two. ``likelihood``: the batch's rotations are candidates, each moves the first
     view's irreps, and the right one must bring them nearest to the second view's. Irreps that say nothing about the

@@ -1,4 +1,4 @@
-"""Some of the sweeps that detectors were scored on, with what they found."""
+"""Examples of the sweeps that detectors were scored on, with their detections."""
 
 from __future__ import annotations
 

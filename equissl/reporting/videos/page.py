@@ -1,4 +1,4 @@
-"""Page of runs on videos: sequences, table, errors along time and by velocity, roll-outs."""
+"""Page of runs on videos: examples, table, errors along time and by velocity, roll-outs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sequences of moving digits, and predicted roll-outs beside the truth."""
+"""Videos of moving digits, and predicted roll-outs beside the truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table of runs on videos: errors of predictions, or accuracy, and how far they are from equivariance."""
+"""Table of runs on videos: errors of predictions or accuracy, and equivariance errors."""
 
 from __future__ import annotations
 
