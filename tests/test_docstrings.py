@@ -15,8 +15,9 @@ DONE = ["equissl", "datasets", "renderers"]
 NOT_YET = ("datasets/images", "equissl/evaluation/images", "equissl/reporting/images")
 RIDDLE = re.compile(r"(What|Whether|How|Where|Which|That|Who|Why|When)\b")
 THIRD_PERSON = re.compile(
-    r"(Adds|Appends|Applies|Closes|Computes|Copies|Creates|Draws|Finds|Forgets|Gives|Keeps|Loads|Makes|Moves|Raises"
-    r"|Reads|Renders|Returns|Sets|Takes|Tries|Writes) "
+    r"(Adds|Appends|Applies|Closes|Computes|Continues|Copies|Creates|Draws|Drops|Fills|Finds|Forgets|Gives|Hashes|Joins"
+    r"|Keeps|Loads|Makes|Moves|Packs|Pretrains|Prints|Puts|Raises|Reads|Renders|Returns|Saves|Says|Sets|Simulates|Takes"
+    r"|Trains|Tries|Writes|Yields) "
 )
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 

@@ -26,7 +26,7 @@ from equissl.runs.configfile import resolve_config
 from equissl.training import pretrain
 from equissl.util.device import choose_device
 
-# What the published scripts evaluate; ours also does absolute rotation, circular hue, light, and look-up.
+# Protocols of the published scripts; ours also does absolute rotation, circular hue, light, and retrieval.
 PUBLISHED = ("classification", "rotation", "hue", "translation_object", "translation_base")
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def _compare(run: Path, config: EvaluateConfig) -> dict[str, float]:
 
 
 def published_epochs(run: Path, config: EvaluateConfig) -> Iterator[tuple[Task, str, float]]:
-    """Measure one epoch, training and validation, of every published protocol that the store allows, on each part.
+    """Measure seconds of one epoch, training and validation, of every published protocol possible, on each part.
 
     One epoch of validation runs before the clock starts, to warm up.
 

@@ -27,7 +27,7 @@ ALONE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "simsiam": lambda z, _: losses.simsiam(z, z.detach()),
     "swav": lambda z, _: losses.swav(z),
 }
-# What has no default: the size of the data set, and the classes that are background.
+# Options without a default: the size of the data set, and the classes that are background.
 OPTIONS: dict[str, dict[str, Any]] = {"inter_clr": {"samples": 65536}, "sep_clr": {"background": (0, 1, 2, 3, 4)}}
 logger = logging.getLogger(__name__)
 

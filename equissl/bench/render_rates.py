@@ -142,7 +142,7 @@ def batch_rate(renderer: TorchRenderer, meshes: str, images: int, size: int, bat
     Args:
         renderer: the renderer.
         meshes: name of the mesh source.
-        images: number of images, at least.
+        images: number of images.
         size: pixels on a side.
         batch_images: images in a batch.
         seconds: limit of the measurement on a CPU.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from equissl.objectives.base import Embedded, Need, Objective
 
-# What a loss function is handed, not configured with.
+# Arguments of a loss function that come from the batch, not from the config.
 _INPUTS = ("z", "embeddings", "labels", "generator")
 
 

@@ -137,7 +137,7 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], origin: st
     module.load_state_dict(weights)
 
 
-# What may change between two starts of one run: its length, and what leaves the result as it is.
+# Keys that may change between two starts of one run: its length, and those that leave the result as it is.
 LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 FREE = (
     "data.workers",

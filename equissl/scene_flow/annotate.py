@@ -126,7 +126,7 @@ class FlowJob(DriveJob):
 
         Args:
             part: number of the part.
-            given_up: sweeps to leave out, each with the reason.
+            given_up: not used; a sweep is never left out.
             tell: called with the work that is begun.
         """
         name, indices = self.parts[part].drive, self.items(part)

@@ -42,7 +42,7 @@ def find_missing(job: FileJob, parts: Sequence[int], bar: Progress) -> list[int]
     Args:
         job: writes the parts.
         parts: numbers of the parts wanted.
-        bar: told of whole and of damaged parts.
+        bar: tells of damaged parts.
     """
     return [part for part in parts if not _is_whole(job, part, bar)]
 

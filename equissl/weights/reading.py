@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# What wrappers put before or into parameter names.
+# Pieces that wrappers put before or into parameter names.
 PREFIX = "module."  # DistributedDataParallel, once for each wrapping
 WRAPPERS = ("_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "_orig_mod.")
-# Where training scripts keep the weights beside epoch and optimiser.
+# Keys under which training scripts keep the weights beside epoch and optimiser.
 NESTED = ("model", "state_dict", "model_state_dict", "model_state")
 # Plain data that scripts store beside weights; making one of these runs no code of the file.
 _SCALAR = np.float64(0).__reduce__()[0]

@@ -11,7 +11,7 @@ from torch import Tensor
 from equissl.weights.reading import WeightsError
 
 Tensors = dict[str, Tensor]
-# Whether the blocks are bottlenecks, and their number in each stage.
+# True for bottleneck blocks, and the number of blocks in each stage.
 _DEPTHS = {
     (False, (2, 2, 2, 2)): "resnet18",
     (False, (3, 4, 6, 3)): "resnet34",
