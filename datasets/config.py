@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class DataConfig:
-    """Batches of a run.
+    """Settings of a run's batches.
 
     Attributes:
         kind: of data; empty takes the one that the method was written for.

@@ -1,4 +1,4 @@
-"""From a view store to batches."""
+"""Loader of batches from a view store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Address = tuple[int, int]  # (epoch, index)
 
 
 def make_batch(store: ViewStore, objects: np.ndarray, views: np.ndarray) -> ViewBatch:
-    """The batch of given views.
+    """Make the batch of given views.
 
     Args:
         store: where they are.
@@ -49,7 +49,16 @@ def assemble_batch(
     objects: np.ndarray,
     views: np.ndarray,
 ) -> ViewBatch:
-    """The batch of images (B, V, 3, S, S) that were made with latents (B, V, L) float64."""
+    """Assemble the batch of images (B, V, 3, S, S) and their latents.
+
+    Args:
+        images: (B, V, 3, S, S).
+        latents: (B, V, L) float64, of which the images were rendered.
+        labels: (B,) classes of the objects.
+        schema: names of the latents' columns.
+        objects: (B,) indices of the objects.
+        views: (B, V) indices of the views.
+    """
     exact = torch.from_numpy(latents)
     turns, moves = (set(names) <= set(schema.names) for names in (ROTATION, TRANSLATION))
     still = torch.eye(3).expand(*views.shape, 3, 3)
@@ -99,21 +108,26 @@ class ViewDataset(Dataset):
         return len(self.objects)
 
     def __getitem__(self, address: Address) -> ViewBatch:
-        """One item, as a batch of one."""
+        """Return one item, as a batch of one."""
         return self.__getitems__([address])
 
     def __getitems__(self, addresses: Sequence[Address]) -> ViewBatch:
-        """The batch of items at ``addresses``, a list of (epoch, index)."""
+        """Return the batch of items at ``addresses``, a list of (epoch, index)."""
         epochs, indices = np.asarray(addresses, dtype=np.int64).T
         return make_batch(self.store, self.objects[indices], self.choose_views(epochs, indices))
 
     def choose_views(self, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """(B, V) views of the items at (``epochs``, ``indices``)."""
+        """Choose the views (B, V) of a batch.
+
+        Args:
+            epochs: (B,) epoch of each item.
+            indices: (B,) position of each item in the data set.
+        """
         return choose_views(self.seed, epochs, indices, self.views, self.store.num_views)
 
 
 class AddressedDataset(Protocol):
-    """Items addressed by (epoch, index), read a batch at a time.
+    """Data set whose items are addressed by (epoch, index) and read a batch at a time.
 
     Attributes:
         items: what one item is called, in the plural.
@@ -147,7 +161,7 @@ class AddressedDataset(Protocol):
 
 
 class ViewLoader:
-    """Yields one epoch of :class:`ViewBatch` each time it is iterated, then moves on to the next epoch.
+    """Loader that yields one epoch of :class:`ViewBatch` each time it is iterated, then moves on to the next.
 
     All ranks share one order of the objects. Batch k of the run is one slice of ``batch_size · world_size`` objects, of
     which each rank takes its part: together the ranks see exactly the batch that one process with the whole batch size
@@ -204,7 +218,7 @@ class ViewLoader:
         )
 
     def __len__(self) -> int:
-        """Batches in an epoch, equal on all ranks."""
+        """Return the number of batches in an epoch, equal on all ranks."""
         whole, rest = divmod(len(self.dataset), self.batch_size * self.world_size)
         return whole + (rest > 0 and not self.drop_last)
 
@@ -220,18 +234,18 @@ class ViewLoader:
         self._advance()
 
     def set_epoch(self, epoch: int) -> None:
-        """Starts ``epoch`` next; within the current epoch a restored position is kept."""
+        """Start ``epoch`` next; within the current epoch a restored position is kept."""
         self._advance()
         if epoch != self.epoch:
             self.epoch, self._first, self._done = epoch, 0, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Where the consumer is: loaded into a new loader, that one continues with the next batch."""
+        """Return the consumer's position; a new loader that loads it continues with the next batch."""
         finished = self._done >= len(self)
         return {"epoch": self.epoch + finished, "batch": 0 if finished else self._done, **self._identity()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continues after the batch at which ``state`` was taken.
+        """Continue after the batch at which ``state`` was taken.
 
         Raises:
             ValueError: when the order of batches would differ: other data, seed or joined batch size.
@@ -243,7 +257,7 @@ class ViewLoader:
         self._done = self._first
 
     def addresses(self) -> Iterator[list[Address]]:
-        """This rank's (epoch, index) of the batches still to come in this epoch."""
+        """Return this rank's (epoch, index) of the batches still to come in this epoch."""
         order = epoch_order(self.dataset.seed, self.epoch, len(self.dataset), self.shuffle)
         joined = self.batch_size * self.world_size
         for start in range(self._first * joined, len(self) * joined, joined):
@@ -284,7 +298,12 @@ class _Addresses:
 
 
 def start_method(dataset: AddressedDataset, workers: int) -> str | None:
-    """How ``workers`` loader processes of a data set are started; None for torch's own way."""
+    """Return the start method of a data set's loader processes; None for torch's default.
+
+    Args:
+        dataset: the data set; its attribute ``start_method`` decides, where it has one.
+        workers: number of processes; with 0 there is nothing to start.
+    """
     return getattr(dataset, "start_method", None) if workers else None
 
 

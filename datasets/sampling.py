@@ -1,4 +1,4 @@
-"""Which views of which objects: pure functions of (seed, epoch, index), one vectorised call for a whole batch."""
+"""Choice of objects and views by pure functions of (seed, epoch, index), vectorised over a batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mix(*values: np.ndarray | int) -> np.ndarray:
-    """Hashes integers, broadcast against each other, to uniform uint64.
+    """Hash integers, broadcast against each other, to uniform uint64.
 
     A chain of SplitMix64 finalisers (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
     """
@@ -23,12 +23,18 @@ def mix(*values: np.ndarray | int) -> np.ndarray:
 
 
 def item_seeds(seed: int, epochs: np.ndarray | int, indices: np.ndarray | int) -> np.ndarray:
-    """int64 seeds, at least 0, of the items at (``epochs``, ``indices``) of a data set with that seed."""
+    """Return int64 seeds, at least 0, of items of a data set.
+
+    Args:
+        seed: of the data set.
+        epochs: epoch of each item.
+        indices: position of each item in the data set.
+    """
     return (mix(seed, epochs, indices) >> np.uint64(1)).astype(np.int64)
 
 
 def choose_views(seed: int, epochs: np.ndarray, indices: np.ndarray, chosen: int, stored: int) -> np.ndarray:
-    """Ordered distinct views for each row: uniform over all ordered choices without replacement.
+    """Choose ordered distinct views for each row: uniform over all ordered choices without replacement.
 
     Args:
         seed: of the run.
@@ -51,7 +57,14 @@ def choose_views(seed: int, epochs: np.ndarray, indices: np.ndarray, chosen: int
 
 
 def epoch_order(seed: int, epoch: int, count: int, shuffle: bool) -> np.ndarray:
-    """(count,) order of the objects in an epoch; the same on every rank."""
+    """Return the order (count,) of the objects in an epoch; it is the same on every rank.
+
+    Args:
+        seed: of the data set.
+        epoch: number of the epoch.
+        count: number of objects.
+        shuffle: False keeps the order of the store.
+    """
     if not shuffle:
         return np.arange(count)
     return np.random.default_rng(np.random.SeedSequence([seed, epoch])).permutation(count)

@@ -1,4 +1,4 @@
-"""The program ``equissl``: its verbs are the library's public functions, whose signatures give flags, types and help.
+"""Program ``equissl``: its verbs are the library's public functions, whose signatures give flags, types and help.
 
 Nothing heavy is imported before a verb is known, so that ``equissl --help`` answers at once.
 """
@@ -18,7 +18,7 @@ INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one verb.
+    """Run one verb.
 
     Args:
         argv: words of the command line; those of the process where None.
@@ -55,7 +55,7 @@ def _overview() -> str:
 
 
 def _expected(error: Exception) -> bool:
-    """Errors about what the user gave, as opposed to our own mistakes."""
+    """Return True for errors about the user's input, as opposed to our own mistakes."""
     ours = type(error).__module__.split(".")[0] == "equissl"
     return ours or isinstance(error, (ValueError, OSError, ImportError))
 

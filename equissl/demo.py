@@ -1,4 +1,4 @@
-"""The whole chain on one machine: meshes, rendered views, pretraining, evaluation, a table and a page to look at."""
+"""Demo of the whole chain: meshes, rendered views, pretraining, evaluation, a table and a page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DemoError(RuntimeError):
 
 @dataclass
 class DemoTask:
-    """Everything that makes the demo as easy or hard, and as short or long, as it is.
+    """Difficulty and length of the demo.
 
     Attributes:
         meshes: mesh sources; None takes real furniture together with procedural shapes where the furniture is on this
@@ -162,7 +162,7 @@ def render_views(store: Path, task: DemoTask, seed: int) -> None:
 
 
 def method_run(name: str, out: Path, task: DemoTask, seed: int) -> Run:
-    """Pretraining and evaluation of one packaged ``demo_NAME`` config.
+    """Create the run of one packaged ``demo_NAME`` config: pretraining and evaluation.
 
     Args:
         name: of the method.

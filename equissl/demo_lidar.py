@@ -1,4 +1,4 @@
-"""The LiDAR chain on one machine: simulated drives, a drive store, pretraining, diagnostics, a table and a page."""
+"""Demo of the LiDAR chain: simulated drives, a drive store, pretraining, diagnostics, a table and a page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class LidarTask:
-    """Everything that makes the demo as easy or hard, and as short or long, as it is.
+    """Difficulty and length of the demo.
 
     Attributes:
         drives, sweeps: simulated drives, and consecutive sweeps of each; a fifth of the drives is held out.
@@ -116,7 +116,7 @@ def estimate_flow(store: Path, out: Path) -> None:
 
 
 def method_run(name: str, out: Path, task: LidarTask, seed: int) -> Run:
-    """Pretraining and evaluation of one packaged ``demo_NAME`` config.
+    """Create the run of one packaged ``demo_NAME`` config: pretraining and evaluation.
 
     Args:
         name: of the method.

@@ -1,4 +1,4 @@
-"""What is installed, what is missing, and the command that mends it."""
+"""Report of installed and missing packages, each with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPEN3D_LIBRARIES = "apt-get install -y libusb-1.0-0 libgomp1 libx11-6 libgl1 lib
 
 @dataclass
 class Check:
-    """One line of the doctor.
+    """Line of the doctor's report.
 
     Attributes:
         name: what was looked at.
@@ -43,7 +43,7 @@ class Check:
 
 
 def run_doctor(say: Callable[[str], None] = print) -> int:
-    """Prints every check.
+    """Print every check.
 
     Returns:
         1 when something required is missing, else 0.
@@ -57,7 +57,7 @@ def run_doctor(say: Callable[[str], None] = print) -> int:
 
 
 def examine() -> list[Check]:
-    """All checks, in the order they are shown."""
+    """Run all checks, in the order they are shown."""
     return [
         check_python(),
         check_package("torch", "pip install torch==2.11.0"),
@@ -79,13 +79,20 @@ def examine() -> list[Check]:
 
 
 def check_python() -> Check:
-    """The versions that ``requires-python`` of pyproject.toml admits."""
+    """Check for a version that ``requires-python`` of pyproject.toml admits."""
     version = platform.python_version()
     return Check("python", sys.version_info >= (3, 11), f"{version} ({sys.executable})", "install Python 3.11 or newer")
 
 
 def check_package(module: str, mend: str, distribution: str | None = None, required: bool = True) -> Check:
-    """Whether a module imports; a package that is installed but does not import says why."""
+    """Check that a module imports; the reason is told where a package is installed but does not import.
+
+    Args:
+        module: name to import.
+        mend: command that fixes it.
+        distribution: name of the package, where it differs from the module's.
+        required: False for an optional package.
+    """
     name = distribution or module
     try:
         importlib.import_module(module)
@@ -95,7 +102,7 @@ def check_package(module: str, mend: str, distribution: str | None = None, requi
 
 
 def check_open3d() -> Check:
-    """Imports Open3D and casts one ray at one triangle."""
+    """Check that Open3D imports and casts one ray at one triangle."""
     try:
         distance = _cast_ray()
     except ModuleNotFoundError as error:
@@ -124,7 +131,7 @@ def _cast_ray() -> float:
 
 
 def check_sweethome3d() -> Check:
-    """The real meshes of the demo; without them it takes procedural ones."""
+    """Check for the real meshes of the demo; without them it takes procedural ones."""
     name, mend = "sweethome3d-furniture", "apt-get install -y sweethome3d-furniture"
     try:
         from equissl.datasets.meshes import sweethome3d_available
@@ -137,7 +144,7 @@ def check_sweethome3d() -> Check:
 
 
 def check_blender() -> Check:
-    """Looked up, not imported: it is only ever run in its own process."""
+    """Look for a Python that has Blender, without importing it: it is only ever run in its own process."""
     from equissl.renderers.blender import PYTHON_VARIABLE, find_blender_python
 
     python = find_blender_python()

@@ -54,11 +54,11 @@ class DriveJob(ABC):
         return len(self.parts)
 
     def path(self, part: int) -> Path:
-        """File of a part."""
+        """Return the file of a part."""
         return self.parts[part].path
 
     def items(self, part: int) -> range:
-        """Sweeps of a part, by their position in the drive."""
+        """Return the sweeps of a part, by their position in the drive."""
         return range(self.parts[part].start, self.parts[part].stop)
 
     def units(self, part: int) -> int:
@@ -66,7 +66,12 @@ class DriveJob(ABC):
         return len(self.items(part))
 
     def describe(self, part: int, item: int) -> str:
-        """Position of a sweep and name of its drive."""
+        """Return the position of a sweep and the name of its drive.
+
+        Args:
+            part: number of the part.
+            item: position of the sweep in its drive.
+        """
         return f"sweep {item} of {self.parts[part].drive}"
 
     def check(self, part: int) -> None:
@@ -76,4 +81,10 @@ class DriveJob(ABC):
 
     @abstractmethod
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> Any:
-        """Write one part, see :meth:`equissl.util.job.Job.run`."""
+        """Write one part, see :meth:`equissl.util.job.Job.run`.
+
+        Args:
+            part: number of the part.
+            given_up: items to leave out, each with the reason.
+            tell: called with the work that is begun.
+        """

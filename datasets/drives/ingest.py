@@ -1,4 +1,4 @@
-"""Recorded drives into drive stores."""
+"""Ingest of recorded drives into drive stores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SWEEPS = 64  # of one part
 
 @dataclass
 class IngestReport:
-    """What became of a folder.
+    """Summary of an ingest run.
 
     Attributes:
         path: the store.
@@ -69,7 +69,7 @@ def ingest(
     overwrite: bool = False,
     progress: bool = True,
 ) -> IngestReport:
-    """Reads a folder of recorded drives into one drive store (.h5).
+    """Read a folder of recorded drives into one drive store (.h5).
 
     Damaged frames are left out and named; the others are kept. Killed and started again it goes on where it stopped,
     and ends with the same bytes.
@@ -148,7 +148,7 @@ def _check_options(reader: Reader, spec: IngestSpec) -> None:
 
 
 def _open_drives(reader: Reader, spec: IngestSpec, chosen: list[str] | None) -> tuple[list[Drive], list[Problem]]:
-    """Sequences that can be read, and what is wrong with others."""
+    """Open the drives that can be read, and note the problems of others."""
     names = reader.names()
     if unknown := sorted({*(chosen or [])} - {*names}):
         raise IngestError(f"expected drives of {reader.root}, got {', '.join(unknown)}; it has {', '.join(names)}")
@@ -186,7 +186,7 @@ def _list(problems: list[Problem]) -> str:
 
 
 def _describe(spec: IngestSpec, drives: list[Drive]) -> dict:
-    """What makes two runs the same; no path of this machine is in it but the folder's name."""
+    """Describe an ingest run by what decides its result; of paths only the name of the folder."""
     extents = {s.name: [len(s), int(s.timestamps[0]), int(s.timestamps[-1])] for s in drives}
     return {**spec.options(), "root": spec.root.resolve().name, "drives": extents}
 
@@ -211,7 +211,7 @@ def _join(
     description: dict,
     before: list[Problem],
 ) -> list[Problem]:
-    """Joins the parts to the finished file. Returns what they left out."""
+    """Join the parts to the finished file, and return the problems of the sweeps left out."""
     needed = sum(part.path.stat().st_size for part in parts)
     check_space(out, needed)
     problems: list[Problem] = []
@@ -254,7 +254,7 @@ def _join_drive(file: h5py.File, drive: Drive, parts: list[DrivePart]) -> tuple[
 
 
 def _relative(problem: Problem, root: Path) -> Problem:
-    """Without the place of the folder on this machine."""
+    """Remove the place of the folder on this machine from a problem."""
     return Problem(
         problem.drive, problem.frame, problem.file.replace(f"{root}/", ""), problem.reason.replace(f"{root}/", "")
     )

@@ -25,7 +25,7 @@ SWEEPS, TABLE = "sweeps", "table"
 
 @dataclass(frozen=True)
 class IngestSpec:
-    """What is asked for; see ``ingest``."""
+    """Settings of an ingest run; see ``ingest``."""
 
     format: str
     root: Path
@@ -35,18 +35,18 @@ class IngestSpec:
     ground: bool = True
 
     def options(self) -> dict:
-        """Plain JSON values, without the folder."""
+        """Return the options as plain JSON values, without the folder."""
         return {name: value for name, value in asdict(self).items() if name != "root"}
 
     def cut(self, drive: Drive) -> Drive:
-        """The first ``limit`` sweeps."""
+        """Return the first ``limit`` sweeps."""
         if self.limit is None or len(drive) <= self.limit:
             return drive
         poses = None if drive.poses is None else drive.poses[: self.limit]
         return replace(drive, timestamps=drive.timestamps[: self.limit], poses=poses)
 
     def open(self) -> Reader:
-        """The reader of the folder."""
+        """Open the reader of the folder."""
         reader = open_reader(self.format, self.root)
         reader.camera_only = self.camera_only
         return reader
@@ -70,7 +70,12 @@ class PartContent:
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, index: int, sweep: Sweep) -> None:
-        """Note a sweep that was written."""
+        """Note a sweep that was written.
+
+        Args:
+            index: position of the sweep in its drive.
+            sweep: the sweep that was written.
+        """
         self.kept.append(index)
         self.frames.append(sweep.frame or str(sweep.timestamp))
         self.points.append(len(sweep))
@@ -83,11 +88,12 @@ class PartContent:
     @classmethod
     def from_json(cls, text: str) -> PartContent:
         *lists, problems = json.loads(text)
-        return cls(*lists, [Problem(*fields) for fields in problems])
+        kept, frames, points, boxes = lists
+        return cls(kept, frames, points, boxes, [Problem(*fields) for fields in problems])
 
 
 class IngestJob(DriveJob):
-    """Reads recorded drives into parts; damaged sweeps are left out and noted.
+    """Job that reads recorded drives into parts; damaged sweeps are left out and noted.
 
     Args:
         parts: of the drives.
@@ -109,7 +115,13 @@ class IngestJob(DriveJob):
             strings(file, TABLE)
 
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> None:
-        """Read the sweeps of one part into its file."""
+        """Read the sweeps of one part into its file.
+
+        Args:
+            part: number of the part.
+            given_up: sweeps to leave out, each with the reason.
+            tell: called with the work that is begun.
+        """
         drive = self._open(self.parts[part].drive)
         following, table = NextPoses(drive), PartContent()
         with new_file(self.path(part)) as file:
@@ -127,7 +139,7 @@ class IngestJob(DriveJob):
             write_strings(file, TABLE, [table.to_json()])
 
     def _open(self, name: str) -> Drive:
-        """An index may be large, and is read once in each process, as is the last drive."""
+        """Open a drive; its index may be large, and is read once in each process, as is the last drive."""
         if name not in self._opened:
             self._reader = self._reader or self.spec.open()
             self._opened = {name: self.spec.cut(self._reader.open(name))}
@@ -148,7 +160,12 @@ def _finish(sweep: Sweep, spec: IngestSpec, drive: Drive, index: int) -> Sweep:
 
 
 def read_part(part: DrivePart, target: h5py.Group) -> PartContent:
-    """Copy the sweeps of a part into the group of its sequence."""
+    """Copy the sweeps of a part into the group of its drive.
+
+    Args:
+        part: the part, a file of its own.
+        target: group of the drive's sweeps in the store.
+    """
     with h5py.File(part.path, "r") as file:
         for name in file[SWEEPS]:
             file.copy(f"{SWEEPS}/{name}", target)

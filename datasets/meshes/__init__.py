@@ -120,7 +120,7 @@ class _Part:
         return cls(source.classes, source, make)
 
     def take(self, wanted: Sequence[str], missing: int | None, seed: int, spec: str) -> MeshSource | None:
-        """Objects of the wanted classes, at most ``missing``; None for nothing."""
+        """Return objects of the wanted classes, at most ``missing``; None for nothing."""
         mine = [name for name in self.classes if name in wanted]
         if missing == 0 or not mine:
             return None

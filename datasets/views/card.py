@@ -1,4 +1,4 @@
-"""A data card: what is in a store, how it was made, by whom, and under which licence.
+"""Data card of a store: its content, origin, authors and licences.
 
 Two files say the same: Markdown for people, and JSON in the words of schema.org (``Dataset``, ``variableMeasured``),
 which dataset indexes and Croissant build on, with what those have no word for beside them.
@@ -41,7 +41,7 @@ _BUILD = (
 
 
 def write_card(store: ViewStore | Path | str, path: Path | str, seconds: float | None = None) -> Path:
-    """Writes the card of a store to ``path`` (Markdown) and to the same name with ``.json``.
+    """Write the card of a store to ``path`` (Markdown) and to the same name with ``.json``.
 
     Args:
         store: what to describe. A picture of the same name (``.png``) beside the card is shown in it.
@@ -75,7 +75,7 @@ def _earlier_timing(record: Path) -> dict | None:
 
 
 def data_card(store: ViewStore, timing: dict | None = None) -> dict:
-    """The machine-readable card of a store, as plain JSON values.
+    """Return the machine-readable card of a store, as plain JSON values.
 
     Args:
         store: what to describe.
@@ -132,7 +132,7 @@ def _classes(store: ViewStore) -> list[dict]:
 
 
 def _latents(store: ViewStore) -> list[dict]:
-    """Ranges are those drawn from: independent and uniform, one seed per (data set, object, view)."""
+    """Describe the ranges of the latents: independent and uniform, one seed per (data set, object, view)."""
     rows = []
     for latent in store.schema.latents:
         meaning = next((text for start, text in _MEANING.items() if latent.name.startswith(start)), "")

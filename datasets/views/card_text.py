@@ -1,4 +1,4 @@
-"""The Markdown of a data card."""
+"""Markdown of a data card."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def card_text(card: dict, gallery: str | None = None) -> str:
-    """The Markdown text of a machine-readable card (:func:`equissl.datasets.views.card.data_card`).
+    """Return the Markdown text of a machine-readable card (:func:`equissl.datasets.views.card.data_card`).
 
     Args:
         card: its values.
@@ -88,7 +88,12 @@ def _skipped(skipped: list[dict]) -> str:
 
 
 def table(header: tuple[str, ...], rows: Iterable[tuple]) -> str:
-    """A Markdown table; line breaks in cells become spaces."""
+    """Format a Markdown table; line breaks in cells become spaces.
+
+    Args:
+        header: titles of the columns.
+        rows: cells of each row; any values, written by ``str``.
+    """
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 

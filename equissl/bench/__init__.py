@@ -1,4 +1,4 @@
-"""Benchmarks: those that time parts of the library on this machine, and those that train."""
+"""Benchmarks that time parts of the library on this machine, and benchmarks that train."""
 
 from collections.abc import Callable
 from typing import Any

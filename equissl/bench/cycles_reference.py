@@ -52,6 +52,11 @@ def render_with_cycles(
 
 
 def psnr(image: np.ndarray, reference: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two 8-bit images in dB."""
+    """Compute the peak signal-to-noise ratio of two 8-bit images in dB; infinite for equal ones.
+
+    Args:
+        image: (H, W, 3) uint8.
+        reference: (H, W, 3) uint8.
+    """
     error = np.mean((image.astype(np.float64) - reference.astype(np.float64)) ** 2)
     return float(10 * np.log10(255.0**2 / error)) if error > 0 else math.inf

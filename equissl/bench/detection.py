@@ -1,4 +1,4 @@
-"""What pretraining is worth to a detector: starting points x shares of labels x seeds, at a budget for CPUs."""
+"""Benchmark of pretraining for a detector: starting points x shares of labels x seeds, at a budget for CPUs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from equissl.bench.sweep import (
     RESULTS,
@@ -22,6 +22,7 @@ from equissl.bench.sweep import (
 )
 from equissl.datasets.drives.simulated.options import DriveOptions
 from equissl.datasets.drives.simulated.store import simulate_drives
+from equissl.datasets.sweeps.config import SweepsData
 from equissl.runs.checkpoint import LAST, OURS, read_checkpoint
 from equissl.runs.configfile import load_config
 from equissl.scene_flow.annotate import write_flow_store
@@ -136,7 +137,7 @@ def _simulated(store: Path, task: DetectionTask, workers: int) -> Path:
 
 
 def _with_flow(store: Path, out: Path, task: DetectionTask) -> Path:
-    """The store with the flow that E-SSL3D learns from."""
+    """Return the store with the flow that E-SSL3D learns from, and write it at the first call."""
     if task.flow == "stored":
         return store
     if not out.is_file():
@@ -152,7 +153,7 @@ def _folder(out: Path, method: str, share: float, seed: int) -> Path:
 def _pretraining(name: str, seed: int, out: Path, store: Path, task: DetectionTask) -> Run:
     folder = seed_folder(out / "pretrain", name, seed)
     detector = load_config(task.config)
-    options, points = detector.method.init_args, detector.data.max_points
+    options, points = detector.method.init_args, cast(SweepsData, detector.data).max_points
     encoder = options["encoder"] | {"norm_momentum": options["norm_momentum"]}
     flags = {
         "--config": RECIPES[name], "--out": folder, "--seed": seed, "--data.store": store,
@@ -180,12 +181,12 @@ def _finetuning(name: str, share: float, seed: int, out: Path, store: Path, task
 
 
 def _steps(run: Path) -> int:
-    """Steps that a run has behind it."""
+    """Return the steps that a run has behind it."""
     return read_checkpoint(run / LAST, mmap=True)[OURS]["step"] if (run / LAST).is_file() else 0
 
 
 def _gains(out: Path, labels: Sequence[float], methods: Sequence[str], seeds: int) -> str:
-    """Mean 3D AP above that of training from scratch, seed by seed: what the choice of labels adds to both cancels."""
+    """Compute mean 3D AP above that of training from scratch, seed by seed: the choice of labels adds alike to both."""
     if SCRATCH not in methods or seeds < 2:
         return ""
     lines = [f"mean 3D AP above {SCRATCH}, of {seeds} pairs with the same labels:"]

@@ -1,4 +1,4 @@
-"""Seconds and memory of the detection metrics on a made-up validation set of KITTI's size."""
+"""Benchmark of the detection metrics on a synthetic validation set of KITTI's size: seconds and memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bench_detection_metrics(
     boxes: int = 50,
     metrics: str = "kitti,range,nuscenes",
 ) -> dict[str, float]:
-    """Measures the evaluation of predictions on frames of random boxes, as many predicted as labelled.
+    """Measure the evaluation of predictions on sweeps of random boxes, as many predicted as labelled.
 
     Seven in ten predictions are near a label, the others anywhere; scores are random. KITTI's metric answers for three
     classes, three difficulties, two overlaps, from above and in 3D.
@@ -74,7 +74,12 @@ def _peak() -> float:
 
 
 def synthetic_sweeps(frames: int, boxes: int) -> Iterator[tuple[DetectedBoxes, LabelledBoxes]]:
-    """Frame by frame, the same on every machine."""
+    """Yield detections and labels of one sweep after the other, the same on every machine.
+
+    Args:
+        frames: number of sweeps.
+        boxes: labelled boxes in each.
+    """
     generator = torch.Generator().manual_seed(0)
     for _ in range(frames):
         yield _frame(boxes, generator)

@@ -1,4 +1,4 @@
-"""How long evaluation takes beside the published way, which computes the features anew in every epoch."""
+"""Benchmark of evaluation beside the published protocols, which compute the features anew in every epoch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from equissl.datasets.views.build.builder import BuildSpec, build_views
+from equissl.datasets.views.config import ViewsData
 from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.evaluate import evaluate
 from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
@@ -26,7 +27,7 @@ from equissl.runs.configfile import resolve_config
 from equissl.training import pretrain
 from equissl.util.device import choose_device
 
-# What the published scripts evaluate; ours also does absolute rotation, circular hue, light, and look-up.
+# Protocols of the published scripts; ours also does absolute rotation, circular hue, light, and retrieval.
 PUBLISHED = ("classification", "rotation", "hue", "translation_object", "translation_base")
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def bench_evaluate(
     seed: int = 0,
     folder: Path | str | None = None,
 ) -> dict[str, float]:
-    """Measures one evaluation of a fresh checkpoint with every protocol, and the published way beside it.
+    """Measure one evaluation of a fresh checkpoint with every protocol, and the published way beside it.
 
     Ours: :func:`equissl.evaluation.evaluate` from an empty cache to ``results.json``, every protocol that the store
     allows, on every part, MRR, H@k and PRE included.
@@ -92,7 +93,7 @@ def bench_evaluate(
 
 
 def _make_run(folder: Path, objects: int, views: int, size: int, method: str, width: int, seed: int) -> Path:
-    """A run of one step on a store of its own: the weights do not matter to the time."""
+    """Make a run of one step on a store of its own: the weights do not matter to the time."""
     spec = BuildSpec(
         "procedural", objects=objects, views=views, size=size, seed=seed, classes=["chair", "table"], val_fraction=0.2
     )
@@ -130,12 +131,16 @@ def _compare(run: Path, config: EvaluateConfig) -> dict[str, float]:
 
 
 def published_epochs(run: Path, config: EvaluateConfig) -> Iterator[tuple[Task, str, float]]:
-    """Seconds of one epoch, training and validation, of every published protocol that the store allows, on each part.
+    """Measure seconds of one epoch, training and validation, of every published protocol possible, on each part.
 
     One epoch of validation runs before the clock starts, to warm up.
+
+    Args:
+        run: run folder.
+        config: of the evaluation.
     """
     method, training = load_method(run)
-    store, device = ViewStore(training.data.store), choose_device(config.device)
+    store, device = ViewStore(cast(ViewsData, training.data).store), choose_device(config.device)
     train, val = feature_sets(method, store, run, config, device)
     for task in choose_tasks(train, val, len(store.classes), target_sign(config, store), config):
         if task.name not in PUBLISHED:

@@ -1,4 +1,4 @@
-"""Flow equivariant against ordinary recurrent networks on flowing digits, at equal steps.
+"""Benchmark of equivariant against ordinary recurrent networks on moving digits, at equal steps.
 
 ``equissl bench fernn --digits FOLDER --out runs/fernn`` trains, evaluates and writes OUT/report.html with roll-outs
 beside the truth; started again it goes on where it stopped.
@@ -26,7 +26,7 @@ def bench_fernn(
     videos: int = 256,
     parallel: int | None = None,
 ) -> dict[str, float | str]:
-    """Next-frame error, roll-outs to twice the trained length, and velocities never seen, of FERNN and G-RNN.
+    """Measure next-frame error, roll-outs to twice the trained length, and velocities never seen, of FERNN and G-RNN.
 
     All networks have the same parameters, initial weights and batches. Each sees the speeds of the config; each is
     scored on every velocity of the largest set among ``radii``, on digits that no run has seen.

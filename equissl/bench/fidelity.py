@@ -1,4 +1,4 @@
-"""How close the ray caster's qualities come to Blender Cycles, and how much faster they are."""
+"""Benchmark of the ray caster's qualities against Blender Cycles: likeness of images, and speed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def bench_fidelity(
     images: int = 200,
     workers: int | None = None,
 ) -> dict[str, float]:
-    """Renders the same scenes with Blender Cycles and with the ray caster, and compares images and speed.
+    """Render the same scenes with Blender Cycles and with the ray caster, and compare images and speed.
 
     A scene is one object with one draw of 3DIEBench's latents; objects come in a fixed shuffled order, so that scenes
     ``first`` … ``first + scenes - 1`` of one call share no object with those of another. ``out`` gets Cycles' images
@@ -94,7 +94,14 @@ def bench_fidelity(
 
 
 def choose_scenes(meshes: str, count: int, first: int, seed: int) -> list[Scene]:
-    """Scenes ``first`` … of a mesh source; each shows another object."""
+    """Choose scenes ``first`` … of a mesh source; each shows another object.
+
+    Args:
+        meshes: name of the mesh source.
+        count: number of scenes.
+        first: number of the first object.
+        seed: of the views.
+    """
     source = get_mesh_source(meshes, num_objects=first + count if meshes == "procedural" else None)
     if first + count > len(source):
         raise RendererError(f"expected at least {first + count} objects in {meshes!r}, got {len(source)}")
@@ -107,7 +114,15 @@ def choose_scenes(meshes: str, count: int, first: int, seed: int) -> list[Scene]
 
 
 def cycles_images(python: Path, scenes: Sequence[Scene], size: int, samples: int, cache: Path) -> np.ndarray:
-    """Cycles' images (N, size, size, 3) uint8, from ``cache`` where they are there already."""
+    """Return Cycles' images (N, size, size, 3) uint8, from ``cache`` where they are there already.
+
+    Args:
+        python: interpreter that has the module ``bpy``.
+        scenes: N meshes and views.
+        size: pixels on a side.
+        samples: rays of a pixel.
+        cache: folder of images.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     files = [cache / f"{scene_key(*scene, size, samples)}.png" for scene in scenes]
     missing = [i for i, file in enumerate(files) if not file.exists()]
@@ -124,7 +139,14 @@ def cycles_images(python: Path, scenes: Sequence[Scene], size: int, samples: int
 
 
 def scene_key(mesh: Mesh, view: ViewParameters, size: int, samples: int) -> str:
-    """A file name that changes with anything that Cycles is given."""
+    """Return a file name that changes with every input of Cycles.
+
+    Args:
+        mesh: of the scene.
+        view: of the mesh.
+        size: pixels on a side.
+        samples: rays of a pixel.
+    """
     digest = hashlib.sha256(f"{size} {samples}".encode())
     for array in (mesh.vertices, mesh.faces, mesh.face_material, mesh.corner_uv, mesh.corner_normals):
         digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
@@ -137,10 +159,14 @@ def scene_key(mesh: Mesh, view: ViewParameters, size: int, samples: int) -> str:
 
 
 def ssim(image: np.ndarray, reference: np.ndarray) -> float:
-    """Structural similarity of two 8-bit images, the mean over channels.
+    """Compute the structural similarity of two 8-bit images, the mean over channels.
 
     Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", TIP 2004, with uniform
     windows of 7 pixels that lie within the image and sample covariances, as scikit-image computes it by default.
+
+    Args:
+        image: (H, W, C) uint8.
+        reference: (H, W, C) uint8.
     """
     return float(np.mean([_ssim_channel(image[..., c], reference[..., c]) for c in range(image.shape[-1])]))
 
@@ -160,7 +186,14 @@ def _ssim_channel(image: np.ndarray, reference: np.ndarray, window: int = 7) -> 
 
 
 def contact_sheet(ours: np.ndarray, cycles: np.ndarray, columns: int = 4, thumbnail: int = 128) -> Image.Image:
-    """Scenes as ours, Cycles', and their absolute difference times 8, side by side."""
+    """Draw scenes as ours, Cycles', and their absolute difference times 8, side by side.
+
+    Args:
+        ours: (N, S, S, 3) uint8.
+        cycles: (N, S, S, 3) uint8.
+        columns: scenes in a row.
+        thumbnail: pixels on a side of each picture.
+    """
     difference = np.minimum(np.abs(ours.astype(np.int32) - cycles) * _DIFFERENCE_GAIN, 255).astype(np.uint8)
     columns = min(columns, len(ours))
     sheet = Image.new("RGB", (columns * 3 * thumbnail, -(-len(ours) // columns) * thumbnail))
@@ -205,7 +238,7 @@ def _speeds(
     images: int,
     workers: int | None,
 ) -> dict[str, float]:
-    """Cycles is timed before and after each quality, because other work on the machine comes and goes."""
+    """Time Cycles before and after each quality, because other work on the machine comes and goes."""
     workers = workers or os.cpu_count() or 1
 
     def cycles_seconds() -> list[float]:

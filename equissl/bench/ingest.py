@@ -1,4 +1,4 @@
-"""How fast drives are read, written and loaded as pairs: of every format found in a folder, and simulated ones."""
+"""Benchmark of reading, writing and loading drives as pairs: every format found in a folder, and simulated ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def bench_ingest(
     columns: int = 2083,
     folder: Path | str | None = None,
 ) -> dict[str, float]:
-    """Measures sweeps per second of reading, writing and loading.
+    """Measure sweeps per second of reading, writing and loading.
 
     Args:
         root: where to look for recorded drives, three folders deep; None measures simulated drives alone.
@@ -65,7 +65,7 @@ def bench_ingest(
 
 
 def find_drives(root: Path) -> list[tuple[str, Path]]:
-    """Folders under ``root`` that a format reads, one for each format, the shallowest first; plain folders are not."""
+    """Find folders under ``root`` that a format reads, the shallowest for each format; plain folders do not count."""
     known = [name for name in READERS if name != "folder"]
     found: dict[str, Path] = {}
     for place in _folders(root, DEPTH):
@@ -130,7 +130,7 @@ def _reading(form: str, path: Path) -> dict[str, float]:
 
 
 def _loading(form: str, path: Path, counts: list[int], seconds: float) -> dict[str, float]:
-    """Pairs per second of a loader that batches two, without flow; nothing for a store without pairs."""
+    """Measure pairs per second of a loader that batches two, without flow; nothing for a store without pairs."""
     if not DriveStore(path).pairs():
         return {}
     dataset = SweepPairs(path, split=None, flow="none")

@@ -1,4 +1,4 @@
-"""lightly's losses on the same embeddings and with the same options as ours, as rivals in a benchmark."""
+"""Losses of lightly on the same embeddings and with the same options as ours, to compare with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def has_lightly() -> bool:
 
 
 def lightly_rival(name: str, batch: int, views: int, dim: int, queue: int) -> Rival | None:
-    """lightly's version of an objective; None where it has none for that many views.
+    """Return lightly's version of an objective; None where it has none for that many views.
 
     Args:
         name: of the objective.
@@ -62,7 +62,7 @@ def _pair(criterion: Callable[[Tensor, Tensor], Tensor]) -> Rival:
 
 
 def _cosine(criterion: Callable[[Tensor, Tensor], Tensor], scale: float, shift: float) -> Rival:
-    """Both orders against stopped targets, which are the embeddings themselves, as for ours."""
+    """Compute both orders against stopped targets, which are the embeddings themselves, as for ours."""
 
     def rival(views: Sequence[Tensor]) -> Tensor:
         first, second = views

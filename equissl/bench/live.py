@@ -1,4 +1,4 @@
-"""What share of its time training waits for views that are rendered while it runs."""
+"""Benchmark of live rendering: the share of its time that training waits for views."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def bench_live(
     precision: str = "bf16",
     device: str = "auto",
 ) -> dict[str, float | str]:
-    """Trains VICReg with ResNet-18 on pairs of fresh views and measures how much of the time rendering costs.
+    """Train VICReg with ResNet-18 on pairs of fresh views and measure the share of time that rendering costs.
 
     One command for a GPU machine: ``equissl bench live --renderer warp`` (on the training GPU), or ``equissl bench
     live`` (rays on the CPU cores). Every step is forward, backward and Adam. The same steps are timed twice, without
@@ -107,7 +107,7 @@ class _Training:
     def __post_init__(self) -> None:
         torch.manual_seed(0)
         method = VICReg(EncoderConfig(width=self.width))
-        self.method = method.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.method = method.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.method.parameters(), lr=1e-3, fused=True)
 
     def step(self, batch: ViewBatch) -> None:
@@ -119,7 +119,7 @@ class _Training:
         self.optimizer.step()
 
     def time(self, batches: Iterator[ViewBatch], steps: int) -> float:
-        """Seconds of ``steps`` steps, the fetching of their batches included."""
+        """Measure seconds of ``steps`` steps, the fetching of their batches included."""
         self._wait()
         start = time.perf_counter()
         for _ in range(steps):
@@ -128,7 +128,7 @@ class _Training:
         return time.perf_counter() - start
 
     def time_waiting(self, batches: Iterator[ViewBatch], steps: int) -> float:
-        """Share of the time in which a batch is fetched and nothing trains."""
+        """Measure the share of the time in which a batch is fetched and nothing trains."""
         self._wait()
         waited, start = 0.0, time.perf_counter()
         for _ in range(steps):

@@ -1,4 +1,4 @@
-"""How fast pairs of views come: two loose JPEG and two .npy files per pair, against the stores, on the same images."""
+"""Benchmark of loading pairs of views: loose files (two JPEG and two .npy per pair) against stores of the same."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def bench_loader(
     memory_batches: int = 1000,
     folder: Path | str | None = None,
 ) -> dict[str, float]:
-    """Measures pairs per second in one process and one thread, and whether memory grows.
+    """Measure pairs per second in one process and one thread, and growth of memory.
 
     Every way yields batches of pairs with their relative quaternions from the same images, all in the page cache:
 
@@ -96,7 +96,13 @@ def _bench(
 
 
 def make_three_forms(folder: Path, objects: int, size: int) -> tuple[ViewStore, ViewStore, Path]:
-    """A JPEG store of rendered views, a raw store of its pixels, and its JPEG files in the original layout."""
+    """Make a JPEG store of rendered views, a raw store of its pixels, and its JPEG files in the original layout.
+
+    Args:
+        folder: to write to.
+        objects: number of objects.
+        size: pixels on a side.
+    """
     spec = BuildSpec("procedural", objects=objects, views=_VIEWS, size=size, val_fraction=0.0)
     build_views(spec, folder / "jpeg.h5", workers=0, progress=False)
     jpeg = ViewStore(folder / "jpeg.h5")
@@ -135,7 +141,12 @@ class OriginalWay:
 
 
 def relative_quaternion(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(4,) xyzw of R(first)ᵀ R(second), for extrinsic x-y-z angles; one pair, with NumPy alone."""
+    """Compute the quaternion (4,) xyzw of R(first)ᵀ R(second) of one pair, with NumPy alone.
+
+    Args:
+        first: (3,) extrinsic x-y-z angles in radians.
+        second: (3,) extrinsic x-y-z angles in radians.
+    """
     (x1, y1, z1, w1), (x, y, z, w) = _quaternion(first), _quaternion(second)
     x1, y1, z1 = -x1, -y1, -z1
     return np.array(
@@ -204,7 +215,7 @@ def _pairs_per_second(way: Pairs, items: Iterator[np.ndarray], batch_size: int, 
 
 
 def _watch_memory(way: Pairs, objects: int, batch_size: int, batches: int) -> tuple[float, float]:
-    """Resident megabytes after the first tenth of ``batches`` and after all."""
+    """Measure resident megabytes after the first tenth of ``batches`` and after all."""
     items, tenth = _items(objects, batch_size), max(1, batches // 10)
     for _ in range(tenth):
         way(next(items))
@@ -215,6 +226,6 @@ def _watch_memory(way: Pairs, objects: int, batch_size: int, batches: int) -> tu
 
 
 def resident_megabytes() -> float:
-    """Physical memory of this process, file pages included."""
+    """Return the physical memory of this process, file pages included."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -1,4 +1,4 @@
-"""Seconds and memory of a forward and backward pass of every objective, beside lightly's where it has one."""
+"""Benchmark of every objective's forward and backward pass, beside lightly's where it has one: seconds and memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALONE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "simsiam": lambda z, _: losses.simsiam(z, z.detach()),
     "swav": lambda z, _: losses.swav(z),
 }
-# What has no default: the size of the data set, and the classes that are background.
+# Options without a default: the size of the data set, and the classes that are background.
 OPTIONS: dict[str, dict[str, Any]] = {"inter_clr": {"samples": 65536}, "sep_clr": {"background": (0, 1, 2, 3, 4)}}
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class LossTiming:
 
     @property
     def ratio(self) -> float | None:
-        """How many times faster than lightly."""
+        """Speed relative to lightly's; above 1 where ours is faster."""
         return None if self.lightly_seconds is None else self.lightly_seconds / self.seconds
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ def bench_losses(
     prototypes: int = 3000,
     queue: int = 16384,
 ) -> dict[str, float]:
-    """Measures every objective on random float32 embeddings (B, V, D), with gradient.
+    """Measure every objective on random float32 embeddings (B, V, D), with gradient.
 
     Ours and lightly's take turns in one run, so that other load on the machine favours neither; lightly gets its views
     as tensors of their own, as it wants them. Memory is measured in a run of its own. BYOL, SimSiam, SwAV and MoCo are
@@ -194,7 +194,7 @@ class _Bench:
         return lambda embeddings: objective(Embedded(embeddings, **extra))[0]
 
     def take_turns(self, passes: Sequence[Callable[[], None]]) -> list[float]:
-        """Median seconds of each; the first run warms up, and counts only where there is no time for another."""
+        """Measure median seconds of each; the first run warms up, and counts only if there is no time for more."""
         first = [self.time(one) for one in passes]
         if sum(first) > self.seconds:
             return first
@@ -217,7 +217,7 @@ class _Bench:
             torch.cuda.synchronize(self.device)
 
     def peak(self, one: Callable[[], None]) -> float:
-        """MiB of tensors at the worst moment, beyond those that were there before."""
+        """Measure MiB of tensors at the worst moment, beyond those that were there before."""
         if self.device.type != "cuda":
             return _cpu_peak(one) / MEBI
         self.wait()
@@ -229,7 +229,7 @@ class _Bench:
 
 
 def _inputs(z: Tensor) -> dict[str, Tensor]:
-    """Whatever an objective may ask for beside the embeddings."""
+    """Create all inputs that an objective may ask for beside the embeddings."""
     batch, views, _ = z.shape
     return {
         "teacher": z.clone(),
@@ -251,7 +251,7 @@ def _pass(loss: Callable[[], Tensor], leaves: Sequence[Tensor]) -> Callable[[], 
 
 
 def _cpu_peak(one: Callable[[], None]) -> int:
-    """Highest sum of the allocations and releases that torch's profiler notes."""
+    """Return the highest sum of the allocations and releases that torch's profiler notes."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it complains of missing GPUs
     from torch.profiler import ProfilerActivity, profile
 

@@ -1,4 +1,4 @@
-"""Every method of ``configs/benchmark`` at one budget, several seeds each, under one evaluation."""
+"""Benchmark of every method of ``configs/benchmark`` at one budget, several seeds each, under one evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from equissl.bench.sweep import Run, grid, run_sweep, seed_folder, trained_and_e
 
 
 def benchmark_methods() -> list[str]:
-    """Names of the packaged benchmark configs."""
+    """Return the names of the packaged benchmark configs."""
     folder = Path(str(resources.files("equissl.configs"))) / "benchmark"
     return sorted(file.stem for file in folder.glob("*.yaml") if not file.stem.startswith("_"))
 

@@ -1,4 +1,4 @@
-"""How fast each renderer makes images, beside Blender Cycles on the same scenes in the same run.
+"""Benchmark of renderers, beside Blender Cycles on the same scenes in the same run.
 
 On a machine with a GPU one command measures everything::
 
@@ -42,7 +42,7 @@ def bench_render(
     batch_images: int = 250,
     seconds: float = 30.0,
 ) -> dict[str, float]:
-    """Measures images per second of every renderer, with textures and cast shadows.
+    """Measure images per second of every renderer, with textures and cast shadows.
 
     The time counts what a data set costs before images are compressed: reading meshes (from the decoded-mesh cache),
     building the ray-tracing structure once per 25 views, and rendering. ``raycast`` runs one process per core with one

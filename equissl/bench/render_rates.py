@@ -1,4 +1,4 @@
-"""Images per second of each kind of renderer: processes on the cores, batches on a torch device, Blender."""
+"""Rates of each kind of renderer in images per second: processes on the cores, a torch device, Blender."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GPU_OBJECTS = 200  # different meshes that a GPU is measured with, at least
 
 @dataclass(frozen=True)
 class Rate:
-    """What was measured.
+    """Measured rate of a renderer.
 
     Attributes:
         images_per_s: with reading meshes and building ray-tracing structures.
@@ -45,18 +45,31 @@ class Rate:
 
 
 def views_of(index: int, count: int) -> list[ViewParameters]:
-    """The first views of an object of 3DIEBench's distributions."""
+    """Sample the first views of an object of 3DIEBench's distributions.
+
+    Args:
+        index: number of the object.
+        count: number of views.
+    """
     schema = threediebench_schema()
     return view_parameters(sample_latents(schema, 0, index, count), schema.names)
 
 
 def machine() -> str:
-    """Cores and processor, for reports."""
+    """Describe cores and processor, for reports."""
     return f"{os.cpu_count()} x {processor_name()}"
 
 
 def process_rate(renderer: str, options: Mapping[str, Any], meshes: str, images: int, size: int, workers: int) -> Rate:
-    """One process per core and one thread in each; starting them is not counted.
+    """Measure one process per core with one thread in each; starting them is not counted.
+
+    Args:
+        renderer: name of the renderer.
+        options: of the renderer.
+        meshes: name of the mesh source.
+        images: number of images, at least.
+        size: pixels on a side.
+        workers: number of processes.
 
     Raises:
         RendererError: when a process ends with an error.
@@ -89,7 +102,7 @@ def process_rate(renderer: str, options: Mapping[str, Any], meshes: str, images:
 
 
 def _next(spans: Any, processes: Sequence[Any]) -> tuple[float, float, int]:
-    """The next worker's report; an error instead of waiting for ever when one has died."""
+    """Return the next worker's report; raise an error instead of waiting for ever when one has died."""
     while True:
         try:
             return spans.get(timeout=1.0)
@@ -121,10 +134,18 @@ def _work(
 
 
 def batch_rate(renderer: TorchRenderer, meshes: str, images: int, size: int, batch_images: int, seconds: float) -> Rate:
-    """Batches of many meshes on the renderer's device, from this process, which reads meshes in threads.
+    """Measure batches of many meshes on the renderer's device, from this process, which reads meshes in threads.
 
     On a GPU ``images`` is raised to 25 views of 200 objects; on the CPU batches are small and the measurement ends
     after ``seconds``.
+
+    Args:
+        renderer: the renderer.
+        meshes: name of the mesh source.
+        images: number of images.
+        size: pixels on a side.
+        batch_images: images in a batch.
+        seconds: limit of the measurement on a CPU.
     """
     on_gpu = renderer.device.type == "cuda"
     images = max(images, GPU_OBJECTS * VIEWS_PER_OBJECT) if on_gpu else images
@@ -146,7 +167,7 @@ Batch = tuple[list[Mesh], list[list[ViewParameters]]]
 
 
 def _batches(source: MeshSource, images: int, batch_images: int, kept: list[Batch]) -> Iterator[Batch]:
-    """Batches of ``images`` in all, each of about ``batch_images``; read ahead in threads, and put into ``kept``."""
+    """Yield batches of about ``batch_images``, ``images`` in all; read ahead in threads, and put into ``kept``."""
     views = min(VIEWS_PER_OBJECT, batch_images)
     chunks = [(i // VIEWS_PER_OBJECT, i % VIEWS_PER_OBJECT, min(views, images - i)) for i in range(0, images, views)]
 
@@ -163,7 +184,7 @@ def _batches(source: MeshSource, images: int, batch_images: int, kept: list[Batc
 
 
 def _run(renderer: TorchRenderer, batches: Iterator[Batch] | list[Batch], size: int, limit: float) -> tuple[int, float]:
-    """Images made and seconds taken, at most a batch longer than ``limit``."""
+    """Return images made and seconds taken, at most a batch longer than ``limit``."""
     start, made = time.perf_counter(), 0
     for meshes, views in batches:
         made += len(renderer.render_batch(meshes, views, size))

@@ -1,4 +1,4 @@
-"""A training step of seq-JEPA beside the same model written the plain way, and sequences made from images."""
+"""Benchmark of a training step of seq-JEPA beside a plain implementation, and of sequences made from images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class PlainSeqJEPA(nn.Module):
-    """The model as its authors' code is organised, to be measured against.
+    """Plain implementation of the model, organised as the authors' code.
 
     Standard memory layout, the action projector called once for the sequence and once for the prediction, every output
     of the transformer computed, a teacher updated one parameter at a time.
@@ -40,7 +40,12 @@ class PlainSeqJEPA(nn.Module):
         self.transformer, self.token = copy.deepcopy(method.aggregator.encoder), copy.deepcopy(method.aggregator.token)
 
     def loss(self, images: Tensor, actions: Tensor) -> Tensor:
-        """Normalised images (B, M + 1, 3, S, S) and actions (B, M, A)."""
+        """Compute the loss of predicting the last view of each sequence.
+
+        Args:
+            images: normalised, (B, M + 1, 3, S, S).
+            actions: (B, M, A).
+        """
         batch, seen = len(images), images.shape[1] - 1
         z = self.encoder(images[:, :-1].reshape(-1, *images.shape[2:])).view(batch, seen, -1)
         moves = self.project(actions.reshape(batch * seen, -1)).view(batch, seen, -1)
@@ -54,7 +59,7 @@ class PlainSeqJEPA(nn.Module):
 
     @torch.no_grad()
     def follow(self, momentum: float) -> None:
-        """The teacher's update."""
+        """Update the teacher."""
         for slow, fast in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
             slow.data = slow.data * momentum + fast.data * (1 - momentum)
 
@@ -69,7 +74,7 @@ def bench_sequences(
     threads: int | None = None,
     device: str = "cpu",
 ) -> dict[str, float]:
-    """Training steps of seq-JEPA, from uint8 images to the teacher's update, and of the same model written plainly.
+    """Measure training steps of seq-JEPA, from uint8 images to the teacher's update, beside a plain implementation.
 
     Steps of both take turns, and the fastest one counts: other work on the machine makes steps slower, never faster.
 
@@ -90,7 +95,7 @@ def bench_sequences(
     torch.manual_seed(0)
     ours = SeqJEPA(EncoderConfig(encoder, width), views=views)
     plain = PlainSeqJEPA(ours).to(device)
-    ours = ours.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as `pretrain` does
+    ours = ours.to(device).to(memory_format=torch.channels_last)  # as `pretrain` does
     batch = _batch(batch_size, views, size).to(device)
     logger.info(f"{batch_size} objects, {views} views of {size} pixels, {torch.get_num_threads()} threads, {device}")
     times: dict[str, list[float]] = {"ours": [], "plain": []}

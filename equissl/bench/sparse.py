@@ -1,4 +1,4 @@
-"""Seconds and memory of a voxel backbone's forward and backward pass, on every backend of sparse convolution."""
+"""Benchmark of a voxel backbone's forward and backward pass on every sparse backend: seconds and memory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def bench_sparse(
     device: str | None = None,
     threads: int | None = None,
 ) -> dict[str, float]:
-    """Measures training steps, without optimiser and loss, on the KITTI grid of 1408 x 1600 x 40 voxels.
+    """Measure training steps, without optimiser and loss, on the KITTI grid of 1408 x 1600 x 40 voxels.
 
     The sweeps are synthetic: rings on a plane and upright boxes, the same on every machine.
 
@@ -89,7 +89,13 @@ def bench_sparse(
 
 
 def synthetic_clouds(sweeps: int, points: int, device: torch.device) -> list[Tensor]:
-    """Points (points, 4) of each sweep: three quarters on rings of the ground, the others on upright boxes."""
+    """Create points (points, 4) of each sweep: three quarters on rings of the ground, the others on upright boxes.
+
+    Args:
+        sweeps: number of clouds.
+        points: in each cloud.
+        device: of the clouds.
+    """
     generator = torch.Generator().manual_seed(0)
     return [_cloud(points, generator).to(device) for _ in range(sweeps)]
 
@@ -163,7 +169,7 @@ def _step(model: torch.nn.Module, clouds: list[Tensor], amp: str | None) -> tupl
 
 
 def _differences(model: torch.nn.Module, clouds: list[Tensor], names: list[str]) -> dict[str, float]:
-    """Largest difference of each backend's output from the torch backend's, over that one's largest magnitude."""
+    """Compute the largest difference of each backend's output from torch's, over torch's largest magnitude."""
     outputs = {}
     for name in {"torch", *names} if names != ["torch"] else ():
         set_backend(model, name)
@@ -177,7 +183,7 @@ def _differences(model: torch.nn.Module, clouds: list[Tensor], names: list[str])
 
 @torch.no_grad()
 def _output(model: torch.nn.Module, clouds: list[Tensor]) -> Tensor:
-    """Features of the last stage in float32, in the order of the sites."""
+    """Return the features of the last stage in float32, in the order of the sites."""
     out = model.eval()(voxelize(clouds, KITTI).tensor).out
     return out.features[out.sites.order]
 

@@ -1,4 +1,4 @@
-"""The papers' claims about invariant objectives at small scale: views, batch size, temperature.
+"""Benchmark of the papers' claims about invariant objectives at small scale: views, batch size, temperature.
 
 ``equissl bench study --store views.h5 --out runs/study`` trains every cell and prints one line for each; started again
 it goes on where it stopped. ``python -m equissl.bench.study RUN`` scores one run.
@@ -11,17 +11,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import yaml
 
 from equissl.bench.sweep import Run, command, grid, run_sweep, seed_folder
+from equissl.datasets.views.config import ViewsData
 from equissl.evaluation.probes import linear_probe, standardize
 from equissl.evaluation.views.config import LinearProbeConfig
 from equissl.evaluation.views.features import extract_features, in_memory
 from equissl.evaluation.views.retrieval import embed_features
 from equissl.metrics import alignment, rankme, tolerance, top_k_accuracy, uniformity
+from equissl.runs.checkpoint import load_method
 from equissl.util.files import write_json, write_text
 
 SCORES = "study.json"
@@ -45,7 +47,7 @@ class Cell:
 
 
 def cells(study: Literal["views", "batch", "temperature"]) -> list[Cell]:
-    """The settings that one study compares."""
+    """Return the settings that one study compares."""
     if study == "views":
         return [Cell(study, "mv_dhel", (("temperature", 0.5),), views, 64) for views in (2, 3, 4, 5, 6)]
     if study == "batch":
@@ -62,7 +64,7 @@ def bench_study(
     instances: int = 25600,
     width: int = 16,
 ) -> dict[str, str]:
-    """Trains objectives that differ in one thing, and shows rank, top-1, uniformity and tolerance for each.
+    """Train objectives that differ in one thing, and show rank, top-1, uniformity and tolerance for each.
 
     Every run of a study sees the same number of objects, in V views each, with Adam at one learning rate. Scored on
     objects that no run has seen.
@@ -111,13 +113,12 @@ def _run(cell: Cell, seed: int, out: Path, store: Path, instances: int, width: i
 
 
 def score(run: Path) -> dict[str, float]:
-    """Scores of one run on the store's unseen objects: of the embedding, and top-1 of a linear probe."""
+    """Score one run on the store's unseen objects: its embedding, and top-1 of a linear probe."""
     from equissl.datasets.views.store.store import ViewStore
-    from equissl.runs.checkpoint import load_method
 
     torch.set_num_threads(1)
     method, config = load_method(run)
-    store = ViewStore(config.data.store)
+    store = ViewStore(cast(ViewsData, config.data).store)
     splits = [store.select(split) for split in ("train", "val")]
     train, val = (extract_features(method, store, objects) for objects in splits)
     labels, val_labels = (torch.from_numpy(store.labels[objects]).long() for objects in splits)
@@ -137,7 +138,7 @@ def score(run: Path) -> dict[str, float]:
 
 
 def _line(scores: list[dict[str, float]]) -> str:
-    """Mean ± standard deviation of each score."""
+    """Format mean ± standard deviation of each score."""
     parts = []
     for key in scores[0]:
         values = [score[key] for score in scores]

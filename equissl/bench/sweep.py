@@ -1,4 +1,4 @@
-"""Sweeps over methods, settings and seeds: a run folder for each, what is done is skipped, then a table and a page."""
+"""Sweeps over methods, settings and seeds: a run folder each, finished ones skipped, then a table and a page."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Run:
         return (self.folder / self.product).is_file()
 
     def results(self) -> dict[str, Any]:
-        """Content of ``product``."""
+        """Read the content of ``product``."""
         return json.loads((self.folder / self.product).read_text(encoding="utf-8"))
 
 
 def grid(settings: Iterable[Setting], seeds: int) -> list[tuple[Setting, int]]:
-    """All pairs of setting and seed; all settings of one seed first, so that a sweep cut short compares them all.
+    """Return all pairs of setting and seed, all settings of one seed first: a sweep cut short compares them all.
 
     Args:
         settings: what is compared.
@@ -62,7 +62,7 @@ def grid(settings: Iterable[Setting], seeds: int) -> list[tuple[Setting, int]]:
 
 
 def seed_folder(out: Path, name: str, seed: int) -> Path:
-    """The folder OUT/NAME/seedK: tables and pages take those of one name for seeds of one method.
+    """Return the folder OUT/NAME/seedK: tables and pages take those of one name for seeds of one method.
 
     Args:
         out: folder of the sweep.
@@ -75,7 +75,7 @@ def seed_folder(out: Path, name: str, seed: int) -> Path:
 def trained_and_evaluated(
     name: str, folder: Path, train: Mapping[str, Any], evaluate: Mapping[str, Any], verb: str = "pretrain"
 ) -> Run:
-    """A run of the usual two stages.
+    """Create a run of the usual two stages.
 
     Args:
         name: of the run.
@@ -92,7 +92,7 @@ def trained_and_evaluated(
 
 
 def command(verb: str, *words: str, flags: Mapping[str, Any]) -> list[str]:
-    """The command line of a verb of this program.
+    """Return the command line of a verb of this program.
 
     Args:
         verb: its name.

@@ -1,4 +1,4 @@
-"""Wigner-D matrices: our polynomial in the rotation matrix beside e3nn's way through Euler angles."""
+"""Benchmark of Wigner-D matrices: our polynomial in the rotation matrix beside e3nn's Euler angles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bench_wigner(
     threads: int = 1,
     say: Callable[[str], None] = print,
 ) -> dict[str, float]:
-    """Measures errors of all matrices up to a degree, of their gradients, and seconds, both ways in turn.
+    """Measure errors of all matrices up to a degree, of their gradients, and seconds, both ways in turn.
 
     Args:
         degrees: highest degrees to time, separated by commas; errors are those of the highest.
@@ -57,7 +57,12 @@ def bench_wigner(
 
 
 def by_angles(rotmat: Tensor, max_degree: int) -> list[Tensor]:
-    """e3nn's ``D_from_matrix`` of the degrees 0 to ``max_degree``, with one conversion to Euler angles for all."""
+    """Compute e3nn's ``D_from_matrix`` of the degrees 0 to ``max_degree``, with one conversion to Euler angles for all.
+
+    Args:
+        rotmat: (..., 3, 3) rotation matrices.
+        max_degree: highest degree.
+    """
     from e3nn import o3
 
     angles = o3.matrix_to_angles(rotmat[..., E3NN_AXES, :][..., E3NN_AXES])
@@ -68,7 +73,12 @@ WAYS: dict[str, Matrices] = {"ours": wigner_ds, "e3nn": by_angles}
 
 
 def rotations(tilt: float | None, count: int) -> Tensor:
-    """(count, 3, 3) float64 rotations: any, or turns about z, a tilt, and turns about z again."""
+    """Draw rotations (count, 3, 3) float64: any, or turns about z, a tilt, and turns about z again.
+
+    Args:
+        tilt: in radians; None for any rotations.
+        count: number of rotations.
+    """
     if tilt is None:
         return random_rotmat(count, dtype=torch.float64)
     turns = 2 * torch.pi * torch.rand(2, count, dtype=torch.float64)
@@ -77,7 +87,7 @@ def rotations(tilt: float | None, count: int) -> Tensor:
 
 
 def _accuracy(degree: int, count: int, say: Callable[[str], None]) -> dict[str, float]:
-    """Largest errors, of matrices and gradients, e3nn's constants being in the same precision as the rotations."""
+    """Compute the largest errors of matrices and gradients, e3nn's constants in the precision of the rotations."""
     result: dict[str, float] = {}
     usual = torch.get_default_dtype()
     for dtype in (torch.float64, torch.float32):
@@ -96,7 +106,7 @@ def _accuracy(degree: int, count: int, say: Callable[[str], None]) -> dict[str, 
 
 
 def matrix_errors(way: Matrices, rotmat: Tensor, degree: int) -> dict[str, float]:
-    """Largest errors of ``D(R) Y(x) = Y(R x)`` on e3nn's harmonics Y, of ``D(R) D(S) = D(R S)``, and of ``D Dᵀ = 1``.
+    """Compute largest errors of ``D(R) Y(x) = Y(R x)`` on e3nn's harmonics Y, ``D(R) D(S) = D(R S)``, and ``D Dᵀ = 1``.
 
     Args:
         way: to make the matrices.
@@ -121,7 +131,7 @@ def matrix_errors(way: Matrices, rotmat: Tensor, degree: int) -> dict[str, float
 
 
 def gradient_error(way: Matrices, rotmat: Tensor, degree: int) -> float:
-    """Largest error of a derivative along the group, ``dD(R exp(tω)) / dt = D(R) X(ω)``, over the largest derivative.
+    """Compute the largest relative error of a derivative along the group, ``dD(R exp(tω)) / dt = D(R) X(ω)``.
 
     Args:
         way: to make the matrices.
@@ -144,7 +154,7 @@ def gradient_error(way: Matrices, rotmat: Tensor, degree: int) -> float:
 
 
 def generators(degree: int) -> Tensor:
-    """(3, 2l+1, 2l+1) float64: derivatives of D at the identity about our x, y and z."""
+    """Compute (3, 2l+1, 2l+1) float64: derivatives of D at the identity about our x, y and z."""
     from e3nn import o3
 
     return o3.so3_generators(degree).double()[[2, 0, 1]]
@@ -171,7 +181,7 @@ def _forward(way: Matrices, rotmat: Tensor, level: int) -> float:
 
 
 def _backward(way: Matrices, rotmat: Tensor, level: int) -> float:
-    """Seconds of the matrices and of the gradient to the rotations."""
+    """Measure seconds of the matrices and of the gradient to the rotations."""
     leaf = rotmat.clone().requires_grad_()
     start = time.perf_counter()
     torch.autograd.grad(torch.stack([d.sum() for d in way(leaf, level)]).sum(), leaf)

@@ -48,6 +48,6 @@ def open_unseen(
         labelled: False also takes sweeps without labels.
     """
     same = str(Path(store).resolve()) == data.store
-    drives = {} if same else {"drives": None, "val_drives": None}
-    every = {"labels": 1.0, "augment": False, "at_least": 1, "labelled": labelled, "store": store}
+    drives: dict[str, Any] = {} if same else {"drives": None, "val_drives": None}
+    every: dict[str, Any] = {"labels": 1.0, "augment": False, "at_least": 1, "labelled": labelled, "store": store}
     return open_sweeps(detector, data, split, **every, **drives)

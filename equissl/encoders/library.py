@@ -38,14 +38,14 @@ class TorchvisionEncoder(Encoder):
         self.feature_dim = self.map_shape(64)[0]
 
     def use_small_stem(self) -> None:
-        """A ResNet's first layers for images of 32 pixels: 3x3 without stride, no max-pool."""
+        """Replace a ResNet's first layers for images of 32 pixels: 3x3 without stride, no max-pool."""
         channels = self.model.conv1.out_channels
         self.model.conv1 = nn.Conv2d(3, channels, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(self.model.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.model.maxpool = nn.Identity()
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, H, W) to the last map (N, D, h, w)."""
+        """Compute the last map (N, D, h, w) of normalised images (N, 3, H, W)."""
         model = self.model
         if hasattr(model, "features"):
             x = model.features(images)
@@ -72,7 +72,7 @@ class TimmEncoder(Encoder):
         self.feature_dim = self.model.num_features
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, H, W) to the last map (N, C, h, w).
+        """Compute the last map (N, C, h, w) of normalised images (N, 3, H, W).
 
         Raises:
             ValueError: if the model's features are tokens, not a map.
@@ -83,11 +83,11 @@ class TimmEncoder(Encoder):
         return x
 
     def pool(self, feature_map: Tensor) -> Tensor:
-        """The pooling that the model itself uses, to (N, D)."""
+        """Apply the pooling that the model itself uses, to (N, D)."""
         return self.model.forward_head(feature_map, pre_logits=True)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, H, W) to vectors (N, D)."""
+        """Compute vectors (N, D) of normalised images (N, 3, H, W)."""
         return self.model(images)
 
 

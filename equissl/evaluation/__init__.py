@@ -1,4 +1,4 @@
-"""Frozen features, probes, look-up of predictions, and the scores of trivial predictors beside them."""
+"""Frozen features, probes, retrieval of predictions, and the scores of baselines."""
 
 from equissl.evaluation.evaluate import evaluate, evaluation_kind
 

@@ -14,15 +14,19 @@ from equissl.evaluation.views.scores import Scores
 from equissl.metrics import rankme
 
 if TYPE_CHECKING:
-    from equissl.methods import Method
+    from equissl.methods.views.base import ViewMethod
 
 RANKME_ROWS = 8192
 
 
 def collapse_scores(features: Tensor, part: str) -> Scores:
-    """RankMe and mean per-dimension deviation of features (N, V, D): both fall when the features collapse.
+    """Compute RankMe and mean per-dimension deviation of features (N, V, D): both fall when the features collapse.
 
     RankMe needs a singular value decomposition, so at most 8,192 evenly spaced rows enter it.
+
+    Args:
+        features: (N, V, D) features of V views of N objects.
+        part: of the representation; the last word of the scores' names.
     """
     rows = features.flatten(0, 1)
     few = rows[:: max(1, -(-len(rows) // RANKME_ROWS))].float().cpu()
@@ -35,12 +39,20 @@ def collapse_scores(features: Tensor, part: str) -> Scores:
 
 @torch.inference_mode()
 def predictor_scores(
-    method: Method, store: ViewStore, *, batches: int, batch_size: int, seed: int, device: torch.device | str
+    method: ViewMethod, store: ViewStore, *, batches: int, batch_size: int, seed: int, device: torch.device | str
 ) -> Scores:
-    """Losses of the method's predictor on fixed validation pairs, with the real actions and with another sample's.
+    """Compute the predictor's losses on fixed validation pairs, with the real actions and with another sample's.
 
     A predictor that has learned to use the action does clearly worse with a wrong one; where both losses are equal it
     has learned to ignore it. Empty for a method without a predictor, or with fewer than two validation objects.
+
+    Args:
+        method: the method; it is moved to ``device`` and put in eval mode.
+        store: views to draw the pairs from.
+        batches: number of batches, at most.
+        batch_size: objects in a batch.
+        seed: of the pairs.
+        device: to compute on.
     """
     method.eval().to(device)
     dataset = ViewDataset(store, split="val", views=method.views, seed=seed)

@@ -1,4 +1,4 @@
-"""From a run to its results.json, whatever kind of data it learnt from."""
+"""Evaluation of a run of any kind, written to its results.json."""
 
 from __future__ import annotations
 

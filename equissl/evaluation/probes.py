@@ -44,7 +44,7 @@ class Probe:
 
 
 class FeatureRows:
-    """Rows of a part on the probes' device, standardised on the way where that is wanted.
+    """Rows of a part on the probes' device, standardised when read if asked for.
 
     Args:
         values: (N, V, D), in memory or memory-mapped.
@@ -62,7 +62,7 @@ class FeatureRows:
         return self.values.shape[-1]
 
     def __call__(self, rows: Rows) -> Tensor:
-        """(n, D) float32 for views, (n, 2·D) for pairs."""
+        """Return (n, D) float32 for views, (n, 2·D) for pairs."""
         item, *views = (index.to(self.values.device) for index in rows)
         return torch.cat([self._view(item, view) for view in views], 1)
 
@@ -78,7 +78,12 @@ def _fits(values: Tensor, device: torch.device) -> bool:
 
 
 def moments(values: Tensor, correction: int = 0) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (D,) of every dimension of (N, V, D), in float64, two passes, in blocks of objects."""
+    """Compute mean and deviation (D,) of every dimension of (N, V, D), in float64, two passes, in blocks of objects.
+
+    Args:
+        values: (N, V, D).
+        correction: subtracted from the number of rows under the variance (Bessel's is 1).
+    """
     rows = values.shape[0] * values.shape[1]
     blocks = values.split(BLOCK_OBJECTS)
     mean = torch.stack([block.double().sum((0, 1)) for block in blocks]).sum(0) / rows
@@ -87,7 +92,7 @@ def moments(values: Tensor, correction: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def standardization(train: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and scale (D,) that give every dimension of ``train`` (N, V, D) zero mean and unit deviation.
+    """Compute mean and scale (D,) that give every dimension of ``train`` (N, V, D) zero mean and unit deviation.
 
     A dimension whose deviation is below a thousandth of the average one is scaled by that floor: what it holds is
     rounding noise, which a division by its own deviation would raise to the level of the signal.
@@ -97,13 +102,25 @@ def standardization(train: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def standardize(train: Tensor, val: Tensor) -> tuple[Tensor, Tensor]:
-    """Both (N, V, D) scaled by :func:`standardization` of ``train``, in memory and at once."""
+    """Scale both (N, V, D) by :func:`standardization` of ``train``, in memory and at once.
+
+    Args:
+        train: features that give mean and scale.
+        val: features that are scaled alike.
+    """
     mean, scale = standardization(train)
     return ((train - mean) / scale).float(), ((val - mean) / scale).float()
 
 
 def mlp(in_dim: int, hidden: Sequence[int], out_dim: int, seed: int) -> nn.Sequential:
-    """Linear layers with ReLU between them, initialised from ``seed`` without touching the global generator."""
+    """Create linear layers with ReLU between them, initialised from ``seed`` without touching the global generator.
+
+    Args:
+        in_dim: size of the input.
+        hidden: sizes of the hidden layers; empty for a linear probe.
+        out_dim: size of the output.
+        seed: of the initial weights.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers: list[nn.Module] = []
@@ -120,7 +137,7 @@ def train_probes(
     seed: int = 0,
     precision: str = "32",
 ) -> list[Probe]:
-    """A head for every task and part, trained with Adam at constant rates.
+    """Train a head for every task and part, with Adam at constant rates.
 
     Args:
         tasks: protocols.
@@ -166,14 +183,28 @@ def _probe(task: Task, part: str, rows: FeatureRows, train: FeatureSet, seed: in
 
 
 def draw_rows(views: FeatureSet, pair: bool, batch_size: int, seed: int) -> Iterator[Rows]:
-    """Endless batches of views, or of ordered pairs of distinct views, one of every object per epoch."""
+    """Draw endless batches of views, or of ordered pairs of distinct views, one of every object per epoch.
+
+    Args:
+        views: features to draw from.
+        pair: True for pairs.
+        batch_size: objects in a batch.
+        seed: of order and views.
+    """
     generator = torch.Generator().manual_seed(seed)
     for item in object_batches(len(views.objects), batch_size, None, generator):
         yield draw_views(views, item, pair, generator)
 
 
 def draw_views(views: FeatureSet, item: Tensor, pair: bool, generator: torch.Generator) -> Rows:
-    """A random view, or ordered pair of distinct views, of each of these objects."""
+    """Draw a random view, or ordered pair of distinct views, of each of these objects.
+
+    Args:
+        views: features to draw from.
+        item: (B,) positions of the objects.
+        pair: True for pairs.
+        generator: of the draws.
+    """
     if pair:
         return item, *random_pairs(views.num_views, len(item), generator)
     return item, random_views(views.num_views, len(item), generator)
@@ -203,7 +234,13 @@ def _update(
 
 
 def forward(head: nn.Module, inputs: Tensor, precision: str = "32") -> Tensor:
-    """The head's float32 outputs."""
+    """Compute the head's float32 outputs.
+
+    Args:
+        head: the probe.
+        inputs: its inputs.
+        precision: ``32``, or ``bf16`` for autocast.
+    """
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         return head(inputs).float()
 
@@ -212,7 +249,7 @@ def forward(head: nn.Module, inputs: Tensor, precision: str = "32") -> Tensor:
 def predict(
     probes: Sequence[Probe], parts: dict[str, FeatureRows], pairs: np.ndarray, precision: str = "32"
 ) -> dict[tuple[str, str], Tensor]:
-    """Outputs of every probe on validation views.
+    """Compute the outputs of every probe on validation views.
 
     Args:
         probes: trained heads.
@@ -234,12 +271,17 @@ def predict(
 
 
 def pair_rows(pairs: np.ndarray) -> Rows:
-    """Columns of (P, 3) pairs."""
+    """Return the columns of (P, 3) pairs."""
     return torch.as_tensor(pairs).unbind(1)
 
 
 def all_rows(objects: int, views: int) -> Rows:
-    """Every view of every object."""
+    """Return every view of every object.
+
+    Args:
+        objects: number of objects.
+        views: number of views of each.
+    """
     item, view = torch.meshgrid(torch.arange(objects), torch.arange(views), indexing="ij")
     return item.flatten(), view.flatten()
 
@@ -247,7 +289,7 @@ def all_rows(objects: int, views: int) -> Rows:
 def linear_probe(
     train: Tensor, labels: Tensor, val: Tensor, num_classes: int, config: LinearProbeConfig, seed: int = 0
 ) -> Tensor:
-    """Logits of every validation view from a linear classifier of training views: the ``classification`` protocol.
+    """Compute logits of every validation view by a linear classifier of training views: protocol ``classification``.
 
     Args:
         train, val: (N, V, D) and (M, V, D) features.

@@ -1,4 +1,4 @@
-"""Wigner-D matrices of rotation matrices: how real spherical harmonics of degree l move.
+"""Wigner-D matrices of rotation matrices: the action of a rotation on real spherical harmonics of degree l.
 
 Basis: real orthonormal harmonics in the order m = -l..l, without the Condon-Shortley phase, z being the polar axis.
 Degree 1 is the vector (y, z, x). With ``Y(x)`` these harmonics of a direction x, ``Y(R x) = D(R) Y(x)``. This is e3nn's
@@ -25,7 +25,7 @@ E3NN_AXES = [1, 2, 0]
 
 
 def wigner_d(rotmat: Tensor, degree: int) -> Tensor:
-    """Wigner-D matrix of one degree.
+    """Compute the Wigner-D matrix of one degree.
 
     Args:
         rotmat: (..., 3, 3) rotation matrices R.
@@ -43,7 +43,12 @@ def wigner_d(rotmat: Tensor, degree: int) -> Tensor:
 
 
 def wigner_ds(rotmat: Tensor, max_degree: int) -> list[Tensor]:
-    """Wigner-D matrices of the degrees 0, 1, ... ``max_degree`` (see :func:`wigner_d`)."""
+    """Compute Wigner-D matrices of the degrees 0, 1, ... ``max_degree`` (see :func:`wigner_d`).
+
+    Args:
+        rotmat: (..., 3, 3) rotation matrices.
+        max_degree: highest degree.
+    """
     _check("rotmat", rotmat, 3, 3)
     exact = rotmat.double()
     vector = exact[..., E3NN_AXES, :][..., E3NN_AXES]
@@ -54,7 +59,7 @@ def wigner_ds(rotmat: Tensor, max_degree: int) -> list[Tensor]:
 
 
 def _raise(vector: Tensor, below: Tensor, q: Tensor) -> Tensor:
-    """``Q (vector ⊗ below) Qᵀ``."""
+    """Compute ``Q (vector ⊗ below) Qᵀ``."""
     product = vector[..., :, None, :, None] * below[..., None, :, None, :]
     product = product.flatten(-2).flatten(-3, -2)
     return q @ product @ q.T
@@ -63,7 +68,7 @@ def _raise(vector: Tensor, below: Tensor, q: Tensor) -> Tensor:
 @functools.cache
 @torch.inference_mode(False)
 def coupling(degree: int, device: torch.device) -> Tensor:
-    """Q, (2l+1, 3(2l-1)) float64: rows that pick degree l out of degree 1 times degree l-1, in the real basis.
+    """Compute Q, (2l+1, 3(2l-1)) float64: rows that pick degree l out of degree 1 times degree l-1, in the real basis.
 
     Args:
         degree: l, 1 or more.

@@ -1,4 +1,4 @@
-"""Kinds of data, one file each: how data of one sort is opened, trained on, evaluated, shown and exported.
+"""Kinds of data, one file each, for opening, training, evaluation, reports and exports.
 
 Everything else asks the kind. A new one is a subclass of `Kind` and one line here, or an entry point of another package
 in the group ``equissl.kinds``.

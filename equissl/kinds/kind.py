@@ -1,4 +1,4 @@
-"""What training, evaluation, reports and exports ask of a kind of data."""
+"""Interface of a kind of data for training, evaluation, reports and exports."""
 
 from __future__ import annotations
 
@@ -80,11 +80,23 @@ class Kind(ABC):
         """
 
     def arrange(self, method: Method, channels_last: bool) -> Method:
-        """Return the method in the memory format that suits the data."""
+        """Return the method in the memory format that suits the data.
+
+        Args:
+            method: the method to train.
+            channels_last: True where the config asks for it.
+        """
         return method
 
     def observers(self, config: PretrainConfig, method: Method, dataset: Any, log: MetricLog) -> list[Any]:
-        """Create online probes and other observers of training."""
+        """Create online probes and other observers of training.
+
+        Args:
+            config: of the run.
+            method: the method to train.
+            dataset: training data.
+            log: receives values of observers.
+        """
         return []
 
     @abstractmethod
@@ -131,10 +143,20 @@ class Kind(ABC):
 
     @abstractmethod
     def card(self, method: Any, config: PretrainConfig) -> dict[str, Any]:
-        """Describe the input and the parts of an exported method, for its card."""
+        """Describe the input and the parts of an exported method, for its card.
+
+        Args:
+            method: the exported method.
+            config: of the run.
+        """
 
     def library_backbone(self, method: Any, config: PretrainConfig) -> tuple[Any, str]:
-        """Return the encoder as a model of another library (a `LibraryBackbone`), or None and the reason."""
+        """Return the encoder as a model of another library (a `LibraryBackbone`), or None and the reason.
+
+        Args:
+            method: the exported method.
+            config: of the run.
+        """
         return None, f"no other library has an encoder of {self.name} like {type(method).__name__}'s"
 
     def export_formats(self) -> Mapping[str, Callable[[Any, Path], Any]]:

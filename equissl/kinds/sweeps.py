@@ -51,10 +51,17 @@ class Sweeps(Kind):
         return sweeps
 
     def prepare(self, config: PretrainConfig, method: Method, dataset: Any, out: Path, fresh: bool) -> None:
-        """Publish whose labels are used, and cut out what is pasted into sweeps, before the workers start.
+        """Write the ids of the labelled sweeps, and cut out the objects to paste, before the workers start.
 
         A frozen backbone that nothing was handed to takes these sweeps' statistics instead of those of initialisation,
         under which its features fade from layer to layer.
+
+        Args:
+            config: of the run.
+            method: the detector.
+            dataset: labelled sweeps of training.
+            out: run folder.
+            fresh: False where a run continues, or starts from given weights.
         """
         logger.info("%s: labels of %d of %d sweeps", out, len(dataset.ids), dataset.of)
         if process_rank() == 0:

@@ -41,7 +41,7 @@ __all__ = ["METHODS", "Method", "StepOutput"]
 
 
 def __getattr__(name: str) -> Any:
-    """``from equissl.methods import SIE``: any registered method, imported when it is asked for."""
+    """Import any registered method when it is asked for, as in ``from equissl.methods import SIE``."""
     if name in METHODS:
         return METHODS[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

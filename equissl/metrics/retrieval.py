@@ -20,7 +20,7 @@ NORM_EPS = 1e-8  # added to norms, as published
 
 
 def view_ranks(predicted: Tensor, candidates: Tensor, target: Tensor, normalize: bool = True) -> tuple[Tensor, Tensor]:
-    """Where the true view ranks among the views of the same object, for a block of n objects.
+    """Rank the true view among the views of the same object, for a block of n objects.
 
     Args:
         predicted: (n, Q, E) predicted embeddings.
@@ -68,12 +68,21 @@ def tie_tolerance(queries: Tensor, reach: Tensor) -> Tensor:
 
 
 def mean_reciprocal_rank(above: Tensor, tied: Tensor) -> float:
-    """Mean of 1 / rank from the counts of :func:`view_ranks`, in float64; ties count their expectation."""
+    """Compute the mean of 1 / rank from the counts of :func:`view_ranks`, in float64; ties count their expectation.
+
+    Args:
+        above: candidates nearer than the true view, for each query.
+        tied: candidates as near as the true view, itself included.
+    """
     return float(reciprocal_ranks(above, tied).mean())
 
 
 def reciprocal_ranks(above: Tensor, tied: Tensor) -> Tensor:
-    """Expected 1 / rank of every query, float64: the mean of 1/(g+1) … 1/(g+e).
+    """Compute the expected 1 / rank of every query, float64: the mean of 1/(g+1) … 1/(g+e).
+
+    Args:
+        above: candidates nearer than the true view (g), for each query.
+        tied: candidates as near as the true view, itself included (e).
 
     Example:
         >>> reciprocal_ranks(torch.tensor([0, 2, 0]), torch.tensor([1, 1, 4]))
@@ -85,7 +94,12 @@ def reciprocal_ranks(above: Tensor, tied: Tensor) -> Tensor:
 
 
 def hit_rate(above: Tensor, tied: Tensor, k: int) -> float:
-    """Share of queries whose true view is among the k nearest (H@k), in float64; ties count their expectation.
+    """Compute the share of queries whose true view is among the k nearest (H@k), in float64; ties count in part.
+
+    Args:
+        above: candidates nearer than the true view, for each query.
+        tied: candidates as near as the true view, itself included.
+        k: number of nearest candidates.
 
     Raises:
         ValueError: for k below 1, no queries, or counts that no ranking gives.

@@ -1,4 +1,4 @@
-"""What every invariant objective offers: a loss of the embeddings of a batch, and whatever state it keeps."""
+"""Base class of invariant objectives: a loss of the embeddings of a batch, and its state, if any."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Need = Literal["teacher", "labels", "samples", "rotations", "hues", "source"]
 
 @dataclass(frozen=True)
 class Embedded:
-    """The global batch as objectives see it; all but ``z`` only where the objective asks for it in `Objective.needs`.
+    """Global batch for objectives; all but ``z`` only where the objective asks for it in `Objective.needs`.
 
     Attributes:
         z: (B, V, D) embeddings of V views of B instances, as the projector gives them, with gradient.
@@ -35,7 +35,7 @@ class Embedded:
     source: Tensor | None = None
 
     def require(self, need: Need) -> Tensor:
-        """The field of that name.
+        """Return the field of that name.
 
         Raises:
             ValueError: where it was not given.
@@ -73,17 +73,23 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of the global batch (scalar), and its detached terms by name for the log."""
+        """Compute the loss of the global batch (scalar), and its detached terms by name for the log."""
 
     def generator(self) -> torch.Generator:
-        """Random numbers (CPU), the same in every process and rerun; in training each call gives another source."""
+        """Create a source of random numbers (CPU), equal in every process and rerun; another at each training call."""
         source = torch.Generator().manual_seed(int(self.draws))
         if self.training:
             self.draws += 1
         return source
 
     def check_views(self, name: str, views: int, small_crops: int = 0) -> None:
-        """Raise ValueError unless the objective, called ``name``, is defined for so many views and small crops."""
+        """Raise ValueError unless the objective, called ``name``, is defined for so many views and small crops.
+
+        Args:
+            name: of the objective, for the error.
+            views: number of full views of a sample.
+            small_crops: number of small crops of a sample.
+        """
         seen = views + small_crops
         if views < 1 or small_crops < 0 or seen < self.fewest_views or (self.most_views or seen) < seen:
             wanted = (
@@ -95,4 +101,4 @@ class Objective(nn.Module, ABC):
             raise ValueError(f"objective {name!r} takes {wanted} views, got {views}{crops}")
 
     def after_step(self) -> None:
-        """Called after every optimiser step."""
+        """Update the state after an optimiser step."""

@@ -54,7 +54,7 @@ OBJECTIVES: Registry[Any] = Registry(
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """Which invariant objective.
+    """Choice of the invariant objective and its settings.
 
     Attributes:
         name: one of :data:`OBJECTIVES`, such as ``nt_xent``, ``vicreg``, ``byol`` or ``swav``, or an import path.

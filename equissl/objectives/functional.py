@@ -10,12 +10,12 @@ from torch import Tensor
 
 from equissl.objectives.base import Embedded, Need, Objective
 
-# What a loss function is handed, not configured with.
+# Arguments of a loss function that come from the batch, not from the config.
 _INPUTS = ("z", "embeddings", "labels", "generator")
 
 
 def option_names(function: Callable[..., Any]) -> list[str]:
-    """Parameters of a loss function that a config may set."""
+    """Return the parameters of a loss function that a config may set."""
     return [name for name in inspect.signature(function).parameters if name not in _INPUTS]
 
 

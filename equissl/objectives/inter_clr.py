@@ -110,5 +110,5 @@ def _samples(batch: Embedded) -> Tensor:
 @torch.no_grad()
 @full_precision
 def _mean_direction(teacher: Tensor) -> Tensor:
-    """(B, D) mean of the unit embeddings (B, V, D) of a sample's views."""
+    """Compute the mean (B, D) of the unit embeddings (B, V, D) of a sample's views."""
     return unit_norm(teacher).mean(dim=1)

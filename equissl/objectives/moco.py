@@ -11,7 +11,7 @@ from equissl.objectives.teacher_views import cross_view_pairs, enqueue_views, pr
 
 
 class MoCo(Objective):
-    """Every view finds the teacher's embedding of each other view of its object among those of past objects.
+    """Contrast of every view with the teacher's embedding of each other view, against those of past objects.
 
     The mean over all ordered pairs of views; for two views both directions, where the paper has one. The teacher's
     embeddings of all views enter the queue after the loss, so of V views it remembers ``queue / V`` objects.
@@ -43,5 +43,10 @@ class MoCo(Objective):
         return loss, {type(self).__name__.lower(): loss.detach()}
 
     def compare(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Loss of queries (A, D) with their keys (A, D) and the queue."""
+        """Compute the loss of queries (A, D) with their keys (A, D) and the queue.
+
+        Args:
+            queries: embeddings (A, D) of the student.
+            keys: embeddings (A, D) of the teacher, of the same samples.
+        """
         return moco(queries, keys, promoted(self.queue(), queries), self.temperature)

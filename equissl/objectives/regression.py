@@ -1,4 +1,4 @@
-"""A predictor regresses another view: BYOL (Grill et al., NeurIPS 2020) and SimSiam (Chen and He, CVPR 2021)."""
+"""Regression of another view by a predictor: BYOL (Grill et al., NeurIPS 2020) and SimSiam (Chen, He, CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,22 @@ from equissl.objectives.base import Embedded, Objective
 
 
 def predictor_mlp(dim: int, hidden: int) -> nn.Sequential:
-    """Linear, batch norm, ReLU, linear; without the batch norm both methods collapse."""
+    """Create linear, batch norm, ReLU, linear; without the batch norm both methods collapse.
+
+    Args:
+        dim: size of input and output.
+        hidden: size of the hidden layer.
+    """
     return nn.Sequential(nn.Linear(dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, dim))
 
 
 def predict_views(predictor: nn.Module, z: Tensor) -> Tensor:
-    """(B, V, D) predictions, one view after the other, so that batch norm sees one view at a time."""
+    """Compute predictions (B, V, D), one view after the other, so that batch norm sees one view at a time.
+
+    Args:
+        predictor: the head.
+        z: (B, V, D) embeddings.
+    """
     return torch.stack([predictor(view) for view in z.unbind(1)], dim=1)
 
 

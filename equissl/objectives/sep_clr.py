@@ -1,4 +1,4 @@
-"""SepCLR as an objective of embeddings: which dimensions are salient, and which classes are the background."""
+"""SepCLR as an objective of embeddings, with its salient dimensions and background classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from equissl.objectives.base import Embedded, Need, Objective
 
 
 class SepCLR(Objective):
-    """The first dimensions hold what all classes share, the others what only target classes have.
+    """Contrast in which the first dimensions hold what all classes share, the others what only target classes have.
 
     Args:
         dim: width of the embeddings.

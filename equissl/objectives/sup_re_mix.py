@@ -14,7 +14,7 @@ from equissl.objectives.base import Embedded, Need, Objective
 
 
 class SupReMix(Objective):
-    """Views whose pose (or colour) agrees attract, of whatever object; the others repel the more, the more they differ.
+    """Contrast of views by pose or colour: equal ones attract, of any object; others repel the more they differ.
 
     Rendered labels never repeat, so agreement has a tolerance. Mixed positives of rotations are pairs of views on a
     geodesic that passes the anchor's pose within the tolerance.

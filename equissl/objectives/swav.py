@@ -13,7 +13,7 @@ from equissl.objectives.base import Embedded, Objective
 
 
 class SwAV(Objective):
-    """Every view predicts the balanced cluster codes of the large crops of the same instance.
+    """Prediction of the balanced cluster codes of the large crops of an instance from each of its views.
 
     Args:
         dim: width of the embeddings.
@@ -56,7 +56,7 @@ class SwAV(Objective):
         return loss, {"swav": loss.detach()}
 
     def score(self, embeddings: Tensor) -> Tensor:
-        """Similarities (..., K) of embeddings (..., D); frozen prototypes get a gradient of zero, not none."""
+        """Compute similarities (..., K) of embeddings (..., D); frozen prototypes get a gradient of zero, not none."""
         if self.steps >= self.freeze:
             return self.prototypes(embeddings)
         weight = self.prototypes.weight

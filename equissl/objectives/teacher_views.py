@@ -1,4 +1,4 @@
-"""What the objectives with a momentum teacher and a queue of its embeddings share."""
+"""Parts shared by the objectives with a momentum teacher and a queue of its embeddings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from equissl.objectives.base import Embedded
 
 
 def teacher_views(batch: Embedded, purpose: str) -> Tensor:
-    """The teacher's embeddings (B, W, D) of the first W of the V views of ``z``.
+    """Return the teacher's embeddings (B, W, D) of the first W of the V views of ``z``.
+
+    Args:
+        batch: embeddings of student and teacher.
+        purpose: name of the objective, for the error.
 
     Raises:
         ValueError: where there are none, or they do not fit to ``z``.
@@ -28,7 +32,7 @@ def teacher_views(batch: Embedded, purpose: str) -> Tensor:
 
 
 def cross_view_pairs(batch: Embedded, purpose: str) -> tuple[Tensor, Tensor]:
-    """Each view as a query with the teacher's embedding of each other view as its key.
+    """Pair each view as a query with the teacher's embedding of each other view as its key.
 
     Small crops, which the teacher does not see, are queries only.
 
@@ -52,19 +56,34 @@ def cross_view_pairs(batch: Embedded, purpose: str) -> tuple[Tensor, Tensor]:
 
 
 def promoted(memory: Tensor, queries: Tensor) -> Tensor:
-    """The memory in float64 where the queries are: past embeddings are kept in float32."""
+    """Return the memory in float64 where the queries are: past embeddings are kept in float32.
+
+    Args:
+        memory: past embeddings.
+        queries: their dtype counts.
+    """
     return memory.to(torch.promote_types(memory.dtype, queries.dtype))
 
 
 @torch.no_grad()
 @full_precision
 def enqueue_views(queue: FeatureQueue, embeddings: Tensor) -> None:
-    """Store embeddings (B, V, D) as unit vectors, all views of a sample side by side."""
+    """Store embeddings (B, V, D) as unit vectors, all views of a sample side by side.
+
+    Args:
+        queue: of past embeddings.
+        embeddings: (B, V, D) of the teacher.
+    """
     queue.enqueue(unit_norm(embeddings).flatten(0, 1))
 
 
 def on_device(source: torch.Generator, device: torch.device) -> torch.Generator:
-    """A generator on a device that continues a CPU one: many numbers are drawn where they are used."""
+    """Return a generator on a device that continues a CPU one: many numbers are drawn where they are used.
+
+    Args:
+        source: generator on the CPU; a number is drawn from it.
+        device: of the generator returned.
+    """
     if device.type == "cpu":
         return source
     seed = int(torch.randint(2**62, (), generator=source))

@@ -11,7 +11,7 @@ from equissl.objectives.base import Embedded, Objective
 
 
 class TrajectoryVICReg(Objective):
-    """VICReg of the first two of three views; and the way goes straight on from view to view.
+    """VICReg of the first two of three views, with a penalty on turns of the path from view to view.
 
     VICRegTraj in the tables of seq-JEPA (Ghaemi et al. 2025, arXiv 2505.03176), whose loss weights these are.
 
@@ -37,7 +37,7 @@ class TrajectoryVICReg(Objective):
 
 @full_precision
 def straightness(embeddings: Tensor) -> Tensor:
-    """Mean cosine between the steps to and from the middle one of three views, along the sphere it lies on.
+    """Compute the mean cosine between the steps to and from the middle one of three views, along their sphere.
 
     Args:
         embeddings: (B, 3, D). Steps are projected to the tangent space at the middle view's direction.

@@ -11,7 +11,7 @@ from equissl.objectives.base import Embedded, Objective
 
 
 class WhitenedCSE(Objective):
-    """Embeddings are whitened in shuffled groups of channels, then pass ``Linear -> tanh``, then are contrasted.
+    """Contrast of embeddings whitened in shuffled groups of channels and passed through ``Linear -> tanh``.
 
     The first view's first copy is the anchor. The head belongs to training only: what is evaluated lies before it.
 
@@ -53,7 +53,7 @@ class WhitenedCSE(Objective):
 
     @full_precision
     def project(self, white: Tensor) -> Tensor:
-        """(..., D) whitened rows through the head, in the precision of its weights or better."""
+        """Project (..., D) whitened rows through the head, in the precision of its weights or better."""
         weight = self.head.weight.to(white.dtype)
         return nn.functional.linear(white, weight, self.head.bias.to(white.dtype)).tanh()
 

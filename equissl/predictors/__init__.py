@@ -1,4 +1,4 @@
-"""From the embedding of one view and an action to the embedding of the other view."""
+"""Predictors of one view's embedding from that of another and an action."""
 
 from equissl.predictors.create import PREDICTORS, create_predictor
 from equissl.predictors.group_representation import GroupRepresentation

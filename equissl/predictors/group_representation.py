@@ -1,4 +1,4 @@
-"""The predictor that is a group representation: it knows how rotations, or poses, move an embedding."""
+"""Group representation as a predictor: the known matrix of a rotation or a pose moves an embedding."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rotation_irreps(irreps: str | Irreps) -> Irreps:
 
 
 class GroupRepresentation(nn.Module):
-    """Moves an embedding by the transposed matrix of a direct sum of representations. Nothing is learned.
+    """Predictor that applies the transposed matrix of a direct sum of representations. Nothing is learned.
 
     Relative actions are those of the first view's object frame, ``g2 = g1 g12``. What such an action can move exactly
     is content c that is fixed in the world, seen from the object: ``f(g) = ρ(g)ᵀ c``. Then
@@ -73,7 +73,7 @@ class GroupRepresentation(nn.Module):
         self.action_size = 4 if homogeneous else 3
 
     def forward(self, embedding: Tensor, action: Tensor) -> Tensor:
-        """The embedding after the action, ``ρ(g)ᵀ e``.
+        """Compute the embedding after the action, ``ρ(g)ᵀ e``.
 
         Args:
             embedding: (B, D).
@@ -86,7 +86,7 @@ class GroupRepresentation(nn.Module):
 
     @full_precision
     def match(self, first: Tensor, second: Tensor, actions: Tensor) -> Tensor:
-        """How well each of C actions takes each first embedding to its second: ``⟨ρ(g_c)ᵀ first_b, second_b⟩``.
+        """Score how well each of C actions takes each first embedding to its second: ``⟨ρ(g_c)ᵀ first_b, second_b⟩``.
 
         For rotations this is the cross-correlation of both embeddings over SO(3), evaluated at the candidates from its
         Fourier coefficients, the products of first and second summed over copies.
@@ -106,19 +106,19 @@ class GroupRepresentation(nn.Module):
         return torch.cat(coefficients, dim=1) @ torch.cat(matrices, dim=1).T
 
     def matrices(self, action: Tensor) -> list[Tensor]:
-        """One matrix ρ(g) (B, d, d) for each kind of copy, in at least float32."""
+        """Compute one matrix ρ(g) (B, d, d) for each kind of copy, in at least float32."""
         action = self._check_action(action)
         found = wigner_ds(action[:, :3, :3], max((ir.l for _, ir in self.irreps), default=0))
         matrices = [found[ir.l] for _, ir in self.irreps]
         return [*matrices, action] if self.homogeneous else matrices
 
     def matrix(self, action: Tensor) -> Tensor:
-        """The whole ρ(g), (B, D, D) with a block for each copy; to look at, since it is large and mostly zero."""
+        """Compute the whole ρ(g), (B, D, D) with a block for each copy; to look at, since it is large and sparse."""
         copies = [m for (count, _), m in zip(self.shapes, self.matrices(action), strict=True) for _ in range(count)]
         return torch.stack([torch.block_diag(*blocks) for blocks in zip(*copies, strict=True)])
 
     def copies(self, embedding: Tensor) -> list[Tensor]:
-        """An embedding (B, D) as one (B, copies, d) for each irrep, and one for the homogeneous vectors."""
+        """Split an embedding (B, D) into (B, copies, d) for each irrep, and one for the homogeneous vectors."""
         if embedding.ndim != 2 or embedding.shape[1] != self.dim:
             raise ValueError(f"expected an embedding (B, {self.dim}) for {self}, got {tuple(embedding.shape)}")
         parts = embedding.split([count * size for count, size in self.shapes], dim=1)
@@ -126,7 +126,7 @@ class GroupRepresentation(nn.Module):
 
     @full_precision
     def normalize(self, embedding: Tensor) -> Tensor:
-        """(B, D) with every copy divided by its length; commutes with rotations. Copies of length 0 stay 0."""
+        """Divide every copy of (B, D) by its length; commutes with rotations. Copies of length 0 stay 0."""
         return torch.cat([unit_norm(copy).flatten(1) for copy in self.copies(embedding)], dim=1)
 
     @full_precision

@@ -1,4 +1,4 @@
-"""The hypernetwork predictor of SIE: the action writes the weights of the network that moves the embedding."""
+"""Hypernetwork predictor of SIE: the action gives the weights of the network that moves the embedding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HypernetworkInit = Literal["default", "scaled", "identity"]
 
 
 class LinearHypernetwork(nn.Module):
-    """pred = W(z)·e with weights W(z) that are linear in the action z (Garrido et al. 2023, arXiv 2302.10283).
+    """Predictor W(z)·e with weights W(z) that are linear in the action z (Garrido et al. 2023, arXiv 2302.10283).
 
     With the defaults pred = (Σ_k z_k A_k) e, linear in both arguments. The (B, D, D) weights never exist: W(z)·e is one
     linear map of the outer product e ⊗ z, and the hypernetwork's matrix already lies in memory as that map needs it.

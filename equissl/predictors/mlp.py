@@ -1,4 +1,4 @@
-"""The plain predictor: an MLP on action and embedding."""
+"""Plain predictor: an MLP on action and embedding."""
 
 from __future__ import annotations
 
@@ -29,5 +29,10 @@ class MLPPredictor(nn.Sequential):
         super().__init__(*modules)
 
     def forward(self, embedding: Tensor, action: Tensor) -> Tensor:  # type: ignore[override]
-        """Embedding (B, D) and action (B, action_dim) to the predicted embedding (B, D)."""
+        """Predict the embedding (B, D) of the second view.
+
+        Args:
+            embedding: (B, D) of the first view.
+            action: (B, action_dim).
+        """
         return super().forward(torch.cat([action, embedding], dim=1))

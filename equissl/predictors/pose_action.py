@@ -1,4 +1,4 @@
-"""The predictor without parameters: pose matrices are multiplied by the transformation."""
+"""Predictor without parameters: pose matrices are multiplied by the transformation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from equissl.losses import full_precision
 
 @full_precision
 def pose_action(poses: Tensor, transformation: Tensor) -> Tensor:
-    """Poses after the transformation, Q_k = P_k·G (EquiCaps, arXiv 2506.09895).
+    """Compute poses after the transformation, Q_k = P_k·G (EquiCaps, arXiv 2506.09895).
 
     Right multiplication, because relative transformations are expressed in the first view's object frame: R2 = R1·R12.
 

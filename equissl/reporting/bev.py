@@ -1,4 +1,4 @@
-"""Pictures of driving scenes from above: points by height, boxes with heading, flow arrows, and maps of features.
+"""Pictures of sweeps from above: points by height, boxes with heading, motion arrows, and maps of features.
 
 Forward (x) is up and left (y) is left, as the driver sees it. Drawn with Pillow at twice the size and averaged down, so
 that the same scene gives the same bytes on every machine and no plotting library is needed.
@@ -29,7 +29,7 @@ CUT = 0.02  # share of component values that saturate at either end
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the ground that a picture shows.
+    """Part of the ground that a picture shows.
 
     Attributes:
         x, y: lowest and highest, metres.
@@ -55,7 +55,7 @@ class Window:
         return SAMPLING * max(1, round((self.y[1] - self.y[0]) * self.scale / SAMPLING)), SAMPLING * self.pixels
 
     def place(self, xy: np.ndarray) -> np.ndarray:
-        """(N, 2) x, y in metres to (N, 2) column, row."""
+        """Map x, y in metres (N, 2) to column, row (N, 2)."""
         return np.stack([(self.y[1] - xy[:, 1]) * self.scale, (self.x[1] - xy[:, 0]) * self.scale], axis=1)
 
 
@@ -68,7 +68,7 @@ def draw_sweep(
     slowest: float = 0.05,
     found: np.ndarray | None = None,
 ) -> Image.Image:
-    """A sweep from above.
+    """Draw a sweep from above.
 
     Args:
         points: (N, 3+) x, y, z.
@@ -96,7 +96,7 @@ def draw_sweep(
 
 
 def height_colours(z: np.ndarray, low: float = -2.0, high: float = 2.0) -> np.ndarray:
-    """(N, 3) uint8 by height over the sensor.
+    """Return colours (N, 3) uint8 by height over the sensor.
 
     Args:
         z: (N,) metres.
@@ -108,7 +108,7 @@ def height_colours(z: np.ndarray, low: float = -2.0, high: float = 2.0) -> np.nd
 
 
 def arrows(points: np.ndarray, flow: np.ndarray, slowest: float, spacing: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and mean motions (A, 2) of places of ``spacing`` metres with at least three points that move.
+    """Compute starts and mean motions (A, 2) of places of ``spacing`` metres with at least three points that move.
 
     Args:
         points: (N, 3+).
@@ -133,7 +133,7 @@ def draw_cells(
     window: Window | None = None,
     angle: float = 0.0,
 ) -> Image.Image:
-    """A map of coloured ground cells.
+    """Draw a map of coloured ground cells.
 
     Args:
         cells: (M, 2) indices along x and y.
@@ -157,7 +157,7 @@ def draw_cells(
 
 
 def component_colours(values: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Component values of several maps (M, 3) as red, green and blue (M, 3) uint8, on one scale for all of them."""
+    """Map component values of several maps (M, 3) to red, green and blue (M, 3) uint8, on one scale for all."""
     together = np.concatenate(values).astype(np.float64)
     low, high = np.quantile(together, [CUT, 1 - CUT], axis=0) if len(together) else (np.zeros(3), np.ones(3))
     span = np.where(high > low, high - low, 1.0)
@@ -177,7 +177,7 @@ def _canvas(window: Window) -> np.ndarray:
 
 
 def _draw_points(canvas: np.ndarray, points: np.ndarray, colours: np.ndarray, window: Window) -> np.ndarray:
-    """Dots of one pixel of the picture, one and a half above the road or in a thin cloud; higher cover lower ones."""
+    """Draw dots of one pixel of the picture, larger above the road or in a thin cloud; higher cover lower ones."""
     order = np.argsort(points[:, 2], kind="stable")
     place = np.floor(window.place(points[order, :2])).astype(np.int64)
     raised = (points[order, 2] > ROAD) | (len(points) < THIN)
@@ -214,7 +214,7 @@ def _draw_arrow(draw: ImageDraw.ImageDraw, start: np.ndarray, motion: np.ndarray
 
 
 def _draw_ego(draw: ImageDraw.ImageDraw, window: Window) -> None:
-    """A triangle at the sensor that points forward."""
+    """Draw a triangle at the sensor that points forward."""
     corners = window.place(np.array([[1.6, 0.0], [-1.0, 0.9], [-1.0, -0.9]]))
     draw.polygon([tuple(p) for p in corners.tolist()], fill=EGO, outline=BACKGROUND)
 

@@ -24,7 +24,7 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Tile:
-    """A large number with a heading, and a text that says how it compares."""
+    """Large number with a heading, and a comparison in words."""
 
     heading: str
     value: str
@@ -59,12 +59,12 @@ class Detail:
 
 
 def cards(*found: Card) -> list[Card]:
-    """Those that have a chart."""
+    """Keep the cards that have a chart."""
     return [card for card in found if card.chart]
 
 
 def data_uri(image: Image.Image) -> str:
-    """A PNG that needs no file beside the page."""
+    """Encode a PNG as an address that needs no file beside the page."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

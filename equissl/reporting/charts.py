@@ -1,4 +1,4 @@
-"""Small charts as inline SVG: sharp at any size, and coloured by the page's own style sheet in light and dark."""
+"""Small charts as inline SVG, coloured by the page's style sheet in light and dark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_POINTS = 160
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart: a name, a CSS colour, and points; ``dashed`` sets references apart from measurements."""
+    """Line of a chart: a name, a CSS colour, and points; ``dashed`` sets references apart from measurements."""
 
     name: str
     colour: str
@@ -38,7 +38,7 @@ class Bar:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About ``count`` round numbers (1, 2 or 5 times a power of ten apart) within [low, high].
+    """Choose about ``count`` round numbers (1, 2 or 5 times a power of ten apart) within [low, high].
 
     Args:
         low: end of the axis.
@@ -55,7 +55,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def thin(points: Sequence[tuple[float, float]], limit: int = MAX_POINTS) -> list[tuple[float, float]]:
-    """Finite points, averaged in equal groups where there are over ``limit``: a noisy loss becomes its local mean.
+    """Average finite points in equal groups where there are over ``limit``: a noisy loss becomes its local mean.
 
     Args:
         points: (x, y).
@@ -68,7 +68,7 @@ def thin(points: Sequence[tuple[float, float]], limit: int = MAX_POINTS) -> list
 
 
 def number(value: float) -> str:
-    """Short label of a tick: 12k, 1.5M, 0.25."""
+    """Format a short label of a tick: 12k, 1.5M, 0.25."""
     for scale, suffix in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= scale:
             return f"{value / scale:g}{suffix}"
@@ -76,7 +76,7 @@ def number(value: float) -> str:
 
 
 def line_chart(series: Sequence[Series], x_label: str, y_label: str, y_zero: bool = False) -> Markup:
-    """Lines over a common axis. Empty where no series has a finite point.
+    """Draw lines over a common axis. Empty where no series has a finite point.
 
     Args:
         series: to draw.
@@ -98,7 +98,7 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, y_zero: boo
 
 
 def bar_chart(bars: Sequence[Bar], unit: str, reference: tuple[str, float] | None = None, digits: int = 1) -> Markup:
-    """Horizontal bars from zero with error whiskers, and a dashed line for what needs no learning.
+    """Draw horizontal bars from zero with error whiskers, and a dashed line for baselines.
 
     Args:
         bars: from above to below; none give an empty chart.

@@ -10,7 +10,7 @@ SOFT = "var(--soft)"  # of references, which need no learning
 
 
 def assign_colours(methods: Iterable[str]) -> dict[str, str]:
-    """CSS colour of every method or run: known methods keep theirs in every report, others take the free ones."""
+    """Assign CSS colours to methods or runs: known methods keep theirs in every report, others take the free ones."""
     names = list(dict.fromkeys(methods))
     chosen = {name: KNOWN[name] for name in names if name in KNOWN}
     free = [i for i in range(COLOURS) if i not in chosen.values()] or list(range(COLOURS))

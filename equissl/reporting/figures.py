@@ -28,7 +28,7 @@ RANK = Curve("Effective rank of a batch's features", "RankMe", "collapse/rankme"
 
 
 def training_curves(runs: Sequence[Run], curves: Iterable[Curve], seen: str, unit: str) -> list[Card]:
-    """A chart of each curve that any run has logged.
+    """Draw a chart of each curve that any run has logged.
 
     Args:
         runs: of the page.
@@ -40,7 +40,7 @@ def training_curves(runs: Sequence[Run], curves: Iterable[Curve], seen: str, uni
 
 
 def points(run: Run, curve: Curve, seen: str) -> list[tuple[float, float]]:
-    """(seen, value) of a curve of a run; over steps where the run does not know what it has seen.
+    """Return (seen, value) of a curve of a run; over steps where the run does not know what it has seen.
 
     Args:
         run: that logged it.

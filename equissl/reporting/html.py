@@ -1,4 +1,4 @@
-"""Pages from Jinja2 templates: everything is escaped but what is marked as HTML, and missing values are errors."""
+"""Pages from Jinja2 templates: all text is escaped unless marked as HTML, and missing values are errors."""
 
 from __future__ import annotations
 

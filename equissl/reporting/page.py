@@ -1,4 +1,4 @@
-"""Page of evaluated runs, as all kinds have it."""
+"""Parts of the page of evaluated runs that all kinds share."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run_page(
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """``1 run``, ``2,000 runs``.
+    """Format a count: ``1 run``, ``2,000 runs``.
 
     Args:
         number: of things.
@@ -72,7 +72,7 @@ def listed(runs: Sequence[Run]) -> str:
 
 
 def budget(runs: Sequence[Run], key: str, unit: str) -> str:
-    """``, 3,200 views seen by each`` where that is the same number for all of the runs; else empty.
+    """Format ``, 3,200 views seen by each`` where that is the same number for all of the runs; else empty.
 
     Args:
         runs: to look at.
@@ -85,7 +85,7 @@ def budget(runs: Sequence[Run], key: str, unit: str) -> str:
 
 
 def best_run(runs: Sequence[Run], key: str, best: str) -> Run | None:
-    """The run with the highest (``best`` is ``max``) or lowest (``min``) number; None where no run has one.
+    """Return the run with the highest (``best`` is ``max``) or lowest (``min``) number; None where no run has one.
 
     Args:
         runs: to compare.
@@ -98,7 +98,7 @@ def best_run(runs: Sequence[Run], key: str, best: str) -> Run | None:
 
 
 def spread(runs: Sequence[Run], rows: Iterable[Row]) -> str:
-    """A sentence on what ± stands for; empty where nothing has a ±.
+    """Return a sentence on the meaning of ±; empty where nothing has a ±.
 
     Args:
         runs: of the page.
@@ -113,7 +113,7 @@ def spread(runs: Sequence[Run], rows: Iterable[Row]) -> str:
 
 
 def details(runs: Sequence[Run], facts: Mapping[str, Any]) -> list[Detail]:
-    """Provenance of the page: environment, data, and every run's configuration and results.
+    """Return the provenance of the page: environment, data, and every run's configuration and results.
 
     Args:
         runs: of the page.
@@ -134,7 +134,7 @@ def details(runs: Sequence[Run], facts: Mapping[str, Any]) -> list[Detail]:
 
 
 def store_facts(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Path and attributes of a store, for `details`.
+    """Return the path and attributes of a store, for `details`.
 
     Args:
         path: of the store.

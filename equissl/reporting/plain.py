@@ -6,7 +6,7 @@ from equissl.reporting.table import Cell, Table
 
 
 def plain_text(table: Table, errors: bool) -> str:
-    """The table with aligned columns, its baselines beneath a rule.
+    """Format the table with aligned columns, its baselines beneath a rule.
 
     Args:
         table: to show.

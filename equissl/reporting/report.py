@@ -14,7 +14,7 @@ from equissl.util.files import write_text
 
 
 def format_table(results: Sequence[Results]) -> str:
-    """Plain-text table: one row per run, with what needs no learning beneath.
+    """Format a plain-text table: one row per run, with the baselines beneath.
 
     Rows of several seeds show mean ± standard deviation.
 
@@ -50,7 +50,7 @@ def write_report(
 
 
 def kind_of(results: Sequence[Results]) -> Kind:
-    """The kind that all of the results are of.
+    """Return the kind that all of the results are of.
 
     Raises:
         ValueError: no results, results of several kinds (no table could compare them), or of an unknown one.

@@ -40,7 +40,7 @@ class Run:
     folder: Path | None = None
 
     def file(self, name: str) -> Path | None:
-        """A file of the run's folder; None where it has none of that name."""
+        """Return a file of the run's folder; None where it has none of that name."""
         path = None if self.folder is None else self.folder / name
         return path if path is not None and path.is_file() else None
 
@@ -68,7 +68,7 @@ def load_runs(run_dirs: Sequence[str | Path]) -> list[Run]:
 
 
 def load_results(group: Sequence[Path]) -> Results:
-    """Results of one run folder, or the merged ones of several seeds."""
+    """Load results of one run folder, or the merged ones of several seeds."""
     results = [read_results(folder) for folder in group]
     if len(results) > 1:
         return merge_seeds(results, group[0].parent.name)

@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but the seed, as one with means and standard deviations."""
+"""Merging of runs that differ in the seed alone, to means and standard deviations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def seedless(folder: Path) -> bool:
 
 
 def merge_seeds(results: Sequence[Results], name: str) -> Results:
-    """One result: means of all numbers, and their standard deviations under `SPREAD` and the key.
+    """Merge results of seeds: means of all numbers, and their standard deviations under `SPREAD` and the key.
 
     Args:
         results: of the runs of one group.

@@ -39,7 +39,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table; ``baseline`` marks what needs no learning, ``colour`` is a run's CSS colour.
+    """Line of a table; ``baseline`` marks a baseline, ``colour`` is a run's CSS colour.
 
     ``values`` and ``errors`` have the units of their columns; no errors at all is ``()``.
     """
@@ -69,7 +69,7 @@ class Table:
     corner: str = "method"
 
     def cells(self, row: Row) -> list[Cell]:
-        """The cells of one of the rows."""
+        """Return the cells of one of the rows."""
         errors = row.errors or (None,) * len(row.values)
         return [
             Cell(cell(v, c), error_text(e, v, c), not row.baseline and v is not None and v == top)
@@ -77,7 +77,7 @@ class Table:
         ]
 
     def _best(self) -> list[float | None]:
-        """The best value of each column, where two rows or more can be compared."""
+        """Return the best value of each column, where two rows or more can be compared."""
         return [self._best_of(index, column.best) for index, column in enumerate(self.columns)]
 
     def _best_of(self, index: int, best: str) -> float | None:
@@ -90,7 +90,7 @@ class Table:
 def build_table(
     results: Sequence[Results], columns: Sequence[Column], baselines: Iterable[Row] = (), colours: Sequence[str] = ()
 ) -> Table:
-    """One row per result, then the baselines.
+    """Build one row per result, then the baselines.
 
     Args:
         results: of runs, or merged ones of several seeds.
@@ -106,7 +106,7 @@ def build_table(
 
 
 def names(results: Sequence[Results]) -> list[str]:
-    """Names of the runs: the seeds' folder, the label or the method; with the run's folder where one occurs twice.
+    """Name the runs: the seeds' folder, the label or the method; with the run's folder where one occurs twice.
 
     ``name`` is the folder that holds several seeds, ``label`` what the evaluation called the method.
     """
@@ -118,7 +118,7 @@ def names(results: Sequence[Results]) -> list[str]:
 
 
 def row_values(result: Results, columns: Iterable[Column]) -> tuple[Value, ...]:
-    """Values of a result in the units of the columns; None where it lacks a key.
+    """Return the values of a result in the units of the columns; None where it lacks a key.
 
     Args:
         result: flat.
@@ -128,7 +128,7 @@ def row_values(result: Results, columns: Iterable[Column]) -> tuple[Value, ...]:
 
 
 def by_store(results: Sequence[Results]) -> list[tuple[str, Results]]:
-    """A result of each store, and what tells its baselines from those of other stores."""
+    """Return a result of each store, and the words that tell its baselines from those of other stores."""
     first: dict[str, Results] = {}
     for result in results:
         first.setdefault(str(result["store"]), result)
@@ -136,7 +136,7 @@ def by_store(results: Sequence[Results]) -> list[tuple[str, Results]]:
 
 
 def distinct_rows(title: str, results: Sequence[Results], columns: Sequence[Column]) -> list[Row]:
-    """Baselines that may differ between runs: one row where they agree, else one for each that differs.
+    """Return baselines that may differ between runs: one row where they agree, else one for each that differs.
 
     Args:
         title: of the baseline.
@@ -154,7 +154,7 @@ def distinct_rows(title: str, results: Sequence[Results], columns: Sequence[Colu
 
 
 def cell(value: Value, column: Column) -> str:
-    """A value with the column's digits; a dash for none, or one that is not a number.
+    """Format a value with the column's digits; a dash for none, or one that is not a number.
 
     Args:
         value: in the column's unit.
@@ -168,7 +168,7 @@ def cell(value: Value, column: Column) -> str:
 
 
 def error_text(error: float | None, value: Value, column: Column) -> str:
-    """Text after ±: as many decimals as the value has, or two significant digits of very small ones.
+    """Format the text after ±: as many decimals as the value has, or two significant digits of very small ones.
 
     Args:
         error: standard deviation or error; None gives an empty text.
@@ -188,7 +188,7 @@ def _value(result: Results, column: Column) -> Value:
 
 
 def _error(result: Results, column: Column) -> float | None:
-    """Standard deviation over seeds, or the standard error of a single run where it is known."""
+    """Return the standard deviation over seeds, or the standard error of a single run where it is known."""
     return _scaled(result.get(SPREAD + column.key if "seeds" in result else column.error), column)
 
 

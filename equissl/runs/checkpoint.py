@@ -23,7 +23,7 @@ class CheckpointError(ValueError):
 
 
 def load_method(run_dir: str | Path) -> tuple[Any, PretrainConfig]:
-    """The pretrained method of a run, in eval mode on the CPU.
+    """Load the pretrained method of a run, in eval mode on the CPU.
 
     Args:
         run_dir: a run folder, or a checkpoint file.
@@ -55,7 +55,7 @@ def run_config(run_dir: str | Path) -> PretrainConfig:
 
 
 def checkpoint_file(run_dir: str | Path) -> Path:
-    """The checkpoint of a run folder, or the path itself when it is a file."""
+    """Return the checkpoint of a run folder, or the path itself when it is a file."""
     path = Path(run_dir)
     if path.is_file():
         return path
@@ -80,7 +80,11 @@ def read_saved(run_dir: str | Path) -> dict[str, Any]:
 
 
 def read_checkpoint(file: Path, mmap: bool = False) -> dict[str, Any]:
-    """The content of a checkpoint file, tensors and plain data only (nothing in it is executed).
+    """Read a checkpoint file, tensors and plain data only (nothing in it is executed).
+
+    Args:
+        file: of the checkpoint.
+        mmap: True maps the tensors from the file.
 
     Raises:
         CheckpointError: not a checkpoint of this program.
@@ -99,7 +103,7 @@ def read_checkpoint(file: Path, mmap: bool = False) -> dict[str, Any]:
 
 
 def method_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Weights under the method's own names, whether or not the run was compiled."""
+    """Return weights under the method's own names, whether or not the run was compiled."""
     weights = checkpoint["state_dict"]
     return {
         key.removeprefix(METHOD_PREFIX).replace(COMPILED, ""): value
@@ -109,7 +113,12 @@ def method_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], origin: str) -> None:
-    """Loads weights strictly.
+    """Load weights strictly.
+
+    Args:
+        module: receives the weights.
+        weights: by name.
+        origin: of the weights, for the error.
 
     Raises:
         CheckpointError: naming what is missing, what is left over, and shapes expected and found.
@@ -128,7 +137,7 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], origin: st
     module.load_state_dict(weights)
 
 
-# What may change between two starts of one run: its length, and what leaves the result as it is.
+# Keys that may change between two starts of one run: its length, and those that leave the result as it is.
 LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 FREE = (
     "data.workers",
@@ -141,7 +150,12 @@ FREE = (
 
 
 def changed_keys(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Flat keys, with old and new value, that forbid continuing a run of config ``old`` with ``new``."""
+    """Return flat keys, with old and new value, that forbid continuing a run of config ``old`` with ``new``.
+
+    Args:
+        old: config of the run.
+        new: config it is to continue with.
+    """
     a, b = flatten(old), flatten(new)
     changed = {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
     return {

@@ -165,7 +165,7 @@ class PretrainConfig:
     init: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain dictionaries, as saved in config.yaml."""
+        """Return nested plain dictionaries, as saved in config.yaml."""
         return asdict(self)
 
 
@@ -174,7 +174,7 @@ POSITIVE = ("data.batch_size", "trainer.accumulate", "trainer.devices", "trainer
 
 
 def check_config(config: PretrainConfig) -> None:
-    """Raises ConfigError for values that no run can have."""
+    """Raise ConfigError for values that no run can have."""
     values = flatten(config.to_dict())
     for key in POSITIVE:
         if values[key] < 1:
@@ -209,7 +209,12 @@ def _check_optim(optim: OptimConfig) -> None:
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``; an empty dictionary stays a value."""
+    """Flatten ``{"a": {"b": 1}}`` to ``{"a.b": 1}``; an empty dictionary stays a value.
+
+    Args:
+        tree: nested dictionaries.
+        prefix: put before every key.
+    """
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:

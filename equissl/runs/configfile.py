@@ -67,9 +67,10 @@ def resolve_config(tree: dict[str, Any], origin: str = "config") -> PretrainConf
     """
     method_class = find_method(tree, origin)
     kind = find_kind(tree, method_class, origin)
+    name = kind_name(tree, method_class)
     parser = config_parser(method_class, kind)
     _check_keys(tree, parser, {"data": kind.data, "method.init_args": method_class}, origin)
-    tree = merge(tree, {"data": {"kind": kind.name}})
+    tree = merge(tree, {"data": {"kind": name}})
     precision = tree.get("trainer", {}).get("precision")
     if isinstance(precision, int):  # YAML reads 32 as a number
         tree = merge(tree, {"trainer": {"precision": str(precision)}})
@@ -144,6 +145,16 @@ def find_method(tree: dict[str, Any], origin: str = "config") -> type[Method]:
     return _method_class(str(method["class_path"]), origin)
 
 
+def kind_name(tree: dict[str, Any], method_class: type[Method]) -> str:
+    """Return the name or import path of the kind of data: the one a config gives, or that of its method.
+
+    Args:
+        tree: with or without ``data.kind``.
+        method_class: of the config.
+    """
+    return (tree.get("data") or {}).get("kind") or method_class.kind
+
+
 def find_kind(tree: dict[str, Any], method_class: type[Method], origin: str = "config") -> Kind:
     """Find the kind of data of a config: the one it names, or the one that its method was written for.
 
@@ -155,7 +166,7 @@ def find_kind(tree: dict[str, Any], method_class: type[Method], origin: str = "c
     Raises:
         ConfigError: unknown kind, or one whose batches the method does not take.
     """
-    name = (tree.get("data") or {}).get("kind") or method_class.kind
+    name = kind_name(tree, method_class)
     try:
         kind = KINDS[name]
     except ValueError as error:
@@ -198,7 +209,7 @@ def _check_keys(tree: dict[str, Any], parser: ArgumentParser, owners: dict[str, 
 
 
 def _refuse_unknown(tree: dict[str, Any], known: set[str], origin: str) -> None:
-    """Below a known key that is no group, a dictionary may hold anything."""
+    """Raise for unknown keys; below a known key that is no group, a dictionary may hold anything."""
     groups = {dest.rsplit(".", depth)[0] for dest in known for depth in range(1, dest.count(".") + 1)}
     groups |= {"method", "method.init_args"}  # also of a method without arguments
     for key, value in flatten(tree).items():
@@ -210,7 +221,7 @@ def _refuse_unknown(tree: dict[str, Any], known: set[str], origin: str) -> None:
 
 
 def _optional_groups(owner: type, prefix: str) -> dict[str, set[str]]:
-    """Keys below arguments that take a dataclass or None, which the parser's defaults do not name as given."""
+    """Return keys below arguments that take a dataclass or None, which the parser's defaults do not name as given."""
     found: dict[str, set[str]] = {}
     for name, hint in typing.get_type_hints(owner.__init__).items():  # type: ignore[misc]
         for option in typing.get_args(hint) if NoneType in typing.get_args(hint) else ():
@@ -221,7 +232,7 @@ def _optional_groups(owner: type, prefix: str) -> dict[str, set[str]]:
 
 
 def _nearest(word: str, known: set[str]) -> str:
-    """Nearest by whole key, then by last part, which finds a key put in the wrong section."""
+    """Find the nearest by whole key, then by last part, which finds a key put in the wrong section."""
     last = {key.rsplit(".", 1)[-1]: key for key in sorted(known)}
     tail = word.rsplit(".", 1)[-1]
     if tail in last:
@@ -230,7 +241,7 @@ def _nearest(word: str, known: set[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, namespaces and dataclasses as dictionaries, which YAML and a checkpoint can hold."""
+    """Convert tuples to lists, namespaces and dataclasses to dictionaries, which YAML and a checkpoint can hold."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""metrics.csv of one run: safe to kill at any moment, without gaps or repeats after a resume.
+"""Log of one run, metrics.csv: safe to kill at any moment, without gaps or repeats after a resume.
 
 ``metrics.csv`` has one row for each value: ``step,views,seconds,name,value``. ``step`` counts optimiser steps done,
 ``views`` the images seen so far, ``seconds`` the training time so far. pandas makes it wide with
@@ -28,7 +28,7 @@ class RunLog:
         self.folder = folder
 
     def open(self, step: int) -> None:
-        """Drops what a killed run wrote after ``step``, and a last line it did not finish."""
+        """Drop rows that a killed run wrote after ``step``, and a last line it did not finish."""
         if self.folder is None:
             return
         file = self.folder / METRICS_FILE
@@ -38,7 +38,14 @@ class RunLog:
         temporary.replace(file)
 
     def write(self, step: int, views: int, seconds: float, values: Mapping[str, float]) -> None:
-        """One row for each value, in a single append."""
+        """Write one row for each value, in a single append.
+
+        Args:
+            step: of training.
+            views: seen so far.
+            seconds: of training so far.
+            values: by name.
+        """
         if self.folder is None:
             return
         rows = [(step, views, f"{seconds:.3f}", name, repr(float(value))) for name, value in values.items()]
@@ -47,7 +54,7 @@ class RunLog:
 
 
 def read_metrics(run_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
-    """The curves of a run: for each name, its (step, value) pairs in order.
+    """Read the curves of a run: for each name, its (step, value) pairs in order.
 
     Raises:
         FileNotFoundError: no metrics.csv in the folder.
@@ -64,7 +71,7 @@ def read_metrics(run_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def _rows(file: Path) -> list[list[str]]:
-    """Complete rows; the last line counts only when it was ended."""
+    """Return complete rows; the last line counts only when it was ended."""
     text = file.read_text(encoding="utf-8")
     complete = text[: text.rfind("\n") + 1]
     rows = list(csv.reader(io.StringIO(complete)))

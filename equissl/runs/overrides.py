@@ -32,7 +32,7 @@ def parse_overrides(words: list[str]) -> dict[str, Any]:
 
 
 def _full_key(key: str) -> str:
-    """``method`` alone means its class; ``method.sim`` its constructor's argument ``sim``."""
+    """Return the whole key: ``method`` alone means its class; ``method.sim`` its constructor's argument ``sim``."""
     parts = key.split(".")
     if parts == ["method"]:
         return "method.class_path"

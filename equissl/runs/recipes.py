@@ -60,7 +60,12 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Put ``over`` on top of ``base``; another method drops the arguments of the base's method."""
+    """Put ``over`` on top of ``base``; another method drops the arguments of the base's method.
+
+    Args:
+        base: config tree.
+        over: config tree; its values win.
+    """
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)

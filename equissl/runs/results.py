@@ -1,4 +1,4 @@
-"""results.json: the flat results of an evaluated run."""
+"""Flat results of an evaluated run, results.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What made a checkpoint."""
+"""Versions and source revision recorded in a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import equissl
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of this program, Python and torch, and the git commit when run from a checkout."""
+    """Return the versions of this program, Python and torch, and the git commit when run from a checkout."""
     return {
         "equissl": equissl.__version__,
         "git": git_commit(Path(equissl.__file__).parent),
@@ -22,7 +22,7 @@ def versions() -> dict[str, str | None]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Commit of the checkout that holds ``folder``, with ``+`` when files differ from it; None outside of one."""
+    """Return the commit of the checkout of ``folder``, with ``+`` when files differ from it; None outside of one."""
     if not (folder.parent / ".git").exists():  # an installed package inside somebody else's repository is not it
         return None
     try:

@@ -1,4 +1,4 @@
-"""Scene flow computed once for a whole store, instead of whenever a pair is read."""
+"""Computation of scene flow once for a whole store, instead of at every reading of a pair."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from equissl.util.parts_folder import parts_folder
 from equissl.util.progress import Progress
 
 SWEEPS = 16  # of one part
-NO_FLOW = {"flow": None, "flow_valid": None, "flow_provider": None, "flow_classes": None}
+NO_FLOW: dict[str, Any] = {"flow": None, "flow_valid": None, "flow_provider": None, "flow_classes": None}
 
 
 @dataclass
@@ -109,7 +109,7 @@ def provider_of(drive: str, name: str, options: Mapping[str, Any]) -> FlowProvid
 
 
 class FlowJob(DriveJob):
-    """Copies the sweeps of each part with their flow.
+    """Job that copies the sweeps of each part with their scene flow.
 
     Args:
         parts: of the drives.
@@ -122,7 +122,13 @@ class FlowJob(DriveJob):
         self.store, self.provider, self.options = store, provider, options
 
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> None:
-        """Write the sweeps of one part; pairs that the provider cannot work with are noted as problems."""
+        """Write the sweeps of one part; pairs that the provider cannot work with are noted as problems.
+
+        Args:
+            part: number of the part.
+            given_up: not used; a sweep is never left out.
+            tell: called with the work that is begun.
+        """
         name, indices = self.parts[part].drive, self.items(part)
         drive, entry = self.store.drive(name), self.store.index[name]
         following = dict(find_pairs(entry.timestamps, entry.rate, entry.poses)[0].tolist())
@@ -152,7 +158,7 @@ def _outcome(parts: list[DrivePart]) -> tuple[int, list[tuple[str, str, str]]]:
 
 
 def _joined(store: DriveStore, parts: list[DrivePart]) -> Iterator[Drive]:
-    """The drives of the store, their sweeps read from the parts."""
+    """Return the drives of the store, their sweeps read from the parts."""
     for name in store.names:
         mine = [part for part in parts if part.drive == name]
         yield replace(store.drive(name), read=partial(_read, [DriveStore(part.path) for part in mine], name))

@@ -1,4 +1,4 @@
-"""Providers by name."""
+"""Providers of scene flow by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the representation collapsing, and does the predictor look at the action?
+"""Warnings about collapse of the representation, and about a predictor that ignores the action.
 
 A predictor that ignores the action is the equivariant twin of collapse: its loss is the same whichever action it gets.
 """
@@ -21,7 +21,7 @@ REAL, IGNORED = "equivariance", "equivariance_ignored_action"
 
 
 class CollapseMonitor(Observer):
-    """Logs per-dimension standard deviation, RankMe and the action gap; warns once when one crosses its threshold.
+    """Monitor of per-dimension standard deviation, RankMe and the action gap; warns once as each crosses its threshold.
 
     Args:
         config: interval and thresholds.
@@ -62,7 +62,7 @@ class CollapseMonitor(Observer):
 
 
 def collapse_values(output: StepOutput) -> dict[str, float]:
-    """Diagnostics of one batch, by their names in the log."""
+    """Compute diagnostics of one batch, by their names in the log."""
     features = output.features.detach().float().flatten(0, 1)
     values = {"collapse/feature_std": feature_std(features), "collapse/rankme": rankme(features)}
     if output.action_gap is not None:
@@ -72,7 +72,12 @@ def collapse_values(output: StepOutput) -> dict[str, float]:
 
 
 def crossed(values: dict[str, float], config: CollapseConfig) -> dict[str, str]:
-    """Warnings for the values beyond their thresholds."""
+    """Return warnings for the values beyond their thresholds.
+
+    Args:
+        values: measures of a batch by name.
+        config: thresholds.
+    """
     warnings = {}
     std, rank = values["collapse/feature_std"], values["collapse/rankme"]
     if std < config.std:
@@ -88,7 +93,13 @@ def crossed(values: dict[str, float], config: CollapseConfig) -> dict[str, str]:
 
 
 def describe_start(output: StepOutput, values: dict[str, float], batch_size: int) -> str:
-    """What a run shows before its first update, beside the values of a collapsed one."""
+    """Describe a run before its first update, beside the values of a collapsed one.
+
+    Args:
+        output: of the first step.
+        values: measures of its batch by name.
+        batch_size: samples in a batch; gives NT-Xent of collapsed features.
+    """
     rows, dim = output.features.flatten(0, 1).shape
     candidates = 2 * batch_size - 1  # of each view in NT-Xent
     parts = [

@@ -1,4 +1,4 @@
-"""Batches of a run: one endless stream, at any position of which a run can start."""
+"""Batches of a run: one endless stream, which can start at any position."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from equissl.util.processes import one_thread_environment
 
 
 class EndlessBatches:
-    """Epoch after epoch of a `ViewLoader`, without a pause between epochs and from any batch on.
+    """Stream of the batches of a `ViewLoader`, without a pause between epochs and from any batch on.
 
     Small stores have epochs of a few batches; an iterator that ended with each epoch would empty the workers' queues
     every time. Position is counted in batches from the start of the run, so it needs no state of its own.

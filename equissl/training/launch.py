@@ -1,4 +1,4 @@
-"""The processes of a run: started on this machine the way torchrun would, or joined where torchrun or SLURM did."""
+"""Processes of a run: started on this machine as by torchrun, or joined where torchrun or SLURM started them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class ProcessError(RuntimeError):
-    """One of several training processes failed."""
+    """Failure of one of several training processes."""
 
 
 def launch_processes(function: Callable[..., Any], args: tuple[Any, ...], trainer: TrainerConfig) -> None:
@@ -98,12 +98,12 @@ def leave_processes() -> None:
 
 
 def first_machine(nodes: str) -> str:
-    """The first name of SLURM's compressed list: ``gpu007`` of ``gpu[007-012,020],cpu1``."""
+    """Return the first name of SLURM's compressed list: ``gpu007`` of ``gpu[007-012,020],cpu1``."""
     return re.sub(r"\[([^],-]*)[^]]*\]", r"\1", nodes).split(",")[0]
 
 
 def _name_the_first_machine() -> None:
-    """Where the processes meet; torchrun and our launcher have said so, SLURM says it in its own words."""
+    """Name the machine where the processes meet, from SLURM's variables; torchrun and our launcher have named it."""
     if "MASTER_ADDR" not in os.environ and "SLURM_JOB_NODELIST" in os.environ:
         os.environ["MASTER_ADDR"] = first_machine(os.environ["SLURM_JOB_NODELIST"])
     if "MASTER_PORT" not in os.environ and "SLURM_JOB_ID" in os.environ:

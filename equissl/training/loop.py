@@ -91,7 +91,7 @@ class Loop:
             raise
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds of the loop. All processes have to call it."""
+        """Return the loop's part of a checkpoint. All processes have to call it."""
         weights = {METHOD_PREFIX + k.replace(COMPILED, ""): v for k, v in self.method.state_dict().items()}
         return {
             "state_dict": self.strategy.whole(weights),
@@ -108,7 +108,7 @@ class Loop:
             self._restore(state)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        """The one place where states that were read into host memory go to the device."""
+        """Restore the state of a checkpoint; here alone it goes from host memory to the device."""
         # the optimiser moves its own state, and leaves the count of its steps on the host where it belongs there
         self.optimizer.load_state_dict(copied_to(state["optimizer"], "cpu"))
         self.strategy.spread(self.optimizer)
@@ -160,5 +160,10 @@ class Loop:
 
 
 def copied_to(tree: Any, device: torch.device | str) -> Any:
-    """Nested data with a copy of every tensor on ``device``: nothing keeps a memory-mapped file open."""
+    """Copy nested data, every tensor to ``device``: nothing keeps a memory-mapped file open.
+
+    Args:
+        tree: nested dictionaries, lists and tuples.
+        device: of the copies.
+    """
     return tree_map_only(Tensor, lambda tensor: tensor.to(device, copy=True), tree)

@@ -1,4 +1,4 @@
-"""Training curves: collects what one step gives and writes a row of the log."""
+"""Training curves: the values of a step, collected into a row of the log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from equissl.training.observers import Observer
 
 
 class MetricLog(Observer):
-    """Writes loss and terms, averaged over the batches since the last row, and what other observers added to the step.
+    """Log of loss and terms, averaged over the batches since the last row, and of what other observers added.
 
     It comes after the observers that add values and before the one that saves checkpoints, so that everything up to a
     checkpoint's step is on disk when the checkpoint is.
@@ -41,15 +41,15 @@ class MetricLog(Observer):
         self._row = (0, 0.0)  # step and seconds of the last row
 
     def due(self, step: int) -> bool:
-        """Whether ``step`` gets a row: the first, the last, and every ``every``-th."""
+        """Return True where ``step`` gets a row: the first, the last, and every ``every``-th."""
         return step % self.every == 0 or step in (1, self.last_step)
 
     def add(self, values: dict[str, float]) -> None:
-        """Puts values into the current step's row."""
+        """Put values into the current step's row."""
         self._added.update(values)
 
     def views(self, step: int) -> int:
-        """Images or sweeps seen after ``step`` optimiser steps."""
+        """Return the number of images or sweeps seen after ``step`` optimiser steps."""
         return step * self.views_per_step
 
     def on_start(self, loop: Loop) -> None:

@@ -1,4 +1,4 @@
-"""What accompanies the steps of a run: logs, probes, diagnostics, checkpoints."""
+"""Observers of the steps of a run: logs, probes, diagnostics, checkpoints."""
 
 from __future__ import annotations
 
@@ -16,22 +16,37 @@ class Observer:
     """
 
     def on_start(self, loop: Loop) -> None:
-        """Called once before the first batch."""
+        """Act once before the first batch."""
 
     def before_batch(self, loop: Loop, batch: Any) -> None:
-        """Called with a batch on its device, before the method sees it."""
+        """Act on a batch on its device, before the method sees it.
+
+        Args:
+            loop: of training.
+            batch: as the loader gives it.
+        """
 
     def after_batch(self, loop: Loop, batch: Any) -> None:
-        """Called after a batch; `Loop.stepped` is true where the optimiser has moved."""
+        """Act after a batch; `Loop.stepped` is true where the optimiser has moved.
+
+        Args:
+            loop: of training.
+            batch: as the method saw it.
+        """
 
     def on_end(self, loop: Loop) -> None:
-        """Called once after the last batch."""
+        """Act once after the last batch."""
 
     def on_error(self, loop: Loop, error: BaseException) -> None:
-        """Called in place of ``on_end`` when training ends with an error, an interrupt included."""
+        """Act in place of ``on_end`` when training ends with an error, an interrupt included.
+
+        Args:
+            loop: of training.
+            error: raised in a step or by an observer.
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """What a continued run needs: tensors and plain data. Empty for an observer without a state."""
+        """Return the state that a continued run needs, tensors and plain data; empty for an observer without one."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -39,7 +54,7 @@ class Observer:
 
 
 def observer_states(observers: list[Observer]) -> dict[str, dict[str, Any]]:
-    """The states of those that have one, by the name of their class.
+    """Return the states of the observers that have one, by the name of their class.
 
     Raises:
         ValueError: two observers of one class with a state.
@@ -56,7 +71,12 @@ def observer_states(observers: list[Observer]) -> dict[str, dict[str, Any]]:
 
 
 def load_observer_states(observers: list[Observer], states: dict[str, dict[str, Any]]) -> None:
-    """Hand every observer its state; one that was not there when the checkpoint was saved starts afresh."""
+    """Hand every observer its state; one that was not there when the checkpoint was saved starts afresh.
+
+    Args:
+        observers: of the continued run.
+        states: state of each observer by the name of its class.
+    """
     for observer in observers:
         if (state := states.get(type(observer).__name__)) is not None:
             observer.load_state_dict(state)

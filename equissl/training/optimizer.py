@@ -1,4 +1,4 @@
-"""The optimiser of a run, and its rates at a step."""
+"""Optimiser of a run, and its rates at a step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equissl.training.schedule import first_beta, learning_rate
 
 
 def create_optimizer(method: Method, optim: OptimConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW over the parameters that need a gradient.
+    """Create Adam or AdamW over the parameters that need a gradient.
 
     Args:
         method: on its device, and sharded where it is going to be.
@@ -39,7 +39,7 @@ def follow_schedule(optimizer: torch.optim.Optimizer, optim: OptimConfig, step: 
 
 
 def _parameter_groups(method: Method, optim: OptimConfig) -> list[dict[str, Any]]:
-    """Parameters by weight decay and by share of the learning rate, ``scale``."""
+    """Group parameters by weight decay and by share of the learning rate, ``scale``."""
     groups = dict[tuple[float, float], list[nn.Parameter]]()
     slow = {id(p) for p in method.encoder.parameters()} if optim.encoder_scale != 1 else set[int]()
     for p in method.parameters():

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 
 def pretrain(config: PretrainConfig, out: str | Path, observers: Sequence[Observer] = ()) -> Path:
-    """Pretrains a method; called again with the same folder, it continues where the last checkpoint was saved.
+    """Pretrain a method; called again with the same folder, continue where the last checkpoint was saved.
 
     The run folder holds ``config.yaml`` (resolved; runs again as it is), ``checkpoints/last.ckpt``, ``metrics.csv`` and
     what other loggers write. On a CPU in 32 bits a run that was killed and continued ends with the very same weights as
@@ -160,9 +160,9 @@ def _fit(
 
 
 def _arrange(config: PretrainConfig, method: Method) -> Method:
-    """The method as it trains: batch norms over all processes, memory format, compiled encoder."""
+    """Arrange the method for training: batch norms over all processes, memory format, compiled encoder."""
     if config.trainer.world_size > 1:
-        method = convert_sync_batchnorm(method)
+        method = cast(Method, convert_sync_batchnorm(method))
     method = KINDS[config.data.kind].arrange(method, config.trainer.channels_last)
     if config.trainer.compile:
         method.encoder.compile()
@@ -180,7 +180,7 @@ def _observers(config: PretrainConfig, log: MetricLog, method: Method, dataset: 
 
 
 def _start_from(init: str, method: Any, out: Path) -> None:
-    """Fills the backbone, and leaves beside the config what came from where."""
+    """Fill the backbone, and write the origin of its weights beside the config."""
     report = load_backbone(method, init)
     logger.info("%s: %s", out, report)
     if process_rank() == 0:
@@ -188,7 +188,7 @@ def _start_from(init: str, method: Any, out: Path) -> None:
 
 
 def _last_step(config: PretrainConfig, batches: int) -> int:
-    """Optimiser steps of the whole run; ``batches`` are those of one epoch."""
+    """Return the optimiser steps of the whole run; ``batches`` are those of one epoch."""
     settings = config.trainer
     ends = [] if settings.max_steps is None else [settings.max_steps]
     if settings.max_epochs is not None:
@@ -197,7 +197,7 @@ def _last_step(config: PretrainConfig, batches: int) -> int:
 
 
 def _existing_checkpoint(config: PretrainConfig, out: Path) -> dict[str, Any] | None:
-    """The checkpoint to continue from, after making sure that it is of the same run."""
+    """Return the checkpoint to continue from, after making sure that it is of the same run."""
     if out.is_file():
         raise ConfigError(f"expected a run folder, got the file {out}")
     if not (out / LAST).is_file():

@@ -1,4 +1,4 @@
-"""Online probes: how much class and rotation small heads read from the representation while it trains."""
+"""Online probes: accuracy of class and rotation read by small heads from the representation during training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from equissl.training.observers import Observer
 
 
 class OnlineProbes(Observer):
-    """A linear classifier and a rotation MLP on detached features, with their own Adam, outside the method.
+    """Linear classifier and rotation MLP on detached features, with their own Adam, outside the method.
 
     Scores are taken on each batch before the probes learn from it, over all batches since the last row of the log. The
     training stream is what they see; unseen objects are the business of ``equissl evaluate``. Of several processes only

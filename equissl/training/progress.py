@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, plain lines elsewhere."""
+"""Progress bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BAR_EVERY = 0.2
 
 
 class Progress(Observer):
-    """Shows step, loss, online scores, speed and time left.
+    """Display of step, loss, online scores, speed and time left.
 
     Args:
         log: where the numbers come from.

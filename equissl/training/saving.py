@@ -1,4 +1,4 @@
-"""Saves the run now and then, and stops it when the loss is no longer a number or when it is asked to."""
+"""Checkpoints at intervals, and the stop of a run at a signal or a loss that is no longer a number."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from equissl.util.randomstate import random_state, seed_everything, set_random_s
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss or a weight is NaN or infinite."""
+    """NaN or infinity in the loss or a weight."""
 
 
 class CheckpointSaver(Observer):
-    """Writes checkpoints/last.ckpt every N steps or M minutes and at the end; the file is whole at every moment.
+    """Saver of checkpoints/last.ckpt every N steps or M minutes and at the end; the file is whole at every moment.
 
     It also holds what a resumed run needs beside weights and optimiser: config, random states of all processes, views
     seen, versions. It comes last among the observers, so that a checkpoint holds their state after the step.

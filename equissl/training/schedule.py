@@ -1,4 +1,4 @@
-"""Learning rate and momentum as functions of the step alone, so that a resumed run is where it would have been."""
+"""Learning rate and momentum as functions of the step alone, so that a resumed run continues exactly."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ END = 1e4  # and ends at that divided by this
 
 
 def learning_rate(optim: OptimConfig, step: int, last_step: int) -> float:
-    """Learning rate of optimiser step ``step`` (from 0) of ``last_step``.
+    """Compute the learning rate of optimiser step ``step`` (from 0) of ``last_step``.
 
     ``constant``; ``cosine`` falls from ``lr`` to 0 on half a cosine; ``one_cycle`` rises on half a cosine from a tenth
     of ``lr`` to ``lr`` over the first 40 % of the steps, and falls on another to ``lr``/10⁵. With warm-up, the first
     two rise linearly from lr/warmup over as many steps before.
+
+    Args:
+        optim: schedule, ``lr`` and warm-up.
+        step: number of the step.
+        last_step: number of steps of the whole run.
 
     Raises:
         ValueError: for a negative step, or a last step below 1.
@@ -35,7 +40,13 @@ def learning_rate(optim: OptimConfig, step: int, last_step: int) -> float:
 
 
 def first_beta(optim: OptimConfig, step: int, last_step: int) -> float:
-    """Adam's first beta at a step: against the learning rate where ``optim.momentum`` says so, else constant."""
+    """Compute Adam's first beta at a step: against the learning rate where ``optim.momentum`` is given, else constant.
+
+    Args:
+        optim: momentum or betas.
+        step: number of the step.
+        last_step: number of steps of the whole run.
+    """
     if optim.momentum is None:
         return optim.betas[0]
     high, low = optim.momentum

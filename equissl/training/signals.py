@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class StopSignals:
-    """Notes the first signal instead of ending the process; Ctrl-C once more ends it at once.
+    """Handler that notes the first signal instead of ending the process; a second Ctrl-C ends it at once.
 
     Attributes:
         received: number of the signal, 0 before one has come.

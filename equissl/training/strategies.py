@@ -1,4 +1,4 @@
-"""How the processes of a run share the work: one alone, copies of the method, or shards of it.
+"""Strategies for sharing a run's work among processes: one alone, copies of the method, or shards of it.
 
 Every process computes the loss of the global batch from its own part (the losses gather embeddings), so gradients are
 averaged over processes in each strategy.
@@ -22,7 +22,7 @@ from equissl.training.launch import join_processes, leave_processes
 
 
 class Step(nn.Module):
-    """A module whose forward is ``method.step``: the form that torch's wrappers take.
+    """Module whose forward is ``method.step``, the form that torch's wrappers take.
 
     It returns the fields of a `StepOutput` as a dictionary, in which the wrappers find the tensors; `fully_shard` would
     see none in a dataclass, and leave the gradients of the last shards unreduced.
@@ -50,26 +50,31 @@ class Single:
         self.device = device
 
     def wrap(self, method: Method) -> nn.Module:
-        """The method on its device, changed in place, in a module whose forward is a training step."""
+        """Wrap the method, moved to its device in place, in a module whose forward is a training step."""
         return Step(method.to(self.device))
 
     def accumulating(self, module: nn.Module, final: bool) -> AbstractContextManager[Any]:
-        """Around forward and backward of one of several batches of a step; gradients are exchanged in the final one."""
+        """Wrap forward and backward of one of several batches of a step; gradients are exchanged in the final one.
+
+        Args:
+            module: the wrapped method.
+            final: True for the last batch of the step.
+        """
         return contextlib.nullcontext()
 
     def whole(self, tree: Any) -> Any:
-        """Nested data with every tensor that is spread over processes joined; all processes have to call it."""
+        """Join every tensor that is spread over processes in nested data; all processes have to call it."""
         return tree
 
     def spread(self, optimizer: torch.optim.Optimizer) -> None:
         """Spread the state of an optimiser that was just loaded as its parameters are."""
 
     def largest(self, values: Sequence[float]) -> list[float]:
-        """For each value the largest of all processes; they wait for each other, the GPU does not."""
+        """Return the largest of all processes for each value; they wait for each other, the GPU does not."""
         return list(values)
 
     def gather(self, value: Any) -> list[Any]:
-        """Plain data of every process, by rank."""
+        """Gather plain data of every process, by rank."""
         return [value]
 
     def barrier(self) -> None:
@@ -80,7 +85,7 @@ class Single:
 
 
 class _Several(Single):
-    """What strategies of several processes share: a group for gradients, and one for plain data in host memory."""
+    """Base of strategies of several processes: a group for gradients, and one for plain data in host memory."""
 
     def __init__(self, device: torch.device, trainer: TrainerConfig) -> None:
         super().__init__(device, trainer)
@@ -165,7 +170,7 @@ STRATEGIES: dict[str, type[Single]] = {"single": Single, "ddp": DataParallel, "f
 
 
 def create_strategy(device: torch.device, trainer: TrainerConfig) -> Single:
-    """The strategy of a config; ``auto`` is ``ddp`` for several processes.
+    """Create the strategy of a config; ``auto`` is ``ddp`` for several processes.
 
     Args:
         device: of this process.

@@ -1,1 +1,1 @@
-"""Machinery that every part of the library shares."""
+"""Machinery shared by all parts of the library."""

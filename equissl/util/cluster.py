@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: actors on any machine, each of which watches a process of its own."""
+"""Workers on a Ray cluster: actors on any machine, each watching a process of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INSTALL = "expected Ray for engine=ray: pip install 'equissl[ray]'"
 
 
 class RayActor:
-    """Runs parts in a process below it, limited and replaced as on one machine."""
+    """Actor that runs parts in a process below it, limited and replaced as on one machine."""
 
     def __init__(self) -> None:
         self.process: WatchedProcess | None = None
@@ -31,7 +31,7 @@ class RayActor:
 
 
 class RayWorker:
-    """One actor, as seen from here. Ray starts it again, elsewhere if need be, when it or its machine is lost."""
+    """Handle of one actor. Ray starts it again, elsewhere if need be, when it or its machine is lost."""
 
     def __init__(self, ray: Any, actor: Any, job: Job, shared: list[Any], limits: Limits) -> None:
         self.ray, self.actor, self.job, self.shared, self.limits = ray, actor, job, shared, limits

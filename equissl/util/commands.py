@@ -1,4 +1,4 @@
-"""Commands side by side, one core each, with one line of progress, and the end of the log of whatever fails.
+"""Commands run side by side, one core each, with one line of progress, and the end of the log of those that fail.
 
 Unlike the workers of :mod:`equissl.util.workers`, which do parts of one job in this program, these are programs
 of their own: each has a command line, a log, and a result to continue from.
@@ -46,11 +46,11 @@ class Commands:
 
     @property
     def stage(self) -> str | None:
-        """The one under way or next; None where all are done."""
+        """Stage under way or next; None where all are done."""
         return next((stage for stage in self.stages if stage not in self.seconds), None)
 
     def status(self) -> str:
-        """The stage, with the last line that it logged."""
+        """Return the stage, with the last line that it logged."""
         if self.process is None:
             return f"{self.name}: waiting"
         return f"{self.name}: {self.stage} {last_line(self.log)}"
@@ -125,13 +125,18 @@ def _stop(work: Commands) -> None:
 
 
 def last_line(log: Path, limit: int = 60) -> str:
-    """The last line of a log, cut to ``limit`` characters."""
+    """Return the last line of a log, cut to ``limit`` characters.
+
+    Args:
+        log: the file.
+        limit: most characters.
+    """
     lines = tail(log, 1, 4096).splitlines()
     return lines[-1].strip()[:limit] if lines else ""
 
 
 def tail(log: Path, lines: int = TAIL_LINES, size: int = 1 << 16) -> str:
-    """The last lines of a log; a progress bar's carriage returns count as line ends.
+    """Return the last lines of a log; a progress bar's carriage returns count as line ends.
 
     Args:
         log: the file; a missing one has no lines.

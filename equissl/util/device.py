@@ -1,4 +1,4 @@
-"""Device and precision, as asked for and as there is."""
+"""Choice of device and precision, by request and by what the machine has."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def choose_accelerator(requested: str) -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU computes in bfloat16 (AMX or AVX512-BF16); elsewhere torch emulates it, slower than float32."""
+    """Return True where the CPU computes in bfloat16 (AMX or AVX512-BF16); elsewhere torch emulates it, slowly."""
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     if capabilities:
         return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
@@ -36,7 +36,11 @@ def cpu_has_bf16() -> bool:
 
 
 def choose_precision(requested: str, accelerator: str) -> str:
-    """``32``, ``bf16`` or ``16``; ``auto`` is bf16 where the device computes in it.
+    """Choose ``32``, ``bf16`` or ``16``; ``auto`` is bf16 where the device computes in it.
+
+    Args:
+        requested: precision asked for, or ``auto``.
+        accelerator: ``cpu`` or ``gpu``.
 
     Raises:
         DeviceError: 16 on a CPU, which is slow in it and gains nothing over bf16.

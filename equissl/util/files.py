@@ -1,4 +1,4 @@
-"""Files that are whole at every moment: written beside their place, flushed to the disk, then renamed."""
+"""Atomic writing of files: written beside their place, flushed to the disk, then renamed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _numbers = itertools.count()
 
 @contextmanager
 def atomic_path(path: str | Path, sync: bool = True) -> Iterator[Path]:
-    """A temporary path beside ``path``, which takes its place when the block ends without an error.
+    """Yield a temporary path beside ``path``, which takes its place when the block ends without an error.
 
     A reader sees the old file or the new one, never half of it. An error in the block removes the temporary file. A
     folder may be made in place of a file where ``path`` is free, or an empty folder.
@@ -45,7 +45,7 @@ def atomic_path(path: str | Path, sync: bool = True) -> Iterator[Path]:
 
 
 def temporary_path(path: Path) -> Path:
-    """Where a file is written before it takes the place of ``path``: another name at each call, on any machine."""
+    """Return a path to write to before it replaces ``path``: another name at each call, on any machine."""
     return path.with_name(f"{path.name}.tmp-{platform.node()}-{os.getpid()}-{next(_numbers)}")
 
 
@@ -57,7 +57,12 @@ def remove_temporary(path: str | Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file atomically, in UTF-8."""
+    """Write a text file atomically, in UTF-8.
+
+    Args:
+        path: of the file.
+        text: its content.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
@@ -65,6 +70,11 @@ def write_text(path: str | Path, text: str) -> Path:
 
 def write_json(path: str | Path, tree: Any, sort_keys: bool = False) -> Path:
     """Write an indented JSON file atomically.
+
+    Args:
+        path: of the file.
+        tree: plain JSON values.
+        sort_keys: True sorts the keys of dictionaries.
 
     Raises:
         ValueError: for NaN or infinite numbers, which JSON does not have.
@@ -110,13 +120,23 @@ def full_disk_message(path: Path, needed: int) -> Iterator[None]:
 
 
 def check_space(path: Path, needed: int) -> None:
-    """Raise the error of a full disk where fewer than ``needed`` bytes are free for ``path``."""
+    """Raise the error of a full disk where fewer than ``needed`` bytes are free for ``path``.
+
+    Args:
+        path: of the file to write; its folder exists.
+        needed: bytes.
+    """
     if shutil.disk_usage(path.parent).free < needed:
         raise disk_full(path, needed)
 
 
 def disk_full(path: Path, needed: int) -> OSError:
-    """The error of a full disk, with the bytes needed for ``path`` and those free."""
+    """Create the error of a full disk, with the bytes needed for ``path`` and those free.
+
+    Args:
+        path: of the file to write; its folder exists.
+        needed: bytes.
+    """
     free = shutil.disk_usage(path.parent).free
     text = f"disk full: {needed / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free in {path.parent}"
     return OSError(errno.ENOSPC, text, str(path))

@@ -15,7 +15,7 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Begun:
-    """The work that a process has begun.
+    """Work that a process has begun.
 
     Attributes:
         item: number within the job.
@@ -33,7 +33,7 @@ Tell = Callable[[Begun | None], None]
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a process may work, and how large it may grow.
+    """Limits of a process: time for a step, and items and memory before it is replaced.
 
     Attributes:
         seconds: longest time for one step of an item; None waits for ever.
@@ -58,11 +58,16 @@ class Job(Protocol):
     """Work on items, cut into parts; items and parts have numbers. Picklable."""
 
     def items(self, part: int) -> Sequence[int]:
-        """Items of one part."""
+        """Return the items of one part."""
         ...
 
     def describe(self, part: int, item: int) -> str:
-        """An item of a part in words, for errors."""
+        """Describe an item of a part, for errors.
+
+        Args:
+            part: number of the part.
+            item: number of the item within the job.
+        """
         ...
 
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> Any:
@@ -77,7 +82,7 @@ class Job(Protocol):
 
 
 class Worker(Protocol):
-    """Does one part at a time."""
+    """Runner of one part at a time."""
 
     def run(self, part: int) -> Any: ...
 

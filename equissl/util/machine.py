@@ -1,4 +1,4 @@
-"""The machine and the software that made something, for reports."""
+"""Description of machine and software, for reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PACKAGES = ("equissl", "numpy", "torch", "open3d", "open3d-cpu", "trimesh", "pi
 
 
 def describe_machine() -> dict:
-    """Processor, cores that may be used, accelerator, system, and versions of the packages that pictures depend on."""
+    """Describe processor, usable cores, accelerator, system, and versions of the packages that pictures depend on."""
     return {
         "processor": processor_name(),
         "cores": usable_cores(),
@@ -23,7 +23,7 @@ def describe_machine() -> dict:
 
 
 def processor_name() -> str:
-    """As the system states it."""
+    """Return the name of the processor, as the system states it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""Long work in parts, each a file that is whole or not there: what is done stays done when the work is started again.
+"""Resumable work in parts, each a file that is whole or not there.
 
 See :mod:`equissl.util.parts_folder` for the folder they are in, and :mod:`equissl.util.workers` for who makes them.
 """
@@ -24,7 +24,7 @@ class FileJob(Job, Protocol):
         ...
 
     def path(self, part: int) -> Path:
-        """File of a part, in the folder of parts."""
+        """Return the file of a part, in the folder of parts."""
         ...
 
     def check(self, part: int) -> None:
@@ -32,12 +32,18 @@ class FileJob(Job, Protocol):
         ...
 
     def units(self, part: int) -> int:
-        """Steps of the progress bar that a part takes."""
+        """Return the steps of the progress bar that a part takes."""
         ...
 
 
 def find_missing(job: FileJob, parts: Sequence[int], bar: Progress) -> list[int]:
-    """Parts that are to be made; a damaged one is removed."""
+    """Return the parts to be made; a damaged one is removed.
+
+    Args:
+        job: writes the parts.
+        parts: numbers of the parts wanted.
+        bar: tells of damaged parts.
+    """
     return [part for part in parts if not _is_whole(job, part, bar)]
 
 

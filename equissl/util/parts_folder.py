@@ -1,4 +1,4 @@
-"""The folder of unfinished work: which work it belongs to, and who is at it.
+"""Folder of unfinished work: its description, and the locks of the processes at work.
 
 Parts live in ``OUT.parts`` until the finished file has its name. The folder carries the description of the work, so
 that parts of other settings never mix, and locks, so that two processes never write one part.
@@ -36,7 +36,7 @@ class Share:
 
     @classmethod
     def parse(cls, text: str | None) -> Share:
-        """``i/n``, counted from 0 or from 1: any n numbers in a row make the whole, since n/n is 0/n.
+        """Parse ``i/n``, counted from 0 or from 1: any n numbers in a row make the whole, since n/n is 0/n.
 
         Raises:
             ValueError: for anything else.
@@ -53,7 +53,7 @@ class Share:
         return self.count == 1
 
     def parts(self, count: int) -> range:
-        """Its parts of ``count``."""
+        """Return this share's parts of ``count``."""
         return range(self.number, count, self.count)
 
 
@@ -84,7 +84,7 @@ class PartsFolder:
 
 
 def folder_of(out: Path) -> Path:
-    """Where the parts of ``out`` are; absolute, since other processes may be elsewhere."""
+    """Return the folder of the parts of ``out``; absolute, since other processes may be elsewhere."""
     return Path(f"{out.absolute()}.parts")
 
 
@@ -124,7 +124,12 @@ def parts_folder(
 
 
 def differences(found: dict[str, Any], asked: dict[str, Any]) -> str:
-    """The entries in which two descriptions differ, one line each."""
+    """List the entries in which two descriptions differ, one line each.
+
+    Args:
+        found: description that is there.
+        asked: description asked for.
+    """
     keys = sorted(key for key in found | asked if found.get(key) != asked.get(key))
     return "\n".join(f"  {key}: {found.get(key)!r} there, {asked.get(key)!r} asked for" for key in keys)
 

@@ -1,4 +1,4 @@
-"""Processes that work beside this one: one thread in each, and an end when their parent ends."""
+"""Worker processes: one thread in each, and an end when their parent ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEX
 
 @contextmanager
 def one_thread_environment() -> Iterator[None]:
-    """Variables that a new process reads at its start: one thread per process is fastest."""
+    """Return the variables that a new process reads at its start: one thread per process is fastest."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
@@ -31,7 +31,7 @@ def one_thread_environment() -> Iterator[None]:
 
 
 def fresh_context(module: str) -> multiprocessing.context.ForkServerContext:
-    """How worker processes are started.
+    """Return the context in which worker processes start.
 
     A process forked from this one would share threads and locks of the libraries loaded here. The server has imported
     ``module`` (that of the first call in this process), and no more, so that a new process is there at once.
@@ -54,11 +54,11 @@ def _wait_for_parent() -> None:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_megabytes() -> float:
-    """Most memory that this process has used so far."""
+    """Return the most memory that this process has used so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -1,4 +1,4 @@
-"""Telling how far long work is."""
+"""Progress of long work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Progress:
             self._bar.close()
 
     def update(self, amount: int) -> None:
-        """Counts ``amount`` more units."""
+        """Count ``amount`` more units."""
         self.done += amount
         if self._bar is not None:
             self._bar.update(amount)
@@ -45,7 +45,7 @@ class Progress:
             self.say(f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.0f} {self.unit}/s")
 
     def skip(self, amount: int) -> None:
-        """Counts ``amount`` units that were finished before; they do not enter the rate."""
+        """Count ``amount`` units that were finished before; they do not enter the rate."""
         self.done += amount
         self._skipped += amount
         if self._bar is not None:
@@ -61,7 +61,7 @@ class Progress:
             self.say(f"{self.label}: {self.done}/{self.total} {self.unit}, {text}")
 
     def say(self, text: str) -> None:
-        """One line of text that does not disturb the bar."""
+        """Print one line of text that does not disturb the bar."""
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         elif self.enabled:

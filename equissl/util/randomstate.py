@@ -1,4 +1,4 @@
-"""The state of every random generator of a process, as data that a checkpoint can hold."""
+"""State of every random generator of a process, as data that a checkpoint can hold."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python, NumPy and torch (all devices)."""
+    """Seed Python, NumPy and torch (all devices)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def random_state() -> dict[str, Any]:
-    """State of the generators of Python, NumPy, torch and each GPU. Plain data and tensors only."""
+    """Return the state of the generators of Python, NumPy, torch and each GPU. Plain data and tensors only."""
     kind, keys, position, has_gauss, cached = np.random.get_state()
     numbers = torch.from_numpy(np.asarray(keys).astype(np.int64))
     return {
@@ -29,7 +29,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Puts every generator back to where :func:`random_state` found it."""
+    """Put every generator back to the state that :func:`random_state` found."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]

@@ -1,4 +1,4 @@
-"""Things by name: built in, from other packages through entry points, or by import path."""
+"""Registry of things by name: built in, from other packages through entry points, or by import path."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         self._outside: dict[str, Any] | None = None
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that registers a thing under a name.
+        """Register a thing under a name; a decorator.
 
         Raises:
             ValueError: a name that is taken by another thing.
@@ -58,7 +58,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         return add
 
     def __getitem__(self, name: str) -> T:
-        """The thing of that name or import path.
+        """Return the thing of that name or import path.
 
         Raises:
             error: for an unknown name, with the nearest known one, or a thing that cannot be imported or is of another
@@ -105,11 +105,11 @@ class Registry(MutableMapping[str, T], Generic[T]):
         return len(self.names())
 
     def names(self) -> list[str]:
-        """Known names, in the order of registration; those of other packages last."""
+        """Return the known names, in the order of registration; those of other packages last."""
         return [*self._known, *(name for name in self._entry_points() if name not in self._known)]
 
     def name_of(self, thing: T) -> str:
-        """The name under which this finds the thing: the registered one, or its import path."""
+        """Return the name under which this finds the thing: the registered one, or its import path."""
         path = f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
         for name, value in self._known.items():
             if value is thing or value == path:
@@ -159,7 +159,12 @@ def is_import_path(name: str) -> bool:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'sie'?)`` for the nearest known word; empty where none is near. Case is ignored."""
+    """Suggest the nearest known word, in brackets, to append to an error; empty where none is near. Case is ignored.
+
+    Args:
+        word: the unknown word.
+        known: words to choose from.
+    """
     folded = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), folded, n=1)
     return f" (did you mean {folded[close[0]]!r}?)" if close else ""

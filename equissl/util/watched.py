@@ -1,4 +1,4 @@
-"""A process that does parts of a job, watched: replaced when it is lost, works too long, grows too large, and at times.
+"""Process that does parts of a job, watched and replaced: when it is lost, too slow or too large, and at times.
 
 Renderers, mesh readers and file formats are other people's C++: they leak, run out of memory and, on some data, never
 return.
@@ -28,7 +28,7 @@ class _Answer:
 
 
 class _LostError(Exception):
-    """The process ended: why, and over which item."""
+    """End of the process, with the reason and the item."""
 
     def __init__(self, reason: str, item: int | None) -> None:
         super().__init__(reason)
@@ -41,7 +41,7 @@ class _TimeError(Exception):
 
 
 class WatchedProcess:
-    """Runs parts of a job in a process of its own, one after the other.
+    """Runner of parts of a job in a process of its own, one after the other.
 
     A process that dies is replaced and the part done again, :data:`ATTEMPTS` times at most. An item that exceeds its
     time ends the process too; the next one leaves it out, as if its data were damaged.

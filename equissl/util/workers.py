@@ -1,4 +1,4 @@
-"""Running the parts of a job: in this process, in processes of this machine, or on a Ray cluster."""
+"""Execution of a job's parts: in this process, in processes of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 

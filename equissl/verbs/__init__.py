@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb.
+    """Verb of the program.
 
     Attributes:
         path: of its function, which takes the words after the verb and returns the exit code.

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def ingest(argv: list[str]) -> int:
-    """Reads recorded LiDAR drives (KITTI, KITTI-360, nuScenes, Argoverse 2, Waymo, a folder) into a drive store (.h5).
+    """Read recorded LiDAR drives (KITTI, KITTI-360, nuScenes, Argoverse 2, Waymo, a folder) into a drive store (.h5).
 
     Damaged frames are left out and named. Started again, it goes on where it stopped.
     """
@@ -33,7 +33,7 @@ def ingest(argv: list[str]) -> int:
 
 
 def simulate(argv: list[str]) -> int:
-    """Simulates LiDAR drives with exact poses, boxes and scene flow into a drive store (.h5).
+    """Simulate LiDAR drives with exact poses, boxes and scene flow into a drive store (.h5).
 
     Started again, it goes on where it stopped.
     """
@@ -46,7 +46,7 @@ def simulate(argv: list[str]) -> int:
 
 
 def flow(argv: list[str]) -> int:
-    """Copies a drive store (.h5) with the scene flow of a provider, such as icp_cluster, ego or nsfp.
+    """Copy a drive store (.h5) with the scene flow of a provider, such as icp_cluster, ego or nsfp.
 
     Started again, it goes on where it stopped.
     """

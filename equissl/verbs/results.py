@@ -29,7 +29,7 @@ def evaluate(argv: list[str]) -> int:
 
 
 def predict(argv: list[str]) -> int:
-    """Writes what a detector finds: result files of KITTI or JSON, and pictures from above."""
+    """Write the detections of a detector: result files of KITTI or JSON, and pictures from above."""
     parser = parser_of("predict", predict)
     parser.add_argument("run", help="folder that `equissl finetune --out` wrote")
     parser.add_argument("--out", required=True, help="folder to write")
@@ -41,7 +41,7 @@ def predict(argv: list[str]) -> int:
 
 
 def report(argv: list[str]) -> int:
-    """Writes one HTML page that compares evaluated runs, and prints their table; seeds of one run make one row."""
+    """Write one HTML page that compares evaluated runs, and print their table; seeds of one run make one row."""
     parser = parser_of("report", report)
     parser.add_argument("runs", nargs="+", help="evaluated run folders")
     parser.add_function_arguments(write_report, skip={"run_dirs"})

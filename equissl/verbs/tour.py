@@ -1,4 +1,4 @@
-"""Verbs that show what is here: the demos, the benchmarks, the doctor."""
+"""Verbs for the demos, the benchmarks and the doctor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from equissl.verbs.words import arguments, parser_of, unknown
 
 
 def demo(argv: list[str]) -> int:
-    """Makes data, pretrains on it, evaluates and writes a page: `demo` on rendered views, `demo lidar` on drives."""
+    """Make data, pretrain on it, evaluate and write a page: `demo` on rendered views, `demo lidar` on drives."""
     if argv and not argv[0].startswith("-"):
         return _demo_lidar(argv[1:]) if argv[0] == "lidar" else unknown("demo", argv[0], ["lidar"])
     parser = parser_of("demo", demo)
@@ -21,7 +21,7 @@ def demo(argv: list[str]) -> int:
 
 
 def _demo_lidar(argv: list[str]) -> int:
-    """Simulates drives, pretrains E-SSL3D and STRL on them, measures equivariance and rotation, and writes a page."""
+    """Simulate drives, pretrain E-SSL3D and STRL on them, measure equivariance and rotation, and write a page."""
     parser = parser_of("demo lidar", _demo_lidar)
     parser.add_function_arguments(run_lidar_demo, skip={"say", "task"})
     parser.add_class_arguments(LidarTask, "task")
@@ -30,7 +30,7 @@ def _demo_lidar(argv: list[str]) -> int:
 
 
 def bench(argv: list[str]) -> int:
-    """Measures on this machine: ``bench KIND``; ``methods``, ``study``, ``fernn``, ``detection`` train, others time."""
+    """Measure on this machine: ``bench KIND``; ``methods``, ``study``, ``fernn``, ``detection`` train, others time."""
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: equissl bench {{{','.join(BENCHES)}}} [--help]\n\n{bench.__doc__}")
         return 0
@@ -43,6 +43,6 @@ def bench(argv: list[str]) -> int:
 
 
 def doctor(argv: list[str]) -> int:
-    """Shows what is present, what is missing, and the command that mends it."""
+    """Show the packages present and missing, and the command that fixes each."""
     parser_of("doctor", doctor).parse_args(argv)
     return run_doctor()

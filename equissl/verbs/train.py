@@ -1,4 +1,4 @@
-"""Verbs that train."""
+"""Verbs for training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equissl.verbs.words import split_options
 
 
 def pretrain(argv: list[str]) -> int:
-    """Pretrains a method; started again with the same --out, it continues.
+    """Pretrain a method; started again with the same --out, it continues.
 
     equissl pretrain --config FILE.yaml --out RUN [--any.key value ...]
 
@@ -26,7 +26,7 @@ def pretrain(argv: list[str]) -> int:
 
 
 def finetune(argv: list[str]) -> int:
-    """Trains a detector of 3D boxes, from a pretrained backbone or from scratch; started again it continues.
+    """Train a detector of 3D boxes, from a pretrained backbone or from scratch; started again it continues.
 
     equissl finetune --config FILE.yaml --out RUN [--init PRETRAINED] [--labels SHARE] [--frozen] [--any.key value ...]
 
@@ -51,7 +51,7 @@ def finetune(argv: list[str]) -> int:
 
 
 def _train(argv: list[str], verb: Callable[[list[str]], int]) -> int:
-    """What ``pretrain`` and ``finetune`` do with their words."""
+    """Run ``pretrain`` or ``finetune`` with the words given."""
     words, options = split_options(argv, ("--config", "--out"))
     out = options.get("--out")
     config_file = options.get("--config")
@@ -71,7 +71,7 @@ def _train(argv: list[str], verb: Callable[[list[str]], int]) -> int:
 
 
 def _train_help(config_file: str | None, verb: Callable[[list[str]], int]) -> int:
-    """Flags of the kind of data and of the method's constructor too, once a config says which."""
+    """Print the flags of the kind of data and of the method's constructor too, once a config names them."""
     print("usage: " + (verb.__doc__ or "").partition("\n\n")[2].replace("\n    ", "\n").strip())
     parser = config_parser()
     if config_file:

@@ -14,7 +14,7 @@ from equissl.verbs.words import arguments, parser_of
 
 
 def render(argv: list[str]) -> int:
-    """Renders views of meshes into a store (.h5), with a gallery (.png) and a data card (.md, .json) beside it.
+    """Render views of meshes into a store (.h5), with a gallery (.png) and a data card (.md, .json) beside it.
 
     Started again, it goes on where it stopped.
     """
@@ -40,7 +40,7 @@ def render(argv: list[str]) -> int:
 
 
 def pack(argv: list[str]) -> int:
-    """Packs a folder in the original 3DIEBench layout into a store."""
+    """Pack a folder in the original 3DIEBench layout into a store."""
     parser = parser_of("pack", pack)
     parser.add_function_arguments(layout.pack, as_positional=True)
     print(layout.pack(**arguments(parser, argv)))
@@ -48,7 +48,7 @@ def pack(argv: list[str]) -> int:
 
 
 def unpack(argv: list[str]) -> int:
-    """Writes a store out as a folder in the original 3DIEBench layout."""
+    """Write a store out as a folder in the original 3DIEBench layout."""
     parser = parser_of("unpack", unpack)
     parser.add_function_arguments(layout.unpack, as_positional=True)
     print(layout.unpack(**arguments(parser, argv)))
@@ -56,7 +56,7 @@ def unpack(argv: list[str]) -> int:
 
 
 def sequences(argv: list[str]) -> int:
-    """Writes fixed sequences of augmented or fixated views of images into a store, for `evaluate --store`."""
+    """Write fixed sequences of augmented or fixated views of images into a store, for `evaluate --store`."""
     parser = parser_of("sequences", sequences)
     parser.add_argument("root", help="images: ROOT/{train,val}/CLASS/*.jpg, or CIFAR's or STL-10's binary files")
     parser.add_argument("--out", required=True, help="the file to write")

@@ -1,4 +1,4 @@
-"""Verbs that bring weights in and out."""
+"""Verbs for the import and export of weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from equissl.weights import export_run, import_weights
 
 
 def import_(argv: list[str]) -> int:
-    """Reads a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors, or OpenPCDet's, into a run folder, to evaluate."""
+    """Read a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors, or OpenPCDet's, into a run folder, to evaluate."""
     parser = parser_of("import", import_)
     parser.add_argument("family", choices=["sie", "equicaps", "seqjepa", "openpcdet"], help="whose checkpoint it is")
     parser.add_argument("file", help="the checkpoint")
@@ -24,7 +24,7 @@ def import_(argv: list[str]) -> int:
 
 
 def export(argv: list[str]) -> int:
-    """Writes the method of a run as safetensors with a JSON card, and its backbone for torchvision or timm."""
+    """Write the method of a run as safetensors with a JSON card, and its backbone for torchvision or timm."""
     parser = parser_of("export", export)
     parser.add_argument("run", help="run folder, or a checkpoint")
     parser.add_argument("--out", required=True, help="folder to write")

@@ -1,4 +1,4 @@
-"""Weights in and out: the authors' published checkpoints as runs, and runs as safetensors with a card."""
+"""Import of the authors' published checkpoints as runs, and export of runs as safetensors with a card."""
 
 from equissl.weights.backbone import Backbone
 from equissl.weights.detectors import detector_state, import_openpcdet, load_detector

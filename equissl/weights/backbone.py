@@ -1,4 +1,4 @@
-"""An encoder by itself: what is left of a model whose heads were not published or are not known here."""
+"""Encoder alone, of a model whose heads were not published or are not known here."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ class Backbone(ViewMethod):
         super().__init__(encoder)
 
     def step(self, batch: ViewBatch) -> NoReturn:
-        """Raises ValueError: there is nothing to train."""
+        """Raise ValueError: there is nothing to train."""
         raise ValueError("Backbone is an encoder without a loss: evaluate or export it; to train, choose a method")

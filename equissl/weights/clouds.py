@@ -1,4 +1,4 @@
-"""Voxel backbones and detectors for OpenPCDet, and what the card of a method on clouds says."""
+"""Export of voxel backbones and detectors to OpenPCDet, and the card of a method on clouds."""
 
 from __future__ import annotations
 
@@ -62,7 +62,12 @@ def openpcdet_data(method: DriveMethod) -> dict[str, Any]:
 
 
 def cloud_card(method: DriveMethod, config: Any = None) -> dict[str, Any]:
-    """Describe the input of a method on clouds."""
+    """Describe the input of a method on clouds.
+
+    Args:
+        method: the exported method.
+        config: of the run; not used.
+    """
     encoder = {
         key: list(value) if isinstance(value, tuple) else value for key, value in asdict(method.encoder.config).items()
     }

@@ -1,4 +1,4 @@
-"""Whole detectors to and from OpenPCDet's checkpoints."""
+"""Import and export of whole detectors as OpenPCDet's checkpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEP = "global_step"  # a counter that OpenPCDet keeps among the weights
 
 
 def detector_state(detector: Detector, layout: str = "krsc") -> dict[str, Tensor]:
-    """The state dict of a detector under OpenPCDet's names, on the CPU; nothing of OpenPCDet's own is missing.
+    """Return the state dict of a detector under OpenPCDet's names, on the CPU; nothing of OpenPCDet's own is missing.
 
     Args:
         detector: of OpenPCDet's three: SECOND, CenterPoint, Voxel R-CNN.
@@ -36,7 +36,11 @@ def detector_state(detector: Detector, layout: str = "krsc") -> dict[str, Tensor
 
 
 def load_detector(detector: Detector, tensors: Mapping[str, Tensor]) -> str:
-    """Fills a detector with the weights of an OpenPCDet checkpoint; every name and shape must fit.
+    """Fill a detector with the weights of an OpenPCDet checkpoint; every name and shape must fit.
+
+    Args:
+        detector: receives the weights.
+        tensors: weights under OpenPCDet's names.
 
     Returns:
         the layout of its sparse convolutions.
@@ -90,7 +94,7 @@ def import_openpcdet(
     store: str | Path | None = None,
     backbone_only: bool = False,
 ) -> ImportReport:
-    """Reads a detector that OpenPCDet trained into a run folder, to evaluate, predict with, or take the backbone of.
+    """Read a detector that OpenPCDet trained into a run folder, to evaluate, predict with, or take the backbone of.
 
     Args:
         file: the checkpoint.

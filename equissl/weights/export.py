@@ -1,4 +1,4 @@
-"""A run as files that others can use: safetensors and a JSON card."""
+"""Export of a run as files for other programs: safetensors and a JSON card."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FORMAT, FORMAT_VERSION = "equissl-method", 1
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote.
+    """Summary of an export.
 
     Attributes:
         folder: where.
@@ -87,7 +87,7 @@ def export_run(
 
 
 def load_exported(folder: str | Path, trust: bool = False) -> Method:
-    """The method that :func:`export_run` wrote, in eval mode on the CPU.
+    """Load the method that :func:`export_run` wrote, in eval mode on the CPU.
 
     Args:
         folder: the exported folder.
@@ -117,7 +117,7 @@ def load_exported(folder: str | Path, trust: bool = False) -> Method:
 
 
 def _card(method: Method, config: PretrainConfig, saved: dict[str, Any]) -> dict[str, Any]:
-    """What somebody who has only the files needs to know."""
+    """Describe the exported method for somebody who has only the files."""
     arguments = config.method.init_args
     return {
         "format": FORMAT,
@@ -139,7 +139,7 @@ def _card(method: Method, config: PretrainConfig, saved: dict[str, Any]) -> dict
 
 
 def _shareable(config: PretrainConfig) -> dict[str, Any]:
-    """The config without where on this machine the data lie."""
+    """Return the config without the places of the data on this machine."""
     tree = config.to_dict()
     for key in ("store", "root"):
         if key in tree["data"]:
@@ -148,7 +148,7 @@ def _shareable(config: PretrainConfig) -> dict[str, Any]:
 
 
 def _write(state: dict[str, Tensor], file: Path) -> dict[str, Any]:
-    """Weights to safetensors; what the card says of the file."""
+    """Write weights to safetensors, and return the card's entry about the file."""
     # copies, since the format has no two names for one tensor, and knows one memory layout only
     copies = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     # not save_file, which leaves a file that nobody else may read

@@ -1,4 +1,4 @@
-"""Published checkpoints as run folders."""
+"""Import of published checkpoints as run folders."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def import_weights(
     config: str = "detection/kitti_second",
     backbone_only: bool = False,
 ) -> ImportReport:
-    """Reads a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors, or of OpenPCDet, into a run folder to evaluate.
+    """Read a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors, or of OpenPCDet, into a run folder to evaluate.
 
     Which of their models it is follows from names and shapes. ``params.json`` beside the file, which the training
     scripts of SIE and EquiCaps write, is read for the model's name and loss weights. Nothing in the file is executed.
@@ -77,7 +77,7 @@ def import_weights(
 
 
 def bookkeeping(method: nn.Module) -> set[str]:
-    """Names in the state dict that objectives keep for themselves and published models do not have."""
+    """Return the names in the state dict that objectives keep for themselves and published models do not have."""
     return {
         f"{name}.{key}"
         for name, module in method.named_modules()
@@ -98,7 +98,7 @@ def _params(file: Path) -> dict[str, Any]:
 
 
 def _tree(layout: Layout, stored: StoredWeights, store: str | Path | None) -> dict[str, Any]:
-    """Our config; of the training behind the weights it can only say how long it was."""
+    """Create our config; of the training behind the weights it can only say how long it was."""
     return {
         "method": {"class_path": layout.class_path, "init_args": layout.init_args},
         "data": {"store": "" if store is None else str(Path(store).resolve())},

@@ -1,4 +1,4 @@
-"""A pretrained voxel backbone for another network: from a run, an export, or a checkpoint of OpenPCDet."""
+"""Pretrained voxel backbone for another network: from a run, an export, or a checkpoint of OpenPCDet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BackboneReport:
-    """What a backbone was filled with.
+    """Summary of the weights that a backbone was filled with.
 
     Attributes:
         source: the file.
@@ -53,7 +53,7 @@ class _Source:
 
 
 def load_backbone(method: Any, path: str | Path) -> BackboneReport:
-    """Fills the voxel backbone of a method with pretrained weights; every name and shape must fit.
+    """Fill the voxel backbone of a method with pretrained weights; every name and shape must fit.
 
     Args:
         method: with an ``encoder`` (`VoxelEncoder`), such as a detector.
@@ -130,7 +130,7 @@ def _prefix(source: _Source) -> str:
 
 
 def _check_input(source: _Source, encoder: VoxelEncoder) -> None:
-    """The same columns, in the same coordinates; another size of voxels may be meant."""
+    """Check for the same columns in the same coordinates; another size of voxels may be meant."""
     given, wanted = source.encoder or {}, encoder.config
     for name in ("backbone", "in_channels", "coordinates"):
         if given.get(name, getattr(wanted, name)) != getattr(wanted, name):

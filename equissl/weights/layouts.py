@@ -1,4 +1,4 @@
-"""Published models by the names and shapes of their weights, and what each is called here."""
+"""Published models, recognised by the names and shapes of their weights, and their counterparts here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PREDICTED = {"name": "vicreg_prediction", "options": _PREDICTED_WEIGHTS}
 
 @dataclass(frozen=True)
 class Settings:
-    """What a file's names and shapes do not say.
+    """Settings that a file's names and shapes do not tell.
 
     Attributes:
         option: the authors' name of the model, or None to find out.
@@ -76,7 +76,7 @@ class Layout:
 
 
 def find_layout(family: Family, tensors: Tensors, settings: Settings | None = None) -> Layout:
-    """Which published model these weights are of.
+    """Find the published model that these weights are of.
 
     Args:
         family: whose code wrote them.
@@ -90,7 +90,7 @@ def find_layout(family: Family, tensors: Tensors, settings: Settings | None = No
 
 
 def rename(tensors: Tensors, layout: Layout, own: dict[str, Tensor], bookkeeping: set[str]) -> Tensors:
-    """Weights under our names, after making sure that each is there once and has the right shape.
+    """Rename weights to our names, after making sure that each is there once and has the right shape.
 
     Args:
         tensors: by the authors' names.
@@ -276,7 +276,7 @@ def _seqjepa(tensors: Tensors, settings: Settings) -> Layout:
 
 
 def _seqjepa_actions(tensors: Tensors, dim: int, settings: Settings) -> dict[str, Any]:
-    """Arguments that say what the model is told."""
+    """Return the arguments that state the actions that the model gets."""
     if shape_of(tensors, "agg_token", 3, "how wide the transformer is")[2] == dim:
         return {"action": None}
     size, inputs = shape_of(tensors, "action_proj.0.weight", 2, "what the model is told")
@@ -294,7 +294,7 @@ FAMILIES: Registry[Callable[[Tensors, Settings], Layout]] = Registry(
 
 
 def _bare_backbone(tensors: Tensors, whose: str) -> Layout | None:
-    """SIE's scripts end by saving the backbone alone."""
+    """Return the layout of a backbone alone, which SIE's scripts save at their end."""
     prefix = "" if "conv1.weight" in tensors else "backbone."
     if any(not key.startswith((prefix, EVALUATOR)) for key in tensors):
         return None
@@ -343,7 +343,7 @@ def _choose(settings: Settings, candidates: list[str]) -> str:
 
 
 def _weights(settings: Settings, **names: str) -> dict[str, float]:
-    """Loss weights that the authors' ``params.json`` states; left to the defaults where it does not."""
+    """Return the loss weights that the authors' ``params.json`` states; left to the defaults where it does not."""
     return {ours: float(settings.params[key]) for ours, key in names.items() if key in settings.params}
 
 

@@ -1,4 +1,4 @@
-"""Weights of voxel backbones to and from OpenPCDet's checkpoints."""
+"""Conversion of voxel backbones' weights to and from OpenPCDet's checkpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAYOUTS = {
 
 
 def to_openpcdet(backbone: nn.Module, prefix: str = PREFIX, layout: str = "krsc") -> dict[str, Tensor]:
-    """The state dict under OpenPCDet's names, on the CPU.
+    """Return the state dict under OpenPCDet's names, on the CPU.
 
     Args:
         backbone: `VoxelBackBone8x` or `VoxelResBackBone8x`.
@@ -40,7 +40,12 @@ def to_openpcdet(backbone: nn.Module, prefix: str = PREFIX, layout: str = "krsc"
 
 
 def write_openpcdet(state: Mapping[str, Tensor], file: Path | str) -> Path:
-    """Writes weights under OpenPCDet's names as a checkpoint of it: tensors only, under ``model_state``."""
+    """Write weights under OpenPCDet's names as a checkpoint of it: tensors only, under ``model_state``.
+
+    Args:
+        state: weights under OpenPCDet's names.
+        file: to write.
+    """
     file = Path(file)
     # an open file: PyTorch would write the name of a path, here the temporary one, into the archive
     with atomic_path(file) as temporary, temporary.open("wb") as stream:
@@ -54,7 +59,7 @@ def load_openpcdet(
     prefix: str = PREFIX,
     layout: str | None = None,
 ) -> str:
-    """Fills a backbone with the weights of an OpenPCDet checkpoint; every name and shape must fit.
+    """Fill a backbone with the weights of an OpenPCDet checkpoint; every name and shape must fit.
 
     Other parts of the detector are left aside.
 
@@ -105,7 +110,7 @@ def _check_names(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], pref
 
 
 def _detect(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """The only layout in which all convolutions fit; layers of as many inputs as outputs alone cannot tell."""
+    """Detect the only layout in which all convolutions fit; layers of as many inputs as outputs alone cannot tell."""
     convolutions = [name for name, value in wanted.items() if value.ndim == 5]
     fits = [
         layout

@@ -1,4 +1,4 @@
-"""Reading other people's checkpoint files: tensors and plain data only, under plain parameter names."""
+"""Safe reading of other people's checkpoint files: tensors and plain data only, under plain parameter names."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# What wrappers put before or into parameter names.
+# Pieces that wrappers put before or into parameter names.
 PREFIX = "module."  # DistributedDataParallel, once for each wrapping
 WRAPPERS = ("_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "_orig_mod.")
-# Where training scripts keep the weights beside epoch and optimiser.
+# Keys under which training scripts keep the weights beside epoch and optimiser.
 NESTED = ("model", "state_dict", "model_state_dict", "model_state")
 # Plain data that scripts store beside weights; making one of these runs no code of the file.
 _SCALAR = np.float64(0).__reduce__()[0]
@@ -49,7 +49,7 @@ class StoredWeights:
 
 
 def read_weights(file: str | Path) -> StoredWeights:
-    """The weights of a PyTorch checkpoint, without running anything that the file might bring along.
+    """Read the weights of a PyTorch checkpoint, without running anything that the file might bring along.
 
     Args:
         file: a state dict, or a dictionary that holds one as ``model``, ``state_dict``, ``model_state_dict`` or
@@ -73,7 +73,11 @@ def read_weights(file: str | Path) -> StoredWeights:
 
 
 def plain_names(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
-    """Weights without what wrappers added to their names.
+    """Return weights without the prefixes that wrappers added to their names.
+
+    Args:
+        state: weights by name.
+        file: they come from, for the error.
 
     Raises:
         WeightsError: if two weights then have one name.

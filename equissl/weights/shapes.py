@@ -1,4 +1,4 @@
-"""Which encoder, projector or predictor a set of weights belongs to, read off names and shapes."""
+"""Encoder, projector or predictor of a set of weights, recognised by names and shapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from equissl.weights.reading import WeightsError
 
 Tensors = dict[str, Tensor]
-# Whether the blocks are bottlenecks, and their number in each stage.
+# True for bottleneck blocks, and the number of blocks in each stage.
 _DEPTHS = {
     (False, (2, 2, 2, 2)): "resnet18",
     (False, (3, 4, 6, 3)): "resnet34",
@@ -21,7 +21,13 @@ _ACTIONS = {4: "quaternion", 6: "quaternion+hue"}
 
 
 def shape_of(tensors: Tensors, key: str, dims: int, what: str) -> tuple[int, ...]:
-    """Shape of a weight that says how large ``what`` is.
+    """Return the shape of a weight.
+
+    Args:
+        tensors: weights by name.
+        key: name of the weight.
+        dims: number of dimensions expected.
+        what: what its shape tells, for the error.
 
     Raises:
         WeightsError: if it is not there, or has another number of dimensions.
@@ -35,7 +41,12 @@ def shape_of(tensors: Tensors, key: str, dims: int, what: str) -> tuple[int, ...
 
 
 def reference_encoder(tensors: Tensors, prefix: str) -> tuple[dict[str, Any], int]:
-    """Config of the papers' ResNet under ``prefix``, and the size of its vector."""
+    """Return the config of the papers' ResNet under ``prefix``, and the size of its vector.
+
+    Args:
+        tensors: weights by name.
+        prefix: of the encoder's names.
+    """
     width, _, kernel, _ = shape_of(tensors, f"{prefix}conv1.weight", 4, "how wide the backbone is")
     if f"{prefix}layer1.0.downsample.0.weight" not in tensors:
         raise WeightsError(
@@ -47,7 +58,12 @@ def reference_encoder(tensors: Tensors, prefix: str) -> tuple[dict[str, Any], in
 
 
 def torchvision_encoder(tensors: Tensors, prefix: str) -> dict[str, Any]:
-    """Config of the torchvision ResNet under ``prefix``."""
+    """Return the config of the torchvision ResNet under ``prefix``.
+
+    Args:
+        tensors: weights by name.
+        prefix: of the encoder's names.
+    """
     kernel = shape_of(tensors, f"{prefix}conv1.weight", 4, "which stem the encoder has")[2]
     if kernel not in (3, 7):
         raise WeightsError(f"{prefix}conv1.weight: expected a 7x7 or 3x3 kernel, found {kernel}x{kernel}")
@@ -69,7 +85,12 @@ def _resnet_name(tensors: Tensors, prefix: str) -> tuple[str, int]:
 
 
 def projector_sizes(tensors: Tensors, name: str) -> tuple[int, list[int]]:
-    """Input size and layer sizes of the projector called ``name``."""
+    """Return input size and layer sizes of the projector called ``name``.
+
+    Args:
+        tensors: weights by name.
+        name: of the projector.
+    """
     shape_of(tensors, f"{name}.0.weight", 2, f"how wide {name} is")
     pattern = re.compile(re.escape(name) + r"\.(\d+)\.weight")
     layers = sorted(
@@ -81,7 +102,14 @@ def projector_sizes(tensors: Tensors, name: str) -> tuple[int, list[int]]:
 
 
 def whole_sizes(inv: list[int], equi: list[int], inv_dim: int, equi_dim: int) -> list[int]:
-    """Projector sizes for the whole representation whose shares are the sizes of both parts."""
+    """Return the projector sizes for the whole representation whose shares are the sizes of both parts.
+
+    Args:
+        inv: layer sizes of the invariant part's projector.
+        equi: layer sizes of the equivariant part's projector.
+        inv_dim: size of the invariant part.
+        equi_dim: size of the equivariant part.
+    """
     whole, sizes = inv_dim + equi_dim, []
     for a, b in zip(inv, equi, strict=False):
         near = [a + b, *range(max(1, (a + b) - whole), a + b + whole)]
@@ -95,7 +123,13 @@ def whole_sizes(inv: list[int], equi: list[int], inv_dim: int, equi_dim: int) ->
 
 
 def predictor_config(tensors: Tensors, dim: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """Constructor arguments that give the predictor, and the prefix of its weights in the file as ``prefix``."""
+    """Return constructor arguments of the predictor, and the prefix of its weights in the file as ``prefix``.
+
+    Args:
+        tensors: weights by name.
+        dim: size of the embedding predicted.
+        settings: of the training that names and shapes do not tell.
+    """
     if any(key.startswith("predictor.pred.") for key in tensors):
         return _mlp(tensors, dim)
     prefix = "predictor.hypernet.net."
@@ -131,6 +165,6 @@ def _action(size: int) -> str:
 
 
 def regressor_config(tensors: Tensors) -> dict[str, Any]:
-    """Constructor arguments that give AugSelf's regressor."""
+    """Return the constructor arguments that give AugSelf's regressor."""
     hidden = shape_of(tensors, "predictor.0.weight", 2, "how wide the regressor is")[0]
     return {"hidden": hidden, "action": _action(shape_of(tensors, "predictor.4.weight", 2, "what is regressed")[0])}

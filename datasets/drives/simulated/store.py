@@ -72,13 +72,19 @@ def simulate_drives(
 
 
 class SimulationJob(DriveJob):
-    """Simulates one drive for each part."""
+    """Job that simulates one drive for each part."""
 
     def __init__(self, parts: list[DrivePart], seed: int, options: DriveOptions) -> None:
         super().__init__(parts)
         self.seed, self.options = seed, options
 
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> None:
-        """Simulate and write one drive."""
+        """Simulate and write one drive.
+
+        Args:
+            part: number of the part, and of its drive.
+            given_up: not used; a drive is simulated whole or fails.
+            tell: called with the work that is begun.
+        """
         tell(Begun(0, "simulating"))
         write_drives(self.path(part), [simulated_drive(self.parts[part].stop, self.seed, part, self.options)])

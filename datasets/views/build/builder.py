@@ -1,4 +1,4 @@
-"""Building a view store from meshes: render in shards, then join them.
+"""Building of a view store from meshes: rendering in shards, then joining them.
 
 Shards are the parts of :mod:`equissl.util.parts`, and every view has its own seed: a build that is killed at any moment
 and started again ends with the bytes of an uninterrupted one, whatever the number of workers, of jobs that share it, or
@@ -35,7 +35,7 @@ class BuildError(RuntimeError):
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What was built.
+    """Summary of a build.
 
     Attributes:
         path: the finished store; of a build that was not joined, the folder of its parts.
@@ -71,7 +71,7 @@ def build_views(
     restart_after: int = 1000,
     join: bool = True,
 ) -> BuildReport:
-    """Renders ``spec`` to the store ``out``, going on where an earlier call with the same spec stopped.
+    """Render ``spec`` to the store ``out``; continue where an earlier call with the same spec stopped.
 
     Args:
         spec: what to build.
@@ -157,7 +157,7 @@ def _check_source(spec: BuildSpec, source: MeshSource) -> None:
 
 
 def _already(out: Path, description: dict, job: ShardJob, bar: Progress) -> BuildReport | None:
-    """The report of a file that is there; None when there is none."""
+    """Return the report of a file that is there; None when there is none."""
     report = _finished(out, description)
     if report is not None:
         shutil.rmtree(job.folder, ignore_errors=True)
@@ -188,7 +188,7 @@ def _report_share(job: ShardJob, share: Share, out: Path) -> BuildReport:
 
 
 def _join(job: ShardJob, out: Path) -> BuildReport:
-    """Joins the shards to the finished file."""
+    """Join the shards to the finished file."""
     parts = [read_contents(job.path(shard)) for shard in range(job.count)]
     tables = _joined_tables(job, parts)
     with ViewStoreWriter(out, job.header, tables) as writer:
@@ -199,7 +199,7 @@ def _join(job: ShardJob, out: Path) -> BuildReport:
 
 
 def _index(job: ShardJob) -> BuildReport:
-    """Leaves the shards as they are, with an index that makes them one store."""
+    """Leave the shards as they are, with an index that makes them one store."""
     paths = [job.path(shard) for shard in range(job.count)]
     tables = _joined_tables(job, [read_contents(path) for path in paths])
     write_index(job.folder, paths, tables.split)

@@ -1,4 +1,4 @@
-"""Rendering one shard: what every worker knows and does."""
+"""Rendering of one shard by a worker."""
 
 from __future__ import annotations
 
@@ -40,16 +40,21 @@ class ShardJob:
         read_contents(self.path(shard))
 
     def items(self, shard: int) -> range:
-        """Objects of a shard."""
+        """Return the objects of a shard."""
         start = shard * self.spec.shard_size
         return range(start, min(start + self.spec.shard_size, len(self.source)))
 
     def units(self, shard: int) -> int:
-        """Images of a shard."""
+        """Return the images of a shard."""
         return len(self.items(shard)) * self.spec.views
 
     def describe(self, shard: int, index: int) -> str:
-        """Number and name of an object."""
+        """Return the number and the name of an object.
+
+        Args:
+            shard: number of the shard.
+            index: number of the object in the mesh source.
+        """
         return f"object {index} ({self.source.entry(index).name})"
 
     def run(self, shard: int, given_up: Mapping[int, str], tell: Tell) -> None:
@@ -78,7 +83,12 @@ class ShardJob:
         write_records(self.path(shard), self.header, records, skipped)
 
     def render(self, index: int, tell: Tell = lambda begun: None) -> ObjectRecord:
-        """One object with all its views."""
+        """Render an object with all its views.
+
+        Args:
+            index: number of the object in the mesh source.
+            tell: called with the work that is begun.
+        """
         entry, spec = self.source.entry(index), self.spec
         latents = sample_latents(spec.schema, spec.seed, index, spec.views)
         parameters = view_parameters(latents, spec.schema.names)

@@ -1,4 +1,4 @@
-"""What is to be built, and everything that follows from that alone."""
+"""Specification of a build, and everything that follows from it alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_SHARD_BYTES = 128 << 20  # a worker holds one encoded shard in memory
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """What views show and how they are drawn, whether they are stored or not.
+    """Content and rendering of views, stored or not.
 
     Attributes:
         meshes: ``sweethome3d``, ``procedural``, a folder of ShapeNetCore, ModelNet, Objaverse or CLASS/FILE,
@@ -81,7 +81,11 @@ class ViewSpec:
         return threediebench_schema(self.rotation_range, self.rotation_gap, self.translation_range)
 
     def split(self, source: MeshSource, indices: Sequence[int]) -> np.ndarray:
-        """(N,) uint8: 0 train, 1 val, of the objects ``indices`` of ``source``.
+        """Split objects into training (0) and validation (1), (N,) uint8.
+
+        Args:
+            source: mesh source of the objects.
+            indices: N numbers of objects in ``source``.
 
         Raises:
             ValueError: see :func:`equissl.datasets.views.split.split_objects`.
@@ -99,7 +103,7 @@ class ViewSpec:
 
 @dataclass(frozen=True)
 class BuildSpec(ViewSpec):
-    """What is to be built: a number of views, stored. Two specs that are equal give equal bytes.
+    """Specification of a store of views. Equal specs give equal bytes.
 
     Attributes:
         views: V, views of each object.
@@ -121,7 +125,7 @@ class BuildSpec(ViewSpec):
 
     @property
     def bytes_per_image(self) -> int:
-        """Exact for raw; about what a rendered view takes as JPEG of quality 95 otherwise."""
+        """Size of an image: exact for raw, an estimate for JPEG of quality 95 otherwise."""
         pixels = self.size * self.size
         return 3 * pixels if self.encoding == "raw" else 700 + pixels // 5
 
@@ -132,9 +136,14 @@ class BuildSpec(ViewSpec):
 
 
 def describe_build(spec: BuildSpec, source: MeshSource, renderer: Renderer) -> dict:
-    """All that decides the bytes of the result, as plain JSON values.
+    """Describe everything that decides the bytes of the result, as plain JSON values.
 
     Two builds whose descriptions are equal are the same build; the difference of two is what an error shows.
+
+    Args:
+        spec: specification of the build.
+        source: mesh source of its objects.
+        renderer: renderer of its views.
     """
     description = asdict(spec)
     del description["objects_per_shard"], description["renderer_options"]
@@ -150,7 +159,13 @@ def describe_build(spec: BuildSpec, source: MeshSource, renderer: Renderer) -> d
 
 
 def build_header(spec: BuildSpec, source: MeshSource, description: dict) -> StoreHeader:
-    """Header of the finished store and of its shards."""
+    """Create the header of the finished store and of its shards.
+
+    Args:
+        spec: specification of the build.
+        source: mesh source of its objects.
+        description: see :func:`describe_build`.
+    """
     entries = [source.entry(i) for i in range(len(source))]
     licences = Counter((entry.source, entry.licence) for entry in entries)
     attributes = {

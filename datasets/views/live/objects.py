@@ -69,11 +69,22 @@ class CheckJob:
         return range(part * _OBJECTS, min((part + 1) * _OBJECTS, len(self.source)))
 
     def describe(self, part: int, index: int) -> str:
-        """Number and name of an object."""
+        """Return the number and the name of an object.
+
+        Args:
+            part: number of the part.
+            index: number of the object in the mesh source.
+        """
         return f"object {index} ({self.source.entry(index).name})"
 
     def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> list[tuple[int, str]]:
-        """(index, reason) of each unusable mesh of a part."""
+        """Return (index, reason) of each unusable mesh of a part.
+
+        Args:
+            part: number of the part.
+            given_up: objects that ended or stalled a process, each with the reason.
+            tell: called with the work that is begun.
+        """
         found = []
         for index in self.items(part):
             tell(Begun(index, "checking the mesh"))

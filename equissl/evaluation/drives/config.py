@@ -1,4 +1,4 @@
-"""What an evaluation of a scene run does."""
+"""Settings of an evaluation on pairs of sweeps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class DriveEvaluateConfig:
-    """Diagnostics of an encoder of driving scenes.
+    """Diagnostics of an encoder of sweeps.
 
     Attributes:
         pairs: pairs of sweeps of unseen drives that equivariance is measured on, spread evenly over them.

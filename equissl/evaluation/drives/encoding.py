@@ -1,4 +1,4 @@
-"""Frozen encoders of scenes, and the clouds they are shown."""
+"""Frozen encoders of sweeps, and the clouds they encode."""
 
 from __future__ import annotations
 
@@ -17,14 +17,24 @@ from equissl.sparse import SparseTensor
 
 
 def rotate_cloud(cloud: Tensor, angle: float) -> Tensor:
-    """A cloud (P, 3+) turned about z by ``angle`` radians; further columns as they are."""
+    """Rotate a cloud (P, 3+) about z by ``angle`` radians; further columns stay as they are.
+
+    Args:
+        cloud: (P, 3+) points, x, y and z first.
+        angle: in radians.
+    """
     one = torch.ones(1, dtype=torch.float64)
     matrix = sweep_transform(angle * one, one, one.new_zeros(1, 3), one.new_zeros(1, dtype=torch.int64)).matrix[0]
     return transform_cloud(cloud, matrix.to(cloud))
 
 
 def crop_wedge(cloud: Tensor, degrees: float) -> Tensor:
-    """Points within ``degrees`` around straight ahead, as a front camera sees them."""
+    """Crop a cloud to ``degrees`` around straight ahead, as a front camera sees it.
+
+    Args:
+        cloud: (P, 2+) points, x (forwards) and y first.
+        degrees: full opening angle.
+    """
     return cloud[torch.atan2(cloud[:, 1], cloud[:, 0]).abs() <= torch.pi * degrees / 360]
 
 
@@ -46,23 +56,33 @@ class SweepEncoder:
 
     @torch.inference_mode()
     def bev(self, clouds: Sequence[Tensor]) -> SparseTensor:
-        """Columns (M, D) of the occupied ground cells."""
+        """Compute columns (M, D) of the occupied ground cells."""
         return self.method.bev_features([cloud.to(self.device) for cloud in clouds])
 
     @torch.inference_mode()
     def pooled(self, clouds: Sequence[Tensor]) -> Tensor:
-        """Representation (B, D) of whole scenes, on the CPU."""
+        """Compute the representation (B, D) of whole scenes, on the CPU."""
         return self.method.features([cloud.to(self.device) for cloud in clouds])["all"].float().cpu()
 
     def rows(self, bev: SparseTensor, cloud: Tensor, scene: int) -> Tensor:
-        """Row of ``bev`` that each point (P,) of any cloud lies in; -1 out of range and on cells without features."""
+        """Return the row of ``bev`` that each point (P,) lies in; -1 out of range and on cells without features.
+
+        Args:
+            bev: bird's-eye features of a batch.
+            cloud: (P, 3+) points of any cloud.
+            scene: index of its scene in the batch.
+        """
         position, inside = self.encoder.grid.locate(cloud[:, :3].to(self.device))
         voxels = torch.cat([torch.full_like(position[:, :1], scene), position], 1)
         return torch.where(inside, locate(bev, voxels), -1)
 
     @torch.inference_mode()
     def shifted_voxels(self, cloud: Tensor, voxels: int) -> tuple[SparseTensor, SparseTensor, int]:
-        """Columns of a cloud's voxels, and of the same voxels shifted along x and y, both away from the borders.
+        """Encode a cloud's voxels, and the same voxels shifted along x and y, both away from the borders.
+
+        Args:
+            cloud: (P, 3+) points.
+            voxels: length of the shift along each axis.
 
         Returns:
             both, and the number of voxels left.
@@ -81,7 +101,14 @@ class SweepEncoder:
 
 
 def frozen(method: Any, device: torch.device, clouds: Sequence[Tensor], batch_size: int) -> SweepEncoder:
-    """The method in eval mode, its encoder's batch norm calibrated on ``clouds`` where there are any."""
+    """Return the method in eval mode, its encoder's batch norm calibrated on ``clouds`` where there are any.
+
+    Args:
+        method: method on clouds; it is copied, and stays as it is.
+        device: to compute on.
+        clouds: to calibrate on.
+        batch_size: clouds in a batch.
+    """
     encoder = SweepEncoder(copy.deepcopy(method).to(device), device)
     if clouds:
         calibrate(encoder.encoder, [cloud.to(device) for cloud in clouds], batch_size)
@@ -90,11 +117,21 @@ def frozen(method: Any, device: torch.device, clouds: Sequence[Tensor], batch_si
 
 
 def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Consecutive items, ``size`` at a time."""
+    """Return consecutive items, ``size`` at a time.
+
+    Args:
+        items: to divide.
+        size: of a batch; the last may be smaller.
+    """
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """At most ``wanted`` positions, evenly spread over 0..count - 1."""
+    """Return at most ``wanted`` positions, evenly spread over 0..count - 1.
+
+    Args:
+        count: number of positions to choose from.
+        wanted: number of positions, at most.
+    """
     chosen = min(count, wanted)
     return [(2 * i + 1) * count // (2 * chosen) for i in range(chosen)]

@@ -1,4 +1,4 @@
-"""Do the features of a scene move as the scene does: by a shift, by a turn, by scene flow?"""
+"""Equivariance of a sweep's features under shifts, rotations and scene flow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Errors = dict[str, RelativeDistance]
 def equivariance_scores(
     encoder: SweepEncoder, batches: Iterable[ScenePair], config: DriveEvaluateConfig
 ) -> dict[str, float | None]:
-    """Equivariance errors of an encoder's bird's-eye features; see `equissl.metrics.equivariance` for their scale.
+    """Compute equivariance errors of an encoder's bird's-eye features, on the scale of `equissl.metrics.equivariance`.
 
     A feature moves with the points of its cell: a cell of the changed scene should hold the mean of what the points in
     it had before. Cells that no point came to do not count.
@@ -37,6 +37,11 @@ def equivariance_scores(
     * ``flow``: features of a sweep against those of the sweep before, carried along scene flow.
       ``flow_no_motion``: carried nowhere, as if nothing and nobody had moved. ``flow_moving``: cells that things moving
       over ground came to, compared with all cells of the scene.
+
+    Args:
+        encoder: the frozen encoder.
+        batches: pairs of sweeps; those with scene flow count for ``flow`` too.
+        config: angles of the turns, and slowest motion.
 
     Returns:
         errors by name; None where there was nothing to measure, or features are all equal.
@@ -75,7 +80,7 @@ def _compare(
     was: Sequence[Tensor],
     now: Sequence[Tensor],
 ) -> None:
-    """Adds scenes whose point i is at ``was[i]`` before and at ``now[i]`` after."""
+    """Add scenes whose point i is at ``was[i]`` before and at ``now[i]`` after."""
     for scene, (start, end) in enumerate(zip(was, now, strict=True)):
         source, target = encoder.rows(before, start, scene), encoder.rows(after, end, scene)
         rows, carried = carry_features(before.features, source, target)
@@ -108,14 +113,19 @@ def _compare_flow(
 
 
 def moving_points(batch: ScenePair, slowest: float) -> list[Tensor] | None:
-    """Points (P,) bool of each earlier sweep whose own motion over ground is at least so many metres; needs poses."""
+    """Mark the points (P,) bool of each earlier sweep that move over ground; None without flow or poses.
+
+    Args:
+        batch: pairs of sweeps.
+        slowest: smallest motion between the sweeps that counts, in metres.
+    """
     if batch.flow is None or batch.motion is None:
         return None
     return [own.norm(dim=1) >= slowest for own in own_motions(batch)]
 
 
 def own_motions(batch: ScenePair) -> list[Tensor]:
-    """Motion (P, 3) over ground of the points of each earlier sweep, in its axes: flow without the car's own motion."""
+    """Compute the motion (P, 3) over ground of each earlier sweep's points, in its axes: flow without the car's own."""
     if batch.flow is None or batch.motion is None:
         raise ValueError("expected flow and poses, got a pair without them")
     moved = []
@@ -126,7 +136,7 @@ def own_motions(batch: ScenePair) -> list[Tensor]:
 
 
 def _shift(encoder: SweepEncoder, cloud: Tensor) -> Tensor:
-    """One cell further along x and y."""
+    """Shift a cloud by one cell along x and y."""
     size = encoder.encoder.grid.voxel_size
     step = cloud.new_tensor([TOTAL_STRIDE * size[0], TOTAL_STRIDE * size[1], *[0.0] * (cloud.shape[1] - 2)])
     return cloud + step

@@ -1,4 +1,4 @@
-"""From a training run on driving scenes to its results.json."""
+"""Evaluation of a run on pairs of sweeps, written to its results.json."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def evaluate_drives(
     run_dir: str | Path,
     method: DriveMethod,
     training: PretrainConfig,
-    config: DriveEvaluateConfig | None = None,
+    options: DriveEvaluateConfig | None = None,
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
-    """Diagnostics of a scene method's encoder on drives it has never seen; writes ``RUN/results.json``.
+    """Evaluate the encoder of a method on drives it has never seen, and write ``RUN/results.json``.
 
     Everything is measured twice, for the trained encoder and for the same architecture with the weights that training
     started from, so that each number has its "before" beside it. Also writes ``RUN/maps.npz`` for the report's
@@ -52,7 +52,7 @@ def evaluate_drives(
     Args:
         run_dir: folder written by ``pretrain``.
         method, training: as `equissl.training.load_method` gives them.
-        config: what to measure.
+        options: what to measure.
         store: drive store to evaluate on; the one of the run where None.
         log: called with one line per stage.
 
@@ -65,9 +65,9 @@ def evaluate_drives(
         SweepPairsError: a store without pairs of sweeps, or none of unseen drives.
         FlowError: an unknown flow provider, or one that the store has no poses or boxes for.
     """
-    run_dir, config, started = Path(run_dir), config or DriveEvaluateConfig(), time.perf_counter()
+    run_dir, config, started = Path(run_dir), options or DriveEvaluateConfig(), time.perf_counter()
     device = choose_device(config.device)
-    path = Path(training.data.store if store is None else store)
+    path = Path(cast(DrivesData, training.data).store if store is None else store)
     flow = choose_flow(path) if config.flow == "auto" else config.flow
     train, val = (_open(path, split, flow, training, config) for split in ("train", "val"))
     log(f"{len(train)} pairs of training drives, {len(val)} of unseen ones, flow: {flow}")
@@ -100,9 +100,9 @@ def evaluate_drives(
 
 
 def _open(path: Path, split: str, flow: str, training: PretrainConfig, config: DriveEvaluateConfig) -> SweepPairs:
-    """A split of the store, divided as for training; whole sweeps, however training cropped them."""
+    """Open a split of the store, divided as for training; whole sweeps, however training cropped them."""
     scenes = cast(DrivesData, training.data)
-    same = str(path.resolve()) == training.data.store
+    same = str(path.resolve()) == scenes.store
     return SweepPairs(
         path,
         split,
@@ -117,7 +117,7 @@ def _open(path: Path, split: str, flow: str, training: PretrainConfig, config: D
 
 
 def choose_flow(path: Path) -> str:
-    """The most exact flow that a store allows: its own, that of tracked boxes, that of a static world."""
+    """Choose the most exact flow that a store allows: its own, that of tracked boxes, that of a static world."""
     store = DriveStore(path)
     pairs = store.pairs()
     if not pairs:
@@ -131,7 +131,14 @@ def choose_flow(path: Path) -> str:
 
 
 def collapse(encoder: SweepEncoder, clouds: list[Tensor], part: str, config: DriveEvaluateConfig) -> dict[str, Any]:
-    """RankMe and mean deviation of whole scenes (``all``, ``initial``) and of their ground cells (``…_cells``)."""
+    """Compute RankMe and mean deviation of whole scenes (``all``, ``initial``) and of their ground cells (``…_cells``).
+
+    Args:
+        encoder: the frozen encoder.
+        clouds: scenes to encode.
+        part: ``all``, or ``initial`` for an encoder with its first weights.
+        config: batch size.
+    """
     pooled = torch.cat([encoder.pooled(group) for group in batches(clouds, config.batch_size)])
     cells = torch.cat([encoder.bev(group).features.cpu() for group in batches(clouds[:16], config.batch_size)])
     name = "cells" if part == "all" else f"{part}_cells"
@@ -144,7 +151,7 @@ def _pairs(dataset: SweepPairs, wanted: int, batch_size: int) -> Iterator[SceneP
 
 
 def _sweeps(dataset: SweepPairs, wanted: int) -> list[tuple[Tensor, str]]:
-    """The later sweeps of evenly spread pairs, and their drives."""
+    """Return the later sweeps of evenly spread pairs, and their drives."""
     pairs = _pairs(dataset, wanted, 1)
     return [(pair.current[0], pair.drives[0]) for pair in pairs]
 

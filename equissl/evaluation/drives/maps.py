@@ -1,4 +1,4 @@
-"""What the report's maps of features are drawn from: three components of every ground cell of a few scenes."""
+"""Feature maps for the report: three principal components of every ground cell of a few sweeps."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ ANGLE = 60.0  # degrees by which the second map's scene is turned
 
 
 def principal_components(features: Tensor, count: int = COMPONENTS) -> Tensor:
-    """Scores (N, count) on the leading principal components, each with the sign that makes its largest weight positive.
+    """Compute scores (N, count) on the principal components, signed so that each has its largest weight positive.
 
     Without the convention a component and its negative are equally right, and pictures of equal features would differ.
     Missing components are zero.
+
+    Args:
+        features: (N, D).
+        count: number of components.
     """
     x = features.detach().to("cpu", torch.float64)
     x = x - x.mean(0)
@@ -37,7 +41,11 @@ def principal_components(features: Tensor, count: int = COMPONENTS) -> Tensor:
 
 
 def sweep_maps(encoders: Mapping[str, SweepEncoder], pairs: Sequence[ScenePair]) -> dict[str, np.ndarray]:
-    """Maps of the earlier sweep of each pair, as recorded and turned by 60°, with components common to the two.
+    """Compute maps of the earlier sweep of each pair, as recorded and turned by 60°, with components common to the two.
+
+    Args:
+        encoders: encoders by name.
+        pairs: batches of one pair each.
 
     Returns:
         arrays ``NAME/SCENE/now/cells`` (M, 2) cells along x and y, ``…/values`` (M, 3), and the same for ``turned``.
@@ -56,7 +64,12 @@ def sweep_maps(encoders: Mapping[str, SweepEncoder], pairs: Sequence[ScenePair])
 
 
 def describe_maps(encoder: SweepEncoder, pairs: Sequence[ScenePair]) -> dict[str, Any]:
-    """Where the cells lie and which scenes they are of."""
+    """Describe the ground cells of maps and the sweeps that they show.
+
+    Args:
+        encoder: one of the encoders; its grid gives the cells.
+        pairs: see `sweep_maps`.
+    """
     grid = encoder.encoder.grid
     stride = grid.shape[1] // encoder.encoder.bev_shape[0]
     scenes = [{"drive": pair.drives[0], "sweeps": pair.sweeps[0].tolist()} for pair in pairs]
@@ -70,14 +83,20 @@ def describe_maps(encoder: SweepEncoder, pairs: Sequence[ScenePair]) -> dict[str
 
 
 def write_maps(path: Path, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
-    """One file, whole or not at all."""
+    """Write maps to one file, whole or not at all.
+
+    Args:
+        path: of the file (.npz).
+        arrays: see `sweep_maps`.
+        description: see `describe_maps`.
+    """
     text: Any = np.array(json.dumps(description))
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, description=text, **arrays)  # type: ignore[arg-type]
 
 
 def read_maps(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """What `write_maps` wrote."""
+    """Read the arrays and the description that `write_maps` wrote."""
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     return arrays, json.loads(str(arrays.pop("description")))

@@ -1,4 +1,4 @@
-"""Can the rotation of a scene be read from its features, and is it the scene that tells it?"""
+"""Linear probes for the rotation of a sweep, beside a probe that sees its outline alone."""
 
 from __future__ import annotations
 
@@ -40,13 +40,26 @@ class Turned:
 
     @classmethod
     def draw(cls, clouds: Sequence[Tensor], drives: Sequence[str], config: DriveEvaluateConfig, stream: int) -> Turned:
-        """Uniform angles between -90° and 90°, from the seed and ``stream`` alone."""
+        """Draw uniform angles between -90° and 90°, from the seed and ``stream`` alone.
+
+        Args:
+            clouds: N sweeps.
+            drives: name of each sweep's drive.
+            config: seed, and number of rotations of each sweep.
+            stream: number that sets these draws apart from others of the same seed.
+        """
         random = np.random.default_rng(np.random.SeedSequence([config.seed, stream]))
         angles = random.uniform(-math.pi / 2, math.pi / 2, (len(clouds), config.rotations))
         return cls(clouds, angles, rotation_class(torch.from_numpy(angles).flatten(), config.bins), drives)
 
     def show(self, view: View, batch_size: int, wedge: float | None = None) -> Tensor:
-        """Features (N * R, D) of the turned sweeps; with ``wedge`` cropped to so many degrees *before* the turn."""
+        """Compute features (N * R, D) of the turned sweeps, cropped to ``wedge`` *before* the turn where it is given.
+
+        Args:
+            view: features of a batch of clouds.
+            batch_size: clouds in a batch.
+            wedge: opening angle in degrees; None for whole sweeps.
+        """
         whole = self.clouds if wedge is None else [crop_wedge(cloud, wedge) for cloud in self.clouds]
         turns = [(cloud, angle) for cloud, own in zip(whole, self.angles, strict=True) for angle in own.tolist()]
         shown = [view([rotate_cloud(*turn) for turn in group]) for group in batches(turns, batch_size)]
@@ -56,13 +69,20 @@ class Turned:
 def rotation_scores(
     trained: SweepEncoder, initial: SweepEncoder, train: Turned, val: Turned, config: DriveEvaluateConfig
 ) -> Scores:
-    """Accuracy of linear probes for the rotation class, learnt on training drives and scored on unseen ones.
+    """Score linear probes for the rotation class, learnt on training drives and scored on unseen ones.
 
     ``rotation/…`` turns the whole sweep, and the encoder's range cuts it afterwards. ``rotation_wedge/…`` first crops
     to the front, as a camera's field of view would, and then turns: the edges of the wedge show the angle, and nothing
     about the scene need be understood. ``accuracy`` is the trained encoder's, ``initial`` that of the same architecture
     with its first weights, ``outline`` that of a classifier that sees only how far the cloud reaches in each direction.
     Where ``outline`` is near ``accuracy``, the probe proves nothing.
+
+    Args:
+        trained: the encoder of the run.
+        initial: the same architecture with its first weights.
+        train: turned sweeps of training drives.
+        val: turned sweeps of validation drives.
+        config: number of classes, wedge and batch size.
     """
     scores: Scores = {"rotation/chance": 1 / config.bins, "rotation/majority": _majority(train, val)}
     grid = trained.encoder.grid
@@ -79,7 +99,12 @@ def rotation_scores(
 
 
 def outline(cloud: Tensor, grid: VoxelGrid) -> Tensor:
-    """What a cloud's silhouette tells: in each direction whether there are points in range, and how far they reach."""
+    """Compute the outline of a cloud: in each direction whether there are points in range, and how far they reach.
+
+    Args:
+        cloud: (P, 3+) points.
+        grid: its range is the encoder's.
+    """
     cloud = cloud[grid.locate(cloud[:, :3])[1]]
     distance = cloud[:, :2].double().norm(dim=1)
     share = (torch.atan2(cloud[:, 1], cloud[:, 0]).double() + math.pi) / (2 * math.pi)
@@ -89,7 +114,15 @@ def outline(cloud: Tensor, grid: VoxelGrid) -> Tensor:
 
 
 def probe_accuracy(x: Tensor, train: Turned, y: Tensor, val: Turned, classes: int) -> float:
-    """Top-1 on ``y`` of softmax regression on ``x``; its penalty is the best for training drives it has not seen."""
+    """Compute top-1 on ``y`` of softmax regression on ``x``; the penalty is the best for training drives left out.
+
+    Args:
+        x: features of ``train``.
+        train: turned sweeps to learn from.
+        y: features of ``val``.
+        val: turned sweeps to score.
+        classes: number of rotation classes.
+    """
     mean, scale = x.mean(0), x.std(0).clamp_min(1e-9)
     x, y = (x - mean) / scale, (y - mean) / scale
     kept = _kept_drives(train)
@@ -101,7 +134,15 @@ def probe_accuracy(x: Tensor, train: Turned, y: Tensor, val: Turned, classes: in
 
 
 def fit_softmax(x: Tensor, labels: Tensor, classes: int, penalty: float, steps: int = 60) -> Tensor:
-    """Weights (D + 1, classes) of softmax regression with ``penalty`` / 2 times the squared weights, by L-BFGS."""
+    """Fit weights (D + 1, classes) of softmax regression by L-BFGS.
+
+    Args:
+        x: (N, D) features.
+        labels: (N,) classes.
+        classes: number of classes.
+        penalty: half of it is the weight of the squared weights.
+        steps: iterations, at most.
+    """
     with torch.enable_grad():
         weights = x.new_zeros(x.shape[1] + 1, classes, requires_grad=True)
         optimizer = torch.optim.LBFGS([weights], max_iter=steps, line_search_fn="strong_wolfe")
@@ -126,7 +167,7 @@ def _accuracy(weights: Tensor, x: Tensor, labels: Tensor) -> float:
 
 
 def _kept_drives(train: Turned) -> Tensor | None:
-    """Rows (N * R,) bool of the drives that stay when every fourth, at least one, is held out; None for one drive."""
+    """Mark rows (N * R,) bool of the drives kept when every fourth, at least one, is held out; None for one drive."""
     names = sorted(set(train.drives))
     held = set(names[::4])
     if len(names) < 2:

@@ -1,4 +1,4 @@
-"""What an evaluation of a detector does."""
+"""Settings of an evaluation of a detector."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class DetectionEvaluateConfig:
-    """Average precision on sweeps that the detector has not learnt from.
+    """Average precision on sweeps that the detector was not trained on.
 
     Attributes:
         frames: at most so many of the split, evenly spread; None takes all.

@@ -1,4 +1,4 @@
-"""A trained detector on frames of a store, batch by batch."""
+"""Detections of a trained detector on sweeps of a store, batch by batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DETECTIONS = "detections.npz"
 def detect_sweeps(
     detector: Detector, frames: LabelledSweeps, places: Sequence[int], batch_size: int, device: torch.device
 ) -> Iterator[tuple[LabelledSweep, Detections]]:
-    """Each frame with what is found in it, on the CPU.
+    """Yield each sweep with its detections, on the CPU.
 
     Args:
         detector: in eval mode on ``device``.
@@ -36,9 +36,15 @@ def detect_sweeps(
 
 
 def write_detections(path: Path, ids: Sequence[str], found: Sequence[Detections], names: Sequence[str]) -> None:
-    """One file: ``ids`` and ``counts`` (F,), ``names`` (C,), and ``boxes``, ``scores``, ``labels`` of all frames.
+    """Write ``ids``, ``counts`` (F,), ``names`` (C,), and ``boxes``, ``scores``, ``labels`` of all sweeps to one file.
 
     And their ``velocities``, of a detector that tells them.
+
+    Args:
+        path: of the file (.npz).
+        ids: of the F sweeps.
+        found: detections of each sweep.
+        names: of the C classes.
     """
     velocities = [detections.velocities.numpy() for detections in found if detections.velocities is not None]
     moving: dict[str, Any] = {"velocities": np.concatenate(velocities)} if velocities else {}
@@ -56,7 +62,7 @@ def write_detections(path: Path, ids: Sequence[str], found: Sequence[Detections]
 
 
 def read_detections(path: Path) -> dict[str, Detections]:
-    """Detections by frame."""
+    """Read detections by sweep."""
     with np.load(path) as arrays:
         ends = arrays["counts"].cumsum()[:-1]
         names = [name for name in ("boxes", "scores", "labels", "velocities") if name in arrays]

@@ -1,4 +1,4 @@
-"""From a training run of a detector to its results.json."""
+"""Evaluation of a detector, written to the results.json of its run."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ BoxRows = TypeVar("BoxRows", DetectedBoxes, LabelledBoxes)
 
 def evaluate_detection(
     run_dir: str | Path,
-    detector: Detector,
+    method: Detector,
     training: PretrainConfig,
-    config: DetectionEvaluateConfig | None = None,
+    options: DetectionEvaluateConfig | None = None,
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
@@ -61,8 +61,8 @@ def evaluate_detection(
 
     Args:
         run_dir: folder written by ``finetune``.
-        detector, training: as `equissl.training.load_method` gives them.
-        config: what to measure.
+        method, training: as `equissl.training.load_method` gives them.
+        options: what to measure.
         store: drive store to evaluate on; the one of the run where None.
         log: called with one line per stage.
 
@@ -73,14 +73,14 @@ def evaluate_detection(
         LabelledSweepsError: a store without labelled sweeps that were held out.
         IngestError: ``config.kitti`` lacks a frame.
     """
-    run_dir, config, started = Path(run_dir), config or DetectionEvaluateConfig(), time.perf_counter()
+    run_dir, config, started = Path(run_dir), options or DetectionEvaluateConfig(), time.perf_counter()
     device = choose_device(config.device)
     data = cast(SweepsData, training.data)
     path = Path(data.store if store is None else store)
-    frames = open_unseen(detector, data, path)
+    frames = open_unseen(method, data, path)
     places = spread(len(frames), config.frames or len(frames))
     log(f"detecting in {len(places)} of {len(frames)} held-out frames")
-    detector = detector.to(device).eval()
+    detector = method.to(device).eval()
     metrics = _Metrics(detector, config)
     counts, ids, found = LabelCounts(), [], []
     for frame, detections in detect_sweeps(detector, frames, places, config.batch_size, device):
@@ -98,7 +98,7 @@ def evaluate_detection(
 
 
 class _Metrics:
-    """All metrics asked for, frame after frame."""
+    """All metrics asked for, updated sweep by sweep."""
 
     def __init__(self, detector: Detector, config: DetectionEvaluateConfig) -> None:
         self.classes, self.names = detector.classes, [kind.name for kind in detector.classes]
@@ -122,7 +122,7 @@ class _Metrics:
     def _update_nuscenes(
         self, metric: NuScenesDetection, frame: LabelledSweep, preds: DetectedBoxes, target: LabelledBoxes
     ) -> None:
-        """As seen from the vehicle's own place, from which the benchmark measures how far away a box is."""
+        """Update as seen from the vehicle's own place, from which the benchmark measures how far away a box is."""
         if frame.pose is None or frame.vehicle_lidar is None:
             self.from_sensor += 1
             metric.update(preds, target)
@@ -152,7 +152,7 @@ class _Metrics:
         )
 
     def _kitti_frame(self, name: str, found: Detections) -> tuple[DetectedBoxes, LabelledBoxes]:
-        """By the benchmark's own labels, boxes upright in the camera's frame."""
+        """Return detections and the benchmark's own labels, boxes upright in the camera's frame."""
         calib = self.folder / "calib" / f"{name}.txt"
         camera, labels = KittiCamera.read(calib), read_kitti_labels(self.folder / "label_2" / f"{name}.txt", calib)
         boxes = found.boxes.double().numpy()
@@ -169,7 +169,7 @@ class _Metrics:
 
 
 def _moved(boxes: BoxRows, matrix: Tensor) -> BoxRows:
-    """The same boxes with their centres moved by (4, 4)."""
+    """Move the centres of boxes by (4, 4)."""
     wide = boxes.boxes.double()
     return replace(boxes, boxes=torch.cat([transform_points(matrix, wide[:, :3]), wide[:, 3:]], dim=1))
 

@@ -1,4 +1,4 @@
-"""From a training run on flowing digits to its results.json."""
+"""Evaluation of a run on moving digits, written to its results.json."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROLLOUTS = "rollouts.npz"
 
 @dataclass(frozen=True)
 class VideoEvaluateConfig:
-    """What is measured of a run on flowing digits.
+    """Settings of an evaluation on moving digits.
 
     Attributes:
         videos: of unseen digits, for every number but those of single velocities.
@@ -62,11 +62,11 @@ def evaluate_videos(
     run_dir: str | Path,
     method: VideoMethod,
     training: PretrainConfig,
-    config: VideoEvaluateConfig | None = None,
+    options: VideoEvaluateConfig | None = None,
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
-    """Scores of a method on flows of digits it has never seen; writes ``RUN/results.json``.
+    """Evaluate a method on videos of digits it has never seen, and write ``RUN/results.json``.
 
     Of a predictor: next-frame error, error at each step of long roll-outs, error for each velocity, and how far states
     and roll-outs are from flow equivariance; ``RUN/rollouts.npz`` keeps some roll-outs beside the truth. Of a
@@ -75,14 +75,14 @@ def evaluate_videos(
     Args:
         run_dir: folder written by ``pretrain``.
         method, training: as `equissl.training.load_method` gives them.
-        config: what to measure.
+        options: what to measure.
         store: folder of IDX files whose validation digits are used; the one of the run where None.
         log: called with one line per stage.
 
     Returns:
         the flat results, as written.
     """
-    run_dir, config, started = Path(run_dir), config or VideoEvaluateConfig(), time.perf_counter()
+    run_dir, config, started = Path(run_dir), options or VideoEvaluateConfig(), time.perf_counter()
     method = method.to(choose_device(config.device)).eval()
     digits = load_digits(cast(VideosData, training.data).store if store is None else store, "val")
     log(f"{len(digits.labels)} unseen digits of {digits.path}")
@@ -116,7 +116,11 @@ def _prediction(
 
 
 def rollout_scores(method: FERNN, batches: Iterator[VideoBatch]) -> dict[str, float]:
-    """Errors of predictions, of the frames' mean and of a copy of the last frame, in float64.
+    """Compute errors of predictions, of the frames' mean and of a copy of the last frame, in float64.
+
+    Args:
+        method: the trained model.
+        batches: videos of one length, longer than in training.
 
     Returns:
         ``prediction/next_mse``, of each frame of training's second part from the true frames before it, and
@@ -152,11 +156,15 @@ def rollout_scores(method: FERNN, batches: Iterator[VideoBatch]) -> dict[str, fl
 
 
 def equivariance_scores(method: FERNN, frames: Tensor) -> dict[str, float]:
-    """Largest errors under the flows of the model's and the data's velocities other than 0.
+    """Compute the largest errors under the motions of the model's and the data's velocities other than 0.
 
     Of hidden states at matched velocities (``equivariance/states``; left out for the baseline, whose one slice has no
     partner), and of roll-outs. Those are exact only where V is a group on frames of this size (``equivariance/group``:
     1, see `VelocitySet.closed`); elsewhere frames that move and are moved again may be faster than any velocity of V.
+
+    Args:
+        method: the trained model.
+        frames: (B, T, 1, S, S) videos to move.
     """
     velocity_set, cell = method.encoder.velocity_set, method.encoder.cell
     assert isinstance(cell, RecurrentCell)
@@ -192,7 +200,7 @@ def _by_velocity(
     score: Callable[[Any, VideoBatch], Tensor],
     name: str,
 ) -> dict[str, float]:
-    """Mean score where all digits move alike, for each velocity; the same digits and places for all of them."""
+    """Compute the mean score where all digits move alike, for each velocity; digits and places are the same."""
     trained = method.videos
     radius = config.velocity_radius if config.velocity_radius is not None else max(trained.radius, model_radius(method))
     results: dict[str, float] = {}
@@ -206,7 +214,7 @@ def _by_velocity(
 
 
 def model_radius(method: Any) -> int:
-    """N of the velocity set of a method's network; 0 for one without."""
+    """Return N of the velocity set of a method's network; 0 for one without."""
     cell = getattr(method.encoder, "cell", None)
     return 0 if cell is None else int(cell.velocity_set.radius)
 
@@ -228,7 +236,7 @@ def _batches(
     config: VideoEvaluateConfig,
     velocities: Sequence[Sequence[float]] | None = None,
 ) -> Iterator[VideoBatch]:
-    """``count`` sequences of unseen digits, on the method's device."""
+    """Yield ``count`` videos of unseen digits, on the method's device."""
     dataset = MovingDigits(digits, "val", spec, count, config.seed, velocities)
     device = next(method.parameters()).device
     for start in range(0, count, config.batch_size):
@@ -237,7 +245,7 @@ def _batches(
 
 
 def _squared(predictions: Tensor, truth: Tensor) -> Tensor:
-    """(B, K) mean squared error of each frame."""
+    """Compute the mean squared error (B, K) of each frame."""
     return (predictions.double() - truth.double()).square().mean(dim=(2, 3, 4)).cpu()
 
 

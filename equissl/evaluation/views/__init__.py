@@ -1,1 +1,1 @@
-"""Evaluation of runs on views: frozen features, probes, look-up of predictions."""
+"""Evaluation of runs on views: frozen features, probes, retrieval of predictions."""

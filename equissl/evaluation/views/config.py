@@ -1,4 +1,4 @@
-"""What an evaluation does, as dataclasses that the command line and YAML files read."""
+"""Settings of an evaluation, as dataclasses that the command line and YAML files read."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class HueProbeConfig:
 
 @dataclass
 class RetrievalConfig:
-    """Look-up of predicted embeddings (MRR, H@k and PRE of SIE), for methods that predict.
+    """Retrieval by predicted embeddings (MRR, H@k and PRE of SIE), for methods that predict.
 
     Every validation object is queried from its first view to each of its views. ``retrieval/…`` is the published
     measure, which counts the query for the view the prediction starts from, answered by doing nothing;
@@ -93,7 +93,7 @@ class RetrievalConfig:
 
 @dataclass
 class SequenceConfig:
-    """Sequences of views, for methods that aggregate them (seq-JEPA).
+    """View sequences, for methods that aggregate them (seq-JEPA).
 
     Attributes:
         lengths: numbers of observed views M; each has its own heads. Those that the store has no room for are left out.

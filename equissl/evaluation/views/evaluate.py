@@ -1,4 +1,4 @@
-"""From a run on views to its results.json."""
+"""Evaluation of a run on views, written to its results.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ def evaluate_views(
     run_dir: str | Path,
     method: ViewMethod,
     training: PretrainConfig,
-    config: EvaluateConfig | None = None,
+    options: EvaluateConfig | None = None,
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def evaluate_views(
     Args:
         run_dir: folder written by `pretrain`.
         method, training: as `load_method` gives them.
-        config: probes and settings.
+        options: probes and settings.
         store: view store to evaluate on; the one the run was trained on where None.
         log: called with one line per stage.
 
@@ -74,7 +74,7 @@ def evaluate_views(
         ValueError: a store without validation or training objects, an unknown protocol or part, a protocol asked for
             that store or method do not allow, or features that are not finite.
     """
-    run_dir, config, started = Path(run_dir), config or EvaluateConfig(), time.perf_counter()
+    run_dir, config, started = Path(run_dir), options or EvaluateConfig(), time.perf_counter()
     device = choose_device(config.device)
     config = _settle_precision(config, device)
     views = ViewStore(_store(store, training))
@@ -105,7 +105,7 @@ def evaluate_views(
 
 
 def _store(store: str | Path | None, training: PretrainConfig) -> str | Path:
-    chosen, live = training.data.store if store is None else store, _live(training)
+    chosen, live = cast(ViewsData, training.data).store if store is None else store, _live(training)
     if live is not None and store is None and not (str(chosen) and Path(chosen).exists()):
         raise ValueError(
             "the run was trained on views rendered while training, and there is no store to evaluate on: render the "
@@ -117,12 +117,12 @@ def _store(store: str | Path | None, training: PretrainConfig) -> str | Path:
 
 
 def _live(training: PretrainConfig) -> LiveSpec | None:
-    """How views were rendered while training; None for stored ones, and for runs on images."""
+    """Return the rendering settings of views made while training; None for stored views, and for runs on images."""
     return training.data.live if isinstance(training.data, ViewsData) else None
 
 
 def _compare_with_live(views: ViewStore, training: PretrainConfig, log: Log) -> None:
-    """Says so when objects that are held out here may have been trained on."""
+    """Log a warning where objects held out here may have been trained on."""
     live = _live(training)
     if live is None:
         return
@@ -134,7 +134,12 @@ def _compare_with_live(views: ViewStore, training: PretrainConfig, log: Log) -> 
 
 
 def target_sign(config: EvaluateConfig, store: ViewStore) -> QuaternionSign:
-    """The sign policy that the configuration means on this store."""
+    """Return the sign policy that the configuration means on this store.
+
+    Args:
+        config: its ``rotation.sign`` may be ``auto``.
+        store: ``legacy`` needs Euler angles among its latents.
+    """
     sign = config.rotation.sign
     if sign == "auto":
         return "legacy" if has_euler_latents(store) else "canonical"
@@ -151,7 +156,16 @@ def feature_sets(
     device: torch.device,
     log: Log = lambda message: None,
 ) -> tuple[FeatureSet, FeatureSet]:
-    """Features of all training and of all validation views, from the run's cache or computed into it."""
+    """Return features of all training and of all validation views, from the run's cache or computed into it.
+
+    Args:
+        method: the frozen method.
+        store: the views.
+        run_dir: run folder; holds the cache.
+        config: batch size, precision and workers of the extraction.
+        device: to compute on.
+        log: called with lines on progress.
+    """
     train, val = (_features(method, store, run_dir, split, config, device, log) for split in ("train", "val"))
     return train, val
 
@@ -166,7 +180,17 @@ def ood_scores(
     device: torch.device,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
-    """What heads that learned from ``train`` make of unseen objects in poses that no training view had.
+    """Score heads trained on ``train`` on unseen objects in poses that no training view had.
+
+    Args:
+        method: the frozen method.
+        train: features that the heads learn from.
+        store: of the training views; its classes are expected in ``config.ood_store``.
+        run_dir: run folder; holds the cache of features.
+        protocols: names of the probe protocols.
+        config: probes, and the other store.
+        device: to compute on.
+        log: called with lines on progress.
 
     Raises:
         ValueError: other classes than the store's.
@@ -179,7 +203,7 @@ def ood_scores(
     results, _ = probe_all(train, val, len(store.classes), target_sign(config, store), config, device, log)
     if protocols:
         classes = len(store.classes)
-        results |= world_model_scores(method, train, val, classes, config, protocols, device, log)  # type: ignore[arg-type]
+        results |= world_model_scores(method, train, val, classes, config, protocols, device, log)
     return {f"ood/{key}": value for key, value in results.items()}
 
 
@@ -220,7 +244,7 @@ def _mark(run_dir: Path, store: ViewStore, split: str, config: EvaluateConfig) -
 
 
 def _retrieves(method: ViewMethod, val: FeatureSet, config: EvaluateConfig, log: Log) -> bool:
-    """Whether predictions are looked up: where that is asked for, or possible and not ruled out."""
+    """Return True where retrieval is asked for, or possible and not ruled out."""
     asked = asked_for(RETRIEVAL, config)
     if asked is False:
         return False
@@ -242,7 +266,7 @@ def _embedded(
     config: EvaluateConfig,
     device: torch.device,
 ) -> tuple[FeatureSet, FeatureSet]:
-    """The sets with their embeddings, where these are probed or looked up."""
+    """Add embeddings to the sets where these are probed or looked up."""
     probed = EMBEDDING in (config.parts or ())
     needed = {
         "train": probed or (retrieve and (config.retrieval.train or config.retrieval.among_all)),
@@ -292,7 +316,7 @@ def _meta(
 
 
 def _settle_precision(config: EvaluateConfig, device: torch.device) -> EvaluateConfig:
-    """``auto`` replaced by what this device computes in, so that the results and the cache name it."""
+    """Replace ``auto`` by the precision that this device computes in, so that the results and the cache name it."""
     kind = "cpu" if device.type == "cpu" else "gpu"
     chosen: Any = [choose_precision(name, kind) for name in (config.precision, config.probe_precision)]
     return replace(config, precision=chosen[0], probe_precision=chosen[1])

@@ -23,7 +23,7 @@ from equissl.geometry import euler_to_unitquat, rotmat_to_unitquat
 from equissl.util.files import atomic_path
 
 if TYPE_CHECKING:
-    from equissl.methods import Method
+    from equissl.methods.views.base import ViewMethod
 
 
 Shape = tuple[int, int, int]
@@ -58,11 +58,11 @@ class FeatureSet:
         return self.quats.shape[1]
 
     def holds(self, *names: str) -> bool:
-        """Whether all these latents are known."""
+        """Return True where all these latents are known."""
         return self.latents is not None and self.schema is not None and set(names) <= set(self.schema.names)
 
     def columns(self, *names: str) -> Tensor:
-        """(N, V, len(names)) latents by name.
+        """Return (N, V, len(names)) latents by name.
 
         Raises:
             ValueError: where the store does not hold them.
@@ -73,12 +73,17 @@ class FeatureSet:
 
 
 def has_euler_latents(store: ViewStore) -> bool:
-    """Whether the store fixes the published sign of a pose's quaternion (a rotation matrix alone cannot)."""
+    """Return True where the store fixes the published sign of a pose's quaternion (a rotation matrix alone cannot)."""
     return set(ROTATION) <= set(store.schema.names)
 
 
 def view_quats(store: ViewStore, objects: np.ndarray) -> Tensor:
-    """(N, V, 4) pose of every view of ``objects`` as unit quaternions xyzw, float64."""
+    """Return the pose (N, V, 4) of every view of ``objects`` as unit quaternions xyzw, float64.
+
+    Args:
+        store: the views.
+        objects: (N,) indices of objects in the store.
+    """
     if has_euler_latents(store):
         return euler_to_unitquat(torch.from_numpy(store.latents[objects][..., store.schema.columns(*ROTATION)]))
     return rotmat_to_unitquat(store.rotations()[torch.as_tensor(objects)])
@@ -86,7 +91,7 @@ def view_quats(store: ViewStore, objects: np.ndarray) -> Tensor:
 
 @torch.inference_mode()
 def extract_features(
-    method: Method,
+    method: ViewMethod,
     store: ViewStore,
     objects: np.ndarray,
     *,
@@ -97,7 +102,7 @@ def extract_features(
     workers: int = 0,
     allocate: Allocate | None = None,
 ) -> dict[str, Tensor]:
-    """Features of all views of ``objects``, from the frozen network in eval mode.
+    """Compute features of all views of ``objects``, from the frozen network in eval mode.
 
     Eval mode matters: a backbone left in train mode normalises with batch statistics and keeps updating them, so the
     features depend on the batch and drift while the probe learns.
@@ -134,12 +139,23 @@ def extract_features(
 
 
 def in_memory(shapes: dict[str, Shape], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Uninitialised tensors by part."""
+    """Allocate uninitialised tensors by part.
+
+    Args:
+        shapes: shape of each part.
+        dtype: of all parts.
+    """
     return {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
 
 
 def read_ahead(store: ViewStore, chunks: list[np.ndarray], workers: int) -> Iterator[Tensor]:
-    """Decoded images of each chunk of flat indices, in order; ``workers`` threads keep a few chunks ready."""
+    """Yield decoded images of each chunk of flat indices, in order; ``workers`` threads keep a few chunks ready.
+
+    Args:
+        store: the views.
+        chunks: flat indices (object times views plus view) of each chunk.
+        workers: number of threads; 0 reads when asked.
+    """
     if not workers:
         yield from map(store.read_images, chunks)
         return
@@ -154,7 +170,7 @@ def read_ahead(store: ViewStore, chunks: list[np.ndarray], workers: int) -> Iter
 
 
 def check_finite(parts: dict[str, Tensor]) -> None:
-    """Raises ValueError naming the first part that holds a NaN or an infinity."""
+    """Raise ValueError naming the first part that holds a NaN or an infinity."""
     for name, values in parts.items():
         bad = values.numel() - sum(int(torch.isfinite(block).sum()) for block in values.split(BLOCK_OBJECTS))
         if bad:
@@ -163,7 +179,13 @@ def check_finite(parts: dict[str, Tensor]) -> None:
 
 
 def fingerprint(checkpoint: Path, store: ViewStore, **settings: object) -> str:
-    """Hash of everything the features depend on: the weights, the stored views and the extraction settings."""
+    """Hash everything the features depend on: the weights, the stored views and the extraction settings.
+
+    Args:
+        checkpoint: file of the weights.
+        store: the views.
+        settings: of the extraction.
+    """
     digest = hashlib.sha256()
     with checkpoint.open("rb") as file:
         while block := file.read(1 << 22):
@@ -176,9 +198,13 @@ def fingerprint(checkpoint: Path, store: ViewStore, **settings: object) -> str:
 
 
 def load_cache(path: Path, expected: str) -> dict[str, Tensor] | None:
-    """Cached parts, or None where the file is absent, unreadable or was made from other weights or views.
+    """Load cached parts; None where the file is absent, unreadable or was made from other weights or views.
 
     Small parts are read into memory; large ones are memory-mapped, so that only the rows in use take memory.
+
+    Args:
+        path: of the feature file.
+        expected: its :func:`fingerprint`.
     """
     if not path.is_file():
         return None
@@ -199,9 +225,14 @@ def _read_part(part: h5py.Dataset, path: Path) -> Tensor:
 
 
 def create_feature_file(path: Path, shapes: dict[str, Shape], dtype: torch.dtype) -> dict[str, Tensor]:
-    """A feature file without a fingerprint, and its parts as writable memory-mapped tensors.
+    """Create a feature file without a fingerprint, and return its parts as writable memory-mapped tensors.
 
     The disk space is taken at once: writing to a map of a full disk would end the process without a message.
+
+    Args:
+        path: of the file.
+        shapes: shape of each part.
+        dtype: of all parts.
 
     Raises:
         OSError: the disk is full.
@@ -224,7 +255,7 @@ def create_feature_file(path: Path, shapes: dict[str, Shape], dtype: torch.dtype
 
 
 def cached_features(path: Path, mark: str, compute: Callable[[Allocate], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Parts from the cache file, or computed straight into it: at no time are they all in memory.
+    """Read parts from the cache file, or compute them straight into it: at no time are they all in memory.
 
     Args:
         path: the cache file.

@@ -18,7 +18,7 @@ from equissl.evaluation.views.features import FeatureSet
 from equissl.evaluation.views.tasks import Task
 
 if TYPE_CHECKING:
-    from equissl.methods import Method
+    from equissl.methods.views.base import ViewMethod
 
 
 class OnlineProbe:
@@ -38,7 +38,7 @@ class OnlineProbe:
 
     def __init__(
         self,
-        method: Method,
+        method: ViewMethod,
         store: ViewStore,
         task: Task,
         part: str,
@@ -58,16 +58,16 @@ class OnlineProbe:
         self.generator = torch.Generator().manual_seed(seed)
 
     def fit(self, steps: int) -> None:
-        """So many updates of the head, on the views that the cached probes see."""
+        """Update the head so many times, on the views that the cached probes see."""
         self._fit(islice(self.rows, steps))
 
     def fit_epoch(self) -> None:
-        """One view, or one pair, of every training object."""
+        """Update the head on one view, or one pair, of every training object."""
         self._fit(self._epoch(self.train))
 
     @torch.inference_mode()
     def validate(self) -> Tensor:
-        """Outputs for one view, or one pair, of every validation object, computed anew like everything else."""
+        """Compute outputs for one view, or one pair, of every validation object, from the images."""
         self.method.eval()
         return torch.cat([forward(self.head, self.inputs(self.val, rows)) for rows in self._epoch(self.val)]).cpu()
 
@@ -89,7 +89,12 @@ class OnlineProbe:
 
     @torch.no_grad()
     def inputs(self, views: FeatureSet, rows: Rows) -> Tensor:
-        """Features of the drawn views, read, decoded and computed now, one view after the other."""
+        """Compute features of the drawn views from their images, one view after the other.
+
+        Args:
+            views: gives the objects' indices in the store.
+            rows: positions of objects, and one or two views of each.
+        """
         item, *chosen = rows
         columns = []
         for view in chosen:

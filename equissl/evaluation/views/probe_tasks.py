@@ -1,4 +1,4 @@
-"""The built-in probe protocols: what each predicts from frozen features, from how many views, with which head."""
+"""Built-in probe protocols: target, number of views and head of each."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def hue(setting: ProbeSetting) -> Task:
 
 
 def hue_mlp(setting: ProbeSetting) -> Task:
-    """The same with SIE's head."""
+    """Differences of hue as in `hue`, with SIE's head."""
     how = Regression(scores.HUE_STEPS)
     return _mlp(setting, "hue_mlp", 2, _latents(HUES), _difference, scoring=how, needs=HUES, on_request=True)
 
 
 def hue_circular(setting: ProbeSetting) -> Task:
-    """The same as points on the hue circle."""
+    """Differences of hue as points on the hue circle."""
     how = Regression(scores.HUE_POINTS)
     return _mlp(setting, "hue_circular", 4, _latents(HUES), circular_difference, scoring=how, needs=HUES)
 
@@ -93,20 +93,24 @@ def position(setting: ProbeSetting) -> Task:
 
 
 def light_directions(views: FeatureSet) -> Tensor:
-    """(N, V, 3) unit vectors towards the spot light, from its polar angle (from +z) and azimuth."""
+    """Compute unit vectors (N, V, 3) towards the spot light, from its polar angle (from +z) and azimuth."""
     theta, phi = views.columns(*LIGHT).unbind(-1)
     return torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], -1)
 
 
 def base_translations(views: FeatureSet) -> Tensor:
-    """(N, V, 3) where the object's centre is in the world: R t, for a translation t in the object's frame."""
+    """Compute the centre (N, V, 3) of the object in the world: R t, for a translation t in the object's frame."""
     return (unitquat_to_rotmat(views.quats) @ views.columns(*TRANSLATION).unsqueeze(-1)).squeeze(-1)
 
 
 def circular_difference(first: Tensor, second: Tensor) -> Tensor:
-    """(…, 2k) cosines, then sines, of the differences of k hues: the same for a difference and its complement.
+    """Compute (…, 2k) cosines, then sines, of the differences of k hues: equal for a difference and its complement.
 
     Hue 0.9 to hue 0.1 is a step of 0.2; the plain difference of the published protocol makes it -0.8.
+
+    Args:
+        first: (…, k) hues in turns.
+        second: (…, k) hues in turns.
     """
     angle = 2 * pi * (second - first)
     return torch.cat([angle.cos(), angle.sin()], -1)

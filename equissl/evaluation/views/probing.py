@@ -1,4 +1,4 @@
-"""All probes of two feature sets, scored, with the trivial predictors beside them."""
+"""Training and scoring of all probes on two feature sets, with their baselines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,16 @@ def probe_all(
     device: torch.device | str = "cpu",
     log: Log = lambda message: None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Every probe on every part, the trivial predictors, and collapse diagnostics.
+    """Train and score every probe on every part, with the baselines and collapse diagnostics.
+
+    Args:
+        train: features to learn from.
+        val: features to score on.
+        num_classes: number of classes.
+        sign: of the target quaternions.
+        config: protocols, parts and budgets.
+        device: to compute on.
+        log: called with lines on progress.
 
     Returns:
         Flat scores; and per part, ``constant`` and ``identity`` among them, the rotation errors of all pairs in
@@ -78,7 +87,15 @@ def choose_tasks(
     config: EvaluateConfig,
     log: Log = lambda message: None,
 ) -> list[Task]:
-    """The probe protocols to run: those asked for, or all that these views allow, with a line for each left out.
+    """Choose the probe protocols: those asked for, or all that these views allow, with a line for each left out.
+
+    Args:
+        train: features to learn from.
+        val: features to score on.
+        num_classes: number of classes.
+        sign: of the target quaternions.
+        config: protocols.
+        log: called with a line for each left out.
 
     Raises:
         ValueError: a protocol asked for is unknown or impossible, and why.
@@ -122,7 +139,11 @@ def check_task(task: Task, val: FeatureSet, pairs: np.ndarray) -> None:
 
 
 def choose_parts(train: FeatureSet, config: EvaluateConfig) -> list[str]:
-    """The parts to probe.
+    """Choose the parts to probe.
+
+    Args:
+        train: features; their parts can be chosen.
+        config: parts asked for; without them all but the embedding.
 
     Raises:
         ValueError: naming those that the method does not have.
@@ -134,7 +155,13 @@ def choose_parts(train: FeatureSet, config: EvaluateConfig) -> list[str]:
 
 
 def val_pairs(val: FeatureSet, tasks: Sequence[Task], config: EvaluateConfig) -> np.ndarray:
-    """(P, 3) the fixed pairs that two-view protocols are scored on; none where there is no such protocol."""
+    """Return the fixed pairs (P, 3) that two-view protocols are scored on; none where there is no such protocol.
+
+    Args:
+        val: features to score on.
+        tasks: the protocols.
+        config: number and seed of the pairs.
+    """
     if not any(task.pair for task in tasks):
         return np.empty((0, 3), np.int64)
     return fixed_pairs(val.objects, val.num_views, config.rotation.val_pairs, config.seed)
@@ -157,7 +184,7 @@ def _baselines(
 
 
 def _unchanged(task: Task, views: FeatureSet, rows: int) -> Tensor:
-    """What a predictor says that takes both views for the same."""
+    """Predict that both views are the same."""
     nothing = torch.zeros_like(task.view_targets(views)[0, :1])
     return task.targets(nothing[None], *torch.zeros(3, 1, dtype=torch.long)).expand(rows, -1)
 

@@ -1,4 +1,4 @@
-"""Look-up of predicted embeddings among real ones: MRR, H@k and PRE of a method's predictor."""
+"""Retrieval of real embeddings by predicted ones: MRR, H@k and PRE of a method's predictor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from equissl.metrics import retrieval as metrics
 from equissl.metrics.pose_retrieval import chance_pre, prediction_retrieval_errors
 
 if TYPE_CHECKING:
-    from equissl.methods import Method
+    from equissl.methods.views.base import ViewMethod
 
 SOURCE = 0  # the view that predictions start from, as published
 ROWS = 2048  # queries predicted at a time
@@ -31,7 +31,7 @@ Predict = Callable[["Queries"], Tensor]
 
 @dataclass(frozen=True)
 class Queries:
-    """Which views are predicted: positions of the objects and wanted views, (Q,) each."""
+    """Views to predict: positions of the objects and of the wanted views, (Q,) each."""
 
     item: Tensor
     view: Tensor
@@ -42,8 +42,14 @@ class Queries:
 
 
 @torch.inference_mode()
-def why_no_retrieval(method: Method, store_views: int, parts: dict[str, Tensor]) -> str | None:
-    """Why predictions cannot be looked up, or None where they can."""
+def why_no_retrieval(method: ViewMethod, store_views: int, parts: dict[str, Tensor]) -> str | None:
+    """Return the reason why predictions cannot be looked up, or None where they can.
+
+    Args:
+        method: the frozen method.
+        store_views: number of views of an object.
+        parts: cached features.
+    """
     if store_views < 2:
         return "it predicts one view from another, and the store holds one of each object"
     if method.eval().equi_embedding(_first_row(method, parts)) is None:
@@ -51,16 +57,22 @@ def why_no_retrieval(method: Method, store_views: int, parts: dict[str, Tensor])
     return None
 
 
-def _first_row(method: Method, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+def _first_row(method: ViewMethod, parts: dict[str, Tensor]) -> dict[str, Tensor]:
     device = next(method.parameters()).device
     return {name: values[:1, 0].to(device, torch.float32) for name, values in parts.items() if name != EMBEDDING}
 
 
 @torch.inference_mode()
 def embed_features(
-    method: Method, parts: dict[str, Tensor], device: torch.device | str, allocate: Allocate
+    method: ViewMethod, parts: dict[str, Tensor], device: torch.device | str, allocate: Allocate
 ) -> dict[str, Tensor]:
-    """Embeddings (N, V, E) of all views, float32, from their cached features: see ``Method.embedding``.
+    """Compute embeddings (N, V, E) of all views, float32, from their cached features: see ``Method.embedding``.
+
+    Args:
+        method: the method; it is moved to ``device`` and put in eval mode.
+        parts: (N, V, D) cached features.
+        device: to compute on.
+        allocate: creates the tensors that are filled.
 
     Raises:
         ValueError: for a method without one, or embeddings that are not finite.
@@ -89,7 +101,14 @@ def embed_features(
 
 
 def action_batch(views: FeatureSet, item: Tensor, first: Tensor, second: Tensor) -> ViewBatch:
-    """The batch of pairs of views without their images: what a method reads its actions from."""
+    """Return the batch of pairs of views without their images, from which a method reads its actions.
+
+    Args:
+        views: features with latents.
+        item: (B,) positions of the objects.
+        first: (B,) first view of each pair.
+        second: (B,) second view of each pair.
+    """
     if views.latents is None or views.schema is None:
         raise ValueError("expected the latents of the views, this feature set has none")
     chosen = torch.stack([first, second], 1)
@@ -108,7 +127,7 @@ def action_batch(views: FeatureSet, item: Tensor, first: Tensor, second: Tensor)
 
 
 class Predictors:
-    """The method's predictor and the trivial ones: told another view's action, and returning where it started.
+    """The method's predictor and two controls: one given another view's action, one that returns its input.
 
     Args:
         method: in eval mode on ``device``.
@@ -116,7 +135,7 @@ class Predictors:
         device: where predictions are made.
     """
 
-    def __init__(self, method: Method, views: FeatureSet, device: torch.device | str) -> None:
+    def __init__(self, method: ViewMethod, views: FeatureSet, device: torch.device | str) -> None:
         self.method, self.views, self.device = method, views, device
         self.table = views.parts[EMBEDDING]
         self.by_name: dict[str, Predict] = {
@@ -124,15 +143,15 @@ class Predictors:
         }  # fmt: skip
 
     def predicted(self, queries: Queries) -> Tensor:
-        """Embeddings (Q, E) of the wanted views."""
+        """Predict the embeddings (Q, E) of the wanted views."""
         return self._predict(queries.item, queries.view)
 
     def misled(self, queries: Queries) -> Tensor:
-        """The same, told the action to the object's next view. As good as :meth:`predicted`: actions are ignored."""
+        """Predict with the action to the object's next view. As good as :meth:`predicted`: actions are ignored."""
         return self._predict(queries.item, (queries.view + 1) % self.views.num_views)
 
     def unmoved(self, queries: Queries) -> Tensor:
-        """The embeddings that predictions start from."""
+        """Return the embeddings that predictions start from."""
         return self.table[queries.item, SOURCE].to(self.device)
 
     def _predict(self, item: Tensor, view: Tensor) -> Tensor:
@@ -142,14 +161,14 @@ class Predictors:
 
 @torch.inference_mode()
 def retrieval_scores(
-    method: Method,
+    method: ViewMethod,
     train: FeatureSet,
     val: FeatureSet,
     config: RetrievalConfig,
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> Scores:
-    """MRR, H@k and PRE of the predictor, of one told a wrong action, of none at all, and of chance.
+    """Compute MRR, H@k and PRE of the predictor, of one with a wrong action, of none at all, and of chance.
 
     Args:
         method: one with a predictor.
@@ -170,7 +189,7 @@ def retrieval_scores(
 
 
 def _rank_scores(
-    method: Method, views: FeatureSet, group: str, config: RetrievalConfig, device: torch.device | str
+    method: ViewMethod, views: FeatureSet, group: str, config: RetrievalConfig, device: torch.device | str
 ) -> Scores:
     results: Scores = {}
     target, owners = torch.arange(views.num_views), np.arange(len(views.objects))
@@ -192,7 +211,7 @@ def _rank_scores(
 
 
 def _variants(group: str, moved: Tensor) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
-    """The published measure on every query, and the strict one without those that ask for the starting view."""
+    """Compute the published measure on every query, and the strict one without those for the starting view."""
     return (group, torch.ones_like(moved)), (f"{group}_strict", moved)
 
 
@@ -212,7 +231,7 @@ def _ranks(
 
 
 def _pre_scores(
-    method: Method,
+    method: ViewMethod,
     views: FeatureSet,
     among: tuple[FeatureSet, ...],
     group: str,
@@ -249,7 +268,13 @@ def _candidates(among: tuple[FeatureSet, ...]) -> tuple[Tensor, Tensor]:
 
 
 def choose_queries(objects: int, views: int, wanted: int | None, seed: int) -> Queries:
-    """All views of all objects, or ``wanted`` of them drawn from ``seed``, in order.
+    """Choose all views of all objects, or ``wanted`` of them drawn from ``seed``, in order.
+
+    Args:
+        objects: number of objects.
+        views: number of views of each.
+        wanted: number of queries; None for all.
+        seed: of the draw.
 
     Raises:
         ValueError: for fewer than one.

@@ -1,4 +1,4 @@
-"""Which views the probes see: seeded, and the same for every method."""
+"""Sampling of the views that probes see: seeded, and the same for every method."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def fixed_pairs(objects: np.ndarray, num_views: int, pairs_per_object: int, seed: int) -> np.ndarray:
-    """Ordered pairs of distinct views of every object, drawn without replacement.
+    """Draw ordered pairs of distinct views of every object, without replacement.
 
     Each object has its own seed, so its pairs do not depend on the method, the run or the other objects.
 
@@ -43,9 +43,15 @@ def fixed_pairs(objects: np.ndarray, num_views: int, pairs_per_object: int, seed
 def object_batches(
     num_objects: int, batch_size: int, steps: int | None, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """``steps`` batches of object positions (batch_size,): shuffled epochs laid end to end, so no batch is short.
+    """Yield batches of object positions (batch_size,): shuffled epochs laid end to end, so that no batch is short.
 
     Without end where ``steps`` is None.
+
+    Args:
+        num_objects: number of objects.
+        batch_size: of every batch.
+        steps: number of batches; None for no end.
+        generator: of the shuffles.
     """
     pool = torch.empty(0, dtype=torch.long)
     for _ in range(steps) if steps is not None else count():
@@ -56,19 +62,37 @@ def object_batches(
 
 
 def random_views(num_views: int, count: int, generator: torch.Generator) -> Tensor:
-    """(count,) view indices."""
+    """Draw view indices (count,).
+
+    Args:
+        num_views: number of views of an object.
+        count: number of draws.
+        generator: of the draws.
+    """
     return torch.randint(num_views, (count,), generator=generator)
 
 
 def random_pairs(num_views: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two times (count,) distinct view indices, ordered, uniform over all V(V-1) pairs."""
+    """Draw two times (count,) distinct view indices, ordered, uniform over all V(V-1) pairs.
+
+    Args:
+        num_views: V, at least 2.
+        count: number of draws.
+        generator: of the draws.
+    """
     first = torch.randint(num_views, (count,), generator=generator)
     second = torch.randint(num_views - 1, (count,), generator=generator)
     return first, second + (second >= first)
 
 
 def num_steps(epochs: int, steps: int | None, num_objects: int, batch_size: int) -> int:
-    """Updates of a probe: ``steps`` where given, else ``epochs`` passes over the objects.
+    """Return the updates of a probe: ``steps`` where given, else ``epochs`` passes over the objects.
+
+    Args:
+        epochs: passes over the objects.
+        steps: updates; goes before ``epochs``.
+        num_objects: number of objects.
+        batch_size: objects in a batch.
 
     Raises:
         ValueError: for a budget below one update.

@@ -1,4 +1,4 @@
-"""Turns probe outputs into the flat entries of results.json, with the trivial predictors beside them."""
+"""Scores of probe outputs as flat entries of results.json, with those of baselines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Scores = dict[str, float | None]
 def classification_scores(
     logits: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str = "classification"
 ) -> Scores:
-    """Top-1 and top-5 over all validation views.
+    """Compute top-1 and top-5 over all validation views.
 
     The standard error counts objects, not views: views of one object are not independent.
 
@@ -40,7 +40,7 @@ def classification_scores(
 def label_baselines(
     train_labels: Tensor, val_labels: Tensor, num_classes: int, group: str = "classification"
 ) -> Scores:
-    """Accuracy of a uniform guess and of always naming the most frequent training class.
+    """Compute the accuracy of a uniform guess and of always naming the most frequent training class.
 
     Args:
         train_labels, val_labels: classes of the rows, one dimension each.
@@ -55,7 +55,7 @@ def label_baselines(
 
 
 def rotation_scores(preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str = "rotation") -> Scores:
-    """Both R², and geodesic errors in degrees.
+    """Compute both R², and geodesic errors in degrees.
 
     A quaternion component that never varies in the targets (x and y, where objects turn about z only) is left out of
     ``r2_uniform``: its own R² is 0/0, and the usual conventions for that would hand a constant predictor half a point.
@@ -80,7 +80,7 @@ def rotation_scores(preds: Tensor, target: Tensor, owners: np.ndarray, part: str
 
 @dataclass(frozen=True)
 class Measure:
-    """How far predictions of a regression are off.
+    """Error measure of a regression.
 
     Attributes:
         unit: ends the names of its keys: ``mean_unit``, ``median_unit``.
@@ -94,25 +94,45 @@ class Measure:
 
 
 def hue_steps(preds: Tensor, target: Tensor) -> Tensor:
-    """(P, 2) distances on the hue circle, in turns (0 to 0.5), between differences of hues."""
+    """Compute (P, 2) distances on the hue circle, in turns (0 to 0.5), between differences of hues.
+
+    Args:
+        preds: (P, 2) differences in turns.
+        target: (P, 2) differences in turns.
+    """
     apart = (preds - target).remainder(1)
     return torch.minimum(apart, 1 - apart)
 
 
 def hue_steps_of_points(preds: Tensor, target: Tensor) -> Tensor:
-    """The same where a difference is a point on the circle: (P, 4) two cosines, then two sines, of any length."""
+    """Compute `hue_steps` of differences given as points on the circle: (P, 4) two cosines, then two sines.
+
+    Args:
+        preds: (P, 4) points of any length.
+        target: (P, 4) points of any length.
+    """
     return hue_steps(*(torch.atan2(x[:, 2:], x[:, :2]) / (2 * pi) for x in (preds, target)))
 
 
 def direction_errors_deg(preds: Tensor, target: Tensor) -> Tensor:
-    """(P,) angles in degrees between vectors of any length, exact near 0 and 180; 90 where one is zero."""
+    """Compute (P,) angles in degrees between vectors of any length, exact near 0 and 180; 90 where one is zero.
+
+    Args:
+        preds: (P, 3) vectors.
+        target: (P, 3) vectors.
+    """
     dot, cross = (preds * target).sum(1), torch.linalg.cross(preds, target).norm(dim=1)
     angles = torch.rad2deg(torch.atan2(cross, dot))
     return torch.where((dot == 0) & (cross == 0), torch.full_like(angles, 90.0), angles)
 
 
 def distances(preds: Tensor, target: Tensor) -> Tensor:
-    """(P,) Euclidean distances, in the scene's unit (an object's diagonal)."""
+    """Compute (P,) Euclidean distances, in the scene's unit (an object's diagonal).
+
+    Args:
+        preds: (P, D) positions.
+        target: (P, D) positions.
+    """
     return (preds - target).norm(dim=1)
 
 
@@ -125,7 +145,7 @@ DISTANCE = Measure("distance", distances)
 def regression_scores(
     preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str, measure: Measure = DISTANCE
 ) -> Scores:
-    """Both R², and the errors in a unit one can picture.
+    """Compute both R², and the errors of a measure.
 
     Target dimensions that never vary are left out of ``r2_uniform``, as in :func:`rotation_scores`.
 
@@ -152,16 +172,21 @@ def regression_scores(
 
 
 def per_object_means(values: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    """Mean of (P,) values over the rows of each object."""
+    """Compute the mean of (P,) values over the rows of each object.
+
+    Args:
+        values: (P,).
+        owners: (P,) position of each row's object.
+    """
     totals, counts = np.bincount(owners, values), np.bincount(owners)
     return totals[counts > 0] / counts[counts > 0]
 
 
 def identity_prediction(rows: int) -> Tensor:
-    """(rows, 4) no rotation."""
+    """Return (rows, 4) identity quaternions."""
     return torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64).expand(rows, 4)
 
 
 def standard_error(per_object: np.ndarray) -> float | None:
-    """Standard error of the mean of independent values; None (null in JSON) for a single one."""
+    """Compute the standard error of the mean of independent values; None (null in JSON) for a single one."""
     return float(np.std(per_object, ddof=1) / np.sqrt(len(per_object))) if len(per_object) > 1 else None

@@ -1,4 +1,4 @@
-"""Ways of scoring the outputs of a probe, each with the trivial predictors that stand beside it."""
+"""Scoring of the outputs of probes, with their baselines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Same = Callable[[], Tensor] | None
 
 
 class Scoring(ABC):
-    """Scores of the outputs of a head, and what predictors score that see no features."""
+    """Scores of the outputs of a head, and of predictors that see no features."""
 
     @abstractmethod
     def scores(self, preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str) -> Scores:
@@ -54,7 +54,15 @@ class Scoring(ABC):
         return {"constant": constant} | ({} if same is None else {"identity": same()})
 
     def baselines(self, target: Tensor, source: Tensor, owners: np.ndarray, group: str, same: Same) -> Scores:
-        """Score the trivial predictors; arguments as of `scores` and `trivial`."""
+        """Score the predictors of `trivial`.
+
+        Args:
+            target: (P, D) of the validation rows.
+            source: (Q, D) of the training rows.
+            owners: (P,) object of every row.
+            group: name of the protocol, the first component of the keys.
+            same: see `trivial`.
+        """
         found: Scores = {}
         for name, preds in self.trivial(target, source, same).items():
             found |= self.scores(preds, target, owners, name, group)
@@ -63,7 +71,7 @@ class Scoring(ABC):
 
 @dataclass(frozen=True)
 class Regression(Scoring):
-    """R² and errors in a unit one can picture.
+    """R², and errors of a measure.
 
     Attributes:
         measure: of the errors.
@@ -85,7 +93,13 @@ class Rotations(Scoring):
         return rotation_scores(preds, target, owners, part, group)
 
     def trivial(self, target: Tensor, source: Tensor, same: Same) -> dict[str, Tensor]:
-        """The best constant rotation of the training rows, and no rotation."""
+        """Return the best constant rotation of the training rows, and no rotation.
+
+        Args:
+            target: (P, 4) of the validation rows.
+            source: (Q, 4) of the training rows.
+            same: not used.
+        """
         return {
             "constant": constant_rotation_prediction(target, source),
             "identity": identity_prediction(len(target)),
@@ -106,9 +120,23 @@ class Classes(Scoring):
         return classification_scores(preds, target, owners, part, group)
 
     def trivial(self, target: Tensor, source: Tensor, same: Same) -> dict[str, Tensor]:
-        """None: the baselines are known without predictions."""
+        """Return no predictions: the baselines are known without them.
+
+        Args:
+            target: not used.
+            source: not used.
+            same: not used.
+        """
         return {}
 
     def baselines(self, target: Tensor, source: Tensor, owners: np.ndarray, group: str, same: Same) -> Scores:
-        """Accuracy of a uniform guess, and of always naming the most frequent class."""
+        """Return the accuracy of a uniform guess, and of always naming the most frequent class.
+
+        Args:
+            target: (P,) of the validation rows.
+            source: (Q,) of the training rows.
+            owners: not used.
+            group: name of the protocol, the first component of the keys.
+            same: not used.
+        """
         return label_baselines(source, target, self.count, group)

@@ -1,4 +1,4 @@
-"""Sequences of views of an object, drawn from those whose features are known, and what a world model makes of them."""
+"""View sequences drawn from cached features, and their aggregates by a world model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS = 1024  # sequences that pass through the aggregator at a time
 
 @dataclass(frozen=True)
 class Sequences:
-    """K sequences of L distinct views of each of N objects.
+    """View sequences: K of L distinct views of each of N objects.
 
     Attributes:
         views: what is known of all views.
@@ -39,7 +39,7 @@ class Sequences:
         return self.order.shape[2]
 
     def blocks(self, length: int) -> Iterator[tuple[Tensor, ViewBatch]]:
-        """Features (n, length, D) of the first views of each sequence and a batch of them without images."""
+        """Yield features (n, length, D) of the first views of each sequence and a batch of them without images."""
         objects, each = self.order.shape[:2]
         item = torch.arange(objects).repeat_interleave(each)
         order = self.order[:, :, :length].flatten(0, 1)
@@ -47,13 +47,24 @@ class Sequences:
             yield self.views.parts["all"][rows[:, None], chosen].float(), view_batch(self.views, rows, chosen)
 
     def known(self, parts: dict[str, Tensor], latents: Tensor | None = None) -> FeatureSet:
-        """The same objects with sequences (N, K, D) for views; ``latents`` (N, K, A) are what probes are to find."""
+        """Return the same objects with sequences (N, K, D) in place of views.
+
+        Args:
+            parts: (N, K, D) features of the sequences.
+            latents: (N, K, A) targets of probes.
+        """
         quats = torch.zeros(*self.order.shape[:2], 4, dtype=torch.float64)
         return replace(self.views, parts=parts, quats=quats, latents=latents, schema=None)
 
 
 def draw_sequences(views: FeatureSet, length: int, each: int, seed: int) -> Sequences:
-    """``each`` sequences of every object, fixed by (seed, object): not by the method, the run or other objects.
+    """Draw view sequences fixed by (seed, object): independent of the method, the run and other objects.
+
+    Args:
+        views: features to draw from.
+        length: views in a sequence.
+        each: sequences of an object.
+        seed: of the draws.
 
     Raises:
         ValueError: for more views than there are, or no sequence.
@@ -68,7 +79,13 @@ def draw_sequences(views: FeatureSet, length: int, each: int, seed: int) -> Sequ
 
 
 def view_batch(views: FeatureSet, item: Tensor, chosen: Tensor) -> ViewBatch:
-    """The batch of views ``chosen`` (B, V) of objects ``item`` (B,), images left out: what actions are read from."""
+    """Return the batch of views without their images, from which a method reads its actions.
+
+    Args:
+        views: features with latents.
+        item: (B,) positions of the objects.
+        chosen: (B, V) views of each.
+    """
     if views.latents is None or views.schema is None:
         raise ValueError("expected the latents of the views, this feature set has none")
     rows = item[:, None]
@@ -87,7 +104,14 @@ def view_batch(views: FeatureSet, item: Tensor, chosen: Tensor) -> ViewBatch:
 
 @torch.inference_mode()
 def aggregates(method: SeqJEPA, sequences: Sequences, length: int, device: torch.device | str = "cpu") -> Tensor:
-    """(N, K, ``aggregate_dim``) what the first ``length`` views of each sequence say together, on the CPU."""
+    """Compute the aggregate (N, K, ``aggregate_dim``) of the first ``length`` views of each sequence, on the CPU.
+
+    Args:
+        method: the method; it is moved to ``device`` and put in eval mode.
+        sequences: the view sequences.
+        length: number of views observed.
+        device: to compute on.
+    """
     like = next(method.eval().to(device).parameters())
     found = []
     for seen, batch in sequences.blocks(length):
@@ -108,7 +132,7 @@ def path_inputs(
     actions: bool = True,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """(N, K, …) the aggregate of ``length`` views beside the embedded action to the next one.
+    """Compute (N, K, …): the aggregate of ``length`` views beside the embedded action to the next one.
 
     Args:
         vision: False puts zeros in place of the views' representations.
@@ -131,7 +155,7 @@ def path_inputs(
 def predictions(
     method: SeqJEPA, sequences: Sequences, length: int, device: torch.device | str = "cpu", misled: bool = False
 ) -> Tensor:
-    """(N, K, L − length, D) every later view of each sequence, predicted from its first ``length`` views.
+    """Predict every later view of each sequence, (N, K, L − length, D), from its first ``length`` views.
 
     Args:
         misled: tell the action to the wanted view after the next one instead, in turn.

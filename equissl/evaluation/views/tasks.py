@@ -74,11 +74,18 @@ class Task:
         return self.relate is not None
 
     def steps(self, num_objects: int) -> int:
-        """Updates for this many training objects."""
+        """Return the number of updates for this many training objects."""
         return num_steps(self.budget.epochs, self.budget.steps, num_objects, self.budget.batch_size)
 
     def targets(self, known: Tensor, item: Tensor, first: Tensor, second: Tensor | None = None) -> Tensor:
-        """Targets of single views, or of pairs, given by object position and view indices."""
+        """Return the targets of single views, or of pairs, given by object position and view indices.
+
+        Args:
+            known: (N, V, …) known values of every view.
+            item: (B,) positions of the objects.
+            first: (B,) view, or first view of each pair.
+            second: (B,) second view of each pair.
+        """
         if self.relate is None:
             return known[item, first]
         return self.relate(known[item, first], known[item, second])
@@ -147,14 +154,19 @@ def wanted_tasks(num_classes: int, sign: QuaternionSign, config: EvaluateConfig)
 
 
 def asked_for(name: str, config: EvaluateConfig) -> bool | None:
-    """True or False where the configuration says so, None where it leaves it to what is possible."""
+    """Return True or False where the configuration decides, None where it leaves it to what is possible.
+
+    Args:
+        name: of the protocol.
+        config: protocols asked for, if any.
+    """
     if name == "rotation_absolute" and config.individual:
         return True
     return None if config.protocols is None else name in config.protocols
 
 
 def why_impossible(task: Task, train: FeatureSet, val: FeatureSet) -> str | None:
-    """Reason why a protocol has no meaning on these views, or None where it has.
+    """Return the reason why a protocol has no meaning on these views, or None where it has.
 
     Args:
         task: the protocol.

@@ -1,4 +1,4 @@
-"""SIE's probes as their scripts run them: the backbone stays in train mode while the head learns.
+"""SIE's probes as in its scripts: the backbone stays in train mode while the head is trained.
 
 Batch norm then normalises each training batch with its own statistics and moves its running ones, with which validation
 views are normalised at the end, so the "frozen" network is not the pretrained one any more. The numbers are kept beside
@@ -23,13 +23,13 @@ from equissl.evaluation.views.probing import choose_parts, choose_tasks, score_t
 from equissl.geometry import QuaternionSign
 
 if TYPE_CHECKING:
-    from equissl.methods import Method
+    from equissl.methods.views.base import ViewMethod
 
 TASKS = ("classification", "rotation")
 
 
 def train_mode_scores(
-    method: Method,
+    method: ViewMethod,
     store: ViewStore,
     train: FeatureSet,
     val: FeatureSet,
@@ -38,10 +38,20 @@ def train_mode_scores(
     device: torch.device | str = "cpu",
     log: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
-    """``classification_train_mode/…`` and ``rotation_train_mode/…`` of every part.
+    """Compute ``classification_train_mode/…`` and ``rotation_train_mode/…`` of every part.
 
     Each head has its own copy of the network, as each script run has. The backbone works in full precision, every
     update computes its views anew, and features are not standardised, as published: slow.
+
+    Args:
+        method: the method of the run.
+        store: the views.
+        train: features of the training views; give objects and targets.
+        val: features of the validation views; give objects and targets.
+        sign: of the target quaternions.
+        config: parts and budgets.
+        device: to compute on.
+        log: called with lines on progress.
     """
     wanted = replace(config, protocols=list(TASKS), individual=False)
     tasks = choose_tasks(train, val, len(store.classes), sign, wanted, log)

@@ -1,4 +1,4 @@
-"""What a sequence world model knows: classes from several views, the way it came, the view that comes next.
+"""Evaluation of a sequence world model: classes from several views, path integration, prediction of the next view.
 
 Ghaemi et al. 2025 (seq-JEPA, arXiv 2505.03176).
 """
@@ -51,7 +51,7 @@ ABLATIONS: dict[str, dict[str, bool]] = {
 
 
 def why_no_sequences(method: object) -> str | None:
-    """Why a method cannot be asked about sequences, or None where it can."""
+    """Return the reason why a method cannot be evaluated on view sequences, or None where it can."""
     if hasattr(method, "aggregate") and hasattr(method, "embed_actions"):
         return None
     return f"{type(method).__name__} does not aggregate views"
@@ -60,7 +60,12 @@ def why_no_sequences(method: object) -> str | None:
 def choose_sequence_protocols(
     method: object, config: EvaluateConfig, log: Log = lambda message: None
 ) -> tuple[str, ...]:
-    """The protocols of sequences to run.
+    """Choose the protocols of view sequences to run.
+
+    Args:
+        method: the frozen method.
+        config: protocols asked for, if any.
+        log: called with a line for each left out.
 
     Raises:
         ValueError: one is asked for by name of a method that does not aggregate views.
@@ -85,7 +90,7 @@ def world_model_scores(
     device: Device = "cpu",
     log: Log = lambda message: None,
 ) -> Scores:
-    """The protocols of sequences, for each number of observed views M that the store has room for.
+    """Compute the protocols of sequences, for each number of observed views M that the store has room for.
 
     Args:
         method: a method that aggregates views.
@@ -123,7 +128,17 @@ def aggregate_scores(
     config: EvaluateConfig,
     device: Device = "cpu",
 ) -> Scores:
-    """Top-1 and top-5 of a linear classifier on the aggregate, one for each number of views."""
+    """Compute top-1 and top-5 of a linear classifier on the aggregate, one for each number of views.
+
+    Args:
+        method: the frozen method.
+        train: sequences to learn from.
+        val: sequences to score on.
+        lengths: numbers of views observed.
+        num_classes: number of classes.
+        config: budget of the classifier.
+        device: to compute on.
+    """
     results: Scores = {}
     task = Task("classes", num_classes, config.classification, _labels, loss=F.cross_entropy)
     for length in lengths:
@@ -147,12 +162,20 @@ def path_scores(
     config: EvaluateConfig,
     device: Device = "cpu",
 ) -> Scores:
-    """How well the whole way is read from the aggregate and the last action, with and without views and actions.
+    """Score the action of the whole path, read from the aggregate and the last action, with ablations of both.
 
     The target is the action from the first view to the one after the last observed. Views or actions are zeroed in the
     frozen model. Each variant has its own heads: the rotation probe's MLP, and a least squares fit (group
     ``path_integration_linear``), which for one step, where the answer is part of the input, is exact. ``…_same_head``
     are scores of the head that learned with views and actions.
+
+    Args:
+        method: the frozen method.
+        train: sequences to learn from.
+        val: sequences to score on.
+        lengths: numbers of views observed.
+        config: budget of the rotation probe.
+        device: to compute on.
     """
     results: Scores = {}
     action = method.action or Action(_kind(val.views))
@@ -180,7 +203,7 @@ def path_scores(
 def _way_heads(
     known: FeatureSet, inputs: dict[str, tuple[Tensor, ...]], outputs: int, config: EvaluateConfig, device: Device
 ) -> dict[str, Tensor]:
-    """Outputs (P, A) of a head for each variant, and for the ablations also of the head that learned from all."""
+    """Compute outputs (P, A) of a head for each variant, and for the ablations also of the head of the whole input."""
     task = Task(PATH, outputs, config.rotation, _latents, hidden=config.rotation.hidden)
     probes, scaling = _train(task, known, {name: x for name, (x, _) in inputs.items()}, config, device)
     found = _predict(probes, {name: y for name, (_, y) in inputs.items()}, scaling, config, device)
@@ -191,7 +214,13 @@ def _way_heads(
 
 
 def path_targets(action: Action, sequences: Sequences, length: int) -> Tensor:
-    """(N, K, A) action from the first view of each sequence to the one after ``length`` views, float64."""
+    """Compute the action (N, K, A) from the first view of each sequence to the one after ``length`` views, float64.
+
+    Args:
+        action: relates two views of a batch.
+        sequences: the view sequences.
+        length: number of views observed.
+    """
     found = [action(batch, 0, length).double() for _, batch in sequences.blocks(length + 1)]
     return torch.cat(found).unflatten(0, sequences.order.shape[:2])
 
@@ -199,10 +228,17 @@ def path_targets(action: Action, sequences: Sequences, length: int) -> Tensor:
 def look_up_scores(
     method: SeqJEPA, sequences: Sequences, lengths: list[int], config: EvaluateConfig, device: Device = "cpu"
 ) -> Scores:
-    """MRR and H@k of predicted views among all views of the object; only views not observed are asked for.
+    """Compute MRR and H@k of predicted views among all views of the object; observed views are no targets.
 
     Beside it the scores of a prediction for another view (``ignored_action``), of the last observed view (``source``),
     and of chance.
+
+    Args:
+        method: the frozen method.
+        sequences: the view sequences.
+        lengths: numbers of views observed.
+        config: ``retrieval`` says whether representations are normalised.
+        device: to compute on.
     """
     results: Scores = {}
     seen = next_features(sequences)
@@ -223,13 +259,19 @@ def look_up_scores(
 
 
 def next_features(sequences: Sequences) -> Tensor:
-    """(N, L, D) representations in the order of the first sequence of each object."""
+    """Return (N, L, D) representations in the order of the first sequence of each object."""
     item = torch.arange(len(sequences.order))
     return sequences.views.parts["all"][item[:, None], sequences.order[:, 0]].float()
 
 
 def least_squares(train: Tensor, target: Tensor, val: Tensor) -> Tensor:
-    """Predictions (P, A) for ``val`` (M, K, D) of the linear head with least squared error on ``train`` (N, K, D)."""
+    """Return predictions (P, A) of the linear head with least squared error on the training sequences.
+
+    Args:
+        train: (N, K, D) inputs to fit.
+        target: (N, K, A) targets to fit.
+        val: (M, K, D) inputs to predict for.
+    """
     rows, known = train.flatten(0, 1), target.flatten(0, 1).double()
     few = slice(None, None, max(1, -(-len(rows) // FIT_ROWS)))
     mean, scale = standardization(train)
@@ -254,7 +296,7 @@ def _quats(action: Action, values: Tensor) -> Tensor:
 
 
 def _kind(views: FeatureSet) -> str:
-    """What a way is made of where the method is not told."""
+    """Return the kind of action where the method names none."""
     for part in ("position", "crop", "blur"):
         if views.holds(*Action(part).latents):
             return part
@@ -272,7 +314,7 @@ def _train(
 def _predict(
     probes: list[Probe], parts: dict[str, Tensor], scaling: dict[str, Scaling], config: EvaluateConfig, device: Device
 ) -> dict[str, Tensor]:
-    """Outputs on all validation rows by part."""
+    """Compute outputs on all validation rows by part."""
     rows = {name: FeatureRows(x, scaling[name], device) for name, x in parts.items()}
     return {part: out for (_, part), out in predict(probes, rows, NOTHING, config.probe_precision).items()}
 

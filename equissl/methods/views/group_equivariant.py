@@ -1,4 +1,4 @@
-"""An invariant embedding, and one of SO(3) irreps that the known rotation moves without a learned predictor."""
+"""Invariant embedding beside one of SO(3) irreps that the known rotation moves without a learned predictor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VICREG = ObjectiveConfig("vicreg", {"sim": 10.0, "std": 10.0})
 
 
 class GroupEquivariant(ViewMethod):
-    """An invariant objective on one embedding; a second one consists of irreps, which the rotation's Wigner-D moves.
+    """Method with an invariant objective on one embedding, and Wigner-D matrices acting on a second one of irreps.
 
     The equivariant loss is one of two. ``likelihood``: the batch's rotations are candidates, each moves the first
     view's irreps, and the right one must bring them nearest to the second view's. Irreps that say nothing about the
@@ -95,7 +95,7 @@ class GroupEquivariant(ViewMethod):
         self.invariant.after_step()
 
     def equivariant_loss(self, x: Tensor, y: Tensor, g: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted loss and its terms from the global batch.
+        """Compute the weighted loss and its terms from the global batch.
 
         Args:
             x, y: (B, E) irreps of the first and second view.
@@ -114,11 +114,17 @@ class GroupEquivariant(ViewMethod):
         return loss, detach_terms(equivariance=error, irrep_variance=std, irrep_covariance=cov)
 
     def scores(self, x: Tensor, y: Tensor, g: Tensor) -> Tensor:
-        """(B, C) log likelihood, up to a constant for each pair, of the C actions ``g`` between irreps (B, E)."""
+        """Score (B, C) the C actions ``g`` between irreps (B, E): log likelihood up to a constant for each pair.
+
+        Args:
+            x: (B, E) irreps of the first view.
+            y: (B, E) irreps of the second view.
+            g: the C actions.
+        """
         return self.predictor.match(x, y, g) / self.predictor.dim**0.5
 
     def actions(self, batch: ViewBatch) -> Tensor:
-        """(B, 3, 3) relative rotations, or (B, 4, 4) relative poses where there are homogeneous vectors.
+        """Return (B, 3, 3) relative rotations, or (B, 4, 4) relative poses where there are homogeneous vectors.
 
         Raises:
             ValueError: for homogeneous vectors and a batch without translations.
@@ -131,7 +137,7 @@ class GroupEquivariant(ViewMethod):
         return batch.relative_rigids(frame=self.frame).to(dtype)
 
     def embed(self, representation: Tensor) -> tuple[Tensor, Tensor]:
-        """Representation (B, D) to its invariant embedding and its irreps."""
+        """Embed a representation (B, D) as its invariant embedding and its irreps."""
         inv, equi = self._parts(representation)
         return self.projector_inv(inv), self.projector_equi(equi)
 

@@ -40,7 +40,7 @@ PROVIDERS = {
 
 
 def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None = None) -> str:
-    """The page about runs on drives.
+    """Create the page about runs on drives.
 
     Args:
         runs: evaluated, in the order they appear.
@@ -128,7 +128,7 @@ def _bars(runs: Sequence[Run]) -> list[Card]:
 
 
 def _before_and_after(runs: Sequence[Run], key: str, before: str, scale: float) -> list[Bar]:
-    """Each run's number, and beneath it, faint, what it was before training."""
+    """Create a bar for each run's number and, faint beneath it, the number before training."""
     return [
         Bar(name, run.colour, scale * value, faint=faint)
         for run in runs

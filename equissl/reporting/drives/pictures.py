@@ -24,13 +24,13 @@ Maps = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
 def load_maps(run: Run) -> Maps | None:
-    """Maps that the evaluation kept for pictures, or None."""
+    """Load the maps that the evaluation kept for pictures, or None."""
     path = run.file("maps.npz")
     return None if path is None else read_maps(path)
 
 
 def scene_pictures(runs: Sequence[Run], store: DriveStore) -> tuple[list[Picture], str]:
-    """The sweeps whose features are shown, as recorded; and what their arrows show, if they have any.
+    """Draw the sweeps whose features are shown, as recorded; and name the motion of their arrows, if they have any.
 
     Args:
         runs: the first with maps says which sweeps.
@@ -45,7 +45,7 @@ def scene_pictures(runs: Sequence[Run], store: DriveStore) -> tuple[list[Picture
 
 
 def map_pictures(runs: Sequence[Run]) -> tuple[list[list[Picture]], float]:
-    """For each scene, the maps of the first run before training and of every run; and the angle of the turned ones.
+    """Draw for each scene the maps of the first run before training and of every run; return the angle of the turn too.
 
     Args:
         runs: of the page; those without maps are left out.
@@ -68,7 +68,7 @@ def map_pictures(runs: Sequence[Run]) -> tuple[list[list[Picture]], float]:
 
 
 def _scene(scene: dict[str, Any], store: DriveStore, window: Window) -> tuple[Picture, bool]:
-    """A sweep as recorded, and True where it has arrows."""
+    """Draw a sweep as recorded; True where it has arrows."""
     drive, sweeps = scene["drive"], scene["sweeps"]
     sweep, flow = _sweep_with_motion(store, drive, *sweeps)
     boxes = None if sweep.boxes is None else _near(sweep.boxes.boxes)
@@ -79,7 +79,7 @@ def _scene(scene: dict[str, Any], store: DriveStore, window: Window) -> tuple[Pi
 
 
 def _map_pair(maps: Maps, name: str, number: int) -> str:
-    """Both maps of a scene, side by side in one picture, as a data URI."""
+    """Draw both maps of a scene, side by side in one picture, as a data URI."""
     arrays, description = maps
     states = ("now", "turned")
     values = component_colours([arrays[f"{name}/{number}/{state}/values"] for state in states])
@@ -102,7 +102,7 @@ def _map_pair(maps: Maps, name: str, number: int) -> str:
 
 
 def _sweep_with_motion(store: DriveStore, drive: str, first: int, second: int) -> tuple[Sweep, np.ndarray | None]:
-    """The earlier sweep of a pair; and its points' motion over ground until the later one, where that is known."""
+    """Return the earlier sweep of a pair, and its points' motion over ground until the later one, where it is known."""
     sweep, poses = store.read(drive, first), store.index[drive].poses
     if sweep.flow is None or sweep.pose is None or poses is None or not np.isfinite(poses[second]).all():
         return sweep, None

@@ -22,12 +22,12 @@ BEFORE = {"trained": "initial", "accuracy": "initial", "cells": "initial_cells"}
 
 
 def columns(results: Sequence[Results]) -> tuple[Column, ...]:
-    """The same for all results."""
+    """Return the columns, the same for all results."""
     return COLUMNS
 
 
 def baselines(results: Sequence[Results]) -> list[Row]:
-    """The encoders before training (runs of one seed and architecture share theirs), the cloud's outline, chance."""
+    """Return the encoders before training (one for equal seed and architecture), the cloud's outline, and chance."""
     rows = distinct_rows("before training", results, [_with_leaf(column, BEFORE) for column in COLUMNS])
     for suffix, result in by_store(results):
         for name, leaf in (("outline alone", "outline"), ("chance", "chance")):
@@ -37,6 +37,6 @@ def baselines(results: Sequence[Results]) -> list[Row]:
 
 
 def _with_leaf(column: Column, leaves: dict[str, str]) -> Column:
-    """The column with another last part of its key; with no key where that part is not among the leaves."""
+    """Return the column with another last part of its key; with no key where that part is not among the leaves."""
     stem, _, leaf = column.key.rpartition("/")
     return replace(column, key=f"{stem}/{leaves[leaf]}" if leaf in leaves else "")

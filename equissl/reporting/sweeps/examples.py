@@ -1,4 +1,4 @@
-"""Some of the sweeps that detectors were scored on, with what they found."""
+"""Examples of the sweeps that detectors were scored on, with their detections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN = 3  # sweeps of each detector
 
 
 def detection_pictures(run: Run, store: str | Path | None = None) -> list[Picture]:
-    """Some sweeps that a detector was scored on; none where the run kept no detections.
+    """Draw some sweeps that a detector was scored on; none where the run kept no detections.
 
     Args:
         run: of a detector.
@@ -40,7 +40,7 @@ def detection_pictures(run: Run, store: str | Path | None = None) -> list[Pictur
 
 
 def _examples(run: Run, store: str | Path | None, ids: Sequence[str]) -> list[tuple[LabelledSweep, Sequence[float]]]:
-    """The sweeps of these names that the store has, and what the detector sees of the ground."""
+    """Return the sweeps of these names that the store has, and the detector's range on the ground."""
     training = resolve_config(yaml.safe_load(run.config))
     detector, source = build_method(training.method), store if store is not None else run.results["store"]
     data = open_unseen(detector, cast(SweepsData, training.data), source)

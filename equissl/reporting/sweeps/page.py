@@ -28,7 +28,7 @@ CURVES = (
 
 
 def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None = None) -> str:
-    """The page about detectors.
+    """Create the page about detectors.
 
     Args:
         runs: evaluated, in the order they appear.
@@ -68,13 +68,13 @@ def _tiles(runs: Sequence[Run]) -> list[Tile]:
 
 
 def _overlaps(run: Run) -> str:
-    """Overlap from which a detection is right, of every class."""
+    """Return the overlap from which a detection is right, of every class."""
     classes = yaml.safe_load(run.config)["method"]["init_args"]["classes"]
     return ", ".join(f"{entry['name']} {entry['overlap']:g}" for entry in classes)
 
 
 def _over_labels(runs: Sequence[Run]) -> list[Card]:
-    """A line for each starting point, where detectors with different numbers of labels are among the runs."""
+    """Draw a line for each starting point, where detectors with different numbers of labels are among the runs."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for run in runs:
         value, labels = run.results.get(MEAN), run.results.get("labelled_sweeps")

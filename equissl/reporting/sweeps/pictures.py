@@ -16,7 +16,7 @@ SURE = 0.3  # detections below this score are left out of pictures
 def draw_detections(
     frame: LabelledSweep, found: Detections, point_range: Sequence[float], pixels: int = 560, score: float = SURE
 ) -> Image.Image:
-    """A sweep with its objects, and what was found.
+    """Draw a sweep with its objects and the detections.
 
     Args:
         frame: to draw.

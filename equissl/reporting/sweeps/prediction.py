@@ -1,4 +1,4 @@
-"""What a trained detector finds, as files that others read, and as pictures."""
+"""Detections of a trained detector, as files that other programs read, and as pictures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RESULTS, PICTURES = "results", "pictures"
 
 @dataclass(frozen=True)
 class PredictReport:
-    """What `predict` wrote: the folder, frames, detections, pictures, and which format."""
+    """Summary of a prediction: the folder, sweeps, detections, pictures and the format."""
 
     folder: Path
     frames: int
@@ -48,7 +48,7 @@ def predict(
     device: str = "auto",
     log: Callable[[str], None] = lambda message: None,
 ) -> PredictReport:
-    """Runs a detector over the sweeps of a store, labelled or not, and writes what it finds.
+    """Run a detector over the sweeps of a store, labelled or not, and write its detections.
 
     ``OUT/results/DRIVE/FRAME.txt`` are result files of the KITTI object benchmark where the calibration is known, of
     which only what the picture shows is written; else ``.json`` with boxes, scores and labels in the LiDAR frame, and

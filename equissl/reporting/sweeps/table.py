@@ -12,14 +12,14 @@ MEASURES = (("3D", "3d_ap"), ("BEV", "bev_ap"))  # heading, and last part of the
 
 
 def columns(results: Sequence[Results]) -> tuple[Column, ...]:
-    """Labels used, average precision of every class that any of the results has, and other protocols they hold."""
+    """Return the columns: labels used, average precision of every class in any result, and the other protocols."""
     classes = list(dict.fromkeys(name for result in results for name in result["classes"]))
     others = [*_kitti(classes), Column("nuScenes mAP", "nuscenes/mean/ap", 100, best="max")]
     return (LABELS, *_precisions(classes), *(c for c in others if any(c.key in result for result in results)))
 
 
 def baselines(results: Sequence[Results]) -> list[Row]:
-    """None: nothing is found without learning."""
+    """Return none: nothing is found without learning."""
     return []
 
 

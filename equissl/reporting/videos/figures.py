@@ -34,23 +34,23 @@ class VelocityTable(Table):
     trained: frozenset[tuple[str, str]] = frozenset()
 
     def cells(self, row: Row) -> list[Cell]:
-        """The cells of one of the rows."""
+        """Return the cells of one of the rows."""
         found = zip(super().cells(row), self.columns, strict=True)
         return [replace(cell, best=(row.name, column.heading) in self.trained) for cell, column in found]
 
 
 def step_curves(runs: Sequence[Run]) -> list[Card]:
-    """Errors of the frames that follow those observed, one by one."""
+    """Draw errors of the frames that follow those observed, one by one."""
     return cards(*(Card(title, _step_chart(runs, prefix)) for title, prefix in STEPS))
 
 
 def velocity_tables(runs: Sequence[Run]) -> list[VelocityTable]:
-    """One for each run that was scored on single velocities."""
+    """Return one table for each run that was scored on single velocities."""
     return [_velocity_table(run, metric) for run in runs for metric in ("mse", "top1") if _values(run.results, metric)]
 
 
 def videos_of(results: Results) -> MovingSpec:
-    """Settings of the training sequences."""
+    """Return the settings of the training videos."""
     return MovingSpec(**{k.removeprefix(SETTINGS): v for k, v in results.items() if k.startswith(SETTINGS)})
 
 
@@ -77,7 +77,7 @@ def _velocity_table(run: Run, metric: str) -> VelocityTable:
 
 
 def _values(results: Results, metric: str) -> dict[tuple[float, ...], float]:
-    """The numbers by velocity: (right, down) of a translation, (angle,) of a rotation."""
+    """Return the numbers by velocity: (right, down) of a translation, (angle,) of a rotation."""
     prefix = f"velocity/{metric}/"
     found = {key.removeprefix(prefix): value for key, value in results.items() if key.startswith(prefix)}
     return {tuple(map(float, velocity.split(","))): value for velocity, value in found.items()}

@@ -1,4 +1,4 @@
-"""Page of runs on videos: sequences, table, errors along time and by velocity, roll-outs."""
+"""Page of runs on videos: examples, table, errors along time and by velocity, roll-outs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TILES = (
 
 
 def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None = None) -> str:
-    """The page about runs on videos.
+    """Create the page about runs on videos.
 
     Args:
         runs: evaluated, in the order they appear.

@@ -1,4 +1,4 @@
-"""Sequences of moving digits, and predicted roll-outs beside the truth."""
+"""Videos of moving digits, and predicted roll-outs beside the truth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LETTERS = 95  # that the figure's width has room for, so that names can be read 
 def rollout_figure(
     truth: np.ndarray, predictions: Mapping[str, np.ndarray], observed: int, scale: int = 4
 ) -> Image.Image:
-    """Rows of frames: the true sequence, then for each model the frames it predicted, at their times; no background.
+    """Draw rows of frames: the true video, then each model's predicted frames, at their times; no background.
 
     Args:
         truth: (N, T, 1, S, S) uint8.
@@ -58,7 +58,7 @@ def rollout_figure(
 
 
 def rollout_pictures(runs: Sequence[Run]) -> list[Picture]:
-    """The roll-outs that evaluation kept, in one picture; of those runs that saw the same sequences as the first.
+    """Draw the roll-outs that evaluation kept, in one picture; of runs that saw the same videos as the first.
 
     Args:
         runs: of the page; none of them may have kept any.
@@ -73,7 +73,7 @@ def rollout_pictures(runs: Sequence[Run]) -> list[Picture]:
 
 
 def sequence_pictures(digits: DigitSource, spec: MovingSpec, count: int = 4) -> list[Picture]:
-    """Strips of frames of moving digits.
+    """Draw strips of frames of moving digits.
 
     Args:
         digits: that move.
@@ -90,7 +90,7 @@ def sequence_pictures(digits: DigitSource, spec: MovingSpec, count: int = 4) -> 
 
 
 def _strip(frames: np.ndarray, height: int = 56) -> Image.Image:
-    """Frames (T, 1, S, S) side by side."""
+    """Put frames (T, 1, S, S) side by side."""
     strip = Image.fromarray(np.concatenate(list(frames[:, 0]), axis=1))
     scale = max(1, height // strip.height)
     return strip.resize((strip.width * scale, strip.height * scale), Image.Resampling.NEAREST)

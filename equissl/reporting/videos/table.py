@@ -1,4 +1,4 @@
-"""Table of runs on videos: errors of predictions, or accuracy, and how far they are from equivariance."""
+"""Table of runs on videos: errors of predictions or accuracy, and equivariance errors."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ BASELINES = (
 
 
 def columns(results: Sequence[Results]) -> tuple[Column, ...]:
-    """Those that any of the results has; the model first, where runs are called by their folders."""
+    """Return the columns that any of the results has; the model first, where runs are called by their folders."""
     model = (MODEL,) if any("name" in result for result in results) else ()
     return (*model, *(column for column in COLUMNS if any(column.key in result for result in results)))
 
 
 def baselines(results: Sequence[Results]) -> list[Row]:
-    """Predictors that repeat the last frame or give every pixel the mean, and chance, of each sort of sequences."""
+    """Return predictors that repeat the last frame or give every pixel the mean, and chance, by sort of videos."""
     shown = columns(results)
     return [
         row

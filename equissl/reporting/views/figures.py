@@ -25,7 +25,7 @@ REAL, IGNORED = (Curve("", "", f"collapse/equivariance{suffix}") for suffix in (
 
 
 def score_bars(runs: Sequence[Run]) -> list[Card]:
-    """Rotation error and top-1 accuracy of every part of every run's features."""
+    """Draw rotation error and top-1 accuracy of every part of every run's features."""
     first = runs[0].results
     rotation = _part_bars(runs, "rotation/mean_deg/{}", "rotation/mean_deg_se/{}", 1.0)
     classes = _part_bars(runs, "classification/{}/top1", "classification/{}/top1_se", 100.0)
@@ -40,12 +40,12 @@ def score_bars(runs: Sequence[Run]) -> list[Card]:
 
 
 def curves(runs: Sequence[Run]) -> list[Card]:
-    """Errors over pairs, the use of the action, and what training logged."""
+    """Draw errors over pairs, the use of the action, and the curves that training logged."""
     return cards(_error_curves(runs), _action_gap(runs)) + training_curves(runs, CURVES, SEEN, UNIT)
 
 
 def cumulative(errors: np.ndarray, step: int = 5) -> list[tuple[float, float]]:
-    """(degrees, percentage of errors at most that) from 0 to 180 degrees.
+    """Return (degrees, percentage of errors at most that) from 0 to 180 degrees.
 
     Args:
         errors: (N,) degrees.
@@ -79,7 +79,7 @@ def _error_curves(runs: Sequence[Run]) -> Card:
 
 
 def _action_gap(runs: Sequence[Run]) -> Card:
-    """Loss with a wrong action over loss with the right one: 1 means that the predictor ignores the action."""
+    """Return the loss with a wrong action over that with the right one; 1 where the predictor ignores the action."""
     found = [Series(run.name, run.colour, _loss_ratio(run)) for run in runs]
     series = [line for line in found if line.points]
     if series:

@@ -34,7 +34,7 @@ ACTION = (
 
 
 def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None = None) -> str:
-    """The page about runs on views.
+    """Create the page about runs on views.
 
     Args:
         runs: evaluated, in the order they appear.
@@ -125,6 +125,6 @@ def _collapse(results: Results, part: str) -> tuple:
 
 
 def _action(results: Results) -> tuple[float | None, float | None, float | None]:
-    """Loss of the predictor with the right action, with a wrong one, and their ratio."""
+    """Return the loss of the predictor with the right action, with a wrong one, and their ratio."""
     real, ignored = results.get(REAL), results.get(IGNORED)
     return real, ignored, ignored / real if real and ignored is not None else None

@@ -12,7 +12,7 @@ TILE = 96  # pixels that a view is shown at, at least
 
 
 def gallery(store: ViewStore, strips: int = 12, views: int = 4) -> list[Picture]:
-    """Views of objects spread over the classes, validation objects (the unseen ones) first.
+    """Draw views of objects spread over the classes, validation objects (the unseen ones) first.
 
     Args:
         store: that holds the views.
@@ -25,7 +25,7 @@ def gallery(store: ViewStore, strips: int = 12, views: int = 4) -> list[Picture]
 
 
 def _spread(labels: np.ndarray, split: np.ndarray, limit: int) -> list[int]:
-    """One object of each class in turn, then a second one of each, until ``limit``; unseen objects come first."""
+    """Choose one object of each class in turn, then a second of each, until ``limit``; unseen objects come first."""
     order = sorted(range(len(labels)), key=lambda i: (split[i] == 0, i))
     turns: dict[int, int] = {}
     ranked = []

@@ -20,12 +20,12 @@ CONSTANT = "rotation/mean_deg/constant"
 
 
 def columns(results: Sequence[Results]) -> tuple[Column, ...]:
-    """Columns ``inv`` and ``equi`` stay empty for methods that do not split their features."""
+    """Return the columns; ``inv`` and ``equi`` stay empty for methods that do not split their features."""
     return COLUMNS
 
 
 def baselines(results: Sequence[Results]) -> list[Row]:
-    """The constant predictor, whose class is always the most frequent one of training, and chance, for each store.
+    """Return the constant predictor, whose class is the most frequent one of training, and chance, for each store.
 
     Raises:
         ValueError: results without the scores of the constant predictor.

@@ -1,4 +1,4 @@
-"""Where the curves of a run go beside ``metrics.csv``, by name; see ``trainer.loggers``."""
+"""Loggers of a run's curves beside ``metrics.csv``, by name; see ``trainer.loggers``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOGGERS: Registry[type[Logger]] = Registry(
 
 
 def create_loggers(names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> list[Logger]:
-    """The loggers of these names, ``csv`` among them in any case.
+    """Create the loggers of these names, ``csv`` among them in any case.
 
     Args:
         names: registered, or import paths.

@@ -1,4 +1,4 @@
-"""What every logger offers."""
+"""Base class of loggers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def required(module: str, install: str) -> Any:
 
 
 def remembered_id(file: Path, make: Callable[[], str]) -> str:
-    """The id in a file of the run folder, made and written the first time: a continued run is the same run.
+    """Return the id in a file of the run folder, written the first time: a continued run is the same run.
 
     Args:
         file: holds the id and nothing else.

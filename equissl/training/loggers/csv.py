@@ -1,4 +1,4 @@
-"""``metrics.csv``: exact over kills and resumes."""
+"""Logger of ``metrics.csv``, exact over kills and resumes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from equissl.training.loggers.base import Logger
 
 
 class CsvLogger(Logger):
-    """Rows of :class:`equissl.runs.log.RunLog`, which drops those after the step that a run continues from."""
+    """Logger by :class:`equissl.runs.log.RunLog`, which drops rows after the step that a run continues from."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         super().__init__(folder, config)

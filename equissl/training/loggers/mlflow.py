@@ -1,4 +1,4 @@
-"""MLflow."""
+"""Logger of MLflow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCH = 100  # parameters of one call
 
 
 class MlflowLogger(Logger):
-    """A run of MLflow, with the flat config as its parameters.
+    """Logger of one run of MLflow, with the flat config as its parameters.
 
     The library's own variables say where to: ``MLFLOW_TRACKING_URI`` (a server, ``file:`` or ``sqlite:`` store) and
     ``MLFLOW_EXPERIMENT_NAME``, or else ``equissl``. A continued run is the same MLflow run; steps that come again after

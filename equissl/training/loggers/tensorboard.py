@@ -1,4 +1,4 @@
-"""TensorBoard events in ``RUN/tensorboard``."""
+"""Logger of TensorBoard events in ``RUN/tensorboard``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from equissl.training.loggers.base import Logger, required
 
 
 class TensorBoardLogger(Logger):
-    """Scalars by their names. What a killed run wrote after the step of its checkpoint is purged."""
+    """Logger of scalars by name; events of a killed run after the step of its checkpoint are purged."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         super().__init__(folder, config)

@@ -1,4 +1,4 @@
-"""Weights & Biases."""
+"""Logger of Weights & Biases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from equissl.training.loggers.base import Logger, remembered_id, required
 
 
 class WandbLogger(Logger):
-    """A run of Weights & Biases in the project ``equissl``, its files under ``RUN/wandb``.
+    """Logger of one run of Weights & Biases in the project ``equissl``, its files under ``RUN/wandb``.
 
     The library's own variables say where to and as whom: ``WANDB_PROJECT``, ``WANDB_ENTITY``, ``WANDB_API_KEY``;
     ``WANDB_MODE=offline`` sends nothing (``wandb sync`` does later). A continued run has the same id. Steps that come
