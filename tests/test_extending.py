@@ -27,6 +27,7 @@ from equissl.encoders.voxel import VOXEL_BACKBONES
 from equissl.evaluation import evaluate
 from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig
 from equissl.evaluation.views.tasks import PROBES
+from equissl.kinds import KINDS
 from equissl.objectives import OBJECTIVES
 from equissl.predictors import PREDICTORS
 from equissl.renderers import RENDERERS
@@ -79,12 +80,13 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     info = root / "mine-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
-    points = "\n".join(f"[{registry.group}]\n{name} = {path}" for name, (registry, path) in PLUGINS.items())
+    plugins = {**PLUGINS, "series": (KINDS, "mine:SERIES")}
+    points = "\n".join(f"[{registry.group}]\n{name} = {path}" for name, (registry, path) in plugins.items())
     (info / "entry_points.txt").write_text(points)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(root)
         patch.setenv("PYTHONPATH", str(root), prepend=":")
-        for registry in REGISTRIES.values():
+        for registry in (*REGISTRIES.values(), KINDS):
             patch.setattr(registry, "_outside", None)
         yield root
         sys.modules.pop("mine", None)
@@ -151,13 +153,31 @@ def test_own_method_trains_and_own_probe_evaluates_it(store: Path, tmp_path: Pat
     assert "floor_hue/mean_distance/all" in json.loads((run / "results.json").read_text())
 
 
+def test_own_kind_trains_evaluates_reports_and_exports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    series, run, page = tmp_path / "series.npy", tmp_path / "run", tmp_path / "page.html"
+    np.save(series, np.random.default_rng(0).normal(size=(16, 20)).cumsum(1))
+    data = ["--data.store", str(series), "--data.length", "8", "--data.batch_size", "4"]
+    trainer = ["--trainer.max_steps", "3", "--trainer.loggers", '["mine:Lines"]', "--trainer.log_every", "1"]
+    assert cli.main(["pretrain", "--method", "mine:Agree", *data, *trainer, "--out", str(run)]) == 0
+    assert "nt_xent=" in (run / "lines.txt").read_text()
+    assert cli.main(["evaluate", str(run), "--pairs", "6"]) == 0
+    assert "own / other" in capsys.readouterr().out
+    assert json.loads((run / "results.json").read_text())["kind"] == "series"
+    assert cli.main(["report", str(run), "--out", str(page)]) == 0
+    assert "Windows of series." in page.read_text()
+    assert cli.main(["export", str(run), "--out", str(tmp_path / "export")]) == 0
+    assert json.loads((tmp_path / "export" / "card.json").read_text())["input"] == {"length": 8}
+    with pytest.raises(SystemExit):  # a flag of views
+        cli.main(["evaluate", str(run), "--protocols", "[]"])
+
+
 def test_own_reader_and_flow_provider(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "drives").mkdir()
     np.save(tmp_path / "drives" / "a.npy", np.random.default_rng(0).uniform(-20, 20, (4, 200, 3)))
     drives, flows = str(tmp_path / "drives.h5"), str(tmp_path / "flows.h5")
     flags = ["--ground", "false", "--check", "false", "--workers", "1"]
     assert cli.main(["ingest", "mine:Arrays", str(tmp_path / "drives"), "--out", drives, *flags]) == 0
-    assert "1 sequences, 4 sweeps, 3 pairs" in capsys.readouterr().out
+    assert "1 drives, 4 sweeps, 3 pairs" in capsys.readouterr().out
     assert cli.main(["flow", drives, "--provider", "mine:Still", "--out", flows]) == 0
     assert "flow of 3 pairs, 0 failed" in capsys.readouterr().out
 
