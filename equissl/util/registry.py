@@ -90,7 +90,12 @@ class Registry(MutableMapping[str, T], Generic[T]):
         del self._known[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return the thing of a known name, or the default."""
+        """Return the thing of a known name, or the default.
+
+        Args:
+            name: an unknown one is no error here.
+            default: for an unknown name.
+        """
         if name not in self:
             return default
         return self[name]

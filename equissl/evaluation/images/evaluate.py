@@ -26,6 +26,7 @@ from equissl.methods.views.base import ViewMethod
 from equissl.runs.checkpoint import read_saved
 from equissl.runs.config import PretrainConfig
 from equissl.runs.results import flat_config, write_results
+from equissl.util.device import choose_device
 from equissl.util.files import atomic_path
 
 Log = Callable[[str], None]
@@ -61,6 +62,7 @@ def evaluate_images(
         ValueError: images of several sizes where no size was given, or features that are not finite.
     """
     run_dir, options, started = Path(run_dir), options or ImageOptions(), time.perf_counter()
+    choose_device(options.device)  # one that is not there is an error before any work
     if store is not None and declared_format(Path(store)) == FORMAT:
         return evaluate_views(run_dir, method, training, options.views, store, log)
     train, val = open_labelled(training, store)
