@@ -85,7 +85,10 @@ def _labels_of(images: Path, name: str) -> Path:
 
 
 def read_idx_pair(image_file: Path, label_file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, H, W) and labels (N,) of two files.
+    """Read images (N, H, W) and labels (N,) of two files.
+
+    Args:
+        image_file, label_file: IDX files, plain or gzipped.
 
     Raises:
         IdxError: a damaged file, or counts or shapes that do not fit.

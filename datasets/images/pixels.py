@@ -48,9 +48,14 @@ def _crop_by_size(images: list[Tensor], boxes: Tensor, size: int) -> Tensor:
 
 
 def crop_resize_together(images: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """The same of images (n, 3, H, W) in [0, 1], all boxes at once.
+    """Crop and resize images of one size, all boxes at once.
 
     Two products with banded matrices, one for rows and one for columns.
+
+    Args:
+        images: (n, 3, H, W) in [0, 1].
+        boxes: (n, 4) top, left, height and width in pixels.
+        size: side of the crops.
     """
     top, left, height, width = boxes.to(images.dtype).unbind(1)
     rows = resampling(top, height, size, images.shape[2])
@@ -60,7 +65,14 @@ def crop_resize_together(images: Tensor, boxes: Tensor, size: int) -> Tensor:
 
 
 def resampling(start: Tensor, length: Tensor, out: int, size: int) -> Tensor:
-    """(n, out, size) weights of ``size`` pixels in each of ``out`` that share ``length`` pixels from ``start`` on."""
+    """Compute the weights (n, out, size) of pixels in those of a resized crop.
+
+    Args:
+        start: (n,) first pixel of each crop.
+        length: (n,) pixels of each crop.
+        out: pixels after resizing.
+        size: pixels of the whole image.
+    """
     scale = (length / out).clamp_min(1)
     places = torch.arange(out, dtype=start.dtype, device=start.device)
     pixels = torch.arange(size, dtype=start.dtype, device=start.device)
@@ -80,30 +92,50 @@ def _cubic(x: Tensor, a: float = -0.5) -> Tensor:
 
 
 def gray(images: Tensor) -> Tensor:
-    """(n, 1, H, W)."""
+    """Return gray images (n, 1, H, W)."""
     weights = images.new_tensor(GRAY).view(1, 3, 1, 1)
     return (images * weights).sum(1, keepdim=True)
 
 
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Times a factor (n,) each."""
+    """Scale images.
+
+    Args:
+        images: (n, 3, H, W) in [0, 1].
+        factor: (n,).
+    """
     return (images * _each(factor)).clamp(0, 1)
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Away from the mean of its gray values."""
+    """Scale the distance of images from the mean of their gray values.
+
+    Args:
+        images: (n, 3, H, W) in [0, 1].
+        factor: (n,).
+    """
     mean = gray(images).mean((1, 2, 3), keepdim=True)
     return (mean + _each(factor) * (images - mean)).clamp(0, 1)
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Away from its gray image."""
+    """Scale the distance of images from their gray ones.
+
+    Args:
+        images: (n, 3, H, W) in [0, 1].
+        factor: (n,).
+    """
     plain = gray(images)
     return (plain + _each(factor) * (images - plain)).clamp(0, 1)
 
 
 def hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turned on the colour circle by ``turns`` (n,)."""
+    """Turn the hue of images.
+
+    Args:
+        images: (n, 3, H, W) in [0, 1].
+        turns: (n,) share of the colour circle.
+    """
     value, low = images.amax(1), images.amin(1)
     chroma = value - low
     span = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
@@ -115,7 +147,13 @@ def hue(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def blur(images: Tensor, sigma: Tensor, kernel: int) -> Tensor:
-    """Gaussian blur with deviations ``sigma`` (n,) in pixels, cut off after ``kernel`` pixels; borders reflected."""
+    """Blur images with a Gaussian; borders are reflected.
+
+    Args:
+        images: (n, 3, H, W).
+        sigma: (n,) deviation in pixels.
+        kernel: pixels after which it is cut off.
+    """
     half = kernel // 2
     places = torch.arange(-half, half + 1, dtype=images.dtype, device=images.device)
     weights = torch.exp(-0.5 * (places / sigma.unsqueeze(1)).square())
@@ -125,7 +163,12 @@ def blur(images: Tensor, sigma: Tensor, kernel: int) -> Tensor:
 
 
 def solarize(images: Tensor, threshold: float = 128 / 255) -> Tensor:
-    """Values from the threshold on inverted."""
+    """Invert values from a threshold on.
+
+    Args:
+        images: in [0, 1].
+        threshold: lowest value that is inverted.
+    """
     return torch.where(images >= threshold, 1 - images, images)
 
 

@@ -59,13 +59,13 @@ class Recipe:
 
     @property
     def reach(self) -> tuple[float, float, float, float]:
-        """How far brightness, contrast, saturation and hue go."""
+        """Ranges of brightness, contrast, saturation and hue."""
         return self.brightness, self.contrast, self.saturation, self.hue
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How each view of an image is made.
+    """Recipe of each view of an image.
 
     Attributes:
         recipe: of the views, and of small crops.

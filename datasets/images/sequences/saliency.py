@@ -1,4 +1,4 @@
-"""Where one would look in an image: providers of saliency maps, each a probability over pixels."""
+"""Saliency maps: probabilities over the pixels of an image that a fixation falls there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from equissl.util.registry import Registry
 
 
 class Saliency(Protocol):
-    """Says where fixations fall."""
+    """Distribution of fixations over an image."""
 
     def __call__(self, images: Tensor, indices: np.ndarray) -> Tensor:
         """Maps (B, H, W) float64, each summing to 1.
@@ -57,7 +57,7 @@ class CentreBias:
 
 
 class SpectralResidual:
-    """What stands out of the average spectrum of an image (Hou and Zhang 2007), with a centre bias.
+    """Residual of the average spectrum of an image (Hou and Zhang 2007), with a centre bias.
 
     Args:
         side: images are looked at this small, as published.

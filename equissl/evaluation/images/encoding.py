@@ -89,7 +89,12 @@ def image_encoders(
 
 
 def small_pixels(images: Tensor, side: int) -> Tensor:
-    """(n, D) pixels in [0, 1] of images (n, 3, S, S) uint8, no larger than so many pixels a side."""
+    """Return pixels (n, D) in [0, 1], of images made smaller where they are larger than ``side``.
+
+    Args:
+        images: (n, 3, S, S) uint8.
+        side: in pixels, at most.
+    """
     full = images.shape[2]
     if full <= side:
         return images.flatten(1).float() / 255

@@ -11,7 +11,7 @@ from equissl.evaluation.views.scores import Scores, label_baselines, standard_er
 
 
 def gain_scores(scores: Tensor, before: Tensor, labels: Tensor, key: str) -> Scores:
-    """How much top-1 has risen, with the standard error of the difference on the same images.
+    """Compute the gain in top-1, with the standard error of the difference on the same images.
 
     Args:
         scores, before: (M, C) of two classifiers.

@@ -54,7 +54,7 @@ def class_bars(runs: Sequence[Run], most: int = 20) -> list[Card]:
 
 
 def curves(runs: Sequence[Run]) -> list[Card]:
-    """What training logged."""
+    """Draw the curves that training logged."""
     return training_curves(runs, CURVES, SEEN, UNIT)
 
 
