@@ -26,20 +26,20 @@ class Check:
         name: what was looked at.
         ok: present and usable.
         found: version, or what is wrong.
-        mend: command that mends it; empty where there is nothing to do.
+        fix: command that fixes it; empty where there is nothing to do.
         required: whether the program's main paths need it.
     """
 
     name: str
     ok: bool
     found: str
-    mend: str = ""
+    fix: str = ""
     required: bool = True
 
     def line(self) -> str:
         mark = "ok  " if self.ok else ("MISS" if self.required else "note")
         text = f"{mark}  {self.name:<22} {self.found}"
-        return text if self.ok or not self.mend else f"{text}\n      {'':<22} -> {self.mend}"
+        return text if self.ok or not self.fix else f"{text}\n      {'':<22} -> {self.fix}"
 
 
 def run_doctor(say: Callable[[str], None] = print) -> int:
@@ -84,12 +84,12 @@ def check_python() -> Check:
     return Check("python", sys.version_info >= (3, 11), f"{version} ({sys.executable})", "install Python 3.11 or newer")
 
 
-def check_package(module: str, mend: str, distribution: str | None = None, required: bool = True) -> Check:
+def check_package(module: str, fix: str, distribution: str | None = None, required: bool = True) -> Check:
     """Check that a module imports; the reason is told where a package is installed but does not import.
 
     Args:
         module: name to import.
-        mend: command that fixes it.
+        fix: command that fixes it.
         distribution: name of the package, where it differs from the module's.
         required: False for an optional package.
     """
@@ -97,7 +97,7 @@ def check_package(module: str, mend: str, distribution: str | None = None, requi
     try:
         importlib.import_module(module)
     except Exception as error:  # broken binary packages raise anything
-        return Check(name, False, _first_line(error), mend, required)
+        return Check(name, False, _first_line(error), fix, required)
     return Check(name, True, _version(name), required=required)
 
 
@@ -132,15 +132,15 @@ def _cast_ray() -> float:
 
 def check_sweethome3d() -> Check:
     """Check for the real meshes of the demo; without them it takes procedural ones."""
-    name, mend = "sweethome3d-furniture", "apt-get install -y sweethome3d-furniture"
+    name, fix = "sweethome3d-furniture", "apt-get install -y sweethome3d-furniture"
     try:
         from equissl.datasets.meshes import sweethome3d_available
 
         present = sweethome3d_available()
     except Exception as error:
-        return Check(name, False, _first_line(error), mend, required=False)
+        return Check(name, False, _first_line(error), fix, required=False)
     found = "present" if present else "absent: the demo uses procedural meshes"
-    return Check(name, bool(present), found, mend, required=False)
+    return Check(name, bool(present), found, fix, required=False)
 
 
 def check_blender() -> Check:
@@ -155,8 +155,8 @@ def check_blender() -> Check:
     if python is not None:
         return Check("bpy", True, f"renderer `blender`, in a process of {python}", required=False)
     found = "absent: no renderer `blender`, and nothing to compare with"
-    mend = f"pip install bpy==5.0.1 (needs Python 3.11), or set {PYTHON_VARIABLE} to a Python that has it"
-    return Check("bpy", False, found, mend, required=False)
+    fix = f"pip install bpy==5.0.1 (needs Python 3.11), or set {PYTHON_VARIABLE} to a Python that has it"
+    return Check("bpy", False, found, fix, required=False)
 
 
 def check_gpu() -> Check:
@@ -169,8 +169,8 @@ def check_gpu() -> Check:
         return Check("gpu", True, f"{', '.join(names)} (CUDA {torch.version.cuda})", required=False)
     built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is a CPU build"
     if Path("/proc/driver/nvidia/version").exists():
-        mend = "install the torch build that fits the driver: https://pytorch.org/get-started/locally"
-        return Check("gpu", False, f"a driver is loaded but torch finds no GPU; {built}", mend, required=False)
+        fix = "install the torch build that fits the driver: https://pytorch.org/get-started/locally"
+        return Check("gpu", False, f"a driver is loaded but torch finds no GPU; {built}", fix, required=False)
     return Check("gpu", True, f"none; {built}; training runs on the CPU", required=False)
 
 

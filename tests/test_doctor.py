@@ -1,4 +1,4 @@
-"""The doctor names what is missing and the command that mends it."""
+"""The doctor names what is missing and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ def test_absent_package() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "mend"),
+    ("error", "fix"),
     [
         (OSError("libusb-1.0.so.0: cannot open shared object file"), "apt-get install -y libusb-1.0-0"),
         (ModuleNotFoundError("No module named 'open3d'"), "pip install open3d-cpu"),
     ],
 )
-def test_open3d_problems_have_their_own_cure(monkeypatch, error, mend) -> None:
+def test_open3d_problems_have_their_own_cure(monkeypatch, error, fix) -> None:
     def fails() -> float:
         raise error
 
     monkeypatch.setattr(doctor, "_cast_ray", fails)
     check = doctor.check_open3d()
     assert not check.ok
-    assert mend in check.mend
+    assert fix in check.fix
 
 
 def test_wrong_rays_are_noticed(monkeypatch) -> None:

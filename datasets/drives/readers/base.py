@@ -22,7 +22,7 @@ class Reader(ABC):
         tree: the folder expected, for messages.
         rate: sweeps a second by the sensor's setting; None takes each drive's median.
         isolated: frames do not follow one another, so that there are no pairs.
-        skewed: sweeps as measured, while the car moved; ``deskew`` can mend that.
+        skewed: sweeps as measured, while the car moved; ``deskew`` can fix that.
         camera_only: keep the points that the front camera sees, where the labels end there (KITTI object, tracking).
         problems: what was found odd while indexing.
     """

@@ -101,18 +101,18 @@ def evaluate_drives(
 
 def _open(path: Path, split: str, flow: str, training: PretrainConfig, config: DriveEvaluateConfig) -> SweepPairs:
     """Open a split of the store, divided as for training; whole sweeps, however training cropped them."""
-    scenes = cast(DrivesData, training.data)
-    same = str(path.resolve()) == scenes.store
+    data = cast(DrivesData, training.data)
+    same = str(path.resolve()) == data.store
     return SweepPairs(
         path,
         split,
-        gap=scenes.gap if flow != "stored" else 1,
+        gap=data.gap if flow != "stored" else 1,
         flow=flow if split == "val" else "none",
         seed=config.seed,
-        max_points=scenes.max_points,
-        drives=scenes.drives if same else None,
-        val_fraction=scenes.val_fraction,
-        val_drives=scenes.val_drives if same else None,
+        max_points=data.max_points,
+        drives=data.drives if same else None,
+        val_fraction=data.val_fraction,
+        val_drives=data.val_drives if same else None,
     )
 
 
