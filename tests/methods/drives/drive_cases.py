@@ -88,7 +88,7 @@ def take(batch: ScenePair, rank: int, world: int) -> ScenePair:
     """One process' share of a batch."""
     share = len(batch) // world
     rows = slice(rank * share, (rank + 1) * share)
-    names = ("previous", "current", "seeds", "sequences", "sweeps", "motion", "flow", "flow_valid")
+    names = ("previous", "current", "seeds", "drives", "sweeps", "motion", "flow", "flow_valid")
     return ScenePair(**{name: getattr(batch, name)[rows] for name in names}, flow_provider=batch.flow_provider)
 
 
