@@ -68,7 +68,7 @@ class Sweeps(Kind):
             dataset.write_ids(out / LABELS_FILE)
         dataset.prepare()
         if fresh and cast(Detector, method).frozen:
-            count = min(SETTLING, len(dataset.frames))
+            count = min(SETTLING, len(dataset.entries))
             clouds = [torch.from_numpy(dataset.read(place).points) for place in range(count)]
             calibrate(method.encoder, clouds, SETTLING_BATCH)
 
