@@ -106,7 +106,7 @@ class Bigram(Method):
 
 @dataclass
 class LetterOptions:
-    """What is measured.
+    """Options of the evaluation.
 
     Attributes:
         excerpts: of the validation text.

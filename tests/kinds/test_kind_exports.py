@@ -1,4 +1,4 @@
-"""What a kind says of an exported method; detectors and videos included."""
+"""Cards and formats that a kind gives to an exported method; detectors and videos included."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_weights_are_those_of_a_loop_by_hand(accumulate) -> None:
 
 
 class Diary(Observer):
-    """What it was called with, and a state."""
+    """Observer that records its calls, and has a state."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -64,16 +64,16 @@ class SweepEncoder:
         """Compute the representation (B, D) of whole scenes, on the CPU."""
         return self.method.features([cloud.to(self.device) for cloud in clouds])["all"].float().cpu()
 
-    def rows(self, bev: SparseTensor, cloud: Tensor, scene: int) -> Tensor:
+    def rows(self, bev: SparseTensor, cloud: Tensor, index: int) -> Tensor:
         """Return the row of ``bev`` that each point (P,) lies in; -1 out of range and on cells without features.
 
         Args:
             bev: bird's-eye features of a batch.
             cloud: (P, 3+) points of any cloud.
-            scene: index of its scene in the batch.
+            index: of its sweep in the batch.
         """
         position, inside = self.encoder.grid.locate(cloud[:, :3].to(self.device))
-        voxels = torch.cat([torch.full_like(position[:, :1], scene), position], 1)
+        voxels = torch.cat([torch.full_like(position[:, :1], index), position], 1)
         return torch.where(inside, locate(bev, voxels), -1)
 
     @torch.inference_mode()

@@ -25,7 +25,7 @@ def equivariance_scores(
 ) -> dict[str, float | None]:
     """Compute equivariance errors of an encoder's bird's-eye features, on the scale of `equissl.metrics.equivariance`.
 
-    A feature moves with the points of its cell: a cell of the changed scene should hold the mean of what the points in
+    A feature moves with the points of its cell: a cell of the changed sweep should hold the mean of what the points in
     it had before. Cells that no point came to do not count.
 
     * ``rotation`` and ``rotation_ANGLE``: the cloud is turned about z. Features are compared as they are, so an encoder
@@ -36,7 +36,7 @@ def equivariance_scores(
       (not relative; 0 where the convolutions are exact).
     * ``flow``: features of a sweep against those of the sweep before, carried along scene flow.
       ``flow_no_motion``: carried nowhere, as if nothing and nobody had moved. ``flow_moving``: cells that things moving
-      over ground came to, compared with all cells of the scene.
+      over ground came to, compared with all cells of the sweep.
 
     Args:
         encoder: the frozen encoder.
@@ -80,9 +80,9 @@ def _compare(
     was: Sequence[Tensor],
     now: Sequence[Tensor],
 ) -> None:
-    """Add scenes whose point i is at ``was[i]`` before and at ``now[i]`` after."""
-    for scene, (start, end) in enumerate(zip(was, now, strict=True)):
-        source, target = encoder.rows(before, start, scene), encoder.rows(after, end, scene)
+    """Add the sweeps whose point i is at ``was[i]`` before and at ``now[i]`` after."""
+    for index, (start, end) in enumerate(zip(was, now, strict=True)):
+        source, target = encoder.rows(before, start, index), encoder.rows(after, end, index)
         rows, carried = carry_features(before.features, source, target)
         for name in names:
             errors[name].update(after.features[rows], carried)
@@ -97,18 +97,18 @@ def _compare_flow(
     config: DriveEvaluateConfig,
 ) -> None:
     moves = moving_points(batch, config.slowest)
-    for scene, points in enumerate(batch.previous):
-        valid = batch.flow_valid[scene]  # type: ignore[index]
+    for index, points in enumerate(batch.previous):
+        valid = batch.flow_valid[index]  # type: ignore[index]
         start = points[valid, :3]
-        end = start + batch.flow[scene][valid]  # type: ignore[index]
-        source = encoder.rows(before, start, scene)
-        target, still = encoder.rows(after, end, scene), encoder.rows(after, start, scene)
+        end = start + batch.flow[index][valid]  # type: ignore[index]
+        source = encoder.rows(before, start, index)
+        target, still = encoder.rows(after, end, index), encoder.rows(after, start, index)
         rows, carried = carry_features(before.features, source, target)
         errors["flow"].update(after.features[rows], carried)
         same, unmoved = carry_features(before.features, source, still)
         errors["flow_no_motion"].update(after.features[same], unmoved)
         if moves is not None:
-            reached = target[moves[scene][valid].to(target.device)]
+            reached = target[moves[index][valid].to(target.device)]
             errors["flow_moving"].update(after.features[rows], carried, torch.isin(rows, reached[reached >= 0]))
 
 

@@ -53,7 +53,7 @@ def test_published_values() -> None:
 
 
 def one_by_one(image: Tensor, row: Tensor, size: int) -> Tensor:
-    """What torchvision makes of the latents of one view."""
+    """Apply the latents of one view with torchvision, step by step."""
     height, width = image.shape[1:]
     sides = torch.tensor([height, width, height, width])
     box = (row[:4] * sides).round().int().tolist()
