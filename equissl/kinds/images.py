@@ -6,37 +6,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-
 from equissl.datasets.images.config import ImagesData
 from equissl.datasets.images.formats import find_format
 from equissl.datasets.images.formats.mnist import Mnist
 from equissl.datasets.images.open import open_form, open_source
 from equissl.datasets.images.sequences import ImageSequences, SmallCrops
 from equissl.datasets.images.sources import ImagesError
-from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.store.index import is_index
 from equissl.evaluation.images.config import ImageOptions
 from equissl.evaluation.images.evaluate import evaluate_images
-from equissl.kinds.kind import Kind
+from equissl.kinds.image_kind import ImageKind
 from equissl.methods import Method
 from equissl.reporting.images.page import page
 from equissl.reporting.images.table import baselines, columns
 from equissl.runs.config import ConfigError, PretrainConfig
-from equissl.training.metriclog import MetricLog
-from equissl.training.probes import OnlineProbes
-from equissl.weights.images import image_backbone, image_card
+from equissl.weights.images import image_card
 
 
-class Images(Kind):
+class Images(ImageKind):
     """Folders of images, and data sets in their original formats."""
 
-    name, unit = "images", "views"
-    batch, data, options = ViewBatch, ImagesData, ImageOptions
+    name = "images"
+    data, options = ImagesData, ImageOptions
     source = "a folder of images, or CIFAR's, STL-10's or MNIST's files"
     evaluate = staticmethod(evaluate_images)
     columns, baselines, page = staticmethod(columns), staticmethod(baselines), staticmethod(page)
-    library_backbone = staticmethod(image_backbone)
 
     def recognises(self, path: Path) -> bool:
         if not path.is_dir() or is_index(path) or any(path.glob("*.h5")):  # stores may have pictures beside them
@@ -68,17 +62,6 @@ class Images(Kind):
     def card(self, method: Any, config: PretrainConfig) -> dict[str, Any]:
         card = image_card(method, config)
         return card | {"image_size": card["image_size"] or cast(ImagesData, config.data).size}
-
-    def arrange(self, method: Method, channels_last: bool) -> Method:
-        return method.to(memory_format=torch.channels_last) if channels_last else method  # type: ignore[call-overload]
-
-    def observers(self, config: PretrainConfig, method: Method, dataset: Any, log: MetricLog) -> list[OnlineProbes]:
-        if not config.probes.enabled or not dataset.store.labelled:
-            return []
-        classes = len(dataset.store.classes)
-        return [
-            OnlineProbes(config.probes, log, method.feature_dim, classes, 1, config.seed)
-        ]  # nothing turns in images
 
 
 def small_crops(method: Any) -> SmallCrops | None:

@@ -10,32 +10,29 @@ import torch
 
 from equissl.datasets.hdf5 import declared_format
 from equissl.datasets.loader import AddressedDataset, ViewDataset
-from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.config import ViewsData
 from equissl.datasets.views.live.views import LiveViews
 from equissl.datasets.views.store.format import FORMAT
 from equissl.evaluation.views.config import EvaluateConfig
 from equissl.evaluation.views.evaluate import evaluate_views
-from equissl.kinds.kind import Kind
+from equissl.kinds.image_kind import ImageKind
 from equissl.methods import Method
 from equissl.reporting.views.page import page
 from equissl.reporting.views.table import baselines, columns
 from equissl.runs.config import ConfigError, PretrainConfig
-from equissl.training.metriclog import MetricLog
-from equissl.training.probes import OnlineProbes
 from equissl.util.ranks import local_rank, process_rank
-from equissl.weights.images import image_backbone, image_card
+from equissl.weights.images import image_card
 
 
-class Views(Kind):
+class Views(ImageKind):
     """Views of objects, stored or rendered while training."""
 
-    name, unit = "views", "views"
-    batch, data, options = ViewBatch, ViewsData, EvaluateConfig
+    name = "views"
+    data, options = ViewsData, EvaluateConfig
     source = "a view store, which `equissl render` writes"
     evaluate = staticmethod(evaluate_views)
     columns, baselines, page = staticmethod(columns), staticmethod(baselines), staticmethod(page)
-    card, library_backbone = staticmethod(image_card), staticmethod(image_backbone)
+    card = staticmethod(image_card)
 
     def recognises(self, path: Path) -> bool:
         return declared_format(path) == FORMAT
@@ -53,14 +50,8 @@ class Views(Kind):
             raise ConfigError(f"expected data.store to be {self.source}, or data.live to render while training")
         return ViewDataset(data.store, split=split, views=method.views, seed=seed)
 
-    def arrange(self, method: Method, channels_last: bool) -> Method:
-        return method.to(memory_format=torch.channels_last) if channels_last else method  # type: ignore[call-overload]
-
-    def observers(self, config: PretrainConfig, method: Method, dataset: Any, log: MetricLog) -> list[OnlineProbes]:
-        if not config.probes.enabled:
-            return []
-        classes = len(dataset.store.classes)
-        return [OnlineProbes(config.probes, log, method.feature_dim, classes, method.views, config.seed)]
+    def posed_views(self, method: Method) -> int:
+        return method.views
 
 
 def open_live(data: ViewsData, views: int, split: str | None, seed: int) -> LiveViews:
