@@ -11,7 +11,7 @@ from loss_cases import CASES, random_views
 COMPILER = next((name for name in ("g++", "clang++", "c++") if shutil.which(name)), None)
 # A check of a number (a singular covariance), or a random generator, splits the graph.
 BREAKS = {"w_mse", "w_mse_chunks", "whitened_copies", "mochi", "sup_re_mix", "sup_re_mix_through_mixtures"}
-# A C++ compiler takes seconds for each loss: blockwise log-sum-exp, covariance, Cholesky, Sinkhorn, sorting network, queue.
+# A C++ compiler takes seconds for each: blockwise log-sum-exp, covariance, Cholesky, Sinkhorn, sorting network, queue.
 # sup_re_mix_through_mixtures is left out: inductor of torch 2.11 gives another gradient than eager and aot_eager.
 IN_CPP = ("nt_xent", "vicreg", "w_mse", "swav", "groco", "moco")
 
