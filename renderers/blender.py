@@ -242,4 +242,5 @@ def _mesh_arrays(mesh: Mesh) -> dict[str, Any]:
     for i, material in enumerate(mesh.materials):
         if material.texture is not None:
             arrays[f"texture{i}"] = material.texture
-    return arrays | {n: a for n in ("corner_uv", "corner_normals") if (a := getattr(mesh, n)) is not None}
+    optional = ("corner_uv", "corner_normals", "corner_colours")
+    return arrays | {name: array for name in optional if (array := getattr(mesh, name)) is not None}

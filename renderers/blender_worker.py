@@ -22,6 +22,8 @@ import bpy
 import numpy as np
 from mathutils import Matrix, Vector  # type: ignore[import-not-found]
 
+MIX_INPUTS = ("Factor_Float", "A_Color", "B_Color")
+
 
 def main() -> None:
     # Blender reports on standard output; the answers keep a channel of their own.
@@ -181,6 +183,10 @@ def add_object(arrays: Any, specular: bool) -> Any:
     mesh.polygons.foreach_set("material_index", arrays["face_material"])
     if "corner_uv" in arrays:
         mesh.uv_layers.new(name="uv").data.foreach_set("uv", arrays["corner_uv"].ravel())
+    if "corner_colours" in arrays:
+        rgba = np.ones((len(arrays["faces"]) * 3, 4), np.float32)
+        rgba[:, :3] = arrays["corner_colours"].reshape(-1, 3)
+        mesh.color_attributes.new("colours", "FLOAT_COLOR", "CORNER").data.foreach_set("color", rgba.ravel())
     if "corner_normals" in arrays:
         mesh.polygons.foreach_set("use_smooth", np.ones(len(mesh.polygons), bool))
         mesh.normals_split_custom_set(arrays["corner_normals"].reshape(-1, 3).tolist())
@@ -208,7 +214,26 @@ def add_material(arrays: Any, number: int, specular: bool) -> Any:
         image = material.node_tree.nodes.new("ShaderNodeTexImage")
         image.image = load_texture(arrays[f"texture{number}"], f"texture{number}")
         material.node_tree.links.new(image.outputs["Color"], node.inputs["Base Color"])
+    if "corner_colours" in arrays:
+        multiply_colours(material.node_tree, node.inputs["Base Color"])
     return material
+
+
+def multiply_colours(tree: Any, base: Any) -> None:
+    """Multiply a material's colour or texture by the colours of the corners.
+
+    Args:
+        tree: nodes of the material.
+        base: socket of its colour.
+    """
+    product, colours = tree.nodes.new("ShaderNodeMix"), tree.nodes.new("ShaderNodeVertexColor")
+    product.data_type, product.blend_type, colours.layer_name = "RGBA", "MULTIPLY", "colours"
+    factor, first, second = (next(s for s in product.inputs if s.identifier == name) for name in MIX_INPUTS)
+    factor.default_value, first.default_value = 1.0, base.default_value
+    if base.is_linked:
+        tree.links.new(base.links[0].from_socket, first)
+    tree.links.new(colours.outputs["Color"], second)
+    tree.links.new(next(s for s in product.outputs if s.identifier == "Result_Color"), base)
 
 
 def load_texture(pixels: np.ndarray, name: str) -> Any:

@@ -9,12 +9,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from equissl.datasets.meshes.mesh import Mesh
 from equissl.renderers.traced_mesh import check_mesh
 
-# Columns of a face record: the face's normal, three corner normals, albedo, three texture coordinates.
-NORMAL, CORNER_NORMALS, ALBEDO, UV = slice(0, 3), slice(3, 12), slice(12, 15), slice(15, 21)
+# Columns of a face record: the face's normal, three corner normals, albedo, three texture coordinates, and three corner
+# colours where the mesh has them.
+NORMAL, CORNER_NORMALS, ALBEDO, UV, COLOURS = slice(0, 3), slice(3, 12), slice(12, 15), slice(15, 21), slice(21, 30)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +26,7 @@ class DeviceMesh:
     Attributes:
         vertices: (N, 3) float32.
         faces: (M, 3) int32; of coincident faces the first only.
-        records: (M, 21) float32, see the columns above.
+        records: (M, 21 or 30) float32, see the columns above.
         face_material: (M,) int64.
         texture_size: (materials, 2) int64 height and width of each material's texture, 0 where it has none.
         texture_first: (materials,) int64 first texel.
@@ -71,6 +73,8 @@ def upload_mesh(mesh: Mesh, device: torch.device) -> DeviceMesh:
     corner_normals = None if mesh.corner_normals is None else put(mesh.corner_normals, np.float32)[kept]
     uv = None if mesh.corner_uv is None else put(mesh.corner_uv, np.float32)[kept]
     records = _face_records(vertices, faces, corner_normals, diffuse[face_material], uv)
+    if mesh.corner_colours is not None:
+        records = torch.cat([records, put(mesh.corner_colours, np.float32)[kept].reshape(-1, 9)], dim=1)
     textures = [None if uv is None else material.texture for material in mesh.materials]
     size = np.array([(0, 0) if texture is None else texture.shape[:2] for texture in textures])
     first = np.cumsum([0, *size.prod(1)[:-1]])
@@ -162,10 +166,12 @@ def batch_meshes(meshes: Sequence[DeviceMesh]) -> MeshBatch:
         (m,) = meshes
         tensors = (m.records, m.face_material, m.texture_size, m.texture_first, m.texels)
         return MeshBatch(meshes, faces, *tensors, m.radius[None])
-    records, face_material, texture_size, texture_first, texel = (
+    face_material, texture_size, texture_first, texel = (
         torch.cat([getattr(m, name) for m in meshes])
-        for name in ("records", "face_material", "texture_size", "texture_first", "texels")
+        for name in ("face_material", "texture_size", "texture_first", "texels")
     )
+    width = max(m.records.shape[1] for m in meshes)  # a mesh without colours is white
+    records = torch.cat([pad(m.records, (0, width - m.records.shape[1]), value=1.0) for m in meshes])
     face_material += _spread(materials, [len(m.faces) for m in meshes])
     texture_first += _spread(texels, [len(m.texture_first) for m in meshes])
     radius = torch.stack([m.radius for m in meshes])

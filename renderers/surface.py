@@ -138,14 +138,17 @@ def albedo(mesh: TracedMesh, hits: Hits) -> np.ndarray:
         hits: n.
     """
     record = np.ascontiguousarray(mesh.face_records[:, TracedMesh.ALBEDO.start :][hits.face].T)
-    colour = record[:3]
-    if mesh.textures is None:
-        return colour
-    material = mesh.face_material[hits.face]
-    textured = np.flatnonzero(mesh.textures.width[material])
-    uv = record[3:][:, textured]
-    second, third = hits.u[textured], hits.v[textured]
-    first = 1.0 - second - third
-    u, v = (uv[i] * first + uv[2 + i] * second + uv[4 + i] * third for i in (0, 1))
-    colour[:, textured] = lookup(mesh.textures, material[textured], u, v)
-    return colour
+    colour, uv, corners = record[:3], record[3:9], record[9:]
+    if mesh.textures is not None:
+        material = mesh.face_material[hits.face]
+        textured = np.flatnonzero(mesh.textures.width[material])
+        second, third = hits.u[textured], hits.v[textured]
+        u, v = _interpolate(uv[:, textured], second, third)
+        colour[:, textured] = lookup(mesh.textures, material[textured], u, v)
+    return colour * _interpolate(corners, hits.u, hits.v) if mesh.coloured else colour
+
+
+def _interpolate(corners: np.ndarray, second: np.ndarray, third: np.ndarray) -> np.ndarray:
+    """Values (C, n) between those of three corners, one after the other (3·C, n), by two weights (n,)."""
+    a, b, c = np.split(corners, 3)
+    return a * (1.0 - second - third) + b * second + c * third

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from equissl.renderers import scene
-from equissl.renderers.device_mesh import ALBEDO, CORNER_NORMALS, NORMAL, UV, MeshBatch
+from equissl.renderers.device_mesh import ALBEDO, COLOURS, CORNER_NORMALS, NORMAL, UV, MeshBatch
 from equissl.renderers.device_views import DeviceGrid, DeviceViews
 from equissl.renderers.lighting import floor_irradiance
 from equissl.renderers.torch_lighting import (
@@ -163,14 +163,18 @@ def _normals(record: Tensor, weights: Vector3, direction: Vector3) -> tuple[Tens
 def _albedo(batch: MeshBatch, face: Tensor, record: Tensor, weights: Vector3) -> Tensor:
     """Linear albedo (3, n)."""
     albedo = record[ALBEDO]
-    if not len(batch.texels):
-        return albedo
-    material = batch.face_material[face]
-    textured = batch.texture_size[material, 0].nonzero().squeeze(1)
-    corners, (first, second, third) = record[UV][:, textured], (w[textured] for w in weights)
-    u, v = (corners[i] * first + corners[2 + i] * second + corners[4 + i] * third for i in (0, 1))
-    albedo[:, textured] = texture_colour(batch, material[textured], u, v)
-    return albedo
+    if len(batch.texels):
+        material = batch.face_material[face]
+        textured = batch.texture_size[material, 0].nonzero().squeeze(1)
+        u, v = _interpolate(record[UV][:, textured], [w[textured] for w in weights])
+        albedo[:, textured] = texture_colour(batch, material[textured], u, v)
+    return albedo * _interpolate(record[COLOURS], weights) if len(record) == COLOURS.stop else albedo
+
+
+def _interpolate(corners: Tensor, weights: Vector3) -> Tensor:
+    """Values (C, n) between those of three corners, one after the other (3·C, n)."""
+    a, b, c = corners.chunk(3)
+    return a * weights[0] + b * weights[1] + c * weights[2]
 
 
 def _spot_on_object(

@@ -74,15 +74,17 @@ class TracedMesh:
     Attributes:
         radius: radius of the bounding sphere about the object's origin.
         bounds: (2, 3) float32 lowest and highest corner of the bounding box.
-        face_records: (M, 15 or 21) float32: face normal, three corner normals, albedo, [corner texture coordinates].
+        face_records: (M, 15, 21 or 30) float32: face normal, three corner normals, albedo, [corner texture coordinates,
+            [corner colours]].
         face_material: (M,) int32.
         face_mean_albedo: (M, 3) float32, a texture's mean colour where there is one.
         face_specular, face_roughness: (M,) float32.
         face_alpha: (M,) float32, or None where all faces are opaque or shall be drawn so.
         textures: see :class:`~equissl.renderers.materials.Textures`, or None.
+        coloured: True where corner colours multiply the albedo.
     """
 
-    NORMAL, CORNER_NORMALS, ALBEDO, UV = slice(0, 3), slice(3, 12), slice(12, 15), slice(15, 21)
+    NORMAL, CORNER_NORMALS, ALBEDO, UV, COLOURS = slice(0, 3), slice(3, 12), slice(12, 15), slice(15, 21), slice(21, 30)
 
     def __init__(self, mesh: Mesh, transparency: bool = False) -> None:
         check_mesh(mesh)
@@ -94,6 +96,9 @@ class TracedMesh:
         self.textures = collect_textures(mesh)
         self.face_records = _face_records(mesh, self.textures is not None)
         self.face_mean_albedo = np.stack([mean_albedo(m) for m in mesh.materials])[self.face_material]
+        self.coloured = mesh.corner_colours is not None
+        if mesh.corner_colours is not None:
+            self.face_mean_albedo = self.face_mean_albedo * mesh.corner_colours.mean(axis=1)
         self.face_specular, self.face_roughness, alpha = (
             np.array([getattr(m, name) for m in mesh.materials], np.float32)[self.face_material]
             for name in ("specular", "roughness", "alpha")
@@ -210,4 +215,8 @@ def _face_records(mesh: Mesh, textured: bool) -> np.ndarray:
     parts = [normal, corner_normals.reshape(-1, 9), albedo]
     if textured and mesh.corner_uv is not None:
         parts.append(np.nan_to_num(mesh.corner_uv.reshape(-1, 6)))
+    elif mesh.corner_colours is not None:
+        parts.append(np.zeros((len(mesh.faces), 6)))
+    if mesh.corner_colours is not None:
+        parts.append(mesh.corner_colours.reshape(-1, 9))
     return np.concatenate(parts, axis=1).astype(np.float32)

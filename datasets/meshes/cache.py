@@ -20,7 +20,7 @@ from equissl.datasets.meshes.mesh import Material, Mesh
 from equissl.util.files import atomic_path
 
 #: Part of every key: raise it when decoding or normalisation changes what a mesh looks like.
-CODE_VERSION = 2
+CODE_VERSION = 3
 
 
 def cache_root() -> Path:
@@ -67,6 +67,7 @@ def _load(entry: Path, files: Files) -> Mesh | None:
             arrays.get("corner_normals"),
             materials=materials,
             warnings=tuple(meta["warnings"]),
+            corner_colours=arrays.get("corner_colours"),
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
         return None
@@ -79,7 +80,8 @@ def _unpack_material(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Mat
 
 def _pack(mesh: Mesh, used: dict[str, str]) -> dict[str, np.ndarray]:
     arrays = {"vertices": mesh.vertices, "faces": mesh.faces, "face_material": mesh.face_material}
-    arrays |= {k: v for k in ("corner_uv", "corner_normals") if (v := getattr(mesh, k)) is not None}
+    optional = ("corner_uv", "corner_normals", "corner_colours")
+    arrays |= {k: v for k in optional if (v := getattr(mesh, k)) is not None}
     names: dict[int, str] = {}
     materials = []
     for material in mesh.materials:

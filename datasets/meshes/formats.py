@@ -80,6 +80,7 @@ def _join(parts: list[Mesh], name: str) -> Mesh:
     material_start = np.cumsum([0, *(len(p.materials) for p in parts)])
     has_uv = any(p.corner_uv is not None for p in parts)
     has_normals = any(p.corner_normals is not None for p in parts)
+    has_colours = any(p.corner_colours is not None for p in parts)
     return Mesh(
         vertices=np.concatenate([p.vertices for p in parts]),
         faces=np.concatenate([p.faces + s for p, s in zip(parts, vertex_start, strict=False)]).astype(np.int32),
@@ -91,6 +92,7 @@ def _join(parts: list[Mesh], name: str) -> Mesh:
         materials=tuple(m for p in parts for m in p.materials),
         name=name,
         warnings=tuple(w for p in parts for w in p.warnings),
+        corner_colours=np.concatenate([_colours_or_white(p) for p in parts]) if has_colours else None,
     )
 
 
@@ -102,6 +104,10 @@ def _normals_or_flat(mesh: Mesh) -> np.ndarray:
     if mesh.corner_normals is not None:
         return mesh.corner_normals
     return np.repeat(mesh.face_normals()[:, None], 3, axis=1)
+
+
+def _colours_or_white(mesh: Mesh) -> np.ndarray:
+    return np.ones((len(mesh.faces), 3, 3), np.float32) if mesh.corner_colours is None else mesh.corner_colours
 
 
 def _convert(part: Any) -> Mesh:
@@ -132,4 +138,5 @@ def _keep_faces(mesh: Mesh, keep: np.ndarray) -> Mesh:
         face_material=mesh.face_material[keep],
         corner_uv=None if mesh.corner_uv is None else mesh.corner_uv[keep],
         corner_normals=None if mesh.corner_normals is None else mesh.corner_normals[keep],
+        corner_colours=None if mesh.corner_colours is None else mesh.corner_colours[keep],
     )

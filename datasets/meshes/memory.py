@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import fields
 
 import numpy as np
 
@@ -48,6 +49,6 @@ class MeshMemory:
 
 def mesh_bytes(mesh: Mesh) -> int:
     """Return the bytes of a mesh's arrays, textures included."""
-    arrays = (mesh.vertices, mesh.faces, mesh.face_material, mesh.corner_uv, mesh.corner_normals)
+    arrays = (getattr(mesh, field.name) for field in fields(mesh))
     textures = {id(m.texture): m.texture for m in mesh.materials}
     return sum(array.nbytes for array in (*arrays, *textures.values()) if isinstance(array, np.ndarray))

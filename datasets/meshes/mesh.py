@@ -42,6 +42,8 @@ class Mesh:
         face_material: (M,) int32 indices into ``materials``.
         corner_uv: (M, 3, 2) float32 texture coordinates of each face corner, v upwards, or None.
         corner_normals: (M, 3, 3) float32 unit normals of each face corner, or None (use the face's own normal).
+        corner_colours: (M, 3, 3) float32 linear RGB of each face corner that multiplies its material's ``diffuse`` or
+            ``texture``, or None (white).
         materials: At least one.
         name: For messages.
         warnings: What was missing or repaired when it was read, one sentence each.
@@ -55,6 +57,7 @@ class Mesh:
     materials: tuple[Material, ...]
     name: str = ""
     warnings: tuple[str, ...] = ()
+    corner_colours: np.ndarray | None = None
 
     @property
     def bounds(self) -> np.ndarray:

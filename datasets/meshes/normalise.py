@@ -44,11 +44,13 @@ def check_positions(mesh: Mesh) -> None:
 
 
 def compact_mesh(mesh: Mesh) -> Mesh:
-    """Drop vertices and materials that no face uses, and texture coordinates where no used material has a texture."""
+    """Drop vertices and materials that no face uses, texture coordinates where no used material has a texture, and
+    corner colours where those of each material are one, which then is in its ``diffuse``.
+    """
     used, faces = np.unique(mesh.faces, return_inverse=True)
     used_materials, face_material = np.unique(mesh.face_material, return_inverse=True)
     materials = tuple(mesh.materials[i] for i in used_materials)
-    return replace(
+    compact = replace(
         mesh,
         vertices=mesh.vertices[used],
         faces=faces.reshape(-1, 3).astype(np.int32),
@@ -56,6 +58,22 @@ def compact_mesh(mesh: Mesh) -> Mesh:
         corner_uv=mesh.corner_uv if any(m.texture is not None for m in materials) else None,
         materials=materials,
     )
+    return compact if mesh.corner_colours is None else _fold_colours(compact, mesh.corner_colours)
+
+
+def _fold_colours(mesh: Mesh, colours: np.ndarray) -> Mesh:
+    """Move a colour that all faces of a material without texture share into its ``diffuse``."""
+    order = np.argsort(mesh.face_material, kind="stable")
+    starts = np.searchsorted(mesh.face_material[order], np.arange(len(mesh.materials)))
+    low = np.minimum.reduceat(colours.min(axis=1)[order], starts)
+    high = np.maximum.reduceat(colours.max(axis=1)[order], starts)
+    folded = (low == high).all(axis=1) & [m.texture is None for m in mesh.materials]
+    materials = tuple(
+        replace(material, diffuse=material.diffuse * colour) if fold else material
+        for material, colour, fold in zip(mesh.materials, low, folded, strict=True)
+    )
+    left = np.where(folded[mesh.face_material][:, None, None], np.float32(1), colours)
+    return replace(mesh, materials=materials, corner_colours=None if (left == 1).all() else left)
 
 
 def normalise_mesh(mesh: Mesh) -> Mesh:

@@ -150,6 +150,8 @@ def scene_key(mesh: Mesh, view: ViewParameters, size: int, samples: int) -> str:
     digest = hashlib.sha256(f"{size} {samples}".encode())
     for array in (mesh.vertices, mesh.faces, mesh.face_material, mesh.corner_uv, mesh.corner_normals):
         digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+    if mesh.corner_colours is not None:
+        digest.update(np.ascontiguousarray(mesh.corner_colours).tobytes())
     for material in mesh.materials:
         digest.update(repr((material.diffuse.tolist(), material.specular, material.roughness, material.alpha)).encode())
         digest.update(b"none" if material.texture is None else material.texture.tobytes())

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from equissl.datasets.meshes.mesh import Mesh
+from equissl.datasets.meshes.mesh import Material, Mesh
 from equissl.renderers import RENDERERS, RendererError, ViewParameters, get_renderer
 from equissl.renderers.blender import PYTHON_VARIABLE, BlenderRenderer, find_blender_python
 
@@ -52,6 +52,18 @@ def test_images_agree_with_the_ray_caster(renderer: BlenderRenderer, lopsided: M
     ours = get_renderer("raycast", antialias=2, spot_samples=4).render(lopsided, VIEWS, 48).astype(float)
     error = np.square(ours - renderer.render(lopsided, VIEWS, 48)).mean(axis=(1, 2, 3))
     assert (10 * np.log10(255**2 / error) > 29).all()
+
+
+@needs_blender
+def test_corner_colours_agree_with_the_ray_caster(renderer: BlenderRenderer, quad) -> None:
+    pytest.importorskip("open3d")
+    texture = np.kron(np.random.default_rng(0).integers(0, 256, (2, 2, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    for material in (Material(), Material(texture=texture)):
+        plate = quad([-0.3, 0, 0], [0, -0.2, 0.2], material)
+        plate = replace(plate, corner_colours=np.eye(4, 3, dtype=np.float32)[plate.faces])
+        ours = get_renderer("raycast", antialias=2, spot_samples=4).render(plate, VIEWS[:1], 48).astype(float)
+        error = np.square(ours - renderer.render(plate, VIEWS[:1], 48)).mean()
+        assert 10 * np.log10(255**2 / error) > 29
 
 
 @needs_blender

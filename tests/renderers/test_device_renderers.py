@@ -59,7 +59,7 @@ def two_materials(sphere, quad) -> Mesh:
     )
 
 
-@pytest.fixture(params=["lopsided", "smooth", "two materials", "crossing the camera"])
+@pytest.fixture(params=["lopsided", "smooth", "two materials", "coloured", "crossing the camera"])
 def mesh(request, lopsided: Mesh, sphere, two_materials: Mesh, make_mesh) -> Mesh:
     behind = [[0, 2.6, 2.2], [0.4, 2.1, 2.6], [-0.5, -0.6, -0.3], [0.3, -0.4, 0.1]]
     large = make_mesh(behind, [[0, 1, 2], [0, 2, 3], [1, 2, 3]])
@@ -67,8 +67,14 @@ def mesh(request, lopsided: Mesh, sphere, two_materials: Mesh, make_mesh) -> Mes
         "lopsided": lopsided,
         "smooth": sphere(0.4, 8),
         "two materials": two_materials,
+        "coloured": coloured(two_materials),
         "crossing the camera": large,
     }[request.param]
+
+
+def coloured(mesh: Mesh) -> Mesh:
+    colours = np.random.default_rng(1).random((len(mesh.faces), 3, 3)).astype(np.float32)
+    return replace(mesh, corner_colours=colours)
 
 
 def psnr(image: np.ndarray, reference: np.ndarray) -> float:
@@ -187,9 +193,10 @@ class TestBatches:
         self, backend, lopsided: Mesh, sphere, two_materials: Mesh
     ) -> None:
         renderer = backend(antialias=2)
-        meshes, views = [lopsided, sphere(0.3, 6), two_materials, lopsided], [some_views(n, n) for n in (3, 1, 2, 1)]
+        meshes = [lopsided, sphere(0.3, 6), two_materials, lopsided, coloured(lopsided)]
+        views = [some_views(n, n) for n in (3, 1, 2, 1, 1)]
         together = renderer.render_batch(meshes, views, 24)
-        assert together.shape == (7, 24, 24, 3) and together.dtype == torch.uint8
+        assert together.shape == (8, 24, 24, 3) and together.dtype == torch.uint8
         alone = [backend(antialias=2).render(m, v, 24) for m, v in zip(meshes, views, strict=True)]
         assert level(together.numpy(), np.concatenate(alone)) <= 1
 

@@ -173,6 +173,25 @@ def test_texture_stands_upright_and_is_not_mirrored(quad) -> None:
     assert image[40, 40].max() < 30
 
 
+@pytest.mark.parametrize("textured", [False, True])
+@pytest.mark.parametrize("quality", ["draft", "soft"])
+def test_corner_colours_multiply_the_albedo(quad, textured: bool, quality: str) -> None:
+    """In the middle of a level plate it is the mean of the corners' colours times the albedo; the spot is blue."""
+    material = (
+        Material(texture=np.full((2, 2, 3), 188, np.uint8))
+        if textured
+        else Material(diffuse=np.full(3, 0.5, np.float32))
+    )
+    plate = quad([-0.3, 0, 0], [0, -0.3, 0], material)
+    colours = np.array([[1, 0.1, 0], [0.9, 0.6, 0], [0.2, 0.5, 0], [0.3, 0, 0]], np.float32)
+    plate = replace(plate, corner_colours=colours[plate.faces])
+    image = render(plate, ViewParameters(light_hue=2 / 3), view_transform="standard", quality=quality)[0]
+    albedo = srgb_decode(188 / 255) if textured else 0.5
+    middle = srgb_decode(image[47:49, 47:49] / 255).mean((0, 1))
+    for channel, colour in ((0, 0.6), (1, 0.3)):
+        assert middle[channel] == pytest.approx(albedo * colour / math.pi * OPEN_FLOOR, rel=0.015)
+
+
 @pytest.mark.parametrize("with_normals", [False, True])
 def test_both_sides_of_a_surface_look_the_same(sphere, with_normals: bool) -> None:
     ball = sphere(0.4, 12)

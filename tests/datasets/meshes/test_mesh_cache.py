@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from PIL import Image
 
 from equissl.datasets.meshes import FolderSource, cache
+from equissl.datasets.meshes.cache import cached_mesh
+from equissl.datasets.meshes.files import FolderFiles
 from equissl.datasets.meshes.mesh import Mesh
 
 OBJ = "mtllib a.mtl\nusemtl m\nv 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nvt 0 0\nvt 1 0\nvt 0 1\nvn 0 0 1\n"
@@ -51,6 +54,15 @@ def test_second_load_is_the_stored_mesh(root: Path, monkeypatch: pytest.MonkeyPa
     second = FolderSource(root).load(0)
     assert_same(first, second)
     assert second.materials[0].texture is second.materials[1].texture
+
+
+def test_corner_colours_are_stored(root: Path) -> None:
+    files, rng = FolderFiles(root), np.random.default_rng(0)
+    plain = FolderSource(root).load(0)
+    coloured = replace(plain, corner_colours=rng.random((len(plain.faces), 3, 3)).astype(np.float32))
+    again = [cached_mesh(files, "thing/a.obj", "a", "coloured", decode) for decode in (lambda _: coloured, None)]
+    for mesh in again:
+        np.testing.assert_array_equal(mesh.corner_colours, coloured.corner_colours)
 
 
 @pytest.mark.parametrize("changed", ["a.png", "a.mtl", "a.obj"])

@@ -161,6 +161,29 @@ def test_useless_meshes_are_named(vertices: np.ndarray, faces: np.ndarray, words
         normalise_mesh(mesh)
 
 
+def test_colours_that_are_one_go_into_the_material() -> None:
+    """Of four materials: one colour, several, one over a texture, white."""
+    rng, texture = np.random.default_rng(0), np.zeros((2, 2, 3), np.uint8)
+    face_material = rng.permutation(np.repeat(np.arange(4), 5)).astype(np.int32)
+    colours = np.array([[0.5, 1, 0], [0, 0, 0], [0.1, 0.2, 0.3], [1, 1, 1]], np.float32)[face_material]
+    colours = np.repeat(colours[:, None], 3, axis=1)
+    colours[face_material == 1] = rng.random((5, 3, 3))
+    half = Material(diffuse=np.full(3, 0.5, np.float32))
+    vertices, faces = rng.random((60, 3)).astype(np.float32), np.arange(60, dtype=np.int32).reshape(20, 3)
+    materials = (half, half, Material(texture=texture), half)
+    uv = np.zeros((20, 3, 2), np.float32)
+    mesh = normalise_mesh(Mesh(vertices, faces, face_material, uv, None, materials, corner_colours=colours))
+    np.testing.assert_array_equal(mesh.materials[0].diffuse, [0.25, 0.5, 0])
+    assert all(mesh.materials[i].diffuse.tolist() == materials[i].diffuse.tolist() for i in (1, 2, 3))
+    assert mesh.corner_colours is not None
+    kept = np.isin(face_material, [1, 2])
+    np.testing.assert_array_equal(mesh.corner_colours[kept], colours[kept])
+    assert (mesh.corner_colours[~kept] == 1).all()
+    plain = Mesh(vertices, faces, face_material * 0, None, None, (half,), corner_colours=np.full((20, 3, 3), 0.5))
+    assert normalise_mesh(plain).corner_colours is None
+    np.testing.assert_array_equal(normalise_mesh(plain).materials[0].diffuse, [0.25] * 3)
+
+
 def test_wrong_folders_say_what_was_found(tmp_path: Path) -> None:
     with pytest.raises(MeshSourceError, match=r"does not exist.*CLASS/FILE"):
         FolderSource(tmp_path / "gone")
