@@ -6,6 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from equissl.util.srgb import srgb_encode
+
 # Blender's Filmic curve without look: display value against log2(scene-linear), measured on Blender 5.0.1, in half
 # stops.
 _FILMIC_LOG2 = np.arange(-10.0, 4.01, 0.5)
@@ -31,18 +33,6 @@ def filmic(linear: np.ndarray) -> np.ndarray:
     tabled = np.where(level < _FILMIC_LOG2[0], _FILMIC_TABLE[0] * 2.0 ** (level - _FILMIC_LOG2[0]), tabled)
     inside = (level >= _FILMIC_FIT_RANGE[0]) & (level <= _FILMIC_FIT_RANGE[1])
     return np.clip(np.where(inside, fitted, tabled), 0.0, 1.0)
-
-
-def srgb_encode(linear: np.ndarray) -> np.ndarray:
-    """Compute the piecewise sRGB curve, clipped to [0, 1] (IEC 61966-2-1)."""
-    linear = np.clip(np.asarray(linear, dtype=np.float64), 0.0, 1.0)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-def srgb_decode(encoded: np.ndarray) -> np.ndarray:
-    """Compute the inverse of :func:`srgb_encode` for values in [0, 1]."""
-    encoded = np.asarray(encoded, dtype=np.float64)
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
 # The 8-bit result is looked up by the upper bits of the float: sign, exponent and the first 11 bits of the mantissa.

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from equissl.datasets.meshes.mesh import Material, Mesh
-from equissl.renderers.image import srgb_decode
+from equissl.util.srgb import srgb_decode
 
 _DECODE_STEPS = 16  # look-up nodes per 8-bit level
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from equissl.renderers import image, lighting, scene
 from equissl.renderers.device_mesh import MeshBatch
-from equissl.renderers.image import srgb_decode
+from equissl.util.srgb import srgb_decode
 
 Vector3 = Sequence[Tensor] | Tensor
 

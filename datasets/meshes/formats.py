@@ -1,4 +1,4 @@
-"""Mesh files other than OBJ, through trimesh."""
+"""Mesh files by their extension; those without a reader here through trimesh."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from equissl.datasets.meshes.files import Files
 from equissl.datasets.meshes.glb import check_glb
 from equissl.datasets.meshes.mesh import Mesh, MeshError
 from equissl.datasets.meshes.obj import read_obj
+from equissl.datasets.meshes.stl import decode_stl
 from equissl.datasets.meshes.surfaces import read_surface
 
 #: Extension -> the file's up axis where the user does not say: glTF fixes y; OBJ exporters and ShapeNet write y; the
@@ -48,6 +49,8 @@ def read_mesh(files: Files, path: str, name: str) -> Mesh:
     import trimesh
 
     try:
+        if extension == "stl":
+            return decode_stl(data, name)
         if extension == "glb":
             check_glb(data)
         with _unlogged("trimesh"):
@@ -120,7 +123,7 @@ def _convert(part: Any) -> Mesh:
     if "vertex_normals" in part._cache.cache:  # only where the file had them; asking computes them
         normals = np.asarray(part.vertex_normals, np.float32)[faces]
     mesh = Mesh(
-        vertices=np.asarray(part.vertices, np.float32),
+        vertices=np.asarray(part.vertices, np.float64),
         faces=faces,
         face_material=np.zeros(len(faces), np.int32),
         corner_uv=surface.uv,

@@ -37,7 +37,8 @@ class Mesh:
     """A triangle mesh with materials; z is up.
 
     Attributes:
-        vertices: (N, 3) float32.
+        vertices: (N, 3) float32; float64 as a reader gives it, until the mesh is centred: scans and city models lie
+            millions of their sizes away from the origin.
         faces: (M, 3) int32 indices into ``vertices``.
         face_material: (M,) int32 indices into ``materials``.
         corner_uv: (M, 3, 2) float32 texture coordinates of each face corner, v upwards, or None.

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import posixpath
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 
 from equissl.datasets.meshes.files import Files
 from equissl.datasets.meshes.mesh import Material
+from equissl.datasets.meshes.textures import decode_texture
 
-MAX_TEXTURE = 512
 #: Number of arguments of the options that may stand before a texture's file name.
 _OPTION_ARGUMENTS = {
     "-blendu": 1,
@@ -26,32 +24,6 @@ _OPTION_ARGUMENTS = {
     "-type": 1,
 }
 _OPTION_ARGUMENTS |= {"-boost": 1, "-mm": 2}
-
-
-def decode_texture(data: bytes, max_size: int = MAX_TEXTURE) -> np.ndarray:
-    """Decode an image file to uint8 sRGB (H, W, 3), shrunk so that its longer side is at most ``max_size``.
-
-    Args:
-        data: the file's bytes.
-        max_size: longer side in pixels.
-
-    Raises:
-        OSError, ValueError, SyntaxError: From Pillow for bytes that are no image, or a promise of far too many pixels.
-    """
-    try:
-        return _decode(data, max_size)
-    except Image.DecompressionBombError as error:
-        raise ValueError(str(error)) from error
-
-
-def _decode(data: bytes, max_size: int) -> np.ndarray:
-    with Image.open(io.BytesIO(data)) as image:
-        # JPEG can decode at 1/2, 1/4 or 1/8 size directly
-        image.draft("RGB", (max_size, max_size))
-        rgb = image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB")
-    if max(rgb.size) > max_size:
-        rgb.thumbnail((max_size, max_size), Image.Resampling.LANCZOS)
-    return np.asarray(rgb, dtype=np.uint8)
 
 
 def split_texture_options(argument: str) -> tuple[str, list[str]]:

@@ -14,14 +14,14 @@ Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
 def rotate_mesh(mesh: Mesh, matrix: np.ndarray) -> Mesh:
-    """Rotate positions and normals (active, column vectors).
+    """Rotate positions, in float64, and normals (active, column vectors).
 
     Args:
         mesh: to rotate.
         matrix: (3, 3).
     """
-    turned = matrix.astype(np.float32).T
-    normals = None if mesh.corner_normals is None else mesh.corner_normals @ turned
+    turned = np.asarray(matrix, np.float64).T
+    normals = None if mesh.corner_normals is None else mesh.corner_normals @ turned.astype(np.float32)
     return replace(mesh, vertices=mesh.vertices @ turned, corner_normals=normals)
 
 
@@ -77,9 +77,9 @@ def _fold_colours(mesh: Mesh, colours: np.ndarray) -> Mesh:
 
 
 def normalise_mesh(mesh: Mesh) -> Mesh:
-    """Centre the bounding box at the origin and scale its diagonal to 1; the mesh is checked first.
+    """Centre the bounding box at the origin and scale its diagonal to 1, in float64; the result is float32.
 
-    Vertices that no face uses are dropped and do not count towards the box.
+    The mesh is checked first. Vertices that no face uses are dropped and do not count towards the box.
 
     Raises:
         MeshError: For an empty mesh, values that are not finite, or no extent.

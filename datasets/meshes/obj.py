@@ -191,7 +191,7 @@ def _build(data: bytes, files: Files, path: str, name: str) -> Mesh:
     materials = _materials(found, files, posixpath.dirname(path), warnings)
     face_material = np.asarray(found.f_material, np.int32)[lines]
     mesh = Mesh(
-        vertices=vertices.astype(np.float32),
+        vertices=vertices,
         faces=corners[..., 0].astype(np.int32),
         face_material=face_material,
         corner_uv=_corner_uv(uv, corners[..., 1], face_material, materials, warnings),

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from equissl.datasets.meshes.mesh import Material
-from equissl.datasets.meshes.mtl import MAX_TEXTURE
+from equissl.datasets.meshes.textures import MAX_TEXTURE
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from equissl.datasets.meshes.mesh import Material, Mesh
 from equissl.renderers import RendererError, ViewParameters, get_renderer
-from equissl.renderers.image import srgb_decode
 from equissl.renderers.options import PRESETS
+from equissl.util.srgb import srgb_decode
 
 pytest.importorskip("open3d", reason="the ray caster needs open3d-cpu")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from equissl.renderers.image import filmic, srgb_decode, srgb_encode, to_display
+from equissl.renderers.image import filmic, to_display
+from equissl.util.srgb import srgb_decode, srgb_encode
 
 # Measured on Blender 5.0.1.
 FILMIC_POINTS = {

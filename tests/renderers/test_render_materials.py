@@ -6,8 +6,8 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from equissl.datasets.meshes.mesh import Material, Mesh
-from equissl.renderers.image import srgb_decode
 from equissl.renderers.materials import collect_textures, lookup
+from equissl.util.srgb import srgb_decode
 
 
 def _mesh(*textures: np.ndarray | None) -> Mesh:

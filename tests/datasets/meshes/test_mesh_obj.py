@@ -14,9 +14,10 @@ from PIL import Image
 
 from equissl.datasets.meshes.files import FolderFiles
 from equissl.datasets.meshes.mesh import Mesh, MeshError
-from equissl.datasets.meshes.mtl import decode_texture, split_texture_options
+from equissl.datasets.meshes.mtl import split_texture_options
 from equissl.datasets.meshes.obj import read_obj
 from equissl.datasets.meshes.polygons import cut_ears, triangulate
+from equissl.datasets.meshes.textures import decode_texture
 
 CUBE = """
 v 0 0 0
