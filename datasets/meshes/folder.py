@@ -14,12 +14,12 @@ _EXPECTED = f"expected FOLDER/CLASS/FILE or FOLDER/CLASS/.../FILE with files of 
 
 
 class FolderSource(ListedSource):
-    """Meshes of ``root/CLASS/**/FILE.{obj,off,glb,ply,stl}``; the class is the first folder's name.
+    """Meshes of ``root/CLASS/**/FILE.{obj,off,glb,gltf,ply,stl}``; the class is the first folder's name.
 
     Args:
         root: The folder.
         classes: Only these; all by default.
-        up: The files' up axis. By default y for obj and glb, z for off, ply and stl.
+        up: The files' up axis. By default y for obj, glb and gltf, z for off, ply and stl.
         licence, creator: Kept with every entry.
         limits: On one mesh.
 

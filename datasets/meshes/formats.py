@@ -7,21 +7,21 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from equissl.datasets.meshes.files import Files
-from equissl.datasets.meshes.glb import check_glb
+from equissl.datasets.meshes.gltf import read_gltf
 from equissl.datasets.meshes.mesh import Mesh, MeshError
 from equissl.datasets.meshes.obj import read_obj
+from equissl.datasets.meshes.parts import join_meshes
 from equissl.datasets.meshes.stl import decode_stl
 from equissl.datasets.meshes.surfaces import read_surface
 
 #: Extension -> the file's up axis where the user does not say: glTF fixes y; OBJ exporters and ShapeNet write y; the
 #: others come from CAD and scanning, where z is the habit.
-DEFAULT_UP = {"obj": "y", "glb": "y", "off": "z", "ply": "z", "stl": "z"}
+DEFAULT_UP = {"obj": "y", "glb": "y", "gltf": "y", "off": "z", "ply": "z", "stl": "z"}
 
 
 def read_mesh(files: Files, path: str, name: str) -> Mesh:
@@ -46,22 +46,25 @@ def read_mesh(files: Files, path: str, name: str) -> Mesh:
     if extension == "off":
         # thousands of ModelNet's files have the counts right behind the keyword: OFF123 456 0
         data = re.sub(rb"\A(\s*C?OFF)(?=\d)", rb"\1\n", data)
-    import trimesh
-
     try:
         if extension == "stl":
             return decode_stl(data, name)
-        if extension == "glb":
-            check_glb(data)
-        with _unlogged("trimesh"):
-            scene = trimesh.load(io.BytesIO(data), file_type=extension, process=False)
-            parts = scene.dump() if isinstance(scene, trimesh.Scene) else [scene]
-            return _join([_convert(p) for p in parts if isinstance(p, trimesh.Trimesh) and len(p.faces)], name)
+        gltf = extension in ("glb", "gltf")
+        return join_meshes(read_gltf(files, path, data) if gltf else _read_parts(data, extension), name)
     except MeshError:
         raise
-    # damaged bytes leave trimesh's parsers as almost any exception: IndexError, struct.error, KeyError, recursion ...
+    # damaged bytes leave parsers as almost any exception: IndexError, struct.error, KeyError, recursion ...
     except Exception as error:
         raise MeshError(f"{name}: {path} cannot be read as {extension}: {type(error).__name__}: {error}") from error
+
+
+def _read_parts(data: bytes, extension: str) -> list[Mesh]:
+    import trimesh
+
+    with _unlogged("trimesh"):
+        scene = trimesh.load(io.BytesIO(data), file_type=extension, process=False)
+        parts = scene.dump() if isinstance(scene, trimesh.Scene) else [scene]
+        return [_convert(p) for p in parts if isinstance(p, trimesh.Trimesh) and len(p.faces)]
 
 
 @contextmanager
@@ -76,43 +79,6 @@ def _unlogged(library: str) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _join(parts: list[Mesh], name: str) -> Mesh:
-    if not parts:
-        raise MeshError(f"{name}: empty mesh (no faces)")
-    vertex_start = np.cumsum([0, *(len(p.vertices) for p in parts)])
-    material_start = np.cumsum([0, *(len(p.materials) for p in parts)])
-    has_uv = any(p.corner_uv is not None for p in parts)
-    has_normals = any(p.corner_normals is not None for p in parts)
-    has_colours = any(p.corner_colours is not None for p in parts)
-    return Mesh(
-        vertices=np.concatenate([p.vertices for p in parts]),
-        faces=np.concatenate([p.faces + s for p, s in zip(parts, vertex_start, strict=False)]).astype(np.int32),
-        face_material=np.concatenate([p.face_material + s for p, s in zip(parts, material_start, strict=False)]).astype(
-            np.int32
-        ),
-        corner_uv=np.concatenate([_uv_or_zero(p) for p in parts]) if has_uv else None,
-        corner_normals=np.concatenate([_normals_or_flat(p) for p in parts]) if has_normals else None,
-        materials=tuple(m for p in parts for m in p.materials),
-        name=name,
-        warnings=tuple(w for p in parts for w in p.warnings),
-        corner_colours=np.concatenate([_colours_or_white(p) for p in parts]) if has_colours else None,
-    )
-
-
-def _uv_or_zero(mesh: Mesh) -> np.ndarray:
-    return np.zeros((len(mesh.faces), 3, 2), np.float32) if mesh.corner_uv is None else mesh.corner_uv
-
-
-def _normals_or_flat(mesh: Mesh) -> np.ndarray:
-    if mesh.corner_normals is not None:
-        return mesh.corner_normals
-    return np.repeat(mesh.face_normals()[:, None], 3, axis=1)
-
-
-def _colours_or_white(mesh: Mesh) -> np.ndarray:
-    return np.ones((len(mesh.faces), 3, 3), np.float32) if mesh.corner_colours is None else mesh.corner_colours
-
-
 def _convert(part: Any) -> Mesh:
     """One trimesh geometry with its texture, its colours, or plain grey."""
     faces = np.asarray(part.faces, np.int32)
@@ -122,7 +88,7 @@ def _convert(part: Any) -> Mesh:
     normals = None
     if "vertex_normals" in part._cache.cache:  # only where the file had them; asking computes them
         normals = np.asarray(part.vertex_normals, np.float32)[faces]
-    mesh = Mesh(
+    return Mesh(
         vertices=np.asarray(part.vertices, np.float64),
         faces=faces,
         face_material=np.zeros(len(faces), np.int32),
@@ -130,16 +96,4 @@ def _convert(part: Any) -> Mesh:
         corner_normals=normals,
         materials=(surface.material,),
         warnings=surface.warnings,
-    )
-    return mesh if surface.visible is None else _keep_faces(mesh, surface.visible)
-
-
-def _keep_faces(mesh: Mesh, keep: np.ndarray) -> Mesh:
-    return replace(
-        mesh,
-        faces=mesh.faces[keep],
-        face_material=mesh.face_material[keep],
-        corner_uv=None if mesh.corner_uv is None else mesh.corner_uv[keep],
-        corner_normals=None if mesh.corner_normals is None else mesh.corner_normals[keep],
-        corner_colours=None if mesh.corner_colours is None else mesh.corner_colours[keep],
     )

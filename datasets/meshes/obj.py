@@ -11,6 +11,7 @@ import numpy as np
 from equissl.datasets.meshes.files import Files
 from equissl.datasets.meshes.mesh import Material, Mesh, MeshError
 from equissl.datasets.meshes.mtl import read_mtl
+from equissl.datasets.meshes.parts import unit_normals
 from equissl.datasets.meshes.polygons import triangulate
 
 
@@ -230,8 +231,4 @@ def _corner_normals(mesh: Mesh, table: np.ndarray, index: np.ndarray) -> np.ndar
     """Unit normals of the file; the face's own normal where the file has none or a useless one."""
     if not len(table) or (index < 0).all():
         return None
-    rows, _ = _lookup(table, index, "normal")
-    length = np.linalg.norm(rows, axis=-1, keepdims=True)
-    good = np.isfinite(length) & (length > 1e-6)
-    unit = np.divide(rows, length, out=np.zeros_like(rows), where=good)
-    return np.where(good, unit, mesh.face_normals()[:, None, :]).astype(np.float32)
+    return unit_normals(_lookup(table, index, "normal")[0], mesh)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from PIL import Image
 
 from equissl.datasets.meshes.mesh import Material
 from equissl.datasets.meshes.textures import MAX_TEXTURE
+from equissl.util.srgb import srgb_decode, srgb_encode
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,14 +20,12 @@ class Surface:
     Attributes:
         uv: (M, 3, 2) texture coordinates of the corners, or None.
         material: of all of them.
-        visible: (M,) faces that are not wholly cut out by the texture's opacity; None for all.
         warnings: as a mesh's.
     """
 
     uv: np.ndarray | None
     material: Material
     warnings: tuple[str, ...] = ()
-    visible: np.ndarray | None = None
 
 
 def read_surface(part: Any, faces: np.ndarray) -> Surface:
@@ -52,7 +51,7 @@ def read_surface(part: Any, faces: np.ndarray) -> Surface:
         return Surface(uv, material, (*warnings, "a texture has no coordinates"))
     uv = np.asarray(visual.uv, np.float32)[faces]
     uv[~np.isfinite(uv)] = 0
-    return _cut_out(Surface(uv, material, warnings), source)
+    return Surface(uv, material, warnings)
 
 
 def _colour_texture(colours: np.ndarray) -> Surface:
@@ -67,10 +66,7 @@ def _colour_texture(colours: np.ndarray) -> Surface:
 
 
 def _pbr(source: Any) -> tuple[Material, tuple[str, ...]]:
-    """A glTF metallic-roughness material. Base colour factors are linear, textures sRGB.
-
-    The factor's alpha counts for ``BLEND`` alone, and ``MASK`` hides what is below the cutoff, as glTF 2.0 says.
-    """
+    """A material as trimesh has it. Base colour factors are linear, textures sRGB."""
     factor = getattr(source, "baseColorFactor", None)
     factor = np.ones(4) if factor is None else np.asarray(factor, np.float64)
     if factor.max() > 1:
@@ -79,58 +75,15 @@ def _pbr(source: Any) -> tuple[Material, tuple[str, ...]]:
     image, texture = getattr(source, "baseColorTexture", None), None
     warnings: tuple[str, ...] = ()
     if image is not None:
-        texture = _shrunk(image.convert("RGB"))
-        if not np.allclose(factor[:3], 1, atol=1 / 255):
-            texture = _tint(texture, factor[:3])
-    if getattr(source, "metallicFactor", None):
-        warnings = ("the metallic part of a material is not used",)
+        texture = tint(_shrunk(image.convert("RGB")), factor[:3])
     material = Material(
         diffuse=factor[:3].clip(0, 1).astype(np.float32),
         texture=texture,
         specular=0.5,  # glTF's fixed reflectance of 0.04 is 0.08 times this
         roughness=float(np.clip(1.0 if roughness is None else roughness, 0, 1)),
-        alpha=float(np.clip(_opacity(source, factor), 0, 1)),
         name=str(getattr(source, "name", None) or ""),
     )
     return material, warnings
-
-
-def _opacity(source: Any, factor: np.ndarray) -> float:
-    return float(factor[3]) if len(factor) > 3 and _mode(source) == "BLEND" else 1.0
-
-
-def _mode(source: Any) -> str:
-    return str(getattr(source, "alphaMode", None) or "OPAQUE")
-
-
-def _cut_out(surface: Surface, source: Any) -> Surface:
-    """Apply the opacity of a texture, by faces: those transparent at their corners and centre are cut out.
-
-    Of ``BLEND``, the faces left share the mean opacity of their samples.
-    """
-    image = getattr(source, "baseColorTexture", None)
-    if surface.uv is None or image is None or _mode(source) == "OPAQUE":
-        return surface
-    opacity = _shrunk(image.convert("RGBA"))[..., 3] / 255.0
-    if opacity.min() == 1:
-        return surface
-    samples = _sample(opacity, np.concatenate([surface.uv, surface.uv.mean(axis=1, keepdims=True)], axis=1))
-    cutoff = getattr(source, "alphaCutoff", None)
-    masked = _mode(source) == "MASK"
-    visible = np.any(samples >= (0.5 if cutoff is None else cutoff) if masked else samples > 0, axis=1)
-    mean = 1.0 if masked or not visible.any() else float(samples[visible].mean())
-    material = replace(surface.material, alpha=surface.material.alpha * mean)
-    warning = "the opacity of a texture is applied by faces, not by pixels"
-    return Surface(surface.uv, material, (*surface.warnings, warning), visible)
-
-
-def _sample(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Nearest values of a repeated texture (H, W) at coordinates (..., 2), v upwards."""
-    height, width = texture.shape
-    u, v = (np.mod(uv[..., i].astype(np.float64), 1.0) for i in (0, 1))
-    column = np.minimum((u * width).astype(int), width - 1)
-    row = np.minimum(((1 - v) * height).astype(int), height - 1)
-    return texture[row, column]
 
 
 def _shrunk(image: Image.Image) -> np.ndarray:
@@ -138,9 +91,13 @@ def _shrunk(image: Image.Image) -> np.ndarray:
     return np.asarray(image, np.uint8)
 
 
-def _tint(texture: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Multiply an sRGB texture by a linear factor."""
-    encoded = texture / 255.0
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4) * factor
-    encoded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return (encoded.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+def tint(texture: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Multiply a texture by a colour.
+
+    Args:
+        texture: uint8 sRGB (H, W, 3).
+        factor: (3,) linear.
+    """
+    if np.allclose(factor, 1, atol=1 / 255):
+        return texture
+    return (srgb_encode(srgb_decode(texture / 255.0) * factor) * 255 + 0.5).astype(np.uint8)

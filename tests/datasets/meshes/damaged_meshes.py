@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
+from gltf_files import make_file
 from PIL import Image
 
 from equissl.datasets.meshes import FolderSource, Mesh, MeshError, MeshLimits
@@ -112,6 +113,8 @@ def stl(rng: Rng) -> Case:
 
 
 def glb(rng: Rng) -> Case:
+    if rng.random() < 0.5:
+        return make_file(int(rng.integers(1000)), glb=True)[0]
     scene = trimesh.Scene()
     scene.graph.update("outer", "world", matrix=trimesh.transformations.rotation_matrix(0.5, [1, 2, 3]))
     scene.add_geometry(textured() if rng.random() < 0.6 else shapes()[rng.integers(4)], parent_node_name="outer")
@@ -282,6 +285,7 @@ def check_case(seed: int, folder: Path) -> str:
     place = folder / "things"
     place.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
+        (place / name).parent.mkdir(exist_ok=True)
         (place / name).write_bytes(data)
     source = FolderSource(folder, limits=MeshLimits(seconds=SECONDS))
     main = next(iter(files))
@@ -312,8 +316,9 @@ def check_mesh(mesh: Mesh) -> None:
     assert 0 <= mesh.face_material.min() <= mesh.face_material.max() < len(mesh.materials)
     assert len(mesh.face_material) == len(mesh.faces)
     assert abs(np.linalg.norm(np.ptp(mesh.vertices.astype(float), axis=0)) - 1) < 1e-3
-    for attribute, width in ((mesh.corner_uv, 2), (mesh.corner_normals, 3)):
+    for attribute, width in ((mesh.corner_uv, 2), (mesh.corner_normals, 3), (mesh.corner_colours, 3)):
         assert attribute is None or (attribute.shape == (len(mesh.faces), 3, width) and np.isfinite(attribute).all())
+    assert mesh.corner_colours is None or (mesh.corner_colours.min() >= 0 and mesh.corner_colours.max() <= 1)
     for material in mesh.materials:
         values = [*material.diffuse, material.specular, material.roughness, material.alpha]
         assert all(0 <= value <= 1 for value in values), material

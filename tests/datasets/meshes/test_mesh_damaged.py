@@ -41,6 +41,7 @@ def test_whole_meshes_are_drawn(tmp_path: Path) -> None:
         files = getattr(damaged_meshes, kind)(np.random.default_rng(seed))
         (tmp_path / kind / "things").mkdir(parents=True)
         for name, data in files.items():
+            (tmp_path / kind / "things" / name).parent.mkdir(exist_ok=True)
             (tmp_path / kind / "things" / name).write_bytes(data)
         mesh = FolderSource(tmp_path / kind).load(0)
         check_mesh(mesh)

@@ -112,13 +112,14 @@ UV = np.array([[0.1, 0.1], [0.3, 0.1], [0.1, 0.6], [0.7, 0.1], [0.9, 0.1], [0.7,
     [
         ("OPAQUE", 0, 2, 1.0),
         ("MASK", 100, 1, 1.0),
-        ("MASK", 200, 2, 1.0),
+        ("MASK", 200, 1, 1.0),
+        ("MASK", 255, 2, 1.0),
         ("BLEND", 0, 1, 0.5),
         ("BLEND", 51, 2, 0.3),
     ],
 )
 def test_embedded_texture_and_opacity(root: Path, mode: str, opacity: int, faces: int, alpha: float) -> None:
-    """The factor's alpha (0.5) counts when blending only; a face that the texture hides is cut out."""
+    """The opacity is the texture's times the factor's (0.502); a face that it hides is cut out."""
     shape = quad(half_transparent(opacity), UV, alphaMode=mode, baseColorFactor=[255, 255, 255, 128])
     glb(root / "glbs" / "000-023" / f"{IDS[0]}.glb", shape)
     mesh = ObjaverseSource(root).load(0)
