@@ -6,8 +6,9 @@ import hashlib
 import lzma
 import posixpath
 import tarfile
+import unicodedata
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 
@@ -27,8 +28,13 @@ class Files(Protocol):
         ...
 
 
+def folded(path: str) -> str:
+    """Return a path's spelling without regard to case and to how its accents are composed."""
+    return unicodedata.normalize("NFC", posixpath.normpath(path)).casefold()
+
+
 class FolderFiles:
-    """Files below a folder, found without regard to case when the exact name is absent."""
+    """Files below a folder; folders and files are found without regard to case when the exact name is absent."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -36,11 +42,16 @@ class FolderFiles:
 
     def _find(self, path: str) -> Path | None:
         file = self.root / path
+        if any(len(part.encode()) > 255 for part in file.parts):
+            return None  # no file can have such a name, and asking for it is an error
         if file.is_file():
             return file
-        if not file.parent.is_dir():
-            return None
-        return next((f for f in sorted(file.parent.iterdir()) if f.name.lower() == file.name.lower()), None)
+        file = self.root
+        for part in PurePosixPath(path).parts:
+            exact = file / part
+            spellings = [] if exact.exists() or not file.is_dir() else sorted(file.iterdir())
+            file = next((f for f in spellings if folded(f.name) == folded(part)), exact)
+        return file if file.is_file() else None
 
     def read(self, path: str) -> bytes | None:
         file = self._find(path)
@@ -71,8 +82,8 @@ class ZipFiles:
     def _info(self, path: str) -> zipfile.ZipInfo | None:
         if self._zip is None:
             self._zip = zipfile.ZipFile(self.archive)
-            self._names = {info.filename.lower(): info for info in self._zip.infolist()}
-        return self._names.get(posixpath.normpath(path).lower())
+            self._names = {folded(info.filename): info for info in self._zip.infolist() if not info.is_dir()}
+        return self._names.get(folded(path))
 
     def read(self, path: str) -> bytes | None:
         info = self._info(path)
@@ -115,7 +126,7 @@ class TarFiles:
             if not archive.is_file():
                 return None
             self._opened = archive.name, _read_tar(archive)
-        return self._opened[1].get(posixpath.normpath(path))
+        return self._opened[1].get(folded(path))
 
     def fingerprint(self, path: str) -> str:
         archive = self._archive(path)
@@ -137,7 +148,7 @@ def _read_tar(archive: Path) -> dict[str, bytes]:
     try:
         with tarfile.open(archive, "r:xz") as tar:
             files = ((member, tar.extractfile(member)) for member in tar if member.isfile())
-            return {posixpath.normpath(member.name): file.read() for member, file in files if file is not None}
+            return {folded(member.name): file.read() for member, file in files if file is not None}
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
         raise OSError(f"{archive} cannot be read: {error}") from error
 

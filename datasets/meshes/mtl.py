@@ -8,21 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from equissl.datasets.meshes.beside import find_beside
 from equissl.datasets.meshes.files import Files
 from equissl.datasets.meshes.mesh import Material
+from equissl.datasets.meshes.text import decode_name, logical_lines, to_utf8, without_comment
 from equissl.datasets.meshes.textures import decode_texture
 
 #: Number of arguments of the options that may stand before a texture's file name.
-_OPTION_ARGUMENTS = {
-    "-blendu": 1,
-    "-blendv": 1,
-    "-cc": 1,
-    "-clamp": 1,
-    "-texres": 1,
-    "-bm": 1,
-    "-imfchan": 1,
-    "-type": 1,
-}
+_OPTION_ARGUMENTS = dict.fromkeys(("-blendu", "-blendv", "-cc", "-clamp", "-texres", "-bm", "-imfchan", "-type"), 1)
 _OPTION_ARGUMENTS |= {"-boost": 1, "-mm": 2}
 
 
@@ -47,19 +40,9 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _find_texture(files: Files, folder: str, name: str) -> bytes | None:
-    """Read a texture beside the library; for paths of the author's own machine, its last component there."""
-    name = name.replace("\\", "/")
-    candidates = [] if name.startswith("/") or name[1:2] == ":" else [posixpath.normpath(posixpath.join(folder, name))]
-    candidates.append(posixpath.join(folder, posixpath.basename(name)))
-    for path in dict.fromkeys(candidates):
-        if not path.startswith("..") and (data := files.read(path)) is not None:
-            return data
-    return None
-
-
 def _numbers(argument: str) -> list[float]:
-    values = [float(word) for word in argument.split() if _is_number(word)]
+    text = without_comment(argument.encode()).decode()
+    values = [float(word) for word in text.split() if _is_number(word)]
     if not values or not np.isfinite(values).all():
         raise ValueError(argument)
     return values
@@ -68,42 +51,39 @@ def _numbers(argument: str) -> list[float]:
 def _material(name: str, keys: dict[str, str], texture: Callable[[str], np.ndarray | None]) -> Material:
     """Map the statements of one material. Values absent get the importer's defaults, which depend on ``illum``."""
     illum = int(_numbers(keys["illum"])[0]) if "illum" in keys else 1
-    shiny = "Ks" in keys or illum == 2
-    diffuse = np.resize(_numbers(keys.get("Kd", "0.8")), 3).clip(0, 1).astype(np.float32)
-    specular = float(np.mean(_numbers(keys["Ks"]))) if "Ks" in keys else float(illum == 2)
-    exponent = _numbers(keys["Ns"])[0] if "Ns" in keys else (900.0 if shiny else 0.0)
+    shiny = "ks" in keys or illum == 2
+    diffuse = np.resize(_numbers(keys.get("kd", "0.8")), 3).clip(0, 1).astype(np.float32)
+    specular = float(np.mean(_numbers(keys["ks"]))) if "ks" in keys else float(illum == 2)
+    exponent = _numbers(keys["ns"])[0] if "ns" in keys else (900.0 if shiny else 0.0)
     return Material(
         diffuse=diffuse,
-        texture=texture(keys["map_Kd"]) if "map_Kd" in keys else None,
+        texture=texture(keys["map_kd"]) if "map_kd" in keys else None,
         specular=min(max(specular, 0.0), 1.0),
         roughness=1.0 - float(np.sqrt(min(max(exponent, 0.0), 900.0))) / 30.0,
-        alpha=min(max(_numbers(keys["d"])[-1] if "d" in keys else 1.0, 0.0), 1.0),
+        alpha=min(max(_opacity(keys), 0.0), 1.0),
         name=name,
     )
 
 
-def read_mtl(files: Files, path: str, warnings: list[str]) -> dict[str, Material]:
+def _opacity(keys: dict[str, str]) -> float:
+    """``d``, else what ``Tr`` leaves; nothing left is the fault of programs that write ``d`` under that name."""
+    if "d" in keys:
+        return _numbers(keys["d"])[-1]
+    return (1.0 - _numbers(keys["tr"])[0] or 1.0) if "tr" in keys else 1.0
+
+
+def read_mtl(files: Files, path: str, data: bytes, warnings: list[str]) -> dict[str, Material]:
     """Read a library.
 
     ``Kd`` is linear and used as it is; ``map_Kd`` replaces it; specular is the mean of ``Ks``; roughness is
-    ``1 - sqrt(min(Ns, 900)) / 30``; alpha is ``d``. Anything missing or not understood is appended to ``warnings``.
+    ``1 - sqrt(min(Ns, 900)) / 30``; alpha is ``d``, or one minus ``Tr``. Keywords are read without regard to case.
 
     Args:
-        files: Where the library and its textures lie.
+        files: Where its textures lie.
         path: The library's path in ``files``.
-        warnings: Grows by one sentence per finding.
+        data: Its bytes.
+        warnings: Grows by one sentence per finding: what is missing or not understood.
     """
-    data = files.read(path)
-    if data is None:
-        warnings.append(f"material library {path} is missing")
-        return {}
-    blocks: list[tuple[str, dict[str, str]]] = []
-    for line in data.decode("utf-8", "replace").splitlines():
-        key, _, argument = line.strip().partition(" ")
-        if key == "newmtl":
-            blocks.append((argument.strip(), {}))
-        elif blocks and argument and not key.startswith("#"):
-            blocks[-1][1][key] = argument.strip()
     decoded: dict[str, np.ndarray | None] = {}
 
     def texture(argument: str) -> np.ndarray | None:
@@ -112,7 +92,7 @@ def read_mtl(files: Files, path: str, warnings: list[str]) -> dict[str, Material
         return decoded[argument]
 
     materials: dict[str, Material] = {}
-    for name, keys in blocks:
+    for name, keys in _blocks(data, path, warnings):
         try:
             materials[name] = _material(name, keys, texture)
         except ValueError as error:
@@ -123,16 +103,38 @@ def read_mtl(files: Files, path: str, warnings: list[str]) -> dict[str, Material
     return materials
 
 
+def _blocks(data: bytes, path: str, warnings: list[str]) -> list[tuple[str, dict[str, str]]]:
+    """Name and statements, by keyword in lower case, of each material."""
+    blocks: list[tuple[str, dict[str, str]]] = []
+    try:
+        lines = logical_lines(to_utf8(data))
+    except ValueError as error:
+        warnings.append(f"material library {path} cannot be read: {error}")
+        return []
+    for line in lines:
+        key, _, argument = line.strip().partition(b" ")
+        if key.lower() == b"newmtl":
+            blocks.append((material_name(argument), {}))
+        elif blocks and argument and not key.startswith(b"#"):
+            blocks[-1][1][decode_name(key).lower()] = decode_name(argument).strip()
+    return blocks
+
+
+def material_name(argument: bytes) -> str:
+    """Return the name behind ``newmtl`` or ``usemtl``, with one blank between its words."""
+    return " ".join(decode_name(argument).split())
+
+
 def _load_texture(files: Files, folder: str, argument: str, warnings: list[str]) -> np.ndarray | None:
     name, options = split_texture_options(argument)
     if set(options) & {"-s", "-o", "-t"}:
         warnings.append(f"placement options {options} of texture {name!r} are not used")
-    data = _find_texture(files, folder, name)
-    if data is None:
+    found = find_beside(files, folder, name)
+    if found is None:
         warnings.append(f"texture {name!r} is missing; the material's Kd is used")
         return None
     try:
-        return decode_texture(data)
+        return decode_texture(found[1])
     except (OSError, ValueError, SyntaxError) as error:
         warnings.append(f"texture {name!r} cannot be decoded ({error}); the material's Kd is used")
         return None

@@ -69,7 +69,13 @@ def logical_lines(data: bytes) -> list[bytes]:
 
 def without_comment(statement: bytes) -> bytes:
     """Cut a comment off: ``#`` behind a blank, for ``1.#IND`` is a number."""
-    return _COMMENT.sub(b"", statement) if b"#" in statement else statement
+    return _COMMENT.sub(b"", statement)
+
+
+def spellings(name: str) -> list[str]:
+    """Return a name, and the name without what may be comments behind it, the longest first: names may hold ``#``."""
+    cuts = [match.start() for match in re.finditer(r"\s+#", name)]
+    return [name, *(name[:cut] for cut in reversed(cuts) if cut)]
 
 
 def parse_numbers(joined: bytes) -> np.ndarray:
