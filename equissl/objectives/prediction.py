@@ -41,9 +41,11 @@ class PredictedVICReg(Objective):
         std = (variance_hinge(source) + variance_hinge(target)) / 2
         cov = covariance_penalty(source) + covariance_penalty(target)
         loss = self.sim * error + self.std * std + self.cov * cov
+        terms = {"equivariance": error, "variance": std, "covariance": cov}
         if self.variance_on_predictor:
-            loss = loss + self.std * variance_hinge(predicted) / 2
-        return loss, {"equivariance": error.detach(), "variance": std.detach(), "covariance": cov.detach()}
+            terms["predictor_variance"] = variance_hinge(predicted) / 2
+            loss = loss + self.std * terms["predictor_variance"]
+        return loss, {name: term.detach() for name, term in terms.items()}
 
 
 class PredictedCosine(Objective):

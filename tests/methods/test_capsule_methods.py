@@ -104,11 +104,11 @@ def numpy_capsie(a: Any, u: Any, b: Any, v: Any, predicted: Any, t: float, t2: f
         "invariance": -(q * np.log(p)).sum(1).mean(),
         "equivariance": np.square(predicted - v).mean(),
         "variance": (hinge(x) + hinge(y)) / 2,
-        "predictor_variance": hinge(predicted),
+        "predictor_variance": hinge(predicted) / 2,
         "covariance": off_diagonal(x) + off_diagonal(y),
         "entropy_gap": gap(p) + gap(q),
     }
-    weights = {"invariance": 10, "equivariance": 4.5, "variance": 10, "predictor_variance": 5, "covariance": 1}
+    weights = {"invariance": 10, "equivariance": 4.5, "variance": 10, "predictor_variance": 10, "covariance": 1}
     weights["entropy_gap"] = 10
     return {"loss": sum(weights[name] * value for name, value in terms.items()), **terms}
 

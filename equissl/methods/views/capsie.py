@@ -136,11 +136,12 @@ class CapsIE(CapsuleMethod):
         if inv is None:
             inv = sharpened_cross_entropy(a, a2.detach() if self.detach_target else a2, t, t2)
         equi = invariance(predicted, poses2)
-        std, predicted_std = (variance_hinge(x) + variance_hinge(y)) / 2, variance_hinge(predicted)
+        # halved like each view's, as published
+        std, predicted_std = (variance_hinge(x) + variance_hinge(y)) / 2, variance_hinge(predicted) / 2
         cov = covariance_penalty(x) + covariance_penalty(y)
         entropy = mean_entropy_gap(sharpen(a, t)) + mean_entropy_gap(sharpen(a2, t2))
         loss = self.sim * inv + self.equi * equi + self.cov * cov + self.entropy * entropy
-        loss = loss + self.std * (std + predicted_std / 2)
+        loss = loss + self.std * (std + predicted_std)
         return loss, detach_terms(
             invariance=inv,
             equivariance=equi,

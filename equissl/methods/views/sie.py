@@ -107,11 +107,11 @@ class SIE(ViewMethod):
         inv = invariance(x_inv, y_inv) if inv is None else inv
         equi = invariance(predicted, y_equi)
         std = (variance_hinge(x) + variance_hinge(y)) / 2
-        predicted_std = variance_hinge(predicted)
+        predicted_std = variance_hinge(predicted) / 2  # halved like each view's, as published
         cov = covariance_penalty(x) + covariance_penalty(y)
         loss = self.sim * (inv + self.equi * equi) + self.std * std + self.cov * cov
         if self.variance_on_predictor:
-            loss = loss + self.std * predicted_std / 2
+            loss = loss + self.std * predicted_std
         return loss, detach_terms(
             invariance=inv, equivariance=equi, variance=std, predictor_variance=predicted_std, covariance=cov
         )
