@@ -18,8 +18,20 @@ METHOD_PREFIX = "method."
 COMPILED = "_orig_mod."  # torch.compile puts this into parameter names
 
 
+SAVED = ("config", "step")  # what a checkpoint says about its run, at least
+LOOP = ("optimizer", "scaler", "observers", "step")  # of the training loop, beside weights: what a run continues with
+# Errors of torch.load for damaged and foreign files.
+UNREADABLE = (
+    RuntimeError, OSError, pickle.UnpicklingError, EOFError, ValueError, LookupError, AttributeError, TypeError,
+)  # fmt: skip
+
+
 class CheckpointError(ValueError):
     """A file that is not a checkpoint of this program, or one whose weights do not fit."""
+
+
+class ForeignFileError(CheckpointError):
+    """A file that another program wrote, or that cannot be read."""
 
 
 def load_method(run_dir: str | Path) -> tuple[Any, PretrainConfig]:
@@ -87,19 +99,66 @@ def read_checkpoint(file: Path, mmap: bool = False) -> dict[str, Any]:
         mmap: True maps the tensors from the file.
 
     Raises:
-        CheckpointError: not a checkpoint of this program.
+        ForeignFileError: not a checkpoint of this program.
+        CheckpointError: one with another layout, such as that of a version from before the first release.
     """
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ForeignFileError(
             f"{file}: expected a checkpoint of `equissl pretrain`, cannot read it: {reason}"
         ) from error
     if not isinstance(checkpoint, dict) or OURS not in checkpoint or "state_dict" not in checkpoint:
-        held = sorted(map(str, checkpoint))[:8] if isinstance(checkpoint, dict) else type(checkpoint).__name__
-        raise CheckpointError(f"{file}: expected a checkpoint of `equissl pretrain`, got a file with {held}")
+        raise ForeignFileError(
+            f"{file}: expected a checkpoint of `equissl pretrain`, got a file with {_held(checkpoint)}"
+        )
+    _check_layout(checkpoint, file)
     return checkpoint
+
+
+def check_continuable(checkpoint: dict[str, Any], file: Path) -> None:
+    """Check that a checkpoint holds what a run continues with.
+
+    Args:
+        checkpoint: from `read_checkpoint`.
+        file: it was read from.
+
+    Raises:
+        CheckpointError: naming what is missing, for example in a file of a version that trained with Lightning.
+    """
+    missing = [key for key in LOOP if key not in checkpoint] + [
+        key for key in ("random",) if key not in checkpoint[OURS]
+    ]
+    if missing:
+        raise CheckpointError(
+            f"{file}: expected a checkpoint of this version to continue from, with {', '.join(LOOP)} and the states of "
+            f"the random generators; {', '.join(missing)} missing in a file with {_held(checkpoint)}. It can be "
+            "evaluated; take another --out to train anew"
+        )
+
+
+def _check_layout(checkpoint: dict[str, Any], file: Path) -> None:
+    ours, weights = checkpoint[OURS], checkpoint["state_dict"]
+    missing = [key for key in SAVED if key not in ours] if isinstance(ours, dict) else list(SAVED)
+    if missing:
+        raise CheckpointError(
+            f"{file}: expected a checkpoint of this version, with {', '.join(SAVED)} under {OURS!r}; got "
+            f"{_held(ours)} there, without {', '.join(missing)}"
+        )
+    if not isinstance(weights, dict) or not any(str(key).startswith(METHOD_PREFIX) for key in weights):
+        raise CheckpointError(
+            f"{file}: expected weights of a method, with names that begin with {METHOD_PREFIX!r}; got {_held(weights)}"
+        )
+    method = ours["config"].get("method") if isinstance(ours["config"], dict) else None
+    if not isinstance(method, dict) or "class_path" not in method:
+        raise CheckpointError(
+            f"{file}: expected a config that names its method.class_path; got {_held(ours['config'])}"
+        )
+
+
+def _held(content: Any) -> Any:
+    return sorted(map(str, content))[:8] if isinstance(content, dict) else type(content).__name__
 
 
 def method_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:

@@ -20,6 +20,7 @@ from equissl.runs.checkpoint import (
     LENGTH,
     OURS,
     changed_keys,
+    check_continuable,
     load_weights,
     method_weights,
     read_checkpoint,
@@ -205,6 +206,7 @@ def _existing_checkpoint(config: PretrainConfig, out: Path) -> dict[str, Any] | 
     checkpoint = read_checkpoint(out / LAST, mmap=True)
     if checkpoint[OURS].get("imported"):
         raise ConfigError(f"{out} holds imported weights without optimiser or data order: nothing to continue from")
+    check_continuable(checkpoint, out / LAST)
     # resolved again: an older version saved it without the keys that were added since
     before = resolve_config(checkpoint[OURS]["config"], origin=str(out / LAST)).to_dict()
     if changed := changed_keys(before, config.to_dict()):

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from equissl.encoders.voxel import VoxelEncoder
-from equissl.runs.checkpoint import LAST, OURS, method_weights, read_checkpoint
+from equissl.runs.checkpoint import LAST, OURS, ForeignFileError, method_weights, read_checkpoint
 from equissl.weights.openpcdet import PREFIX, load_openpcdet
 from equissl.weights.reading import WeightsError, read_weights
 
@@ -98,13 +98,13 @@ def _read(path: Path) -> _Source:
         return _read_export(path)
     try:
         return _read_run(path)
-    except ValueError:  # not ours
+    except ForeignFileError:
         return _Source(path, "openpcdet", read_weights(path).tensors, None)
 
 
 def _read_run(file: Path) -> _Source:
     checkpoint = read_checkpoint(file)
-    arguments = checkpoint[OURS]["config"]["method"]["init_args"]
+    arguments = checkpoint[OURS]["config"]["method"].get("init_args", {})
     return _Source(file, "run", method_weights(checkpoint), arguments.get("encoder"))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import pathlib
-import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from equissl.runs.checkpoint import UNREADABLE
 
 # Pieces that wrappers put before or into parameter names.
 PREFIX = "module."  # DistributedDataParallel, once for each wrapping
@@ -39,6 +40,7 @@ class StoredWeights:
         file: where they come from.
         tensors: by plain name, in the file's order.
         epoch: epochs of training that the file names, or None.
+        run_id: name of the run that the file holds, or None.
         sha256: of the file.
     """
 
@@ -46,6 +48,7 @@ class StoredWeights:
     tensors: dict[str, Tensor]
     epoch: int | None
     sha256: str
+    run_id: str | None = None
 
 
 def read_weights(file: str | Path) -> StoredWeights:
@@ -66,10 +69,11 @@ def read_weights(file: str | Path) -> StoredWeights:
         )
     content = _load(file)
     state = plain_names(_state(content, file), file)
-    epoch = content.get("epoch")
+    epoch, run_id = content.get("epoch"), content.get("run_id")
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return StoredWeights(file, state, epoch if isinstance(epoch, int) else None, digest)
+    named = run_id if isinstance(run_id, str) else None
+    return StoredWeights(file, state, epoch if isinstance(epoch, int) else None, digest, named)
 
 
 def plain_names(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
@@ -103,16 +107,7 @@ def _load(file: Path) -> Any:
     try:
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-    except (
-        RuntimeError,
-        OSError,
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-    ) as error:
+    except UNREADABLE as error:
         reason = next((line for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line), "")
         reason = (reason or str(error).partition("\n")[0] or type(error).__name__).strip()
         raise WeightsError(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from equissl.runs import CheckpointError, load_method
-from equissl.runs.checkpoint import LAST, OURS
+from equissl.runs.checkpoint import LAST, OURS, read_saved, run_config
 from equissl.training import pretrain
 
 
@@ -88,6 +88,43 @@ def test_foreign_and_damaged_files_are_refused(run, tmp_path) -> None:
     (run / LAST).write_bytes(data[: len(data) // 2])
     with pytest.raises(CheckpointError, match="cannot"):
         load_method(run)
+
+
+def lightning(checkpoint) -> dict:
+    """The same run as Lightning would have written it: its own names for all but the weights."""
+    ours = {key: value for key, value in checkpoint[OURS].items() if key != "random"}
+    beside = {"epoch": 0, "global_step": 2, "pytorch-lightning_version": "2.6.6", "loops": {}, "callbacks": {}}
+    return {**beside, "optimizer_states": [], "state_dict": checkpoint["state_dict"], OURS: ours}
+
+
+def test_a_checkpoint_of_another_loop_is_evaluated_but_not_continued(run, make_config) -> None:
+    torch.save(lightning(torch.load(run / LAST, weights_only=True)), run / LAST)
+    assert type(load_method(run)[0]).__name__ == "SIE"
+    with pytest.raises(
+        CheckpointError, match=r"(?s)to continue from.*optimizer, scaler, observers, step, random missing"
+    ):
+        pretrain(make_config(max_steps=4), run)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop(OURS), r"expected a checkpoint of `equissl pretrain`, got a file with \['callbacks'"),
+        (lambda c: c[OURS].pop("config"), r"with config, step under 'equissl'; got \['seconds'.*without config"),
+        (lambda c: c.update({OURS: "0.0.1"}), r"got str there, without config, step"),
+        (lambda c: c[OURS].update(config={"model": {}}), r"names its method.class_path; got \['model'\]"),
+        (lambda c: c[OURS].update(config={"method": "SIE"}), r"names its method.class_path; got \['method'\]"),
+        (lambda c: c.update(state_dict={"model.conv1.weight": torch.ones(1)}), r"begin with 'method.'; got \['model"),
+        (lambda c: c.update(state_dict=torch.ones(1)), r"begin with 'method.'; got Tensor"),
+    ],
+)
+def test_other_layouts_are_refused_by_every_reader(run, make_config, change, message) -> None:
+    content = lightning(torch.load(run / LAST, weights_only=True))
+    change(content)
+    torch.save(content, run / LAST)
+    for reader in (load_method, run_config, read_saved, lambda path: pretrain(make_config(max_steps=4), path)):
+        with pytest.raises(CheckpointError, match=message):
+            reader(run)
 
 
 class Evil:

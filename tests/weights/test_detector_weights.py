@@ -14,7 +14,7 @@ from equissl.detection import SECOND, CenterPoint, Detector, NeckConfig, VoxelRC
 from equissl.detection.grid_pool import PoolConfig
 from equissl.encoders.voxel import VoxelEncoderConfig
 from equissl.methods.drives import SweepInvariant
-from equissl.runs import ConfigError, load_method
+from equissl.runs import CheckpointError, ConfigError, load_method
 from equissl.runs.checkpoint import LAST
 from equissl.runs.configfile import resolve_config
 from equissl.weights import WeightsError, detector_state, export_run, import_openpcdet, load_backbone, load_detector
@@ -151,6 +151,17 @@ def test_starting_points_that_do_not_fit(tmp_path, caplog) -> None:
     torch.save({"fc.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match="expected weights under"):
         load_backbone(detector(), tmp_path / "other.pth")
+
+
+def test_starting_points_of_other_layouts(tmp_path) -> None:
+    """Lightning's own files, and those that this program wrote with another layout."""
+    lightning = {"pytorch-lightning_version": "2.6.6", "state_dict": {"model.fc.weight": torch.zeros(1)}}
+    torch.save(lightning, tmp_path / "lightning.ckpt")
+    with pytest.raises(WeightsError, match=r"expected weights under 'encoder.backbone.'.*got model.fc.weight"):
+        load_backbone(detector(), tmp_path / "lightning.ckpt")
+    torch.save({**lightning, "equissl": {"version": "0.0"}}, tmp_path / "old.ckpt")
+    with pytest.raises(CheckpointError, match=r"with config, step under 'equissl'; got .'version'."):
+        load_backbone(detector(), tmp_path / "old.ckpt")
 
 
 def test_import_of_a_whole_detector_and_of_a_backbone(tmp_path) -> None:
