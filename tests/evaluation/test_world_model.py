@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
@@ -97,6 +98,22 @@ def test_aggregates_are_those_of_the_model_on_each_prefix() -> None:
         moves = method.embed_actions(method.actions(batch)) if length > 1 else torch.zeros(1, 0, 8)
         expected = method.aggregate(views.parts["all"][7, chosen][None].double(), moves)
         torch.testing.assert_close(found[7, 2], expected[0].float())
+
+
+def test_states_are_told_where_the_model_learnt_from_states() -> None:
+    """Behind the two numbers of a fixation stand zeros, so that four heads share the token."""
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"action": "position", "action_dim": 0, "told": "states", "layers": 1, "hidden": 16}
+    method = SeqJEPA(EncoderConfig(width=4), **options).eval()
+    views = saccades()
+    sequences = draw_sequences(views, 5, 2, seed=0)
+    chosen = sequences.order[4, 1]
+    z, told = views.parts["all"][4, chosen], F.pad(views.latents[4, chosen].float(), (0, 2))
+    for length in (1, 3):
+        aggregate = method.aggregator(torch.cat([z, told], 1)[None, :length])
+        torch.testing.assert_close(aggregates(method, sequences, length)[4, 1], aggregate[0])
+        expected = method.predictor(torch.cat([aggregate.expand(5 - length, -1), told[length:]], 1))
+        torch.testing.assert_close(predictions(method, sequences, length)[4, 1], expected)
 
 
 def test_way_is_the_product_of_the_actions_and_the_sum_of_the_steps() -> None:

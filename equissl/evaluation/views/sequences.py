@@ -116,9 +116,7 @@ def aggregates(method: SeqJEPA, sequences: Sequences, length: int, device: torch
     found = []
     for seen, batch in sequences.blocks(length):
         seen = seen.to(like)
-        moves = method.embed_actions(method.actions(batch.to(device))) if length > 1 else None
-        if moves is None and method.token_size:  # no step, no action
-            moves = seen.new_zeros(len(seen), 0, method.token_size)
+        moves = method.embed_actions(method.actions(batch.to(device)))
         found.append(method.aggregate(seen, moves).float().cpu())
     return torch.cat(found).unflatten(0, sequences.order.shape[:2])
 
@@ -168,13 +166,8 @@ def predictions(
         aggregate = method.aggregate(seen, between)
         wanted = list(range(length, sequences.length))
         told = wanted[1:] + wanted[:1] if misled else wanted
-        rows = [method.predict(aggregate, _move(method, batch, length - 1, view)) for view in told]
+        rows = [
+            method.predict(aggregate, method.embed_actions(method.action_to(batch, length - 1, view))) for view in told
+        ]
         found.append(torch.stack(rows, 1).float().cpu())
     return torch.cat(found).unflatten(0, sequences.order.shape[:2])
-
-
-def _move(method: SeqJEPA, batch: ViewBatch, first: int, second: int) -> Tensor | None:
-    if method.action is None:
-        return None
-    action = method.action(batch, first, second).to(next(method.parameters()).dtype)
-    return method.embed_actions(action.unsqueeze(1))

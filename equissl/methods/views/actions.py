@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
@@ -24,6 +25,7 @@ _DIFFERENCES: dict[str, tuple[str, ...]] = {
     "position": POSITION,
 }
 _IDENTITY |= {part: (0.0,) * len(names) for part, names in _DIFFERENCES.items()}
+_AUGMENTATIONS = ("crop", "jitter", "blur")
 
 
 class Action:
@@ -36,13 +38,15 @@ class Action:
             place of the light; ``quaternion+scene`` is all that 3DIEBench varies), of augmentations ``crop`` (4),
             ``jitter`` (4) and ``blur`` (1), and ``position`` (2, of fixations).
         sign: which of the two quaternions of a rotation, see :func:`equissl.geometry.relative_unitquat`.
+        over_views: divide each parameter of augmentations by its norm over the views of the batch's sequence, as
+            seq-JEPA's published models were trained. An action then tells of all views, and depends on their number.
 
     Raises:
         ValueError: for an unknown part.
     """
 
-    def __init__(self, kind: str = "quaternion", sign: QuaternionSign = "canonical") -> None:
-        self.parts, self.sign = kind.split("+"), sign
+    def __init__(self, kind: str = "quaternion", sign: QuaternionSign = "canonical", over_views: bool = False) -> None:
+        self.parts, self.sign, self.over_views = kind.split("+"), sign, over_views
         if unknown := [part for part in self.parts if part not in _IDENTITY]:
             raise ValueError(f"expected action to join some of {list(_IDENTITY)} by '+', got {kind!r} ({unknown[0]!r})")
 
@@ -73,5 +77,22 @@ class Action:
             return batch.relative_quats(first, second, sign=self.sign)
         if part == "rotmat":
             return batch.relative_rotations(first, second).flatten(1)
-        columns = batch.schema.columns(*_DIFFERENCES[part])
-        return batch.latents[:, second, columns] - batch.latents[:, first, columns]
+        latents = self._latents(part, batch)
+        return latents[:, second] - latents[:, first]
+
+    def states(self, batch: ViewBatch) -> Tensor:
+        """(B, V, dim) latents of each view, which the actions are the differences of.
+
+        Raises:
+            ValueError: for an action that is no difference of latents.
+        """
+        if odd := [part for part in self.parts if part not in _DIFFERENCES]:
+            raise ValueError(f"expected an action of differences of latents, {list(_DIFFERENCES)}, got {odd[0]!r}")
+        return torch.cat([self._latents(part, batch) for part in self.parts], dim=2)
+
+    def _latents(self, part: str, batch: ViewBatch) -> Tensor:
+        """(B, V, L) latents of a part."""
+        latents = batch.latents[:, :, batch.schema.columns(*_DIFFERENCES[part])]
+        if self.over_views and part in _AUGMENTATIONS:
+            return F.normalize(latents, dim=1)
+        return latents

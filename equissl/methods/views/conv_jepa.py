@@ -16,7 +16,8 @@ from equissl.geometry import QuaternionSign
 from equissl.methods.base import StepOutput, gather_together, widen
 from equissl.methods.views.actions import Action
 from equissl.methods.views.base import ViewMethod
-from equissl.methods.views.seq_jepa import RESNET18, cosine_distance
+from equissl.methods.views.seq_jepa import RESNET18
+from equissl.methods.views.seq_jepa_parts import cosine_distance
 from equissl.methods.views.teacher import Teacher
 
 

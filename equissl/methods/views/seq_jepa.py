@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders.aggregator import AGGREGATORS
 from equissl.encoders.config import EncoderConfig
 from equissl.geometry import QuaternionSign
-from equissl.losses.precision import full_precision, unit_norm
 from equissl.methods.base import StepOutput, gather_together, widen
 from equissl.methods.views.actions import Action
 from equissl.methods.views.base import ViewMethod
+from equissl.methods.views.seq_jepa_parts import (
+    ActionProjector,
+    Padding,
+    cosine_distance,
+    merge_views,
+    prediction_head,
+    statistics_kept,
+)
 from equissl.methods.views.teacher import Teacher
 from equissl.util.registry import accepted
 
 RESNET18 = EncoderConfig("torchvision/resnet18")
+Condition = Literal["both", "aggregator", "predictor"]
+Told = Literal["changes", "states"]
+Target = Literal["teacher", "online"]
 
 
 class SeqJEPA(ViewMethod):
@@ -38,12 +45,17 @@ class SeqJEPA(ViewMethod):
         action: what is told about the change from each view to the next, see
             :class:`equissl.methods.views.actions.Action`; None conditions on nothing.
         sign: which of the two quaternions of a rotation. The published models took ``legacy``.
+        over_views: divide parameters of augmentations by their norm over the views first, as published models were
+            trained; see :class:`~equissl.methods.views.actions.Action`.
+        told: ``changes``: the action from each view to the next, and zeros for the last observed one; ``states``: the
+            latents of each view and of the wanted one, which the published code gives where actions of augmentations
+            have no projector.
         condition: who is told: ``both``, or only the ``aggregator`` or the ``predictor`` (the paper's ablations).
-        action_dim: size of embedded actions.
+        action_dim: size of embedded actions; 0 leaves out their projector.
         aggregator: ``transformer``, or ``recurrent``: a flow equivariant recurrent cell that follows yaw velocities and
             minds the order of the views (Keller 2025, arXiv 2507.14793); or an import path.
         layers, heads, dropout: of the transformer.
-        hidden: width of the predictor.
+        hidden: width of the predictor; 0 makes it one linear layer, with batch norm of its output.
         target: whether the last view is encoded by a momentum ``teacher`` or, without gradient, by the encoder itself
             (``online``).
         momentum: momentum of the teacher at the first and at the last step; half a cosine in between.
@@ -58,44 +70,42 @@ class SeqJEPA(ViewMethod):
         views: int = 4,
         action: str | None = "quaternion",
         sign: QuaternionSign = "canonical",
-        condition: Literal["both", "aggregator", "predictor"] = "both",
+        over_views: bool = False,
+        told: Told = "changes",
+        condition: Condition = "both",
         action_dim: int = 128,
         aggregator: str = "transformer",
         layers: int = 3,
         heads: int = 4,
         dropout: float = 0.1,
         hidden: int = 1024,
-        target: Literal["teacher", "online"] = "teacher",
+        target: Target = "teacher",
         momentum: tuple[float, float] = (0.996, 1.0),
     ) -> None:
         super().__init__(encoder)
         if views < 2:
             raise ValueError(f"expected at least 2 views, one to observe and one to predict, got {views}")
-        if condition not in ("both", "aggregator", "predictor"):
-            raise ValueError(f"expected condition to be 'both', 'aggregator' or 'predictor', got {condition!r}")
-        if target not in ("teacher", "online"):
-            raise ValueError(f"expected target to be 'teacher' or 'online', got {target!r}")
+        for name, value, known in (
+            ("condition", condition, Condition), ("told", told, Told), ("target", target, Target)
+        ):  # fmt: skip
+            if value not in get_args(known):
+                raise ValueError(f"expected {name} to be one of {list(get_args(known))}, got {value!r}")
         if action is not None and condition == "aggregator" and views == 2:
             raise ValueError("the aggregator sees actions between observed views: with views=2 there is none")
-        self.views = views
-        self.action = None if action is None else Action(action, sign)
-        size = 0 if self.action is None else action_dim
+        self.views, self.told = views, told
+        self.action = None if action is None else Action(action, sign, over_views)
+        size = 0
+        if self.action is not None:
+            size = action_dim or _padded(self.action.dim, self.feature_dim, heads)
+            make_embedding = ActionProjector if action_dim else Padding
+            self.action_projector = make_embedding(self.action.dim, size)
         self.token_size = 0 if condition == "predictor" else size
         self.told_size = 0 if condition == "aggregator" else size
-        if self.action is not None:
-            self.action_projector = nn.Sequential(
-                nn.Linear(self.action.dim, size, bias=False), nn.BatchNorm1d(size, affine=False)
-            )
-        token = self.feature_dim + self.token_size
         make = AGGREGATORS[aggregator]
-        self.aggregator = make(token, **accepted(make, {"layers": layers, "heads": heads, "dropout": dropout}))
+        accepts = accepted(make, {"layers": layers, "heads": heads, "dropout": dropout})
+        self.aggregator = make(self.feature_dim + self.token_size, **accepts)
         self.aggregate_dim: int = self.aggregator.dim
-        self.predictor = nn.Sequential(
-            nn.Linear(self.aggregate_dim + self.told_size, hidden, bias=False),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, self.feature_dim),
-        )
+        self.predictor = prediction_head(self.aggregate_dim + self.told_size, hidden, self.feature_dim)
         self.teacher = Teacher(momentum, encoder=self.encoder) if target == "teacher" else None
 
     def step(self, batch: ViewBatch) -> StepOutput:
@@ -113,11 +123,31 @@ class SeqJEPA(ViewMethod):
             self.teacher.update(step, last_step, encoder=self.encoder)
 
     def actions(self, batch: ViewBatch) -> Tensor | None:
-        """Compute (B, V − 1, A) actions from each view of a batch to the next; None without conditioning."""
+        """Compute what is told: (B, V − 1, A) actions from each view to the next, or (B, V, A) states of the views.
+
+        None without conditioning.
+        """
         if self.action is None:
             return None
+        dtype = next(self.parameters()).dtype
+        if self.told == "states":
+            return self.action.states(batch).to(dtype)
         found = [self.action(batch, view, view + 1) for view in range(batch.num_views - 1)]
-        return torch.stack(found, dim=1).to(next(self.parameters()).dtype)
+        shape = len(batch), 0, self.action.dim
+        return (torch.stack(found, dim=1) if found else batch.latents.new_zeros(shape)).to(dtype)
+
+    def action_to(self, batch: ViewBatch, first: int, second: int) -> Tensor | None:
+        """Compute (B, 1, A) what the predictor is told of a wanted view; None without conditioning.
+
+        Args:
+            batch: of the views.
+            first: last observed view.
+            second: wanted view.
+        """
+        if self.action is None:
+            return None
+        found = self.action.states(batch)[:, second] if self.told == "states" else self.action(batch, first, second)
+        return found.unsqueeze(1).to(next(self.parameters()).dtype)
 
     def embed_actions(self, actions: Tensor | None) -> Tensor | None:
         """Embed actions (B, K, A) for predictor and aggregator: (B, K, ``action_dim``).
@@ -132,17 +162,19 @@ class SeqJEPA(ViewMethod):
         Args:
             seen: (B, M, D) representations of the observed views.
             moves: (B, at least M − 1, ``action_dim``) embedded actions between them; a further one, from the last
-                observed view on, is not looked at.
+                observed view on, is not looked at. Of states one for each view.
 
         Returns:
             (B, ``aggregate_dim``).
         """
         if not self.token_size:
             return self.aggregator(seen)
-        between = seen.shape[1] - 1
-        if moves is None or moves.shape[1] < between:
-            raise ValueError(f"expected {between} embedded actions for {between + 1} views, got {_count(moves)}")
-        told = torch.cat([moves[:, :between], moves.new_zeros(len(seen), 1, self.token_size)], dim=1)
+        needed = seen.shape[1] - (self.told == "changes")
+        if moves is None or moves.shape[1] < needed:
+            raise ValueError(f"expected {needed} embedded actions for {seen.shape[1]} views, got {_count(moves)}")
+        told = moves[:, :needed]
+        if self.told == "changes":
+            told = torch.cat([told, moves.new_zeros(len(seen), 1, self.token_size)], dim=1)
         return self.aggregator(torch.cat([seen, told.to(seen.dtype)], dim=2))
 
     def predict(self, aggregate: Tensor, moves: Tensor | None = None) -> Tensor:
@@ -176,7 +208,7 @@ class SeqJEPA(ViewMethod):
         """Representations of the observed views (B, M, D), all in one pass, and of the last view (B, D), the target."""
         self.check_views(batch)
         observed, last = batch.images[:, :-1], batch.images[:, -1]
-        seen = self.encoder(self.normalise(_merge(observed))).unflatten(0, observed.shape[:2])
+        seen = self.encoder(self.normalise(merge_views(observed))).unflatten(0, observed.shape[:2])
         with torch.no_grad():
             target = (self.encoder if self.teacher is None else self.teacher["encoder"])(self.normalise(last))
         return seen, target
@@ -188,7 +220,7 @@ class SeqJEPA(ViewMethod):
         """Loss with the actions as they are, and with the neighbour's action to the wanted view (or all of them)."""
         if moves is None:
             return None
-        with _statistics_kept(self):
+        with statistics_kept(self):
             wrong = moves.roll(1, dims=0)
             misled = self.predict(aggregate if self.told_size else self.aggregate(seen, wrong), wrong)
         return {
@@ -197,36 +229,10 @@ class SeqJEPA(ViewMethod):
         }
 
 
-@full_precision
-def cosine_distance(predicted: Tensor, target: Tensor) -> Tensor:
-    """Compute ``1 − cos``, averaged over B; no gradient reaches the target.
-
-    Args:
-        predicted: (B, D).
-        target: (B, D).
-    """
-    return 1 - (unit_norm(predicted) * unit_norm(target.detach())).sum(dim=1).mean()
-
-
-def _merge(images: Tensor) -> Tensor:
-    """(B, M, 3, H, W) as (B · M, 3, H, W), in the memory layout that each image has."""
-    if images.stride(2) != 1:
-        return images.flatten(0, 1)
-    return images.permute(0, 1, 3, 4, 2).flatten(0, 1).permute(0, 3, 1, 2)  # channels last, as stores give them
-
-
-@contextmanager
-def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Batch norm takes no note of what passes in training."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
-
-
 def _count(moves: Tensor | None) -> str:
     return "none" if moves is None else str(moves.shape[1])
+
+
+def _padded(dim: int, features: int, heads: int) -> int:
+    """Return the size of an action behind which zeros make the token's size a multiple of the heads."""
+    return dim + -(features + dim) % heads
