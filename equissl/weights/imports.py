@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,13 +11,17 @@ from torch import nn
 from equissl.geometry import QuaternionSign
 from equissl.objectives import Objective
 from equissl.runs.checkpoint import LAST
+from equissl.runs.config import PretrainConfig
 from equissl.runs.configfile import build_method, resolve_config, save_config
+from equissl.runs.recipes import merge
 from equissl.weights.detectors import import_openpcdet
 from equissl.weights.imported import ImportReport, save_imported
-from equissl.weights.layouts import Family, Layout, Settings, find_layout, rename
+from equissl.weights.layouts import Family, Layout, find_layout, rename
 from equissl.weights.reading import StoredWeights, WeightsError, read_weights
+from equissl.weights.script import Script, read_params
 
-PARAMS = "params.json"
+Dataset = Literal["3diebench", "cifar100", "tinyimagenet", "stl10", "imagenet"]
+LatentType = Literal["rot", "rotcolor", "all", "aug", "crop", "colorjitter", "blur", "position"]
 
 
 def import_weights(
@@ -27,53 +30,113 @@ def import_weights(
     out: str | Path,
     option: str | None = None,
     store: str | Path | None = None,
-    sign: QuaternionSign = "legacy",
-    frame: Literal["object", "base"] = "object",
+    params: str | Path | None = None,
+    sign: QuaternionSign | None = None,
+    frame: Literal["object", "base"] | None = None,
+    equi: int | None = None,
+    dataset: Dataset | None = None,
+    latent_type: LatentType | None = None,
+    num_heads: int | None = None,
+    views: int | None = None,
+    no_blur: bool | None = None,
     config: str = "detection/kitti_second",
     backbone_only: bool = False,
 ) -> ImportReport:
     """Read a checkpoint of SIE's, EquiCaps' or seq-JEPA's authors, or of OpenPCDet, into a run folder to evaluate.
 
-    Which of their models it is follows from names and shapes. ``params.json`` beside the file, which the training
-    scripts of SIE and EquiCaps write, is read for the model's name and loss weights. Nothing in the file is executed.
-    The run holds no optimiser, so it cannot be trained further.
+    Which of their models it is follows from names and shapes. What these do not tell is read from ``params.json``,
+    which the training scripts of SIE and EquiCaps write beside the checkpoint, or said by a flag that has the name of
+    the script's own. What had to be assumed is reported, and what has no likely value is an error that names the flag.
+    Nothing in the file is executed. The run holds no optimiser, so it cannot be trained further.
 
     Args:
         family: whose checkpoint it is: ``sie``, ``equicaps``, ``seqjepa``, or ``openpcdet`` for a detector.
         file: the checkpoint.
         out: run folder to write.
         option: the authors' name of the model (``SimCLR``), for models that differ in nothing but their loss.
-        store: view store to evaluate on; can be given to ``evaluate`` instead.
+        store: data to evaluate on: a view store, or a folder of images; can be given to ``evaluate`` instead.
+        params: the script's ``params.json``, where it does not lie beside the file.
         sign: sign of the quaternions that a predictor was trained with: ``legacy`` for SciPy 1.11 and later,
-            ``legacy_negated`` for SciPy 1.10 and earlier.
-        frame: of the translations that 4 × 4 poses were trained with.
+            ``legacy_negated`` for SciPy 1.10 and earlier. The former where nobody says.
+        frame: of the translations that 4 × 4 poses were trained with; ``object`` where nobody says.
+        equi: of VICRegPartInv: dimensions of the embedding that need not agree.
+        dataset: that a model of seq-JEPA was trained on, which fixes the statistics of its pixels.
+        latent_type: what a model of seq-JEPA was told about the change between views.
+        num_heads: attention heads of a model of seq-JEPA; 4 where nobody says.
+        views: of a sequence of seq-JEPA, the predicted one included; 4, or 5 saccades, where nobody says.
+        no_blur: whether a model of seq-JEPA was trained on CIFAR-100 without blur.
         config, backbone_only: of an OpenPCDet detector, see :func:`equissl.weights.detectors.import_openpcdet`.
 
     Raises:
         FileNotFoundError: no such file.
-        WeightsError: a file of another kind, weights that are missing, left over or of another shape, or a run folder
-            that already holds a run.
+        WeightsError: a file of another kind, weights that are missing, left over or of another shape, a flag that is
+            needed or that the weights contradict, or a run folder that already holds a run.
     """
+    flags = {
+        "option": option, "sign": sign, "frame": frame, "equi": equi, "dataset": dataset, "latent_type": latent_type,
+        "num_heads": num_heads, "views": views, "no_blur": no_blur,
+    }  # fmt: skip
     if family == "openpcdet":
+        Script(flags | {"params": params}).check_flags(family)
         return import_openpcdet(file, out, config, store, backbone_only)
     out = Path(out)
     if out.is_file() or (out / LAST).exists():
         raise WeightsError(f"{out} is not free: expected a new run folder for --out")
     stored = read_weights(file)
-    layout = find_layout(family, stored.tensors, Settings(option, sign, frame, _params(stored.file)))
-    resolved = resolve_config(_tree(layout, stored, store), origin=str(file))
-    with torch.random.fork_rng(devices=[]):
-        method = build_method(resolved.method)
+    script = Script(flags, {"run_id": stored.run_id, **read_params(stored.file, params)})
     try:
-        state = rename(stored.tensors, layout, method.state_dict(), bookkeeping(method))
+        layout = find_layout(family, stored.tensors, script)
+        script.check_flags(family)
+        return _write_run(family, stored, layout, script, out, store)
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from error
-    method.load_state_dict(state)
+
+
+def _write_run(
+    family: Family, stored: StoredWeights, layout: Layout, script: Script, out: Path, store: str | Path | None
+) -> ImportReport:
+    resolved = filled_config(layout, stored, store)
+    method = filled_method(stored, layout, resolved)
     (out / LAST).parent.mkdir(parents=True, exist_ok=True)
     save_config(resolved, out / "config.yaml")
-    save_imported(out / LAST, method, resolved.to_dict(), _provenance(family, layout, stored))
+    save_imported(out / LAST, method, resolved.to_dict(), _provenance(family, layout, stored, script))
     parameters = sum(parameter.numel() for parameter in method.parameters())
-    return ImportReport(out, layout.option, type(method).__name__, parameters, _messages(layout, stored))
+    return ImportReport(out, layout.option, type(method).__name__, parameters, _messages(layout, stored, script))
+
+
+def filled_config(layout: Layout, stored: StoredWeights, store: str | Path | None) -> PretrainConfig:
+    """Create our config: the method, and what is known of the training behind the weights.
+
+    Args:
+        layout: of the weights.
+        stored: weights.
+        store: data to evaluate on, if any.
+    """
+    place = "root" if layout.config.get("data", {}).get("kind") == "images" else "store"
+    tree = {
+        "method": {"class_path": layout.class_path, "init_args": layout.init_args},
+        "data": {place: "" if store is None else str(Path(store).resolve())},
+        "trainer": {"max_epochs": 1},
+    }
+    trained = {"trainer": {"max_epochs": stored.epoch}} if stored.epoch else {}
+    return resolve_config(merge(merge(tree, layout.config), trained), origin=str(stored.file))
+
+
+def filled_method(stored: StoredWeights, layout: Layout, config: PretrainConfig) -> Any:
+    """Build our method with the authors' weights.
+
+    Args:
+        stored: weights.
+        layout: of them.
+        config: of the run.
+
+    Raises:
+        WeightsError: weights that do not fit.
+    """
+    with torch.random.fork_rng(devices=[]):
+        method = build_method(config.method)
+    method.load_state_dict(rename(stored.tensors, layout, method.state_dict(), bookkeeping(method)))
+    return method
 
 
 def bookkeeping(method: nn.Module) -> set[str]:
@@ -86,42 +149,23 @@ def bookkeeping(method: nn.Module) -> set[str]:
     }
 
 
-def _params(file: Path) -> dict[str, Any]:
-    beside = file.with_name(PARAMS)
-    if not beside.is_file():
-        return {}
-    try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{beside}: expected the JSON file of the training script: {error}") from error
-    return found if isinstance(found, dict) else {}
-
-
-def _tree(layout: Layout, stored: StoredWeights, store: str | Path | None) -> dict[str, Any]:
-    """Create our config; of the training behind the weights it can only say how long it was."""
-    return {
-        "method": {"class_path": layout.class_path, "init_args": layout.init_args},
-        "data": {"store": "" if store is None else str(Path(store).resolve())},
-        "trainer": {"max_epochs": max(1, stored.epoch or 1)},
-    }
-
-
-def _provenance(family: str, layout: Layout, stored: StoredWeights) -> dict[str, Any]:
+def _provenance(family: str, layout: Layout, stored: StoredWeights, script: Script) -> dict[str, Any]:
     return {
         "family": family,
         "option": layout.option,
         "file": stored.file.name,
         "sha256": stored.sha256,
         "epoch": stored.epoch,
+        "assumed": "; ".join(script.assumed),
     }
 
 
-def _messages(layout: Layout, stored: StoredWeights) -> tuple[str, ...]:
+def _messages(layout: Layout, stored: StoredWeights, script: Script) -> tuple[str, ...]:
     found: dict[str, list[str]] = {}
     for prefix, reason in layout.dropped.items():
         if any(key.startswith(prefix) for key in stored.tensors):
             found.setdefault(reason, []).append(prefix.rstrip("."))
     dropped = tuple(f"left out: {', '.join(names)} ({reason})" for reason, names in found.items())
-    signed = "sign" in layout.init_args
-    sign = (f"quaternion sign {layout.init_args['sign']}, which the file does not say: see --sign",) if signed else ()
-    return (*dropped, *layout.notes, *sign)
+    given = script.flags.get("sign")
+    sign = (f"quaternion sign {given}, as --sign says",) if given is not None else ()
+    return (*dropped, *layout.notes, *sign, *(f"assumed: {note}" for note in script.assumed))

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from equissl.weights.reading import WeightsError
+from equissl.weights.script import Script
 
 Tensors = dict[str, Tensor]
 # True for bottleneck blocks, and the number of blocks in each stage.
@@ -122,40 +123,51 @@ def whole_sizes(inv: list[int], equi: list[int], inv_dim: int, equi_dim: int) ->
     return sizes
 
 
-def predictor_config(tensors: Tensors, dim: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return constructor arguments of the predictor, and the prefix of its weights in the file as ``prefix``.
+Names = tuple[tuple[str, str], ...]
+
+
+def predictor_config(tensors: Tensors, dim: int, script: Script) -> tuple[dict[str, Any], Names]:
+    """Return constructor arguments of the predictor, and the pair of our prefix and the file's.
 
     Args:
         tensors: weights by name.
         dim: size of the embedding predicted.
-        settings: of the training that names and shapes do not tell.
+        script: what is known of the training script.
     """
     if any(key.startswith("predictor.pred.") for key in tensors):
-        return _mlp(tensors, dim)
+        return _mlp(tensors, dim), (("predictor.", "predictor.pred."),)
     prefix = "predictor.hypernet.net."
     layers = sorted({int(key.removeprefix(prefix).partition(".")[0]) for key in tensors if key.startswith(prefix)})
-    last = layers[-1] if layers else 0
-    written, inputs = shape_of(tensors, f"{prefix}{last}.weight", 2, "what the predictor is told")
-    hidden = [int(size) for size in str(settings.get("predictor") or "").split("-") if size]
+    last = f"{prefix}{layers[-1] if layers else 0}"
+    written, inputs = shape_of(tensors, f"{last}.weight", 2, "what the predictor is told")
+    options = _target_network(written, dim, script)
+    options |= {"hyper_bias": True} if f"{last}.bias" in tensors else {}
+    options |= {"deep": True} if len(layers) > 1 else {}
+    args = {"predictor": "hypernetwork", "predictor_options": options, "action": _action(inputs)}
+    return args, (("predictor.", "predictor.hypernet."),)
+
+
+def _target_network(written: int, dim: int, script: Script) -> dict[str, Any]:
+    """Return the options of the network that the hypernetwork writes so many numbers for."""
+    stated = script.get("predictor")
+    hidden = [int(size) for size in str(stated or "").split("-") if size]
     sizes = [dim, *hidden, dim]
     plain = sum(a * b for a, b in itertools.pairwise(sizes))
-    target_bias = written == plain + sum(sizes[1:])
-    if written != plain and not target_bias:
+    if written not in (plain, plain + sum(sizes[1:])):
         raise WeightsError(
-            f"{prefix}{last}.weight writes {written} numbers: a target network of layers {sizes} has {plain}, or "
+            f"the hypernetwork writes {written} numbers: a target network of layers {sizes} has {plain}, or "
             f"{plain + sum(sizes[1:])} with biases. Hidden layers are read from the `predictor` entry of params.json"
         )
-    options: dict[str, Any] = {"hidden": hidden, "activation": bool(settings.get("predictor_relu"))} if hidden else {}
-    options |= {"target_bias": True} if target_bias else {}
-    options |= {"hyper_bias": True} if f"{prefix}{last}.bias" in tensors else {}
-    options |= {"deep": True} if last > 0 else {}
-    return {"predictor": "hypernetwork", "predictor_options": options, "action": _action(inputs), "prefix": "hypernet."}
+    if stated is None:  # two layers of half the width have as many numbers as one
+        script.assumed.append("predictor with a single layer, which the file does not say: see --params")
+    options: dict[str, Any] = {"hidden": hidden, "activation": bool(script.get("predictor_relu"))} if hidden else {}
+    return options | ({"target_bias": True} if written != plain else {})
 
 
 def _mlp(tensors: Tensors, dim: int) -> dict[str, Any]:
     inputs = shape_of(tensors, "predictor.pred.0.weight", 2, "what the predictor is told")[1] - dim
     layers = sum(key.startswith("predictor.pred.") and key.endswith(".weight") for key in tensors)
-    return {"predictor": "mlp", "predictor_options": {"layers": layers}, "action": _action(inputs), "prefix": "pred."}
+    return {"predictor": "mlp", "predictor_options": {"layers": layers}, "action": _action(inputs)}
 
 
 def _action(size: int) -> str:

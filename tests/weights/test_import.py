@@ -26,15 +26,12 @@ from equissl.runs.configfile import build_method, resolve_config
 from equissl.training import pretrain
 from equissl.weights import WeightsError, find_layout, import_weights, read_weights, rename
 from equissl.weights.imports import bookkeeping
-from equissl.weights.layouts import Settings
+from equissl.weights.script import Script
 
-# table, family, our method, what the published networks hold beside the online evaluator
+# Table, family, our method, what the published networks hold beside the online evaluator. Every option of SIE's and of
+# seq-JEPA's scripts is compared in test_published_sie.py and test_published_seqjepa.py.
 PUBLISHED = [
     ("SIE", "sie", "SIE", 20_105_920),
-    ("VICReg", "sie", "VICReg", 20_630_208),
-    ("SimCLR", "sie", "SimCLR", 20_630_208),
-    ("SimCLRAugSelf", "sie", "AugSelf", 22_733_508),
-    ("SimCLREquiMod", "sie", "Composed", 46_856_896),
     ("EquiCaps_3x3", "equicaps", "EquiCaps", 18_619_712),
     ("EquiCaps_4x4", "equicaps", "EquiCaps", 31_579_904),
     ("resnet18", "sie", "Backbone", 11_180_736),
@@ -75,8 +72,7 @@ def test_every_published_model(
     table: str, family: Any, method: str, parameters: int, imitate: Any, save: Any, tmp_path: Path
 ) -> None:
     weights = imitate(table)
-    option = table if table == "SimCLR" else None
-    report = import_weights(family, save(weights), tmp_path / "run", option=option)
+    report = import_weights(family, save(weights), tmp_path / "run")
     assert (report.method, report.parameters) == (method, parameters)
     assert table in report.option or method == "Backbone"
     ours, _ = load_method(tmp_path / "run")
@@ -108,28 +104,6 @@ def check_sie(ours: Any, weights: dict[str, Tensor], r: Tensor, parts: dict[str,
     maps = (z @ weights["predictor.hypernet.net.0.weight"].T).view(2, 1024, 1024)
     assert_same(ours.predictor(equi, z), torch.einsum("boi,bi->bo", maps, equi))
     assert ours.action.sign == "legacy"
-
-
-def check_projector(ours: Any, weights: dict[str, Tensor], r: Tensor, parts: dict[str, Tensor]) -> None:
-    torch.testing.assert_close(ours.projector(r), expander(under(weights, "projector."), r))
-
-
-def check_augself(ours: Any, weights: dict[str, Tensor], r: Tensor, parts: dict[str, Tensor]) -> None:
-    check_projector(ours, weights, r, parts)
-    head, x = under(weights, "predictor."), torch.cat([r, r.flip(0)], dim=1)
-    for layer in (0, 2):
-        x = F.relu(F.linear(x, head[f"{layer}.weight"], head[f"{layer}.bias"]))
-    expected = F.linear(x, head["4.weight"], head["4.bias"])
-    torch.testing.assert_close(ours.regressor(torch.cat([r, r.flip(0)], dim=1)), expected)
-
-
-def check_equimod(ours: Any, weights: dict[str, Tensor], r: Tensor, parts: dict[str, Tensor]) -> None:
-    torch.testing.assert_close(ours.projector_inv(r), expander(under(weights, "projector_inv."), r))
-    equi = ours.projector_equi(r)
-    torch.testing.assert_close(equi, expander(under(weights, "projector_equi."), r))
-    z = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
-    maps = (z @ weights["predictor.hypernet.net.0.weight"].T).view(2, 2048, 2048)
-    assert_same(ours.predictor(equi, z), torch.einsum("boi,bi->bo", maps, equi))
 
 
 def check_equicaps(ours: Any, weights: dict[str, Tensor], r: Tensor, parts: dict[str, Tensor]) -> None:
@@ -173,27 +147,8 @@ def check_seqjepa(ours: Any, weights: dict[str, Tensor], r: Tensor, parts: dict[
     torch.testing.assert_close(ours.teacher["encoder"](images(64)), expected)
 
 
-def test_seqjepa_of_other_actions_and_stems(imitate: Any) -> None:
-    weights = imitate("seqjepa")
-    layout = find_layout("seqjepa", weights)
-    assert layout.init_args["action"] == "quaternion" and layout.init_args["sign"] == "legacy"
-    for size, kind in ((6, "quaternion+hue"), (8, "quaternion+scene"), (9, "crop+jitter+blur"), (2, "position")):
-        told = {**weights, "action_proj.0.weight": torch.zeros(128, size)}
-        assert find_layout("seqjepa", told).init_args["action"] == kind
-    small = {**weights, "encoder.conv1.weight": torch.zeros(64, 3, 3, 3)}
-    assert find_layout("seqjepa", small).init_args["encoder"] == {"name": "torchvision/resnet18", "stem": "small"}
-    blind = {**weights, "agg_token": torch.zeros(1, 1, 512)}
-    assert find_layout("seqjepa", blind).init_args["action"] is None
-    with pytest.raises(WeightsError, match="found 7"):
-        find_layout("seqjepa", {**weights, "action_proj.0.weight": torch.zeros(128, 7)})
-
-
 CHECKS: dict[str, Callable[[Any, dict[str, Tensor], Tensor, dict[str, Tensor]], None]] = {
     "SIE": check_sie,
-    "VICReg": check_projector,
-    "SimCLR": check_projector,
-    "SimCLRAugSelf": check_augself,
-    "SimCLREquiMod": check_equimod,
     "EquiCaps_3x3": check_equicaps,
     "seqjepa": check_seqjepa,
     "EquiCaps_4x4": check_equicaps,
@@ -245,61 +200,22 @@ def test_capsules_give_the_golden_outputs(
     torch.testing.assert_close(poses.double(), torch.from_numpy(expected["poses"]), rtol=1e-3, atol=1e-4)
 
 
-def sen(weights: dict[str, Tensor], dims: int = 4) -> dict[str, Tensor]:
-    """The published model with one projector and a predictor, whose table is not given: EquiMod without one branch."""
-    kept = {k: v for k, v in weights.items() if not k.startswith(("projector_inv.", "evaluator."))}
-    renamed = {k.replace("projector_equi.", "projector."): v for k, v in kept.items()}
-    return {**renamed, "predictor.hypernet.net.0.weight": torch.zeros(1).expand(2048**2, dims)}
-
-
-def test_options_that_differ_in_their_loss_only(imitate: Any) -> None:
-    def layout(weights: dict[str, Tensor], option: str | None = None, **params: Any) -> Any:
-        return find_layout("sie", weights, Settings(option=option, params=params))
-
-    vicreg, sie, equimod = (imitate(name) for name in ("VICReg", "SIE", "SimCLREquiMod"))
-    assert layout(vicreg).class_path == "VICReg" and "SimCLR" in layout(vicreg).notes[0]
-    assert layout(vicreg, experience="SimCLR", simclr_temp=0.2).init_args["temperature"] == 0.2
-    assert layout(vicreg, "SimCLR").notes == ()
-    assert layout(sie, "SIENoVar").init_args["variance_on_predictor"] is False
-    assert layout(sie, experience="SIE", equi_factor=4.5).init_args["equi"] == 4.5
-    assert layout(equimod).init_args["invariant"]["name"] == "nt_xent"
-    assert layout(equimod, "VICRegEquiMod").init_args["equivariant"]["name"] == "vicreg_prediction"
-    only = layout(sen(equimod))
-    assert (only.option, only.class_path, only.init_args["invariant"]) == ("SimCLROnlyEqui", "Composed", None)
-    assert layout(sen(equimod, 6)).init_args["action"] == "quaternion+hue"
-    part = {**vicreg, "evaluator.classifier_inv_emb.weight": torch.zeros(55, 1792)}
-    assert layout(part).option == "VICRegPartInv"
-    with pytest.raises(WeightsError, match="those of SIE or SIENoVar, not of 'SimCLR'"):
-        layout(sie, "SimCLR")
-    hue = {**sie, "predictor.hypernet.net.0.weight": torch.zeros(1).expand(1024**2, 6)}
-    assert (layout(hue).option, layout(hue).init_args["action"]) == ("SIERotColor", "quaternion+hue")
-
-
-def test_predictors_other_than_the_published_run_s(imitate: Any) -> None:
-    sie = imitate("SIE")
-    written = "predictor.hypernet.net.0.weight"
-
-    def options(changes: dict[str, Tensor], **params: Any) -> Any:
-        found = find_layout(
-            "sie", {**{k: v for k, v in sie.items() if k != written}, **changes}, Settings(params=params)
-        )
-        return found.init_args["predictor"], found.init_args["predictor_options"]
-
-    def wide(rows: int) -> Tensor:
-        return torch.zeros(1).expand(rows, 4)
-
-    assert options({written: wide(1024**2)}) == ("hypernetwork", {})
-    assert options({written: wide(1024**2 + 1024)})[1] == {"target_bias": True}
-    assert options({written: wide(1024**2), "predictor.hypernet.net.0.bias": wide(1)})[1] == {"hyper_bias": True}
-    deep = {f"predictor.hypernet.net.{i}.weight": wide(4) for i in (0, 2)}
-    assert options({**deep, "predictor.hypernet.net.4.weight": wide(1024**2)})[1] == {"deep": True}
-    assert options({written: wide(2 * 64 * 1024)}, predictor="64")[1] == {"hidden": [64], "activation": False}
-    mlp = {"predictor.pred.0.weight": torch.zeros(1024, 1028), "predictor.pred.2.weight": torch.zeros(1024, 1024)}
-    assert options(mlp) == ("mlp", {"layers": 2})
-    with pytest.raises(WeightsError, match="writes 999 numbers: a target network of layers"):
-        options({written: wide(999)})
-    with pytest.raises(WeightsError, match=r"with 4 \(rotation\) or 6 \(and hues\) numbers, found 5"):
-        options({written: torch.zeros(1).expand(1024**2, 5)})
+def test_equicaps_is_configured_as_its_script_was(imitate: Any) -> None:
+    coefficients = {"sim_coeff": 0.3, "equi_factor": 7.0, "std_coeff": 11.0, "cov_coeff": 2.0}
+    params = {"experience": "EquiCaps_4x4", "arch": "resnet18", "resolution": 250, "base_frame": True, "batch_size": 64}
+    script = Script({}, {**params, **coefficients})
+    layout = find_layout("equicaps", imitate("EquiCaps_4x4"), script)
+    expected = {"sim": 0.3, "equi": 7.0, "std": 11.0, "cov": 2.0, "frame": "base", "image_size": 250, "capsules": 32}
+    assert {key: layout.init_args[key] for key in expected} == expected
+    assert (script.assumed, layout.config) == ([], {"data": {"batch_size": 64}})
+    frame = find_layout("equicaps", imitate("EquiCaps_4x4"), Script({"frame": "object"}, params)).init_args["frame"]
+    assert frame == "object"
+    script = Script()
+    find_layout("equicaps", imitate("EquiCaps_4x4"), script)
+    said = "\n".join(script.assumed)
+    assert "frame object" in said and "sim_coeff 0.1, equi_factor 5, std_coeff 10, cov_coeff 1" in said
+    with pytest.raises(WeightsError, match="images of 256 pixels for a 8 x 8 map, got resolution 128"):
+        find_layout("equicaps", imitate("EquiCaps_3x3"), Script({}, {"resolution": 128}))
 
 
 def test_uneven_split(imitate: Any) -> None:

@@ -63,8 +63,9 @@ def evaluate_images(
     """
     run_dir, options, started = Path(run_dir), options or ImageOptions(), time.perf_counter()
     choose_device(options.device)  # one that is not there is an error before any work
-    if store is not None and declared_format(Path(store)) == FORMAT:
-        return evaluate_views(run_dir, method, training, options.views, store, log)
+    place = cast(ImagesData, training.data).root if store is None else store
+    if str(place) and declared_format(Path(place)) == FORMAT:
+        return evaluate_views(run_dir, method, training, options.views, place, log)
     train, val = open_labelled(training, store)
     encoders = image_encoders(method, training, train, choose_size(training, train, options), options)
     log(f"features of {len(train)} training and {len(val)} validation images")
@@ -97,6 +98,8 @@ def open_labelled(training: PretrainConfig, store: str | Path | None = None) -> 
     """
     data = cast(ImagesData, training.data)
     root, form = (data.root, data.format) if store is None else (store, AUTO)
+    if not str(root):
+        raise ImagesError("the run names no images: say with --store which folder or view store to evaluate on")
     train, val = (open_images(root, split, form, data.val_fraction) for split in ("train", "val"))
     if not (train.labelled and val.labelled):
         raise ImagesError(
