@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,9 +46,10 @@ class Case:
 
 
 class Writer:
-    """Writer of one case."""
+    """Writer of one case that takes none of the liberties ``avoid``."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, avoid: Set[str]) -> None:
+        self.avoid = avoid
         self.rng = np.random.default_rng(np.random.SeedSequence([seed, 0x0B7]))
         self.case = Case()
         self.counts = {"v": 0, "vt": 0, "vn": 0}
@@ -55,13 +57,15 @@ class Writer:
 
     def chance(self, name: str, probability: float) -> bool:
         """Take a liberty and note its name."""
-        taken = bool(self.rng.random() < probability)
+        taken = bool(self.rng.random() < probability) and name not in self.avoid
         if taken:
             self.case.features.add(name)
         return taken
 
     def pick(self, kind: str, options: dict[str, float]) -> str:
-        name = str(self.rng.choice(list(options), p=list(options.values())))
+        options = {name: share for name, share in options.items() if f"{kind}={name}" not in self.avoid}
+        shares = np.array(list(options.values()))
+        name = str(self.rng.choice(list(options), p=shares / shares.sum()))
         self.case.features.add(f"{kind}={name}")
         return name
 
@@ -134,7 +138,8 @@ class Writer:
     # geometry ---------------------------------------------------------------------------------------------------------
     def _polygon(self) -> None:
         rng = self.rng
-        if self.names and rng.random() < 0.6:
+        must = self.current is None and "faces without usemtl" in self.avoid
+        if self.names and (must or rng.random() < 0.6):
             self.current = str(rng.choice(self.names))
             self.lines.append(f"usemtl {self.current}{self._comment('comment behind a name')}")
         n = int(rng.integers(3, 7))
@@ -209,6 +214,6 @@ class Writer:
         return (text if newline == "\n" else text.replace("\\\n", "\\" + newline)).encode(encoding)
 
 
-def make_case(seed: int) -> Case:
-    """Write the case ``seed``."""
-    return Writer(seed).write()
+def make_case(seed: int, avoid: Set[str] = frozenset()) -> Case:
+    """Write the case ``seed``, without the liberties ``avoid``."""
+    return Writer(seed, avoid).write()

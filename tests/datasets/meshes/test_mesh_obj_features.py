@@ -175,14 +175,13 @@ def test_cases_are_reproducible() -> None:
 
 
 def test_blender_reads_the_same_obj_files(tmp_path: Path) -> None:
-    cases = [make_case(seed) for seed in range(COUNT)]
+    """Every second case takes only liberties that Blender knows; it reads those wholly as stated."""
+    unknown = _LOST.union(*EXPLAINED.values()) | {"encoding=latin-1", "library=latin-1", "libraries on one line"}
+    cases = [make_case(seed, unknown if seed % 2 else frozenset()) for seed in range(COUNT)]
     answers = ask_blender([write(case, tmp_path / str(seed)) for seed, case in enumerate(cases)], tmp_path)
-    agreed: Counter[str] = Counter()
     for seed, (case, answer) in enumerate(zip(cases, answers, strict=True)):
-        if liberties(case) & _LOST:
-            continue
-        wrong = differences(case, answer)
-        unexplained = {name for name in wrong if not liberties(case) & EXPLAINED[name]}
-        assert not unexplained, f"case {seed} ({sorted(case.features)}): {unexplained}"
-        agreed.update(wrong or ["all"])
-    assert agreed["all"] > COUNT / 10, agreed
+        taken = liberties(case)
+        assert not seed % 2 or not taken & unknown
+        if not taken & _LOST:
+            unexplained = {name for name in differences(case, answer) if not taken & EXPLAINED[name]}
+            assert not unexplained, f"case {seed} ({sorted(taken)}): {unexplained}"
