@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from equissl.util.listing import entries
+
 UNSIGNED_BYTE = 0x08
 GZIP = b"\x1f\x8b"
 
@@ -67,18 +69,18 @@ def find_idx_pairs(folder: str | Path) -> dict[str, tuple[Path, Path]]:
     if not folder.is_dir():
         raise FileNotFoundError(f"expected a folder of IDX files (train-images-idx3-ubyte.gz, …), got {folder}")
     found: dict[str, tuple[Path, Path]] = {}
-    for file in sorted(folder.iterdir()):
+    for file in entries(folder):
         name, mark, _ = file.name.partition("-images")
         if mark and "idx3" in file.name and name not in found:
             found[name] = (file, _labels_of(file, name))
     if not found:
-        held = sorted(p.name for p in folder.iterdir())[:8]
+        held = [p.name for p in entries(folder)][:8]
         raise FileNotFoundError(f"no *-images-idx3-ubyte[.gz] in {folder}; it holds {held or 'nothing'}")
     return found
 
 
 def _labels_of(images: Path, name: str) -> Path:
-    beside = sorted(p for p in images.parent.iterdir() if p.name.startswith(f"{name}-labels") and "idx1" in p.name)
+    beside = [p for p in entries(images.parent) if p.name.startswith(f"{name}-labels") and "idx1" in p.name]
     if not beside:
         raise FileNotFoundError(f"expected {name}-labels-idx1-ubyte[.gz] beside {images}")
     return beside[0]

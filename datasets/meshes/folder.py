@@ -9,6 +9,7 @@ from equissl.datasets.meshes.formats import DEFAULT_UP
 from equissl.datasets.meshes.limits import MeshLimits
 from equissl.datasets.meshes.listed import Listed, ListedSource, Up
 from equissl.datasets.meshes.source import MeshSourceError, choose_classes
+from equissl.util.listing import entries, files_below
 
 _EXPECTED = f"expected FOLDER/CLASS/FILE or FOLDER/CLASS/.../FILE with files of {', '.join(DEFAULT_UP)}"
 
@@ -54,11 +55,11 @@ def _find_files(root: Path) -> list[str]:
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise MeshSourceError(f"mesh folder {root} {what}; {_EXPECTED}")
-    meshes = [p for p in root.rglob("*") if p.suffix.lower().lstrip(".") in DEFAULT_UP and p.is_file()]
+    meshes = [p for p in files_below(root) if p.suffix.lower().lstrip(".") in DEFAULT_UP]
     found = sorted(p.relative_to(root).as_posix() for p in meshes if p.parent != root)
     if not found:
         loose = f"{len(meshes)} mesh files directly in it" if meshes else "no mesh file"
-        names = sorted(p.name + "/" * p.is_dir() for p in root.iterdir())
+        names = [p.name + "/" * p.is_dir() for p in entries(root)]
         listing = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
         raise MeshSourceError(f"no objects in {root}; {_EXPECTED}; found {loose} among: {listing or 'nothing'}")
     return found

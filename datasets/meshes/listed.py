@@ -126,10 +126,3 @@ def wrong_tree(kind: type[ListedSource], root: Path, problem: str) -> MeshSource
     return MeshSourceError(
         f"{problem} in {root} as {kind.name}\nexpected:\n{kind.expected}\nfound in {root}:\n{describe_folder(root)}"
     )
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in ``folder``, ascending, without hidden ones and what archivers leave behind."""
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from equissl.datasets.meshes.limits import MeshLimits
-from equissl.datasets.meshes.listed import Listed, ListedSource, Up, subfolders, wrong_tree
+from equissl.datasets.meshes.listed import Listed, ListedSource, Up, wrong_tree
 from equissl.datasets.splits import TRAIN, VAL
+from equissl.util.listing import entries, subfolders
 
 _SPLITS = {"train": TRAIN, "test": VAL}
 _LICENCE = "academic research only; models from the Internet, copyright of their authors (ModelNet, Princeton)"
@@ -46,6 +47,6 @@ class ModelNetSource(ListedSource):
 def _find_models(root: Path) -> Iterator[Listed]:
     for folder in subfolders(root):
         for part, split in _SPLITS.items():
-            for file in sorted((folder / part).glob("*.off")):
+            for file in entries(folder / part, "*.off"):
                 path = file.relative_to(root).as_posix()
                 yield Listed(path, f"{part}/{file.stem}", folder.name, split, _LICENCE)

@@ -12,6 +12,7 @@ from typing import Any
 from equissl.datasets.meshes.limits import MeshLimits
 from equissl.datasets.meshes.listed import Listed, ListedSource, Up, wrong_tree
 from equissl.datasets.meshes.source import MeshSourceError
+from equissl.util.listing import entries, files_below
 
 _LVIS = ("lvis-annotations.json", "lvis-annotations.json.gz")
 _ANNOTATIONS = ("annotations.json*", "annotations/*.json*", "metadata/*.json*")
@@ -73,13 +74,12 @@ class ObjaverseSource(ListedSource):
     def matches(cls, root: Path) -> bool:
         if any((root / name).is_file() for name in _LVIS):
             return True
-        return any(
-            re.fullmatch(r"[0-9a-f]{32}", path.stem) for path in (*root.glob("*.glb"), *root.glob("glbs/*/*.glb"))
-        )
+        files = (*entries(root, "*.glb"), *entries(root, "glbs/*/*.glb"))
+        return any(re.fullmatch(r"[0-9a-f]{32}", path.stem) for path in files)
 
 
 def _find_models(root: Path) -> Iterator[str]:
-    return (path.relative_to(root).as_posix() for path in root.rglob("*.glb") if path.is_file())
+    return (path.relative_to(root).as_posix() for path in files_below(root) if path.suffix == ".glb")
 
 
 def _item(name: str, path: str, note: dict[str, Any], labelled: dict[str, str] | None) -> Listed:
@@ -103,7 +103,7 @@ def _read_notes(root: Path, paths: dict[str, str]) -> dict[str, dict[str, Any]]:
     numbered = all(_NUMBERED.fullmatch(name) for name in folders)
     notes: dict[str, dict[str, Any]] = {}
     for pattern in _ANNOTATIONS:
-        for file in sorted(root.glob(pattern)):
+        for file in entries(root, pattern):
             stem = file.name.split(".")[0]
             if not (numbered and _NUMBERED.fullmatch(stem)) or stem in folders:
                 notes |= {name: note for name, note in _read_json(file).items() if name in paths}

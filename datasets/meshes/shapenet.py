@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.meshes.limits import MeshLimits
-from equissl.datasets.meshes.listed import Listed, ListedSource, Up, subfolders, wrong_tree
+from equissl.datasets.meshes.listed import Listed, ListedSource, Up, wrong_tree
 from equissl.datasets.meshes.source import MeshSourceError
 from equissl.datasets.meshes.threediebench_list import read_published_list
+from equissl.util.listing import subfolders
 
 _V1, _V2 = "model.obj", "models/model_normalized.obj"
 #: Version 1 looks along +x in its files, version 2 along -z: a quarter turn about the vertical more.

@@ -20,6 +20,7 @@ from equissl.methods import Method
 from equissl.reporting.images.page import page
 from equissl.reporting.images.table import baselines, columns
 from equissl.runs.config import ConfigError, PretrainConfig
+from equissl.util.listing import holds
 from equissl.weights.images import image_card
 
 
@@ -33,7 +34,7 @@ class Images(ImageKind):
     columns, baselines, page = staticmethod(columns), staticmethod(baselines), staticmethod(page)
 
     def recognises(self, path: Path) -> bool:
-        if not path.is_dir() or is_index(path) or any(path.glob("*.h5")):  # stores may have pictures beside them
+        if not path.is_dir() or is_index(path) or holds(path, "*.h5"):  # stores may have pictures beside them
             return False
         try:
             return not isinstance(find_format(path), Mnist)  # videos are made of MNIST too

@@ -12,6 +12,7 @@ from equissl.datasets.drives.errors import IngestError, SweepError
 from equissl.datasets.drives.point_files import check_points
 from equissl.datasets.drives.readers.base import Reader, check_pose, pose_or_none, quaternion_to_rotmat, sorted_numbers
 from equissl.datasets.drives.sweep import Boxes, Drive, Sweep
+from equissl.util.listing import entries, holds
 
 QUATERNION, SHIFT = ("qw", "qx", "qy", "qz"), ("tx_m", "ty_m", "tz_m")
 SIZE = ("length_m", "width_m", "height_m")
@@ -44,8 +45,9 @@ class Argoverse2(Reader):
         return found
 
     def _logs(self) -> list[Path]:
-        folders = [self.root, *self.root.glob("*/"), *self.root.glob("*/*/"), *self.root.glob("sensor/*/*/")]
-        return [path for path in folders if next((path / "sensors" / "lidar").glob("*.feather"), None)]
+        places = ("*/", "*/*/", "sensor/*/*/")
+        folders = [self.root, *(path for place in places for path in entries(self.root, place))]
+        return [path for path in folders if holds(path / "sensors" / "lidar", "*.feather")]
 
     def open(self, name: str) -> Drive:
         log = next(path for path in self._logs() if path.name == name)

@@ -20,6 +20,7 @@ from equissl.datasets.drives.readers.base import (
     usual_size,
 )
 from equissl.datasets.drives.sweep import Drive, Sweep
+from equissl.util.listing import entries, subfolders
 
 SUFFIXES = (".bin", ".npy", ".ply", ".pcd")
 POINT_FOLDERS = ("", "velodyne", "lidar", "points", "sweeps")
@@ -47,9 +48,7 @@ class Folder(Reader):
     rate = None
 
     def names(self) -> list[str]:
-        folders = [
-            path for path in sorted(self.root.glob("*/")) if path.name not in POINT_FOLDERS and _sweep_files(path)
-        ]
+        folders = [path for path in subfolders(self.root) if path.name not in POINT_FOLDERS and _sweep_files(path)]
         if _sweep_files(self.root):
             folders.append(self.root)
         if not folders:
@@ -122,7 +121,7 @@ def _sweep_files(folder: Path) -> list[Path]:
     """Sweeps in the order of the numbers in their names."""
     for inside in POINT_FOLDERS:
         place = folder / inside
-        found = [p for p in place.iterdir() if p.suffix in SUFFIXES and p.is_file()] if place.is_dir() else []
+        found = [p for p in entries(place) if p.suffix in SUFFIXES and p.is_file()]
         if found:
             return sorted(found, key=_natural)
     return []

@@ -25,6 +25,7 @@ from equissl.datasets.drives.readers.base import (
     usual_size,
 )
 from equissl.datasets.drives.sweep import Drive, Sweep, invert_pose
+from equissl.util.listing import holds, subfolders
 
 PERIOD = 100_000_000
 
@@ -44,7 +45,7 @@ data_3d_bboxes/train/2013_05_28_drive_0000_sync.xml                          opt
     def names(self) -> list[str]:
         folder = self.root / "data_3d_raw"
         data = "velodyne_points/data"
-        found = sorted(path.name for path in folder.glob("*/") if next((path / data).glob("*.bin"), None))
+        found = [path.name for path in subfolders(folder) if holds(path / data, "*.bin")]
         if not found:
             raise self.wrong_folder(f"no sweeps at data_3d_raw/<drive>/{data}/*.bin")
         return found

@@ -17,6 +17,7 @@ from equissl.datasets.drives.kitti.files import (
 )
 from equissl.datasets.drives.readers.base import Reader, sorted_numbers, usual_size
 from equissl.datasets.drives.sweep import Boxes, Drive, Sweep
+from equissl.util.listing import entries, holds
 
 SECOND = 1_000_000_000
 
@@ -42,7 +43,7 @@ mapping/train_mapping.txt, mapping/train_rand.txt   optional"""
     skewed = True
 
     def names(self) -> list[str]:
-        found = [s for s in ("training", "testing") if next((self.root / s / "velodyne").glob("*.bin"), None)]
+        found = [s for s in ("training", "testing") if holds(self.root / s / "velodyne", "*.bin")]
         if not found:
             raise self.wrong_folder("no sweeps at training/velodyne/*.bin")
         return found
@@ -70,7 +71,7 @@ mapping/train_mapping.txt, mapping/train_rand.txt   optional"""
         return Drive(name, timestamps, read, self.rate, self.format, self._attributes(name, frames))
 
     def _attributes(self, name: str, frames: list[int]) -> dict:
-        lists = {path.stem: path.read_text().split() for path in sorted((self.root / "ImageSets").glob("*.txt"))}
+        lists = {path.stem: path.read_text().split() for path in entries(self.root / "ImageSets", "*.txt")}
         raw = _raw_frames(self.root / "mapping", frames) if name == "training" else {}
         return {"splits": lists, "raw": raw}
 

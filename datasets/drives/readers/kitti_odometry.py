@@ -18,6 +18,7 @@ from equissl.datasets.drives.kitti.files import (
 from equissl.datasets.drives.point_files import read_file
 from equissl.datasets.drives.readers.base import Reader, pose_or_none, sorted_numbers, usual_size
 from equissl.datasets.drives.sweep import Drive, Sweep
+from equissl.util.listing import holds, subfolders
 
 PERIOD = 100_000_000  # nanoseconds
 SEMANTIC_MASK = 0xFFFF  # the upper half of a label is the instance
@@ -41,7 +42,7 @@ poses/00.txt               12 numbers a line; sequences 00 to 10"""
 
     def names(self) -> list[str]:
         folder = self._base / "sequences"
-        found = sorted(path.name for path in folder.glob("*/") if next((path / "velodyne").glob("*.bin"), None))
+        found = [path.name for path in subfolders(folder) if holds(path / "velodyne", "*.bin")]
         if not found:
             raise self.wrong_folder("no sweeps at sequences/NN/velodyne/*.bin")
         return found

@@ -19,6 +19,7 @@ from equissl.datasets.drives.kitti.files import (
 )
 from equissl.datasets.drives.readers.base import Reader, pose_or_none, rigid_rows, sorted_numbers, usual_size
 from equissl.datasets.drives.sweep import Drive, Sweep, invert_pose
+from equissl.util.listing import entries, holds
 
 
 class KittiRaw(Reader):
@@ -41,8 +42,8 @@ class KittiRaw(Reader):
         return found
 
     def _drives(self) -> list[Path]:
-        folders = [*self.root.glob("*_drive_*"), *self.root.glob("*/*_drive_*")]
-        return [path for path in folders if next((path / "velodyne_points" / "data").glob("*.bin"), None)]
+        folders = [*entries(self.root, "*_drive_*"), *entries(self.root, "*/*_drive_*")]
+        return [path for path in folders if holds(path / "velodyne_points" / "data", "*.bin")]
 
     def open(self, name: str) -> Drive:
         drive = next(path for path in self._drives() if path.name == name)

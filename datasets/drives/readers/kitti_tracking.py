@@ -24,6 +24,7 @@ from equissl.datasets.drives.kitti.files import (
 )
 from equissl.datasets.drives.readers.base import Reader, pose_or_none, sorted_numbers, usual_size
 from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, invert_pose
+from equissl.util.listing import holds, subfolders
 
 PERIOD = 100_000_000  # nanoseconds; the benchmark publishes no times
 
@@ -53,7 +54,7 @@ training/                      (and testing/, without label_02; or this folder i
         folder = self._folder(split) / "velodyne"
         if split == "testing" and self._folder(split) == self._folder("training"):
             return []
-        drives = sorted(path.name for path in folder.glob("*/") if next(path.glob("*.bin"), None))
+        drives = [path.name for path in subfolders(folder) if holds(path, "*.bin")]
         return [name if split == "training" else f"testing_{name}" for name in drives]
 
     def _folder(self, split: str) -> Path:

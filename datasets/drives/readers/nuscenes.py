@@ -14,6 +14,7 @@ from equissl.datasets.drives.errors import IngestError, SweepError
 from equissl.datasets.drives.point_files import check_points, read_floats
 from equissl.datasets.drives.readers.base import Reader, check_pose, check_size, quaternion_to_rotmat, usual_size
 from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, invert_pose
+from equissl.util.listing import entries
 
 CHANNEL = "LIDAR_TOP"
 COLUMNS = 5  # x y z intensity ring
@@ -54,7 +55,7 @@ sweeps/LIDAR_TOP/*.pcd.bin"""
         return sorted(self._by_scene)
 
     def _index(self) -> None:
-        versions = sorted(path.parent for path in self.root.glob("v1.0-*/sample_data.json"))
+        versions = [path.parent for path in entries(self.root, "v1.0-*/sample_data.json")]
         if not versions:
             raise self.wrong_folder("no tables at v1.0-*/sample_data.json")
         for version in versions:

@@ -11,6 +11,7 @@ from equissl.datasets.drives.point_files import check_points
 from equissl.datasets.drives.readers.base import Reader
 from equissl.datasets.drives.store.store import DriveStore, DriveStoreError
 from equissl.datasets.drives.sweep import Drive, Sweep
+from equissl.util.listing import entries
 
 
 class OpenScene(Reader):
@@ -22,7 +23,7 @@ class OpenScene(Reader):
     rate = None
 
     def names(self) -> list[str]:
-        found = sorted(path.stem for path in self.root.glob("*.h5"))
+        found = [path.stem for path in entries(self.root, "*.h5")]
         if not found:
             raise self.wrong_folder("no logs at *.h5")
         return found

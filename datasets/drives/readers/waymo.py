@@ -14,6 +14,7 @@ from equissl.datasets.drives.point_files import check_points
 from equissl.datasets.drives.range_image import RangeSensor, image_to_points, pixel_poses_to_rigid
 from equissl.datasets.drives.readers.base import Reader, check_pose, pose_or_none
 from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, invert_pose
+from equissl.util.listing import entries
 
 TIME, LASER, TRACK = "key.frame_timestamp_micros", "key.laser_name", "key.laser_object_id"
 IMAGE = "[LiDARComponent].range_image_return1"
@@ -54,7 +55,7 @@ training/                    (or validation, testing; or such a folder itself)
         return found
 
     def _segments(self) -> list[Path]:
-        return [*self.root.glob("lidar/*.parquet"), *self.root.glob("*/lidar/*.parquet")]
+        return [*entries(self.root, "lidar/*.parquet"), *entries(self.root, "*/lidar/*.parquet")]
 
     def open(self, name: str) -> Drive:
         lidar = next(path for path in self._segments() if path.stem == name)

@@ -10,6 +10,7 @@ import torch
 from equissl.datasets.images.decoding import SUFFIXES
 from equissl.datasets.images.formats.base import ImageFormat
 from equissl.datasets.images.sources import UNLABELLED, ImageFiles, ImagesError, ImageSource
+from equissl.util.listing import entries, files_below, subfolders
 
 _FOLDERS = {"train": ("train",), "val": ("val", "test"), "unlabeled": ("unlabeled", "unlabelled")}
 
@@ -25,7 +26,7 @@ class Folder(ImageFormat):
             return ()
         named = {split: _folder(root, split) for split in _FOLDERS}
         found = tuple(split for split, folder in named.items() if folder is not None)
-        below = {entry.name for entry in root.iterdir() if entry.is_dir()}
+        below = {entry.name for entry in subfolders(root)}
         divided = "train" in found or (found and below <= {name for names in _FOLDERS.values() for name in names})
         if divided:
             return found
@@ -51,7 +52,7 @@ def read_folder(folder: Path, known: Sequence[str] = ()) -> ImageSource:
         ImagesError: no images, classes that are not known, or images beside folders of classes.
     """
     classes = _classes(folder)
-    loose = sorted(entry.name for entry in folder.iterdir() if _is_image(entry))
+    loose = [entry.name for entry in entries(folder) if _is_image(entry) and entry.is_file()]
     if loose and classes:
         raise ImagesError(f"expected images or folders of classes in {folder}, found {loose[0]} beside {classes[0]}/")
     if loose:
@@ -73,7 +74,7 @@ def listing(folder: Path) -> str:
     """A few names of what a folder holds, for errors."""
     if not folder.is_dir():
         return "no folder"
-    return ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+    return ", ".join([entry.name for entry in entries(folder)][:8]) or "nothing"
 
 
 def _folder(root: Path, split: str) -> Path | None:
@@ -82,14 +83,13 @@ def _folder(root: Path, split: str) -> Path | None:
 
 def _classes(folder: Path) -> tuple[str, ...]:
     """Folders with images anywhere below them, in alphabetical order."""
-    folders = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    return tuple(entry.name for entry in folders if next(_images(entry), None) is not None)
+    return tuple(entry.name for entry in subfolders(folder) if next(_images(entry), None) is not None)
 
 
 def _images(folder: Path) -> Iterator[Path]:
     """Image files anywhere below a folder."""
-    return (file for file in folder.rglob("*") if _is_image(file)) if folder.is_dir() else iter(())
+    return (file for file in files_below(folder) if _is_image(file))
 
 
 def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    return file.suffix.lower() in SUFFIXES

@@ -18,6 +18,7 @@ from equissl.datasets.views.folder.format import (
     wrong_folder,
 )
 from equissl.datasets.views.split import split_objects
+from equissl.util.listing import entries
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def read_index(folder: Path, index: Path, val_fraction: float | None, seed: int)
 
 def find_objects(folder: Path) -> list[str]:
     """``CLASS/OBJECT`` of everything with an ``image_0.jpg``, ascending."""
-    return sorted(path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/image_0.jpg"))
+    return sorted(path.parent.relative_to(folder).as_posix() for path in entries(folder, "*/*/image_0.jpg"))
 
 
 def _read_listed(index: Path, on_disk: list[str]) -> tuple[list[str], np.ndarray, np.ndarray] | None:
