@@ -27,7 +27,10 @@ def read_accessor(document: Document, index: Any, *, normalised: bool = False) -
         ValueError: for bytes that are missing, an unknown type, or sparse indices out of range.
     """
     accessor = document.item("accessors", index)
-    kind, width, count = _TYPES[accessor["componentType"]], _WIDTHS[accessor["type"]], accessor["count"]
+    component, shape, count = accessor["componentType"], accessor["type"], accessor["count"]
+    if component not in _TYPES or shape not in _WIDTHS:
+        raise ValueError(f"expected components of {[*_TYPES]} in {[*_WIDTHS]}, got {component!r} in {shape!r}")
+    kind, width = _TYPES[component], _WIDTHS[shape]
     values = np.zeros((count, width), kind)
     if (view := accessor.get("bufferView")) is not None:
         values = _elements(document, view, accessor.get("byteOffset", 0), kind, (count, width))

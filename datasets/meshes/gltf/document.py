@@ -22,12 +22,14 @@ class Document:
         files: Where the file lies, and buffers and images beside it.
         path: The file's path in ``files``.
         chunk: Binary chunk of a GLB, the buffer that has no URI.
+        images: Decoded images by number and purpose, as far as they were needed.
     """
 
     tree: dict[str, Any]
     files: Files
     path: str
     chunk: bytes | None = None
+    images: dict[tuple[int, str], Any] = field(default_factory=dict)
     _buffers: dict[int, bytes] = field(default_factory=dict)
     _checked: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -106,7 +108,8 @@ def open_document(files: Files, path: str, data: bytes) -> Document:
         ValueError: for bytes that are neither, or another version.
     """
     text, chunk = _split_glb(data) if data[:4] == b"glTF" else (data, None)
-    tree = json.loads(text.decode("utf-8-sig"))
+    # some exporters fill the chunk up with zeros
+    tree = json.loads(text.rstrip(b"\0").decode("utf-8-sig"), parse_constant=_refuse_constant)
     if not isinstance(tree, dict):
         raise ValueError(f"expected a JSON object, got a {type(tree).__name__}")
     version = str((tree.get("asset") or {}).get("version", "none"))
@@ -115,14 +118,18 @@ def open_document(files: Files, path: str, data: bytes) -> Document:
     return Document(tree, files, path, chunk)
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"expected numbers, got {name}")
+
+
 def _split_glb(data: bytes) -> tuple[bytes, bytes | None]:
-    """JSON and binary chunk; chunks of other types are skipped, as the standard says."""
-    version = int.from_bytes(data[4:8], "little")
+    """JSON and binary chunk; chunks of other types are skipped, as the standard says, and bytes behind the end, too."""
+    version, end = struct.unpack_from("<II", data, 4)
     if version != 2:
         raise ValueError(f"expected a GLB of version 2, got {version}")
     chunks: dict[bytes, bytes] = {}
     start = 12
-    while start + 8 <= len(data):
+    while start + 8 <= end and not {b"JSON", b"BIN\0"} <= chunks.keys():
         length, kind = struct.unpack_from("<I4s", data, start)
         if start + 8 + length > len(data):
             raise ValueError(f"the file ends within a chunk: {len(data)} bytes of {start + 8 + length}")

@@ -86,7 +86,10 @@ def _first_image(
         if source is None:
             continue
         try:
-            return decode(_image_bytes(document, source))
+            if (key := (source, decode.__name__)) not in document.images:
+                document.images[key] = decode(_image_bytes(document, source))
+            found: T = document.images[key]
+            return found
         except (OSError, ValueError, SyntaxError) as error:
             problems.append(f"image {source}: {error}")
     unread = ", ".join(sorted(extensions.keys() - set(IMAGES)))

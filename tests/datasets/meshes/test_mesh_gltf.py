@@ -215,6 +215,33 @@ def test_without_its_image_the_factor_is_used(tmp_path: Path, damage: str) -> No
     assert warning.startswith("a texture cannot be used") and word[damage] in warning
 
 
+def test_loose_ends_of_exporters(tmp_path: Path) -> None:
+    """JSON filled up with zeros, bytes behind the end, and a byte order mark."""
+    tree, blob = two_triangles()
+    padded = glb(tree, blob)
+    text = json.dumps(tree).encode()
+    padded = padded.replace(text + b" " * (-len(text) % 4), text + b"\0" * (-len(text) % 4))
+    for data, name in ((padded + b"rest of a block", "t.glb"), (b"\xef\xbb\xbf" + beside(tree, "t.bin"), "t.gltf")):
+        (tmp_path / "t.bin").write_bytes(blob)
+        np.testing.assert_array_equal(read(tmp_path, data, name).vertices, POINTS)
+    tree["nodes"][0]["translation"] = [0, float("nan"), 0]
+    with pytest.raises(MeshError, match="expected numbers, got NaN"):
+        read(tmp_path, glb(tree, blob))
+    del tree["nodes"][0]["translation"]
+    tree["accessors"][0]["componentType"] = 5130
+    with pytest.raises(MeshError, match="got 5130 in 'VEC3'"):
+        read(tmp_path, glb(tree, blob))
+
+
+def test_an_image_of_many_materials_is_decoded_once(tmp_path: Path) -> None:
+    tree, blob = two_triangles()
+    blob = with_texture(tree, blob, png(HALVES))
+    tree["materials"] *= 2
+    tree["meshes"][0]["primitives"] += [tree["meshes"][0]["primitives"][0] | {"material": 1}]
+    first, second = read(tmp_path, glb(tree, blob)).materials
+    assert first is not second and first.texture is second.texture
+
+
 # looks ----------------------------------------------------------------------------------------------------------------
 def test_default_material_is_white_and_dielectric(tmp_path: Path) -> None:
     tree, blob = two_triangles()
