@@ -74,6 +74,15 @@ def assemble_batch(
     )
 
 
+def no_images(shape: tuple[int, ...]) -> Tensor:
+    """Return images of size 0, for a batch of which only poses and latents are read.
+
+    Args:
+        shape: (B, V).
+    """
+    return torch.empty(*shape, 3, 0, 0, dtype=torch.uint8)
+
+
 class ViewDataset(Dataset):
     """Objects of one split, each item V distinct ordered views of one object.
 
@@ -115,6 +124,19 @@ class ViewDataset(Dataset):
         """Return the batch of items at ``addresses``, a list of (epoch, index)."""
         epochs, indices = np.asarray(addresses, dtype=np.int64).T
         return make_batch(self.store, self.objects[indices], self.choose_views(epochs, indices))
+
+    def without_images(self, addresses: Sequence[Address]) -> ViewBatch:
+        """Return the batch of items at ``addresses`` with images of size 0: poses and latents cost no decoding.
+
+        Args:
+            addresses: (epoch, index) of each item.
+        """
+        epochs, indices = np.asarray(addresses, dtype=np.int64).T
+        objects, views = self.objects[indices], self.choose_views(epochs, indices)
+        latents = self.store.latents[objects[:, None], views]
+        return assemble_batch(
+            no_images(views.shape), latents, self.store.labels[objects], self.store.schema, objects, views
+        )
 
     def choose_views(self, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Choose the views (B, V) of a batch.

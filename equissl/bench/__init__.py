@@ -20,6 +20,7 @@ BENCHES: Registry[Callable[..., dict[str, Any]]] = Registry(
         "wigner": "equissl.bench.wigner:bench_wigner",
         "fidelity": "equissl.bench.fidelity:bench_fidelity",
         "methods": "equissl.bench.methods:bench_methods",
+        "actions": "equissl.bench.actions:bench_actions",
         "images": "equissl.bench.images:bench_images",
         "study": "equissl.bench.study:bench_study",
         "sequences": "equissl.bench.sequences:bench_sequences",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -52,19 +52,39 @@ def bench_methods(
         raise ValueError(f"expected methods among {', '.join(known)}, got {', '.join(unknown)}")
     store, out = Path(store).resolve(), Path(out)
     budget = steps, batch_size, probe_steps
-    runs = [_run(name, seed, out, store, budget) for name, seed in grid(methods or known, seeds)]
+    runs = [benchmark_run(name, seed, out, store, budget) for name, seed in grid(methods or known, seeds)]
     run_sweep(runs, out / "logs", parallel)
     return write_table([run.folder for run in runs], out, store)
 
 
-def _run(name: str, seed: int, out: Path, store: Path, budget: tuple[int, int, int]) -> Run:
+def benchmark_run(
+    name: str,
+    seed: int,
+    out: Path,
+    store: Path,
+    budget: tuple[int, int, int],
+    label: str | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> Run:
+    """Create a run of one packaged benchmark config.
+
+    Args:
+        name: of the config.
+        seed: of the run and the probes.
+        out: folder of the runs.
+        store: view store.
+        budget: training steps, batch size, and updates of each probe.
+        label: name of the run; the config's where None.
+        flags: of `equissl pretrain`, beside the budget's.
+    """
     steps, batch_size, probe_steps = budget
     pretrain = {
         "--config": f"benchmark/{name}", "--seed": seed, "--data.store": store,
-        "--data.batch_size": batch_size, "--trainer.max_steps": steps, "--trainer.threads": 1,
+        "--data.batch_size": batch_size, "--trainer.max_steps": steps, "--trainer.threads": 1, **(flags or {}),
     }  # fmt: skip
     evaluate = {
         "--classification.steps": probe_steps, "--rotation.steps": probe_steps, "--standardize": "true",
         "--seed": seed, "--probe_precision": "auto", "--protocols": "[classification,rotation]",
     }  # fmt: skip
-    return trained_and_evaluated(f"{name} seed {seed}", seed_folder(out, name, seed), pretrain, evaluate)
+    label = label or name
+    return trained_and_evaluated(f"{label} seed {seed}", seed_folder(out, label, seed), pretrain, evaluate)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
 from equissl.kinds.kind import Kind
@@ -12,7 +15,17 @@ from equissl.methods import Method
 from equissl.runs.config import PretrainConfig
 from equissl.training.metriclog import MetricLog
 from equissl.training.probes import OnlineProbes
+from equissl.util.ranks import process_rank
 from equissl.weights.images import image_backbone
+
+ACTIONS = 4096  # pairs that the actions' statistics are taken from
+FREE = 0.3
+_MEANING = {
+    False: "an embedding that ignores the rotation leaves that part of the equivariance loss",
+    True: "an invariant embedding is nearly free for this predictor, which may learn to ignore the action "
+    "(docs/actions.md); whiten_actions with init scaled makes it cost all of the loss",
+}
+logger = logging.getLogger(__name__)
 
 
 class ImageKind(Kind):
@@ -31,6 +44,36 @@ class ImageKind(Kind):
             return []
         return [OnlineProbes(config.probes, log, method.feature_dim, classes, self.posed_views(method), config.seed)]
 
+    def prepare(self, config: PretrainConfig, method: Any, dataset: Any, out: Path, fresh: bool) -> None:
+        """Whiten the actions that a predictor is told, and say what an invariant embedding would cost it.
+
+        Args:
+            config: of the run.
+            method: with its initial weights.
+            dataset: training data.
+            out: run folder.
+            fresh: False where a run continues, or starts from given weights.
+        """
+        if method.action is None:
+            return
+        share = method.fit_actions(training_actions(method.action.raw, dataset))
+        if share is not None and fresh and process_rank() == 0:
+            level = logging.WARNING if share < FREE else logging.INFO
+            logger.log(level, "%s: shortcut share %.3f of 1: %s", out, share, _MEANING[share < FREE])
+
     def posed_views(self, method: Method) -> int:
         """Return the number of views of an object with known poses; the rotation probe needs two."""
         return 1
+
+
+def training_actions(action: Any, dataset: Any) -> Tensor:
+    """Compute the actions (N, A) of the first `ACTIONS` pairs that a run sees.
+
+    Args:
+        action: from a batch and two positions to (B, A).
+        dataset: training data.
+    """
+    epochs = -(-ACTIONS // len(dataset))
+    addresses = [(epoch, index) for epoch in range(epochs) for index in range(len(dataset))][:ACTIONS]
+    parts = [addresses[start : start + 256] for start in range(0, len(addresses), 256)]  # images may come along
+    return torch.cat([action(dataset.without_images(part)) for part in parts])

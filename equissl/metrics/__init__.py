@@ -5,6 +5,7 @@ from equissl.metrics.collapse import feature_std, rankme
 from equissl.metrics.hypersphere import alignment, tolerance, uniformity
 from equissl.metrics.r2 import r2_global, r2_uniform
 from equissl.metrics.rotation import constant_quaternion, constant_rotation_prediction, rotation_errors_deg
+from equissl.metrics.shortcut import shortcut_share
 from equissl.metrics.temperature import penalty_entropy, relative_penalty
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "rankme",
     "relative_penalty",
     "rotation_errors_deg",
+    "shortcut_share",
     "tolerance",
     "top_k_accuracy",
     "uniformity",

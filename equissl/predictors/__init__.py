@@ -1,5 +1,6 @@
 """Predictors of one view's embedding from that of another and an action."""
 
+from equissl.predictors.action_predictor import ActionPredictor
 from equissl.predictors.create import PREDICTORS, create_predictor
 from equissl.predictors.group_representation import GroupRepresentation
 from equissl.predictors.hypernetwork import HypernetworkInit, LinearHypernetwork
@@ -8,6 +9,7 @@ from equissl.predictors.pose_action import pose_action
 
 __all__ = [
     "PREDICTORS",
+    "ActionPredictor",
     "GroupRepresentation",
     "HypernetworkInit",
     "LinearHypernetwork",

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equissl.metrics import shortcut_share
+
 HypernetworkInit = Literal["default", "scaled", "identity"]
 
 
@@ -28,10 +30,13 @@ class LinearHypernetwork(nn.Module):
         deep: put two layers of ``action_dim`` units with ReLU before the hypernetwork's own.
         init: ``default`` is PyTorch's for a linear layer: predictions start about 0.3·sqrt(D) times as long as the
             embedding. ``scaled`` divides that by sqrt(D); ``identity`` starts with W = 1 for the identity action.
-        identity_action: the action that ``identity`` maps to the identity matrix, for example (0, 0, 0, 1).
+        residual: predict e + W(z − z₀)·e, where z₀ is the identity action: no change is predicted to change nothing,
+            whatever the weights.
+        identity_action: z₀, for ``residual`` and ``identity``, for example (0, 0, 0, 1).
 
     Raises:
-        ValueError: for an unknown ``init``, or ``identity`` with anything but the single linear layer.
+        ValueError: for an unknown ``init``, or ``identity`` with anything but the single linear layer that is not
+            ``residual``.
     """
 
     def __init__(
@@ -44,44 +49,78 @@ class LinearHypernetwork(nn.Module):
         hyper_bias: bool = False,
         deep: bool = False,
         init: HypernetworkInit = "default",
+        residual: bool = False,
         identity_action: Sequence[float] = (0.0, 0.0, 0.0, 1.0),
     ) -> None:
         super().__init__()
         sizes = (dim, *hidden, dim)
         self.shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
-        self.action_dim, self.activation, self.target_bias = action_dim, activation, target_bias
+        self.action_dim, self.activation, self.target_bias, self.init = action_dim, activation, target_bias, init
         written = sum(out * (inner + target_bias) for out, inner in self.shapes)
         trunk: list[nn.Module] = []
         for _ in range(2 if deep else 0):
             trunk += [nn.Linear(action_dim, action_dim, bias=hyper_bias), nn.ReLU()]
         self.net = nn.Sequential(*trunk, nn.Linear(action_dim, written, bias=hyper_bias))
-        self._initialise(init, torch.tensor(identity_action))
+        self.register_buffer("origin", torch.zeros(action_dim) if residual else None)
+        self._initialise()
+        self.set_identity(identity_action)
+
+    origin: Tensor | None
 
     @property
     def _last(self) -> nn.Linear:
         return cast(nn.Linear, self.net[-1])
 
     @torch.no_grad()
-    def _initialise(self, init: HypernetworkInit, identity_action: Tensor) -> None:
+    def _initialise(self) -> None:
+        if self.init not in get_args(HypernetworkInit):
+            raise ValueError(f"expected init to be one of {list(get_args(HypernetworkInit))}, got {self.init!r}")
         last = self._last
-        if init == "scaled":
+        single = len(self.shapes) == len(self.net) == 1 and not self.target_bias and last.bias is None
+        if self.init == "identity" and not (single and self.origin is None):
+            raise ValueError(
+                "init='identity' is for the single linear layer: no hidden, deep, target_bias, hyper_bias or residual"
+            )
+        if self.init == "scaled":
             layers = last.weight.split([out * (inner + self.target_bias) for out, inner in self.shapes])
             for rows, (_, inner) in zip(layers, self.shapes, strict=True):
                 rows.div_(inner**0.5)
-        elif init == "identity":
-            if len(self.shapes) > 1 or len(self.net) > 1 or self.target_bias or last.bias is not None:
-                raise ValueError(
-                    "init='identity' is for the single linear layer: no hidden, deep, target_bias or hyper_bias"
-                )
-            if identity_action.shape != (self.action_dim,):
-                raise ValueError(
-                    f"expected identity_action of {self.action_dim} numbers, got {identity_action.tolist()}"
-                )
-            # the least-norm matrices with Σ_k z_k A_k = 1 at the identity action
-            coefficients = identity_action / identity_action.square().sum()
-            last.weight.copy_((torch.eye(self.shapes[0][0]).unsqueeze(-1) * coefficients).flatten(0, 1))
-        elif init != "default":
-            raise ValueError(f"expected init to be one of {list(get_args(HypernetworkInit))}, got {init!r}")
+
+    @torch.no_grad()
+    def set_identity(self, action: Sequence[float]) -> None:
+        """Start from W = 1 at this action where ``init`` is ``identity``, and measure ``residual`` actions from it.
+
+        Args:
+            action: z₀, (A,).
+
+        Raises:
+            ValueError: for another size, where it matters.
+        """
+        if self.init != "identity" and self.origin is None:
+            return
+        identity = torch.tensor(action)
+        if identity.shape != (self.action_dim,):
+            raise ValueError(f"expected identity_action of {self.action_dim} numbers, got {list(action)}")
+        if self.origin is not None:
+            self.origin.copy_(identity)
+        else:  # the least-norm matrices with Σ_k z_k A_k = 1 at the identity action
+            coefficients = identity / identity.square().sum()
+            self._last.weight.copy_((torch.eye(self.shapes[0][0]).unsqueeze(-1) * coefficients).flatten(0, 1))
+
+    @torch.no_grad()
+    def shortcut_share(self, actions: Tensor) -> float:
+        """Compute the share of the equivariance loss that an invariant embedding leaves at the start.
+
+        Args:
+            actions: (N, A) of training pairs.
+
+        Returns:
+            0 where a bias, or ``residual``, makes an invariant embedding free; else see
+            :func:`equissl.metrics.shortcut_share`.
+        """
+        if self.origin is not None or self._last.bias is not None or self.target_bias:
+            return 0.0
+        return shortcut_share(self.net[:-1](actions.to(self._last.weight.dtype)))
 
     def forward(self, embedding: Tensor, action: Tensor) -> Tensor:
         """Predict the embedding after the action.
@@ -99,6 +138,12 @@ class LinearHypernetwork(nn.Module):
         expected = ((len(embedding), self.shapes[0][1]), (len(embedding), self.action_dim))
         if (got := (tuple(embedding.shape), tuple(action.shape))) != expected:
             raise ValueError(f"expected embedding and action of shapes {expected}, got {got}")
+        if self.origin is not None:
+            return embedding + self._write(embedding, action - self.origin.to(action.dtype))
+        return self._write(embedding, action)
+
+    def _write(self, embedding: Tensor, action: Tensor) -> Tensor:
+        """W(z)·e with the weights that the hypernetwork writes."""
         last, action = self._last, self.net[:-1](action)
         weight = last.weight
         if last.bias is not None:  # a bias is the weight of an input that is always 1

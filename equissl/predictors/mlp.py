@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,13 @@ class MLPPredictor(nn.Sequential):
         for _ in range(layers - 1):
             modules += [nn.ReLU(), nn.Linear(dim, dim)]
         super().__init__(*modules)
+
+    def set_identity(self, action: Sequence[float]) -> None:
+        """Do nothing: no part of it depends on the identity."""
+
+    def shortcut_share(self, actions: Tensor) -> float:
+        """Return 0: with a bias, an invariant embedding leaves nothing of the loss."""
+        return 0.0
 
     def forward(self, embedding: Tensor, action: Tensor) -> Tensor:  # type: ignore[override]
         """Predict the embedding (B, D) of the second view.

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from equissl.bench.actions import PREDICTING, SETTINGS, bench_actions
 from equissl.bench.methods import bench_methods, benchmark_methods
 from equissl.bench.study import bench_study, cells
 from equissl.datasets.views.build.builder import BuildSpec, build_views
+from equissl.runs.checkpoint import load_method
 from equissl.runs.configfile import build_method, load_config
 
 
@@ -49,6 +51,25 @@ def test_unknown_methods_and_no_seeds_are_named(tmp_path: Path) -> None:
         bench_methods("views.h5", tmp_path, methods=["oracle"])
     with pytest.raises(ValueError, match=r"at least 1 seed, got \d+ settings and 0 seeds"):
         bench_methods("views.h5", tmp_path, seeds=0)
+
+
+def test_every_setting_of_the_actions_runs(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected some of .*whitened.*, got white"):
+        bench_actions(store, tmp_path, settings=["white"])
+    budget = {"seeds": 1, "steps": 2, "probe_steps": 2, "batch_size": 4}
+    found = bench_actions(store, tmp_path, methods=["sen"], settings=["published", "whitened_identity"], **budget)
+    assert list(found)[:2] == ["sen-published", "sen-whitened_identity"]
+    assert "wrong / right action" in found["sen-published"] and Path(found["report"]).is_file()
+    trained, _ = load_method(tmp_path / "sen-whitened_identity" / "seed0")
+    assert trained.action.whiten and trained.predictor.init == "identity"
+
+
+@pytest.mark.parametrize("method", PREDICTING)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_method_takes_every_setting(method: str, setting: str) -> None:
+    words = [word for pair in SETTINGS[setting].items() for word in pair]
+    built = build_method(load_config(f"benchmark/{method}", words).method)
+    assert built.action.whiten is ("whiten" in setting)
 
 
 def test_study_cells_differ_in_one_thing() -> None:

@@ -27,6 +27,7 @@ RECIPES = [
     "cifar100_seq_jepa",
     "stl10_seq_jepa",
     "demo_essl3d",
+    "demo_sie_published",
     "demo_strl",
     *(f"fernn_{name}" for name in ("translation", "rotation", "classification", "small")),
 ]

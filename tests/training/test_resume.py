@@ -96,6 +96,24 @@ def test_state_of_objectives_resumes_to_the_same_bits(make_config, tmp_path, nam
     assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
 
 
+@pytest.mark.parametrize("options", [{"init": "identity"}, {"residual": True}])
+def test_whitening_of_actions_resumes_to_the_same_bits(make_config, tmp_path, caplog, options) -> None:
+    caplog.set_level("INFO", "equissl")
+    settings = {**TINY, "action": "rotmat", "whiten_actions": True, "predictor_options": options}
+    config = make_config("SIE", settings)
+    whole = pretrain(config, tmp_path / "whole")
+    share = (
+        "shortcut share 0.000 of 1: an invariant embedding is nearly free" if "residual" in options else "share 1.000"
+    )
+    assert share in caplog.text
+    with pytest.raises(Killed):
+        pretrain(config, tmp_path / "cut", [KillAt(8)])
+    expected, found = weights(whole), weights(pretrain(config, tmp_path / "cut"))
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    method, _ = load_method(whole)
+    assert method.action.mean.abs().sum() > 0 and not torch.equal(method.action.whitening, torch.eye(9))
+
+
 def test_teacher_moves_after_every_optimiser_step(make_config, tmp_path) -> None:
     options = {"hidden": 8, "momentum": [0.0, 0.0]}  # the teacher is a copy of the network after each step
     config = make_config("Invariant", {**TINY, "objective": {"name": "byol", "options": options}}, max_steps=3)

@@ -83,6 +83,14 @@ class ImageSequences(Dataset, ABC):
             small_crops=made.small_crops,
         )
 
+    def without_images(self, addresses: Sequence[Address]) -> ViewBatch:
+        """Return the batch of items at ``addresses``; the images come along, which their latents are drawn with.
+
+        Args:
+            addresses: (epoch, index) of each item.
+        """
+        return self.__getitems__(addresses)
+
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images; of the first one, where they are not known to be of one size."""
         if self.store.size is not None:

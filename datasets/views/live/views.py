@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from equissl.datasets.loader import Address, assemble_batch
+from equissl.datasets.loader import Address, assemble_batch, no_images
 from equissl.datasets.meshes import MeshSource, get_mesh_source
 from equissl.datasets.meshes.memory import MeshMemory
 from equissl.datasets.meshes.mesh import Mesh, MeshError
@@ -112,6 +112,21 @@ class LiveViews(Dataset):
             found = [self._render_or_replace(epoch, index) for epoch, index in addresses]
             rows, latents = (np.concatenate([arrays[i] for arrays in found]) for i in range(2))
             images = torch.cat([arrays[2] for arrays in found])
+        return self._assemble(addresses, rows, latents, images)
+
+    def without_images(self, addresses: Sequence[Address]) -> ViewBatch:
+        """Return the batch of items at ``addresses`` with images of size 0: nothing is rendered.
+
+        Args:
+            addresses: (epoch, index) of each item.
+        """
+        rows = np.array([int(self.objects[index]) for _, index in addresses])
+        latents = np.stack([self.latents(epoch, row) for (epoch, _), row in zip(addresses, rows, strict=True)])
+        return self._assemble(addresses, rows, latents, no_images(latents.shape[:2]))
+
+    def _assemble(
+        self, addresses: Sequence[Address], rows: np.ndarray, latents: np.ndarray, images: Tensor
+    ) -> ViewBatch:
         views = np.array([epoch for epoch, _ in addresses])[:, None] * self.views + np.arange(self.views)
         return assemble_batch(images, latents, self.store.labels[rows], self.store.schema, rows, views)
 

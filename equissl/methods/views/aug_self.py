@@ -38,6 +38,7 @@ class AugSelf(ViewMethod):
     """
 
     objective: Objective
+    action: Action
 
     def __init__(
         self,

@@ -11,6 +11,8 @@ from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Encoder
 from equissl.encoders.config import PIXEL_MEAN, PIXEL_STD, EncoderConfig
 from equissl.methods.base import BuildsEncoder, Method, widen
+from equissl.methods.views.actions import Action
+from equissl.predictors import ActionPredictor
 
 
 class ViewMethod(Method):
@@ -18,6 +20,7 @@ class ViewMethod(Method):
 
     Attributes:
         pixel_mean, pixel_std: what images are normalised by, see `EncoderConfig`.
+        action: actions between views, for methods that are told or asked them.
     """
 
     kind = "views"
@@ -25,9 +28,11 @@ class ViewMethod(Method):
     encoder: Encoder
     pixel_mean: tuple[float, ...] = PIXEL_MEAN
     pixel_std: tuple[float, ...] = PIXEL_STD
+    action: Action | None
 
     def __init__(self, encoder: BuildsEncoder) -> None:
         super().__init__(encoder)
+        self.action = None
         if isinstance(encoder, EncoderConfig):
             self.pixel_mean, self.pixel_std = tuple(encoder.pixel_mean), tuple(encoder.pixel_std)
 
@@ -41,6 +46,26 @@ class ViewMethod(Method):
             ``all`` (N, D); methods that split it add ``inv`` and ``equi``.
         """
         return {"all": widen(self.encoder(self.normalise(inputs)))}
+
+    def fit_actions(self, actions: Tensor) -> float | None:
+        """Whiten the actions, where they are to be, before the first step.
+
+        Args:
+            actions: (N, A) of training pairs, not whitened.
+
+        Returns:
+            share of the equivariance loss that an invariant embedding leaves (:func:`equissl.metrics.shortcut_share`),
+            or None without a predictor that can tell.
+        """
+        predictor = getattr(self, "predictor", None)
+        if self.action is None or predictor is None:
+            return None
+        if self.action.whiten:
+            self.action.fit(actions)
+        if not isinstance(predictor, ActionPredictor):
+            return None
+        predictor.set_identity(self.action.whitened(torch.tensor(self.action.identity)).tolist())
+        return predictor.shortcut_share(self.action.whitened(actions))
 
     def predictor_losses(self, batch: ViewBatch) -> dict[str, Tensor] | None:
         """Compute the action gap of a batch (see `StepOutput`); None for a method that predicts nothing.

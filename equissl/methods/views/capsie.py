@@ -69,6 +69,8 @@ class CapsIE(CapsuleMethod):
         detach_target: keep the gradient of the invariance term from the second view.
         action: what the predictor is told, see :class:`equissl.methods.views.actions.Action`.
         sign: which of the two quaternions of a rotation, see :func:`equissl.geometry.relative_unitquat`.
+        whiten_actions: shift actions to mean 0 and scale them to covariance 1 over the training pairs; the published
+            methods do not.
         objective: replaces the cross-entropy of the activations; one without a teacher. See
             :data:`equissl.objectives.OBJECTIVES`.
 
@@ -78,6 +80,7 @@ class CapsIE(CapsuleMethod):
     """
 
     schedule: Tensor
+    action: Action
 
     def __init__(
         self,
@@ -98,10 +101,11 @@ class CapsIE(CapsuleMethod):
         detach_target: bool = False,
         action: str = "quaternion",
         sign: QuaternionSign = "canonical",
+        whiten_actions: bool = False,
         objective: ObjectiveConfig | None = None,
     ) -> None:
         super().__init__(encoder, image_size, capsules, pose_dim)
-        self.action = Action(action, sign)
+        self.action = Action(action, sign, whiten=whiten_actions)
         self.predictor = create_predictor(predictor, capsules * pose_dim, self.action.identity, predictor_options)
         self.sim, self.std, self.cov, self.entropy = sim, std, cov, entropy
         self.equi = equi * sim if scale_equi else equi

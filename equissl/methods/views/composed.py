@@ -44,6 +44,8 @@ class Composed(ViewMethod):
         predictor_options: its further arguments.
         action: what the predictor is told, see :class:`equissl.methods.views.actions.Action`.
         sign: which of the two quaternions of a rotation.
+        whiten_actions: shift actions to mean 0 and scale them to covariance 1 over the training pairs; the published
+            methods do not.
         views: views of each object in a batch; predictions go from each to the next.
         target: whether predictions are compared with the network's own embeddings or with a momentum teacher's
             (conditional BYOL), which lets no gradient through.
@@ -52,6 +54,8 @@ class Composed(ViewMethod):
     Raises:
         ValueError: for parts that cannot be put together.
     """
+
+    action: Action
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class Composed(ViewMethod):
         predictor_options: dict[str, Any] | None = None,
         action: str = "quaternion",
         sign: QuaternionSign = "canonical",
+        whiten_actions: bool = False,
         views: int = 2,
         target: Literal["online", "teacher"] = "online",
         momentum: tuple[float, float] = (0.996, 1.0),
@@ -74,7 +79,7 @@ class Composed(ViewMethod):
         whole = self.feature_dim
         self.split, self.equi_dim = split, _equi_dim(whole, split, equi_dim)
         self.inv_dim = whole - self.equi_dim if split else whole
-        self.views, self.action, self.equi = views, Action(action, sign), equi
+        self.views, self.action, self.equi = views, Action(action, sign, whiten=whiten_actions), equi
         self.projector_equi = Projector(self.equi_dim, split_sizes(projector, self.equi_dim, whole))
         width = self.projector_equi.out_dim
         self.predictor = create_predictor(predictor, width, self.action.identity, predictor_options)

@@ -31,6 +31,8 @@ class ConvJEPA(ViewMethod):
         views: M + 1 views of each object in a batch, at least 2; the last one is the target.
         action: what the predictor is told, see :class:`equissl.methods.views.actions.Action`.
         sign: which of the two quaternions of a rotation.
+        whiten_actions: shift actions to mean 0 and scale them to covariance 1 over the training pairs; the published
+            methods do not.
         action_dim: size of embedded actions.
         projector: hidden and output width of the projector.
         hidden: width of the predictor.
@@ -41,12 +43,15 @@ class ConvJEPA(ViewMethod):
         ValueError: for fewer than two views, or an unknown reduction.
     """
 
+    action: Action
+
     def __init__(
         self,
         encoder: EncoderConfig = RESNET18,
         views: int = 5,
         action: str = "position",
         sign: QuaternionSign = "canonical",
+        whiten_actions: bool = False,
         action_dim: int = 128,
         projector: tuple[int, int] = (2048, 128),
         hidden: int = 1024,
@@ -58,7 +63,7 @@ class ConvJEPA(ViewMethod):
             raise ValueError(f"expected at least 2 views, one to observe and one to predict, got {views}")
         if reduction not in ("sum", "mean"):
             raise ValueError(f"expected reduction to be 'sum' or 'mean', got {reduction!r}")
-        self.views, self.action, self.reduction = views, Action(action, sign), reduction
+        self.views, self.action, self.reduction = views, Action(action, sign, whiten=whiten_actions), reduction
         wide, out = projector
         self.projector = nn.Sequential(
             nn.Linear(self.feature_dim, wide, bias=False),

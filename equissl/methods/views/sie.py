@@ -41,10 +41,14 @@ class SIE(ViewMethod):
         action: what the predictor is told: ``quaternion`` (the paper's), ``quaternion+hue`` (rotation and colour) or
             others, see :class:`equissl.methods.views.actions.Action`.
         sign: which of the two quaternions of a rotation, see :func:`equissl.geometry.relative_unitquat`.
+        whiten_actions: shift actions to mean 0 and scale them to covariance 1 over the training pairs; the published
+            methods do not.
 
     Raises:
         ValueError: for an ``equi_dim`` that leaves one part empty, or an unknown predictor or action.
     """
+
+    action: Action
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class SIE(ViewMethod):
         variance_on_predictor: bool = True,
         action: str = "quaternion",
         sign: QuaternionSign = "canonical",
+        whiten_actions: bool = False,
         objective: ObjectiveConfig | None = None,
     ) -> None:
         super().__init__(encoder)
@@ -69,7 +74,7 @@ class SIE(ViewMethod):
         self.inv_dim = whole - self.equi_dim
         self.projector_inv = Projector(self.inv_dim, split_sizes(projector, self.inv_dim, whole))
         self.projector_equi = Projector(self.equi_dim, split_sizes(projector, self.equi_dim, whole))
-        self.action = Action(action, sign)
+        self.action = Action(action, sign, whiten=whiten_actions)
         self.predictor = create_predictor(
             predictor, self.projector_equi.out_dim, self.action.identity, predictor_options
         )

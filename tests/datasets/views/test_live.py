@@ -107,6 +107,12 @@ class TestLatents:
 
 
 class TestAddresses:
+    def test_without_images_all_else_is_the_same(self) -> None:
+        dataset, addresses = live(), [(0, 0), (3, 1)]
+        bare, batch = dataset.without_images(addresses), dataset.__getitems__(addresses)
+        assert bare.images.numel() == 0
+        assert same(replace(batch, images=bare.images), bare)
+
     def test_an_item_can_be_made_again_alone(self) -> None:
         together = live().__getitems__([(3, 4), (0, 1), (3, 0)])
         assert same(live()[(0, 1)], replace(together, **{n: getattr(together, n)[1:2] for n in (

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,12 @@ class TestDataset:
                 assert torch.equal(batch.rotations[b, v], store.rotations()[index, view].float())
             assert batch.labels[b] == store.labels[index]
         assert store.split[batch.objects.numpy()].tolist() == [0, 0]
+
+    def test_without_images_all_else_is_the_same(self, store: ViewStore) -> None:
+        dataset, addresses = ViewDataset(store, views=3, seed=5), [(0, 1), (2, 0), (7, 2)]
+        bare, batch = dataset.without_images(addresses), dataset.__getitems__(addresses)
+        assert bare.images.shape == (3, 3, 3, 0, 0)
+        assert same(replace(batch, images=bare.images), bare)
 
     def test_one_item_is_a_batch_of_one(self, store: ViewStore) -> None:
         dataset = ViewDataset(store)
