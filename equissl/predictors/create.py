@@ -14,6 +14,7 @@ PREDICTORS: Registry[Callable[..., nn.Module]] = Registry(
     {
         "hypernetwork": "equissl.predictors.hypernetwork:LinearHypernetwork",
         "mlp": "equissl.predictors.mlp:MLPPredictor",
+        "embedded_action": "equissl.predictors.embedded_action:EmbeddedActionPredictor",
     },
     group="equissl.predictors",
     base=nn.Module,

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from equissl.weights.layouts import Layout
+from equissl.weights.layouts import Layout, choose
 from equissl.weights.reading import WeightsError
 from equissl.weights.script import Script
+from equissl.weights.seqjepa_baselines import baseline_layout
 from equissl.weights.seqjepa_data import (
     AUGMENTATIONS,
     DATASETS,
     PROBES,
-    SACCADES,
     data_config,
+    encoder_config,
     find_action,
     find_dataset,
+    sequence_views,
 )
 from equissl.weights.shapes import Tensors, shape_of, torchvision_encoder
 
@@ -61,16 +63,17 @@ def seqjepa_layout(tensors: Tensors, script: Script) -> Layout:
         tensors: by the authors' names.
         script: what is known of the training script.
     """
-    encoder = torchvision_encoder(tensors, "encoder.")
+    if not any(key.startswith(LAYERS) for key in tensors):
+        return baseline_layout(tensors, script)
+    torchvision_encoder(tensors, "encoder.")
     _check_names(tensors)
     widths = _widths(tensors)
-    name = find_dataset(tensors, script, script.get("run_id"), widths.actions)
-    dataset = DATASETS[name]
-    encoder |= {"pixel_mean": list(dataset.mean), "pixel_std": list(dataset.std)}
-    encoder |= {"options": {"zero_init_residual": True}}
+    choose(script, [OPTION], name="method")
+    name = find_dataset(tensors, script, widths.actions)
+    dataset, encoder = DATASETS[name], encoder_config(tensors, name)
     layers = {key.removeprefix(LAYERS).partition(".")[0] for key in tensors if key.startswith(LAYERS)}
     args: dict[str, Any] = {"encoder": encoder, "layers": len(layers), "hidden": widths.hidden}
-    args |= {"views": _views(script, dataset.form), "heads": _heads(script, widths)}
+    args |= {"views": sequence_views(script, dataset.form), "heads": _heads(script, widths)}
     args["target"] = "teacher" if any(key.startswith("target_encoder.") for key in tensors) else "online"
     told, narrowed = _told(widths, name, script)
     dropped = dict(DROPPED) if widths.told else DROPPED | {"action_proj.": UNUSED}
@@ -81,10 +84,8 @@ def seqjepa_layout(tensors: Tensors, script: Script) -> Layout:
 def _check_names(tensors: Tensors) -> None:
     known = ("encoder.", *HEADS, *PROBES)
     odd = [key for key in tensors if not key.startswith(known)][:5]
-    if odd or not any(key.startswith(LAYERS) for key in tensors):
-        raise WeightsError(
-            f"expected the weights of a seq-JEPA model ({', '.join(known)}), found {odd or 'no transformer_encoder'}"
-        )
+    if odd:
+        raise WeightsError(f"expected the weights of a seq-JEPA model ({', '.join(known)}), found {odd}")
 
 
 def _widths(tensors: Tensors) -> _Widths:
@@ -105,19 +106,6 @@ def _widths(tensors: Tensors) -> _Widths:
     else:  # without a projector, zeros may stand behind the action
         actions = set(range(1, told + 1))
     return _Widths(features, told, actions, embedded, hidden if deep else 0)
-
-
-def _views(script: Script, form: str) -> int:
-    """Return how many views there are, the predicted one included."""
-    said = script.get("views")
-    if said is not None:
-        return int(said)
-    saccades, observed = script.number("num_saccades"), script.number("seq_len")
-    if form == SACCADES and saccades is not None:
-        return int(saccades)
-    if form != SACCADES and observed is not None:
-        return int(observed) + 1
-    return int(script.assume("views", 5 if form == SACCADES else 4))
 
 
 def _heads(script: Script, widths: _Widths) -> int:

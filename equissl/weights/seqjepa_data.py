@@ -9,7 +9,7 @@ from typing import Any
 from equissl.encoders.config import PIXEL_MEAN, PIXEL_STD
 from equissl.weights.reading import WeightsError
 from equissl.weights.script import Script
-from equissl.weights.shapes import Tensors
+from equissl.weights.shapes import Tensors, torchvision_encoder
 
 Three = tuple[float, float, float]
 VIEWS, AUGMENTATIONS, SACCADES = "views", "augmentations", "saccades"
@@ -67,19 +67,30 @@ SIZES = {
 }  # fmt: skip
 
 
-def find_dataset(tensors: Tensors, script: Script, run_id: str | None, sizes: set[int]) -> str:
+def encoder_config(tensors: Tensors, name: str) -> dict[str, Any]:
+    """Return the config of the encoder, with the statistics of a data set's pixels.
+
+    Args:
+        tensors: by the authors' names.
+        name: of the data set.
+    """
+    found = torchvision_encoder(tensors, "encoder.")
+    statistics = {"pixel_mean": list(DATASETS[name].mean), "pixel_std": list(DATASETS[name].std)}
+    return {**found, **statistics, "options": {"zero_init_residual": True}}
+
+
+def find_dataset(tensors: Tensors, script: Script, sizes: set[int]) -> str:
     """Find the data set that a model was trained on: from the file, from a flag, or by the script's default.
 
     Args:
         tensors: by the authors' names.
         script: what is known of the training script.
-        run_id: name that the script gave the run, which ends in that of the data set.
         sizes: numbers that an action may have; empty for a model that is told nothing.
 
     Raises:
         WeightsError: the file and the flag contradict each other, or neither tells.
     """
-    told = _told_by_file(tensors, run_id)
+    told = _told_by_file(tensors, script.get("run_id"))
     said = script.get("dataset")
     if said is not None and said not in DATASETS:
         raise WeightsError(f"expected dataset to be one of {', '.join(DATASETS)}, got {said!r}")
@@ -167,3 +178,21 @@ def data_config(name: str, script: Script, action: str | None) -> dict[str, Any]
     told = {"crop+jitter+blur": False, "blur": False, "crop+jitter": True}.get(action or "")
     blurred = not (script.assume("no_blur", False) if told is None else told)
     return dict(dataset.data) if blurred else dataset.data | {"policy_options": {"blur": 0.0, "last": {"blur": 0.0}}}
+
+
+def sequence_views(script: Script, form: str) -> int:
+    """Return how many views a sequence has, the predicted one included.
+
+    Args:
+        script: what is known of the training script.
+        form: of the sequences.
+    """
+    said = script.get("views")
+    if said is not None:
+        return int(said)
+    saccades, observed = script.number("num_saccades"), script.number("seq_len")
+    if form == SACCADES and saccades is not None:
+        return int(saccades)
+    if form != SACCADES and observed is not None:
+        return int(observed) + 1
+    return int(script.assume("views", 5 if form == SACCADES else 4))

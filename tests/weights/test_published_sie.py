@@ -21,7 +21,7 @@ from equissl.geometry import euler_to_rotmat
 from equissl.runs import load_config, load_method
 from equissl.weights import WeightsError, import_weights
 
-WIDTH = int(os.environ.get("PUBLISHED_WIDTH", "8"))  # of the backbone; 64 is the published one
+WIDTH = 64 if os.environ.get("PUBLISHED_SIZES") == "1" else 8  # of the backbone; 64 is the published one
 SMALL: dict[str, Any] = {"width": WIDTH, "equi": 3 * WIDTH, "mlp": "-".join([str(16 * WIDTH)] * 3)}
 ODD = {
     "simclr_temp": 0.23, "ec_weight": 1.7, "sim_coeff": 7.0, "equi_factor": 0.37, "std_coeff": 9.0, "cov_coeff": 1.3

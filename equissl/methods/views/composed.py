@@ -46,6 +46,8 @@ class Composed(ViewMethod):
         sign: which of the two quaternions of a rotation.
         whiten_actions: shift actions to mean 0 and scale them to covariance 1 over the training pairs; the published
             methods do not.
+        over_views: divide parameters of augmentations by their norm over the views, as ``action`` says.
+        projector_norm: see `norm` of :class:`equissl.encoders.Projector`.
         views: views of each object in a batch; predictions go from each to the next.
         target: whether predictions are compared with the network's own embeddings or with a momentum teacher's
             (conditional BYOL), which lets no gradient through.
@@ -71,6 +73,8 @@ class Composed(ViewMethod):
         action: str = "quaternion",
         sign: QuaternionSign = "canonical",
         whiten_actions: bool = False,
+        over_views: bool = False,
+        projector_norm: bool = False,
         views: int = 2,
         target: Literal["online", "teacher"] = "online",
         momentum: tuple[float, float] = (0.996, 1.0),
@@ -79,14 +83,15 @@ class Composed(ViewMethod):
         whole = self.feature_dim
         self.split, self.equi_dim = split, _equi_dim(whole, split, equi_dim)
         self.inv_dim = whole - self.equi_dim if split else whole
-        self.views, self.action, self.equi = views, Action(action, sign, whiten=whiten_actions), equi
-        self.projector_equi = Projector(self.equi_dim, split_sizes(projector, self.equi_dim, whole))
+        self.views, self.action, self.equi = views, Action(action, sign, over_views, whiten_actions), equi
+        self.projector_equi = Projector(self.equi_dim, split_sizes(projector, self.equi_dim, whole), projector_norm)
         width = self.projector_equi.out_dim
         self.predictor = create_predictor(predictor, width, self.action.identity, predictor_options)
         self.equivariant = _equivariant_objective(equivariant, width)
         self.invariant: Objective | None = None
         if invariant is not None:
-            self.projector_inv = Projector(self.inv_dim, split_sizes(projector, self.inv_dim, whole))
+            sizes = split_sizes(projector, self.inv_dim, whole)
+            self.projector_inv = Projector(self.inv_dim, sizes, projector_norm)
             self.invariant = _invariant_objective(invariant, self.projector_inv.out_dim, views)
         elif split:
             raise ValueError("a split representation needs an invariant objective for its first part, got None")

@@ -19,12 +19,13 @@ from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.seq_jepa import RESNET18
 from equissl.methods.views.seq_jepa_parts import cosine_distance
 from equissl.methods.views.teacher import Teacher
+from equissl.predictors import ActionProjector
 
 
 class ConvJEPA(ViewMethod):
     """From the projected representation of each observed view and the action to the last view, that one's projection.
 
-    The target is a momentum teacher's. Nothing is aggregated.
+    The target is a momentum teacher's, unless told otherwise. Nothing is aggregated.
 
     Args:
         encoder: image encoder.
@@ -36,11 +37,14 @@ class ConvJEPA(ViewMethod):
         action_dim: size of embedded actions.
         projector: hidden and output width of the projector.
         hidden: width of the predictor.
+        over_views: divide parameters of augmentations by their norm over the views, as ``action`` says.
         reduction: whether the losses of the views are summed (the paper) or averaged (the authors' code).
+        target: whether the last view is encoded by a momentum ``teacher`` or, without gradient, by the networks
+            themselves (``online``).
         momentum: momentum of the teacher at the first and at the last step; half a cosine in between.
 
     Raises:
-        ValueError: for fewer than two views, or an unknown reduction.
+        ValueError: for fewer than two views, or an unknown reduction or target.
     """
 
     action: Action
@@ -55,15 +59,19 @@ class ConvJEPA(ViewMethod):
         action_dim: int = 128,
         projector: tuple[int, int] = (2048, 128),
         hidden: int = 1024,
+        over_views: bool = False,
         reduction: Literal["sum", "mean"] = "sum",
+        target: Literal["teacher", "online"] = "teacher",
         momentum: tuple[float, float] = (0.996, 1.0),
     ) -> None:
         super().__init__(encoder)
         if views < 2:
             raise ValueError(f"expected at least 2 views, one to observe and one to predict, got {views}")
+        if target not in ("teacher", "online"):
+            raise ValueError(f"expected target to be 'teacher' or 'online', got {target!r}")
         if reduction not in ("sum", "mean"):
             raise ValueError(f"expected reduction to be 'sum' or 'mean', got {reduction!r}")
-        self.views, self.action, self.reduction = views, Action(action, sign, whiten=whiten_actions), reduction
+        self.views, self.action, self.reduction = views, Action(action, sign, over_views, whiten_actions), reduction
         wide, out = projector
         self.projector = nn.Sequential(
             nn.Linear(self.feature_dim, wide, bias=False),
@@ -72,11 +80,12 @@ class ConvJEPA(ViewMethod):
             nn.Linear(wide, out, bias=False),
             nn.BatchNorm1d(out, affine=False),
         )
-        self.action_projector = nn.Linear(self.action.dim, action_dim, bias=False)
+        self.action_projector = ActionProjector(self.action.dim, action_dim)
         self.predictor = nn.Sequential(
             nn.Linear(action_dim + out, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, out)
         )
-        self.teacher = Teacher(momentum, encoder=self.encoder, projector=self.projector)
+        networks = {"encoder": self.encoder, "projector": self.projector}
+        self.teacher = Teacher(momentum, **networks) if target == "teacher" else None
 
     def step(self, batch: ViewBatch) -> StepOutput:
         self.check_views(batch)
@@ -91,7 +100,8 @@ class ConvJEPA(ViewMethod):
         return StepOutput(loss, {"prediction": losses.detach().mean()}, features)
 
     def after_step(self, step: int, last_step: int) -> None:
-        self.teacher.update(step, last_step, encoder=self.encoder, projector=self.projector)
+        if self.teacher is not None:
+            self.teacher.update(step, last_step, encoder=self.encoder, projector=self.projector)
 
     def equi_embedding(self, parts: dict[str, Tensor]) -> Tensor:
         return self.projector(parts["all"])
@@ -112,5 +122,6 @@ class ConvJEPA(ViewMethod):
 
     @torch.no_grad()
     def _target(self, batch: ViewBatch) -> tuple[Tensor, Tensor]:
-        last = self.teacher["encoder"](self.normalise(batch.images[:, -1]))
-        return last, self.teacher["projector"](last)
+        networks = {"encoder": self.encoder, "projector": self.projector} if self.teacher is None else self.teacher
+        last = networks["encoder"](self.normalise(batch.images[:, -1]))
+        return last, networks["projector"](last)

@@ -15,7 +15,6 @@ from equissl.methods.base import StepOutput, gather_together, widen
 from equissl.methods.views.actions import Action
 from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.seq_jepa_parts import (
-    ActionProjector,
     Padding,
     cosine_distance,
     merge_views,
@@ -23,6 +22,7 @@ from equissl.methods.views.seq_jepa_parts import (
     statistics_kept,
 )
 from equissl.methods.views.teacher import Teacher
+from equissl.predictors import ActionProjector
 from equissl.util.registry import accepted
 
 RESNET18 = EncoderConfig("torchvision/resnet18")

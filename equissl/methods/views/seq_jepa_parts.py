@@ -12,18 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from equissl.losses.precision import full_precision, unit_norm
 
 
-class ActionProjector(nn.Sequential):
-    """A linear layer without bias, and batch norm without weights of its own.
-
-    Args:
-        dim: size of an action.
-        size: of an embedded action.
-    """
-
-    def __init__(self, dim: int, size: int) -> None:
-        super().__init__(nn.Linear(dim, size, bias=False), nn.BatchNorm1d(size, affine=False))
-
-
 class Padding(nn.Module):
     """Actions as they are, with zeros behind: what the published code does in place of a projector.
 

@@ -43,6 +43,7 @@ class SIE(ViewMethod):
         sign: which of the two quaternions of a rotation, see :func:`equissl.geometry.relative_unitquat`.
         whiten_actions: shift actions to mean 0 and scale them to covariance 1 over the training pairs; the published
             methods do not.
+        over_views: divide parameters of augmentations by their norm over the views, as ``action`` says.
 
     Raises:
         ValueError: for an ``equi_dim`` that leaves one part empty, or an unknown predictor or action.
@@ -66,6 +67,7 @@ class SIE(ViewMethod):
         sign: QuaternionSign = "canonical",
         whiten_actions: bool = False,
         objective: ObjectiveConfig | None = None,
+        over_views: bool = False,
     ) -> None:
         super().__init__(encoder)
         whole, self.equi_dim = self.feature_dim, self.feature_dim // 2 if equi_dim is None else equi_dim
@@ -74,7 +76,7 @@ class SIE(ViewMethod):
         self.inv_dim = whole - self.equi_dim
         self.projector_inv = Projector(self.inv_dim, split_sizes(projector, self.inv_dim, whole))
         self.projector_equi = Projector(self.equi_dim, split_sizes(projector, self.equi_dim, whole))
-        self.action = Action(action, sign, whiten=whiten_actions)
+        self.action = Action(action, sign, over_views, whiten_actions)
         self.predictor = create_predictor(
             predictor, self.projector_equi.out_dim, self.action.identity, predictor_options
         )

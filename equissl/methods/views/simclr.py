@@ -22,6 +22,7 @@ class SimCLR(ViewMethod):
         encoder: image encoder.
         projector: sizes of the projector's layers.
         temperature: divides the cosine similarities.
+        projector_norm: see `norm` of :class:`equissl.encoders.Projector`.
     """
 
     def __init__(
@@ -29,9 +30,10 @@ class SimCLR(ViewMethod):
         encoder: EncoderConfig = DEFAULT_ENCODER,
         projector: Sequence[int] = (2048, 2048, 2048),
         temperature: float = 0.1,
+        projector_norm: bool = False,
     ) -> None:
         super().__init__(encoder)
-        self.projector = Projector(self.feature_dim, projector)
+        self.projector = Projector(self.feature_dim, projector, projector_norm)
         self.temperature = temperature
 
     def step(self, batch: ViewBatch) -> StepOutput:
