@@ -15,6 +15,7 @@ from equissl.verbs import VERBS
 from equissl.verbs.words import USAGE_ERROR, unknown
 
 INTERRUPTED = 130
+CLOSED = 141  # as a shell counts the end by SIGPIPE
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,7 +26,8 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         exit code: 0, 1 where ``doctor`` misses something, 2 for an expected error (one line on standard error; with
-        ``EQUISSL_DEBUG=1`` a traceback), 130 after Ctrl-C.
+        ``EQUISSL_DEBUG=1`` a traceback), 130 after Ctrl-C, 141 where
+        nobody reads on.
     """
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
@@ -42,6 +44,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("equissl: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
     except Exception as error:
         if not _expected(error) or os.environ.get("EQUISSL_DEBUG") == "1":
             traceback.print_exc()

@@ -23,10 +23,11 @@ from equissl.bench.sweep import (
 from equissl.datasets.drives.simulated.options import DriveOptions
 from equissl.datasets.drives.simulated.store import simulate_drives
 from equissl.datasets.sweeps.config import SweepsData
-from equissl.runs.checkpoint import LAST, OURS, read_checkpoint
+from equissl.runs.checkpoint import OURS, read_checkpoint
 from equissl.runs.configfile import load_config
 from equissl.scene_flow.annotate import write_flow_store
 from equissl.util.processes import usable_cores
+from equissl.util.runfolder import LAST
 
 SCRATCH = "scratch"
 # what a method is called in tables, and its recipe

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from equissl.runs.config import PretrainConfig, flatten
+from equissl.runs.config import PretrainConfig
 from equissl.runs.configfile import build_method, resolve_config
+from equissl.util.configtree import flatten
+from equissl.util.runfolder import checkpoint_file
 
-LAST = Path("checkpoints") / "last.ckpt"
 OURS = "equissl"  # key of what a checkpoint says about its run
 METHOD_PREFIX = "method."
 COMPILED = "_orig_mod."  # torch.compile puts this into parameter names
@@ -64,21 +65,6 @@ def run_config(run_dir: str | Path) -> PretrainConfig:
     """
     file = checkpoint_file(run_dir)
     return resolve_config(read_checkpoint(file, mmap=True)[OURS]["config"], origin=str(file))
-
-
-def checkpoint_file(run_dir: str | Path) -> Path:
-    """Return the checkpoint of a run folder, or the path itself when it is a file."""
-    path = Path(run_dir)
-    if path.is_file():
-        return path
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no run at {path}: expected a folder written by `equissl pretrain --out`, or a .ckpt file"
-        )
-    if not (path / LAST).is_file():
-        held = sorted(p.name for p in path.iterdir())[:10]
-        raise FileNotFoundError(f"no {LAST} in {path}; the folder holds {held or 'nothing'}")
-    return path / LAST
 
 
 def read_saved(run_dir: str | Path) -> dict[str, Any]:

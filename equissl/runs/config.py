@@ -6,10 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from equissl.datasets.config import DataConfig
-
-
-class ConfigError(ValueError):
-    """A config that cannot be read: unknown key, wrong type, or a file that is not there."""
+from equissl.util.configtree import ConfigError, flatten
 
 
 @dataclass
@@ -206,19 +203,3 @@ def _check_optim(optim: OptimConfig) -> None:
     for name in ("betas", "momentum"):
         if (values := getattr(optim, name)) is not None and not all(0 <= value < 1 for value in values):
             raise ConfigError(f"expected optim.{name} of at least 0 and below 1, got {list(values)}")
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten ``{"a": {"b": 1}}`` to ``{"a.b": 1}``; an empty dictionary stays a value.
-
-    Args:
-        tree: nested dictionaries.
-        prefix: put before every key.
-    """
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

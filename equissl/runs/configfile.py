@@ -20,22 +20,20 @@ from equissl.kinds import KINDS, Kind
 from equissl.methods import METHODS, Method
 from equissl.runs.config import (
     CollapseConfig,
-    ConfigError,
     MethodConfig,
     OptimConfig,
     PretrainConfig,
     ProbeConfig,
     TrainerConfig,
     check_config,
-    flatten,
 )
-from equissl.runs.overrides import parse_overrides
-from equissl.runs.recipes import find_config, merge, read_yaml
+from equissl.util.configtree import ConfigError, flatten, merge
 from equissl.util.files import write_text
+from equissl.util.overrides import parse_overrides
+from equissl.util.recipes import find_config, read_yaml
 from equissl.util.registry import did_you_mean
 
 SECTIONS = {"optim": OptimConfig, "trainer": TrainerConfig, "probes": ProbeConfig, "collapse": CollapseConfig}
-CONFIG_FILE = "config.yaml"
 
 
 def load_config(path: str | Path | None, overrides: list[str] | None = None) -> PretrainConfig:

@@ -16,7 +16,6 @@ from equissl.encoders.sync_batchnorm import convert_sync_batchnorm
 from equissl.kinds import KINDS
 from equissl.methods import Method
 from equissl.runs.checkpoint import (
-    LAST,
     LENGTH,
     OURS,
     changed_keys,
@@ -25,8 +24,8 @@ from equissl.runs.checkpoint import (
     method_weights,
     read_checkpoint,
 )
-from equissl.runs.config import ConfigError, PretrainConfig, check_config, flatten
-from equissl.runs.configfile import CONFIG_FILE, build_method, resolve_config, save_config
+from equissl.runs.config import ConfigError, PretrainConfig, check_config
+from equissl.runs.configfile import build_method, resolve_config, save_config
 from equissl.runs.versions import versions
 from equissl.training.collapse import CollapseMonitor
 from equissl.training.data import EndlessBatches, make_batches, open_dataset
@@ -38,10 +37,12 @@ from equissl.training.observers import Observer
 from equissl.training.progress import Progress
 from equissl.training.saving import CheckpointSaver, TrainingDivergedError
 from equissl.training.strategies import create_strategy
+from equissl.util.configtree import flatten
 from equissl.util.device import choose_accelerator, choose_precision, process_device
 from equissl.util.files import write_json
 from equissl.util.randomstate import seed_everything
 from equissl.util.ranks import launched_outside, process_rank
+from equissl.util.runfolder import CONFIG_FILE, LAST
 from equissl.weights.initial import load_backbone
 
 __all__ = ["TrainingDivergedError", "pretrain"]

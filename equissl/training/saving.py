@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from equissl.runs.checkpoint import COMPILED, LAST, METHOD_PREFIX, OURS
+from equissl.runs.checkpoint import COMPILED, METHOD_PREFIX, OURS
 from equissl.runs.config import TrainerConfig
 from equissl.training.loop import Loop
 from equissl.training.metriclog import MetricLog
@@ -17,6 +17,7 @@ from equissl.training.observers import Observer
 from equissl.training.signals import StopSignals, requeue_job
 from equissl.util.files import atomic_path
 from equissl.util.randomstate import random_state, seed_everything, set_random_state
+from equissl.util.runfolder import LAST
 
 
 class TrainingDivergedError(RuntimeError):

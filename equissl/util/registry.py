@@ -115,7 +115,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def name_of(self, thing: T) -> str:
         """Return the name under which this finds the thing: the registered one, or its import path."""
-        path = f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
+        path = _path(thing)
         for name, value in self._known.items():
             if value is thing or value == path:
                 return name
@@ -123,6 +123,23 @@ class Registry(MutableMapping[str, T], Generic[T]):
             if point.value.replace(" ", "") == path:
                 return name
         return path.replace(":", ".")
+
+    def path_of(self, name: str) -> str:
+        """Return the import path of a name, of an instance that of its class, and import nothing for it.
+
+        Raises:
+            error: for an unknown name, with the nearest known one.
+        """
+        value = self._known.get(name)
+        if isinstance(value, str):
+            return value
+        if value is not None:
+            return _path(value if hasattr(value, "__qualname__") else type(value))
+        if name in self._entry_points():
+            return self._entry_points()[name].value.replace(" ", "")
+        if is_import_path(name):
+            return ":".join(name.replace(":", ".").rsplit(".", 1))
+        raise self.unknown(name)
 
     def _builtin(self, name: str) -> T:
         value = self._known[name]
@@ -156,6 +173,10 @@ class Registry(MutableMapping[str, T], Generic[T]):
             wanted = " or ".join(base.__name__ for base in bases)
             raise self.error(f"expected {self.noun} {name!r} to be a {wanted}, got {thing!r}")
         return thing
+
+
+def _path(thing: object) -> str:
+    return f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
 
 
 def is_import_path(name: str) -> bool:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from equissl.datasets.drives.ingest import ingest as run_ingest
-from equissl.datasets.drives.readers import READERS
-from equissl.datasets.drives.simulated.options import DriveOptions
-from equissl.datasets.drives.simulated.store import simulate_drives
-from equissl.scene_flow.annotate import write_flow_store
-from equissl.verbs.words import arguments, parser_of
+from equissl.verbs.parser import VerbParser
 
 logger = logging.getLogger(__name__)
 
@@ -19,12 +14,12 @@ def ingest(argv: list[str]) -> int:
 
     Damaged frames are left out and named. Started again, it goes on where it stopped.
     """
-    parser = parser_of("ingest", ingest)
-    parser.add_argument("format", help=f"one of {', '.join(READERS)}, or an import path")
-    parser.add_argument("root", help="folder in that format")
-    parser.add_argument("--out", required=True, help="the file to write")
-    parser.add_function_arguments(run_ingest, skip={"format", "root", "out"})
-    report = run_ingest(**arguments(parser, argv))
+    parser = VerbParser("ingest", ingest)
+    parser.add_word("format", "format of the folder", names="ingest.format")
+    parser.add_word("root", "folder in that format")
+    parser.add_flag("out", "the file to write", required=True)
+    run_ingest = parser.add_signature("equissl.datasets.drives.ingest:ingest", skip={"format", "root", "out"})
+    report = parser.call(run_ingest, argv)
     counts = f"{report.drives} drives, {report.sweeps} sweeps, {report.pairs} pairs, {report.boxes} boxes"
     print(f"{report.path}: {counts}, {len(report.problems)} problems, {report.seconds:.0f} s")
     for line in report.checks.lines() if report.checks else []:
@@ -37,11 +32,13 @@ def simulate(argv: list[str]) -> int:
 
     Started again, it goes on where it stopped.
     """
-    parser = parser_of("simulate", simulate)
-    parser.add_argument("--out", required=True, help="the file to write")
-    parser.add_function_arguments(simulate_drives, skip={"out", "options"})
-    parser.add_class_arguments(DriveOptions, "options")
-    print(simulate_drives(**arguments(parser, argv)))
+    parser = VerbParser("simulate", simulate)
+    parser.add_flag("out", "the file to write", required=True)
+    simulate_drives = parser.add_signature(
+        "equissl.datasets.drives.simulated.store:simulate_drives", skip={"out", "options"}
+    )
+    parser.add_signature("equissl.datasets.drives.simulated.options:DriveOptions", "options")
+    print(parser.call(simulate_drives, argv))
     return 0
 
 
@@ -50,11 +47,11 @@ def flow(argv: list[str]) -> int:
 
     Started again, it goes on where it stopped.
     """
-    parser = parser_of("flow", flow)
-    parser.add_argument("store", help="drive store that `equissl ingest` wrote, or an OpenSceneFlow log")
-    parser.add_argument("--out", required=True, help="the file to write")
-    parser.add_function_arguments(write_flow_store, skip={"store", "out"})
-    report = write_flow_store(**arguments(parser, argv))
+    parser = VerbParser("flow", flow)
+    parser.add_word("store", "drive store that `equissl ingest` wrote, or an OpenSceneFlow log")
+    parser.add_flag("out", "the file to write", required=True)
+    write = parser.add_signature("equissl.scene_flow.annotate:write_flow_store", skip={"store", "out"})
+    report = parser.call(write, argv)
     for drive, frame, reason in report.failed[:10]:
         logger.warning("%s, frame %s: %s", drive, frame, reason)
     print(f"{report.path}: flow of {report.pairs} pairs, {len(report.failed)} failed, {report.seconds:.0f} s")

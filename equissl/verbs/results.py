@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from equissl.evaluation import evaluate as run_evaluation
-from equissl.evaluation import evaluation_kind
-from equissl.reporting import format_table, write_report
-from equissl.reporting.runs import load_runs
-from equissl.reporting.sweeps.prediction import predict as run_detector
-from equissl.verbs.words import arguments, parser_of, say
+from equissl.verbs.check import split_words
+from equissl.verbs.options import Options
+from equissl.verbs.parser import VerbParser, loaded
+from equissl.verbs.runs import evaluation_options
+from equissl.verbs.words import say
 
 
 def evaluate(argv: list[str]) -> int:
     """Measure the frozen method of a run on unseen data, and write RUN/results.json.
-
     The flags are those of the run's kind of data: `equissl evaluate RUN --help`.
     """
-    parser = parser_of("evaluate", evaluate)
-    parser.add_argument("run", help="folder that `equissl pretrain --out` wrote")
-    parser.add_argument("--store", help="data to evaluate on; default: those of the run")
-    words = [word for word in argv[:1] if not word.startswith("-")]
-    if words:
-        options = evaluation_kind(words[0]).options
-        parser.add_class_arguments(options)
-    values = arguments(parser, argv)
+    parser = VerbParser("evaluate", evaluate)
+    parser.add_word("run", "folder that `equissl pretrain --out` wrote")
+    parser.add_flag("store", "data to evaluate on; default: those of the run")
+    run = first_word(argv)
+    options = parser.add_signature(evaluation_options(run)) if run else None
+    values = parser.parse(argv)
     run_dir, store = values.pop("run"), values.pop("store")
-    print(format_table([run_evaluation(run_dir, options(**values), store=store, log=say)]))
+    assert options is not None  # without a run the words are refused
+    run_evaluation, format_table = loaded("equissl.evaluation:evaluate"), loaded("equissl.reporting:format_table")
+    print(format_table([run_evaluation(run_dir, options()(**values), store=store, log=say)]))
     return 0
 
 
 def predict(argv: list[str]) -> int:
     """Write the detections of a detector: result files of KITTI or JSON, and pictures from above."""
-    parser = parser_of("predict", predict)
-    parser.add_argument("run", help="folder that `equissl finetune --out` wrote")
-    parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_function_arguments(run_detector, skip={"run", "out", "log"})
-    report = run_detector(**arguments(parser, argv), log=say)
+    parser = VerbParser("predict", predict)
+    parser.add_word("run", "folder that `equissl finetune --out` wrote")
+    parser.add_flag("out", "folder to write", required=True)
+    run_detector = parser.add_signature("equissl.reporting.sweeps.prediction:predict", skip={"run", "out", "log"})
+    values = parser.parse(argv)
+    report = run_detector()(**values, log=say)
     found = f"{report.detections} detections in {report.frames} sweeps ({report.format}), {report.pictures} pictures"
     print(f"{report.folder}: {found}, {report.seconds:.0f} s")
     return 0
@@ -42,11 +41,21 @@ def predict(argv: list[str]) -> int:
 
 def report(argv: list[str]) -> int:
     """Write one HTML page that compares evaluated runs, and print their table; seeds of one run make one row."""
-    parser = parser_of("report", report)
-    parser.add_argument("runs", nargs="+", help="evaluated run folders")
-    parser.add_function_arguments(write_report, skip={"run_dirs"})
-    values = arguments(parser, argv)
+    parser = VerbParser("report", report)
+    parser.add_word("runs", "evaluated run folders", many=True)
+    write_report = parser.add_signature("equissl.reporting.report:write_report", skip={"run_dirs"})
+    values = parser.parse(argv)
     runs = values.pop("runs")
-    page = write_report(runs, **values)
+    page = write_report()(runs, **values)
+    format_table, load_runs = loaded("equissl.reporting:format_table"), loaded("equissl.reporting.runs:load_runs")
     print(format_table([run.results for run in load_runs(runs)]), page, sep="\n\n")
     return 0
+
+
+def first_word(argv: list[str]) -> str | None:
+    """Return the first word that is neither a flag nor the value of one."""
+    anything = Options()
+    anything.loose = True
+    asked = [word for word in argv if word not in ("-h", "--help") and not word.endswith(".help")]
+    words, _ = split_words(asked, anything)
+    return words[0] if words and words[0] != "all" else None

@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from equissl.runs.configfile import config_parser, dump_config, find_kind, find_method, load_config
-from equissl.runs.recipes import find_config, read_yaml
-from equissl.training import pretrain as run_training
+from equissl.util.configtree import flatten, merge
+from equissl.util.overrides import full_key, parse_overrides
+from equissl.util.recipes import find_config, read_yaml
+from equissl.util.runfolder import CONFIG_FILE
+from equissl.verbs.check import WordError, split_words
+from equissl.verbs.helptext import HELP, MORE, asked_section, full_help, section_help, short_help, wants_all, wants_help
+from equissl.verbs.options import Option, Options
+from equissl.verbs.parser import loaded
+from equissl.verbs.training import check_kind, check_method, check_names, check_tree, config_options
 from equissl.verbs.words import split_options
+
+NO_CONFIG = "; with --config or --method those of its data and method are listed too"
+OWN = (
+    Option("config", "a YAML file, or the name of a packaged recipe (demo_sie)", default="RUN/config.yaml"),
+    Option("out", "run folder", default=None),
+    Option("print_config", "show the resolved config and stop", default=""),
+)
+FINETUNE = (
+    Option(
+        "labels", "share of the training frames whose labels are used (0.05), or a file of their ids", default="1.0"
+    ),
+    Option("label_seed", "of the share", default="0"),
+    Option("frozen", "train neck and head alone", default=""),
+)
 
 
 def pretrain(argv: list[str]) -> int:
     """Pretrain a method; started again with the same --out, it continues.
 
     equissl pretrain --config FILE.yaml --out RUN [--any.key value ...]
-
-    --config     a YAML file, or the name of a packaged recipe (demo_sie); default: RUN/config.yaml, if it is there
-    --out        run folder
-    --print_config  shows the resolved config and stops
-    Every key of the config is a flag: --trainer.max_steps 100 --method VICReg --method.init_args.sim 5
     """
-    return _train(argv, pretrain)
+    return _train(argv, "pretrain", OWN)
 
 
 def finetune(argv: list[str]) -> int:
     """Train a detector of 3D boxes, from a pretrained backbone or from scratch; started again it continues.
 
-    equissl finetune --config FILE.yaml --out RUN [--init PRETRAINED] [--labels SHARE] [--frozen] [--any.key value ...]
-
-    --config     a YAML file, or the name of a packaged recipe (detection/second_small); default: RUN/config.yaml
-    --out        run folder; labels.txt in it lists the frames whose labels were used
-    --init       run of `equissl pretrain`, folder of `equissl export`, or checkpoint of OpenPCDet; its voxel backbone
-    --labels     share of the training frames whose labels are used (0.05), or a file of their ids; default: all
-    --label_seed of the share
-    --frozen     train neck and head alone
-    --print_config  shows the resolved config and stops
-    Every key of the config is a flag: --trainer.max_steps 100 --data.store drives.h5
+    equissl finetune --config FILE.yaml --out RUN [--init PRETRAINED] [--labels SHARE] [--frozen] [--any.key value]
     """
     short = {"--labels": "--data.labels", "--label_seed": "--data.label_seed"}
     words: list[str] = []
@@ -47,38 +52,69 @@ def finetune(argv: list[str]) -> int:
             words += ["--method.init_args.frozen", "true"]
         else:
             words.append(short.get(name, name) + equals + value)
-    return _train(words, finetune)
+    return _train(words, "finetune", OWN + FINETUNE)
 
 
-def _train(argv: list[str], verb: Callable[[list[str]], int]) -> int:
+def _train(argv: list[str], verb: str, own: tuple[Option, ...]) -> int:
     """Run ``pretrain`` or ``finetune`` with the words given."""
-    words, options = split_options(argv, ("--config", "--out"))
-    out = options.get("--out")
-    config_file = options.get("--config")
-    if config_file is None and out is not None and (Path(out) / "config.yaml").is_file():
-        config_file = str(Path(out) / "config.yaml")
-    if "-h" in words or "--help" in words:
-        return _train_help(config_file, verb)
-    shown = "--print_config" in words
-    config = load_config(config_file, [word for word in words if word != "--print_config"])
-    if shown:
-        print(dump_config(config), end="")
+    words, given = split_options(argv, ("--config", "--out"))
+    out, config_file = given.get("--out"), given.get("--config")
+    if config_file is None and out is not None and (Path(out) / CONFIG_FILE).is_file():
+        config_file = str(Path(out) / CONFIG_FILE)
+    base = read_yaml(find_config(config_file)) if config_file else {}
+    if wants_help(words):
+        print(_help(words, verb, base, own))
         return 0
-    if out is None:
+    shown = "--print_config" in words
+    words = [word for word in words if word != "--print_config"]
+    _check(words, verb, base, own, Path(config_file).name if config_file else "command line")
+    if not shown and out is None:
         raise ValueError("expected --out RUN, the folder to write to")
-    print(run_training(config, out))
+    config = loaded("equissl.runs.configfile:load_config")(config_file, words)
+    if shown:
+        print(loaded("equissl.runs.configfile:dump_config")(config), end="")
+    else:
+        print(loaded("equissl.training:pretrain")(config, out))
     return 0
 
 
-def _train_help(config_file: str | None, verb: Callable[[list[str]], int]) -> int:
-    """Print the flags of the kind of data and of the method's constructor too, once a config names them."""
-    print("usage: " + (verb.__doc__ or "").partition("\n\n")[2].replace("\n    ", "\n").strip())
-    parser = config_parser()
-    if config_file:
-        tree = read_yaml(find_config(config_file))
-        method = find_method(tree, config_file)
-        parser = config_parser(method, find_kind(tree, method, config_file))
-    text = parser.format_help()
-    text = re.sub(r"^  --\S+ CONFIG +Path to a configuration file\.\n", "", text, flags=re.MULTILINE)
-    print("\n" + text[text.find("options:") :])
-    return 0
+def _check(words: list[str], verb: str, base: dict[str, Any], own: tuple[Option, ...], origin: str) -> None:
+    """Check the words, and the config that they make of ``base``."""
+    given = _pairs(words)
+    # the method and the kind of data decide which other flags there are
+    deciding = [f"--{key}={value}" for key, value in given if full_key(key) in ("method.class_path", "data.kind")]
+    chosen = merge(base, parse_overrides(deciding))
+    check_kind(chosen, origin)
+    check_names([full_key(key) for key, _ in given], config_options(chosen, own), verb)
+    tree = merge(base, parse_overrides(words))
+    check_tree(tree, config_options(tree), origin)
+
+
+def _pairs(words: list[str]) -> list[tuple[str, str]]:
+    """Return flags with their values, whatever the flags."""
+    anything = Options()
+    anything.loose = True
+    return split_words(words, anything)[1]
+
+
+def _help(words: list[str], verb: str, base: dict[str, Any], own: tuple[Option, ...]) -> str:
+    """Return the help that the words ask for, of the config's kind of data and method once they are known."""
+    section = asked_section(words)
+    rest = [word for word in words if word not in (*HELP, "all") and not word.endswith(".help")]
+    if section == "method" and rest and not rest[0].startswith("--"):
+        rest = ["--method", *rest]
+    tree = merge(base, parse_overrides(rest))
+    check_method(tree)
+    if section.startswith("method.") and not tree.get("method"):
+        raise WordError(f"expected --config or --method to say whose argument {section.partition('.')[2]!r} is")
+    options = config_options(tree, own)
+    if section:
+        return section_help(options, section if section == "method" else full_key(section), verb, flatten(tree))
+    text = (VERBS[verb].__doc__ or "").partition("\n\n")[2].strip()
+    head = f"usage: {text}\n\nEvery key of the config is a flag{'' if tree else NO_CONFIG}:\n"
+    if wants_all(words):
+        return f"{head}\n{full_help(options, flatten(tree))}"
+    return f"{head}\n{short_help(options, flatten(tree))}\n\n{MORE.format(verb)}"
+
+
+VERBS = {"pretrain": pretrain, "finetune": finetune}

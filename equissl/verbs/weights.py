@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from equissl.verbs.words import arguments, parser_of, say
-from equissl.weights import export_run, import_weights
+from equissl.verbs.parser import VerbParser
+from equissl.verbs.words import say
 
 SWITCHES = ("--no_blur", "--backbone_only")
 
@@ -15,12 +15,12 @@ def import_(argv: list[str]) -> int:
 
     Flags that say what the file cannot tell are those of the authors' scripts: --latent-type is --latent_type too.
     """
-    parser = parser_of("import", import_)
-    parser.add_argument("family", choices=["sie", "equicaps", "seqjepa", "openpcdet"], help="whose checkpoint it is")
-    parser.add_argument("file", help="the checkpoint")
-    parser.add_argument("--out", required=True, help="run folder to write")
-    parser.add_function_arguments(import_weights, skip={"family", "file", "out"})
-    report = import_weights(**arguments(parser, script_words(argv)))
+    parser = VerbParser("import", import_)
+    parser.add_word("family", "whose checkpoint it is", choices=("sie", "equicaps", "seqjepa", "openpcdet"))
+    parser.add_word("file", "the checkpoint")
+    parser.add_flag("out", "run folder to write", required=True)
+    import_weights = parser.add_signature("equissl.weights.imports:import_weights", skip={"family", "file", "out"})
+    report = parser.call(import_weights, script_words(argv))
     print(f"{report.option}, as {report.method}: {report.parameters:,} parameters", file=sys.stderr)
     for message in report.messages:
         say(message)
@@ -42,11 +42,11 @@ def script_words(argv: list[str]) -> list[str]:
 
 def export(argv: list[str]) -> int:
     """Write the method of a run as safetensors with a JSON card, and its backbone for torchvision or timm."""
-    parser = parser_of("export", export)
-    parser.add_argument("run", help="run folder, or a checkpoint")
-    parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_function_arguments(export_run, skip={"run", "out"})
-    report = export_run(**arguments(parser, argv))
+    parser = VerbParser("export", export)
+    parser.add_word("run", "run folder, or a checkpoint")
+    parser.add_flag("out", "folder to write", required=True)
+    export_run = parser.add_signature("equissl.weights.export:export_run", skip={"run", "out"})
+    report = parser.call(export_run, argv)
     say(f"backbone: {report.backbone}")
     for name in report.files:
         print(report.folder / name)

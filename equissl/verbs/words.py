@@ -1,41 +1,12 @@
-"""Words of the command line: parsers, options, errors."""
+"""Words of the command line that stand before flags, and options taken out of them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from equissl.util.registry import did_you_mean
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
-
 USAGE_ERROR = 2
-
-
-def parser_of(verb: str, function: Callable[..., Any]) -> ArgumentParser:
-    """Create the parser of a verb, described by the first line of its function's docstring.
-
-    Args:
-        verb: words after ``equissl``.
-        function: of the verb.
-    """
-    from jsonargparse import ArgumentParser
-
-    summary = (function.__doc__ or "").partition("\n")[0]
-    return ArgumentParser(prog=f"equissl {verb}", description=summary, allow_abbrev=False)
-
-
-def arguments(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
-    """Parse and instantiate arguments by name.
-
-    Args:
-        parser: of the verb.
-        argv: words after the verb.
-    """
-    values: Namespace = parser.instantiate(parser.parse_args(argv))
-    return dict(vars(values))
 
 
 def split_options(argv: list[str], names: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from equissl.detection import Detector
-from equissl.runs.checkpoint import LAST
 from equissl.runs.config import ConfigError
-from equissl.runs.configfile import CONFIG_FILE, build_method, load_config, save_config
+from equissl.runs.configfile import build_method, load_config, save_config
+from equissl.util.runfolder import CONFIG_FILE, LAST
 from equissl.weights.imported import ImportReport, save_imported
 from equissl.weights.openpcdet import PREFIX, load_openpcdet, to_openpcdet
 from equissl.weights.reading import WeightsError, read_weights

@@ -10,10 +10,10 @@ from torch import nn
 
 from equissl.geometry import QuaternionSign
 from equissl.objectives import Objective
-from equissl.runs.checkpoint import LAST
 from equissl.runs.config import PretrainConfig
 from equissl.runs.configfile import build_method, resolve_config, save_config
-from equissl.runs.recipes import merge
+from equissl.util.configtree import merge
+from equissl.util.runfolder import LAST
 from equissl.weights.detectors import import_openpcdet
 from equissl.weights.imported import ImportReport, save_imported
 from equissl.weights.layouts import Family, Layout, find_layout, rename

@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from equissl.encoders.voxel import VoxelEncoder
-from equissl.runs.checkpoint import LAST, OURS, ForeignFileError, method_weights, read_checkpoint
+from equissl.runs.checkpoint import OURS, ForeignFileError, method_weights, read_checkpoint
+from equissl.util.runfolder import LAST
 from equissl.weights.openpcdet import PREFIX, load_openpcdet
 from equissl.weights.reading import WeightsError, read_weights
 

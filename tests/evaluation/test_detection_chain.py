@@ -18,8 +18,8 @@ from equissl.datasets.drives.sweep import Drive, Sweep
 from equissl.detection import Detections
 from equissl.evaluation.sweeps.detecting import read_detections, write_detections
 from equissl.runs import build_method, load_config, read_checkpoint
-from equissl.runs.checkpoint import LAST
 from equissl.training.data import open_dataset
+from equissl.util.runfolder import LAST
 
 ENCODER = [
     "--method.encoder.point_range=[-12.8,-12.8,-3.0,12.8,12.8,1.0]",

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from equissl.runs.checkpoint import LAST, METHOD_PREFIX, OURS
+from equissl.runs.checkpoint import METHOD_PREFIX, OURS
 from equissl.runs.configfile import build_method, resolve_config
+from equissl.util.runfolder import LAST
 
 
 @pytest.fixture

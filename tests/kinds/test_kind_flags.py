@@ -31,10 +31,8 @@ every_kind = pytest.mark.parametrize("kind", RUNS)
 def test_flags_of_another_kind(kind: str, untrained: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     method, init_args, data = RUNS[kind]
     run = untrained(method, init_args, **data)
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["evaluate", str(run), OTHERS[kind]])
-    assert stopped.value.code == 2
-    assert OTHERS[kind].partition("=")[0].lstrip("-") in capsys.readouterr().err
+    assert cli.main(["evaluate", str(run), OTHERS[kind]]) == 2
+    assert f"unknown flag {OTHERS[kind].partition('=')[0]}" in capsys.readouterr().err
     assert not (run / "results.json").exists()
 
 

@@ -73,8 +73,8 @@ def test_through_all_verbs(site: Path, texts: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--data.lenght=3"], "unknown key 'data.lenght' (did you mean 'data.length'?)"),
-        (["--data.store=a.h5"], "unknown key 'data.store'"),
+        (["--data.lenght=3"], "unknown flag --data.lenght (did you mean '--data.length'?)"),
+        (["--data.store=a.h5"], "unknown flag --data.store"),
         (["--data.kind=views"], "Bigram learns from LetterBatch, got data.kind 'views'"),
     ],
 )

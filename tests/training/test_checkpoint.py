@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from equissl.runs import CheckpointError, load_method
-from equissl.runs.checkpoint import LAST, OURS, read_saved, run_config
+from equissl.runs.checkpoint import OURS, read_saved, run_config
 from equissl.training import pretrain
+from equissl.util.runfolder import LAST
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import yaml
 
 from equissl.runs import ConfigError, build_method, load_config, save_config
 from equissl.runs.checkpoint import changed_keys
-from equissl.runs.overrides import parse_overrides
-from equissl.runs.recipes import find_config
+from equissl.util.overrides import parse_overrides
+from equissl.util.recipes import find_config
 
 RECIPES = [
     *(f"3diebench_{name}" for name in ("sie", "vicreg", "simclr", "equicaps", "supervised")),

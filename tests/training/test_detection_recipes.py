@@ -8,7 +8,7 @@ import torch
 from equissl.datasets.sweeps.object_classes import class_indices
 from equissl.detection import Detector
 from equissl.runs import build_method, load_config, save_config
-from equissl.runs.recipes import find_config
+from equissl.util.recipes import find_config
 
 # recipe: cells of the head's map (y, x), voxels along z, y, x
 GEOMETRY = {

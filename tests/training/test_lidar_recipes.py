@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from equissl.runs import build_method, load_config, save_config
-from equissl.runs.recipes import find_config
+from equissl.util.recipes import find_config
 
 FULL = ("e_ssl3d", "point_contrast", "bev_contrast", "depth_contrast", "strl", "occupancy")
 RECIPES = [f"lidar/{name}{size}" for name in FULL for size in ("", "_small")]

@@ -23,11 +23,11 @@ from equissl.runs import (
     read_checkpoint,
     resolve_config,
 )
-from equissl.runs.checkpoint import LAST
 from equissl.training import pretrain
 from equissl.training.data import make_batches, open_dataset
 from equissl.training.loop import Loop
 from equissl.training.observers import Observer
+from equissl.util.runfolder import LAST
 
 LIVE = LiveSpec("procedural", objects=26, size=32, val_fraction=0.5)
 

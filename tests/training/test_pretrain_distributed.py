@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from equissl.runs import load_method, read_checkpoint, read_metrics
-from equissl.runs.checkpoint import LAST
 from equissl.training import pretrain
 from equissl.training.launch import ProcessError
+from equissl.util.runfolder import LAST
 
 
 @pytest.mark.slow

@@ -28,13 +28,13 @@ from equissl.runs import (
     resolve_config,
     save_config,
 )
-from equissl.runs.checkpoint import LAST
 from equissl.training import pretrain
 from equissl.training.data import make_batches, open_dataset
 from equissl.training.launch import ProcessError
 from equissl.training.loop import Loop
 from equissl.training.observers import Observer
 from equissl.training.schedule import first_beta, learning_rate
+from equissl.util.runfolder import LAST
 
 TINY = DriveOptions(beams=10, columns=30, max_range=20.0, dropout=0.0)
 GRID = {"point_range": [-12.8, -12.8, -3.0, 12.8, 12.8, 1.0], "voxel_size": [0.8, 0.8, 0.16], "backend": "torch"}

@@ -14,11 +14,12 @@ import torch
 from equissl.datasets.views.batch import ViewBatch
 from equissl.methods import METHODS, StepOutput, VICReg
 from equissl.runs import ConfigError, load_method, read_checkpoint, read_metrics
-from equissl.runs.checkpoint import LAST, OURS
+from equissl.runs.checkpoint import OURS
 from equissl.training import TrainingDivergedError, pretrain
 from equissl.training.loop import Loop
 from equissl.training.observers import Observer
 from equissl.training.signals import SAME
+from equissl.util.runfolder import LAST
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}
 

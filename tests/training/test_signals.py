@@ -16,11 +16,12 @@ import pytest
 import torch
 
 from equissl.runs import PretrainConfig, read_checkpoint, save_config
-from equissl.runs.checkpoint import LAST, OURS
+from equissl.runs.checkpoint import OURS
 from equissl.training import pretrain
 from equissl.training.loop import Loop
 from equissl.training.observers import Observer
 from equissl.training.signals import requeue_job
+from equissl.util.runfolder import LAST
 
 LONG = 100_000
 PATIENCE = 600  # seconds; machines are busy

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from equissl.runs import ConfigError, TrainerConfig, load_method, read_checkpoint, read_metrics
-from equissl.runs.checkpoint import LAST
 from equissl.training import pretrain
 from equissl.training.launch import first_machine, join_processes, leave_processes
 from equissl.training.strategies import DataParallel, Sharded, Single, create_strategy
 from equissl.util.device import process_device
+from equissl.util.runfolder import LAST
 
 CPU = torch.device("cpu")
 

@@ -15,8 +15,8 @@ from equissl.detection.grid_pool import PoolConfig
 from equissl.encoders.voxel import VoxelEncoderConfig
 from equissl.methods.drives import SweepInvariant
 from equissl.runs import CheckpointError, ConfigError, load_method
-from equissl.runs.checkpoint import LAST
 from equissl.runs.configfile import resolve_config
+from equissl.util.runfolder import LAST
 from equissl.weights import WeightsError, detector_state, export_run, import_openpcdet, load_backbone, load_detector
 from equissl.weights.detectors import detector_data
 from equissl.weights.imports import save_imported

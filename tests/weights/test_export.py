@@ -18,9 +18,10 @@ from equissl.datasets.views.config import ViewsData
 from equissl.encoders import create_encoder
 from equissl.encoders.config import EncoderConfig
 from equissl.runs import MethodConfig, PretrainConfig, TrainerConfig, load_method
-from equissl.runs.checkpoint import LAST, METHOD_PREFIX, OURS
+from equissl.runs.checkpoint import METHOD_PREFIX, OURS
 from equissl.runs.configfile import build_method, resolve_config
 from equissl.training import pretrain
+from equissl.util.runfolder import LAST
 from equissl.weights import WeightsError, export_run, import_weights, library_backbone, load_exported
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}

@@ -12,8 +12,9 @@ import torch
 from equissl import cli
 from equissl.methods.drives import DriveMethod
 from equissl.runs import load_method
-from equissl.runs.checkpoint import LAST, METHOD_PREFIX, OURS
+from equissl.runs.checkpoint import METHOD_PREFIX, OURS
 from equissl.runs.configfile import build_method, resolve_config
+from equissl.util.runfolder import LAST
 from equissl.weights import WeightsError, export_run, load_exported, load_openpcdet
 
 ENCODER = {"point_range": [-8, -8, -2, 8, 8, 4], "voxel_size": [0.5, 0.5, 0.25], "max_points": None}

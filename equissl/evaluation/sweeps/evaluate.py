@@ -34,11 +34,12 @@ from equissl.metrics.detection import (
     RangeAP,
     kitti_labels,
 )
-from equissl.runs.checkpoint import LAST, read_saved, run_config
+from equissl.runs.checkpoint import read_saved, run_config
 from equissl.runs.config import PretrainConfig
 from equissl.runs.configfile import build_method
 from equissl.runs.results import flat_config, write_results
 from equissl.util.device import choose_device
+from equissl.util.runfolder import LAST
 
 Log = Callable[[str], None]
 BoxRows = TypeVar("BoxRows", DetectedBoxes, LabelledBoxes)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from equissl.runs.config import flatten
 from equissl.training.loggers.base import Logger, remembered_id, required
+from equissl.util.configtree import flatten
 
 LONGEST = 500  # characters of a parameter's value that every MLflow store takes
 BATCH = 100  # parameters of one call

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from equissl.runs.config import ConfigError
+from equissl.util.configtree import ConfigError, merge
 from equissl.util.registry import did_you_mean
 
 BASE = "base"  # key that names the one file whose values a config starts from
@@ -57,25 +57,6 @@ def read_yaml(file: Path) -> dict[str, Any]:
     if BASE in parent:
         raise ConfigError(f"{base.name}: a base cannot have a base itself (one level only)")
     return merge(parent, tree)
-
-
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Put ``over`` on top of ``base``; another method drops the arguments of the base's method.
-
-    Args:
-        base: config tree.
-        over: config tree; its values win.
-    """
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            if "class_path" in value and old.get("class_path", value["class_path"]) != value["class_path"]:
-                old = {}
-            merged[key] = merge(old, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def _load_yaml(file: Path) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from typing import Any
 
 import yaml
 
-from equissl.runs.config import ConfigError
-from equissl.runs.recipes import merge
+from equissl.util.configtree import ConfigError, merge
 
 
 def parse_overrides(words: list[str]) -> dict[str, Any]:
@@ -27,11 +26,11 @@ def parse_overrides(words: list[str]) -> dict[str, Any]:
             if not rest:
                 raise ConfigError(f"expected a value after {word}")
             value = rest.pop(0)
-        tree = merge(tree, _nested(_full_key(key), _yaml_value(value, key)))
+        tree = merge(tree, _nested(full_key(key), _yaml_value(value, key)))
     return tree
 
 
-def _full_key(key: str) -> str:
+def full_key(key: str) -> str:
     """Return the whole key: ``method`` alone means its class; ``method.sim`` its constructor's argument ``sim``."""
     parts = key.split(".")
     if parts == ["method"]:
