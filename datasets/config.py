@@ -13,12 +13,14 @@ class DataConfig:
     Attributes:
         kind: of data; empty takes the one that the method was written for.
         batch_size: objects, images or pairs in one batch, over all processes together.
+        drop_last: leave out the last batch of a pass where fewer items are left than a batch holds; false trains on it.
         workers: loader processes of each training process; 0 loads in the training process.
         seed: of the order and of all that is random about an item; None takes the seed of the run.
     """
 
     kind: str = ""
     batch_size: int = 256
+    drop_last: bool = True
     workers: int = 0
     seed: int | None = None
 

@@ -45,6 +45,14 @@ class EndlessBatches:
         """Start the next iteration after that many batches of the run."""
         self.first = batches
 
+    def items(self, batches: int) -> int:
+        """Return the number of items, over all processes, in the first ``batches`` batches of the run."""
+        size = self.loader.batch_size * self.loader.world_size
+        epochs, rest = divmod(batches, len(self.loader))
+        # a last batch that is kept is filled up to a multiple of the processes
+        whole = -(-len(self.loader.dataset) // self.loader.world_size) * self.loader.world_size
+        return epochs * min(whole, len(self.loader) * size) + rest * size
+
     def __iter__(self) -> Iterator[Any]:
         # starting a DataLoader draws from torch's generator: it must not change what the method draws
         with torch.random.fork_rng(devices=[]), one_thread_environment():
@@ -77,13 +85,30 @@ def make_batches(config: PretrainConfig, dataset: AddressedDataset, rank: int, w
         rank, world_size: this process among all.
 
     Raises:
-        ValueError: batch size not a multiple of the number of processes, or larger than the split.
+        ConfigError: batch size not a multiple of the number of processes, larger than the split, or one that leaves a
+            last batch of one item.
     """
-    size = config.data.batch_size
+    size, last = config.data.batch_size, config.data.drop_last
     if size % world_size:
-        raise ValueError(f"expected data.batch_size to be a multiple of the {world_size} processes, got {size}")
-    loader = ViewLoader(dataset, batch_size=size // world_size, rank=rank, world_size=world_size)
+        raise ConfigError(f"expected data.batch_size to be a multiple of the {world_size} processes, got {size}")
+    _check_size(dataset, size, last)
+    loader = ViewLoader(dataset, size // world_size, rank=rank, world_size=world_size, drop_last=last)
     return EndlessBatches(loader, config.data.workers, pin_memory=torch.cuda.is_available())
+
+
+def _check_size(dataset: AddressedDataset, size: int, drop_last: bool) -> None:
+    """Refuse a batch size by which a pass has no batch, or one of a single item."""
+    held = f"{len(dataset)} {dataset.items} in split {dataset.split!r} of {dataset.store.path}"
+    if drop_last and len(dataset) < size:
+        raise ConfigError(
+            f"expected at least data.batch_size = {size}, got {held}: take --data.batch_size {max(len(dataset), 1)} or "
+            "less, or --data.drop_last false"
+        )
+    if not drop_last and len(dataset) % size == 1:
+        raise ConfigError(
+            f"data.drop_last false with data.batch_size {size} leaves a last batch of one, of which batch norm has no "
+            f"statistics; got {held}: take another --data.batch_size"
+        )
 
 
 def open_dataset(config: PretrainConfig, method: Method, split: str | None = "train") -> AddressedDataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -22,15 +22,15 @@ class MetricLog(Observer):
     Args:
         loggers: where the rows go; none in processes other than the first.
         every: steps between two rows.
-        views_per_step: images, or sweeps, of one optimiser step over all processes.
+        views: images, or sweeps, seen after a number of optimiser steps, over all processes.
         last_step: also log this one.
         unit: what they are, for the names of the curves.
     """
 
     def __init__(
-        self, loggers: Sequence[Logger], every: int, views_per_step: int, last_step: int, unit: str = "views"
+        self, loggers: Sequence[Logger], every: int, views: Callable[[int], int], last_step: int, unit: str = "views"
     ) -> None:
-        self.loggers, self.every, self.views_per_step, self.last_step = loggers, every, views_per_step, last_step
+        self.loggers, self.every, self.views, self.last_step = loggers, every, views, last_step
         self.unit = unit
         self.seconds = 0.0  # of training, over all starts of the run
         self.latest: dict[str, float] = {}  # most recent value of each curve
@@ -47,10 +47,6 @@ class MetricLog(Observer):
     def add(self, values: dict[str, float]) -> None:
         """Put values into the current step's row."""
         self._added.update(values)
-
-    def views(self, step: int) -> int:
-        """Return the number of images or sweeps seen after ``step`` optimiser steps."""
-        return step * self.views_per_step
 
     def on_start(self, loop: Loop) -> None:
         for logger in self.loggers:
@@ -97,7 +93,7 @@ class MetricLog(Observer):
     def _rate(self, step: int) -> float:
         before, seconds = self._row
         self._row = (step, self.seconds)
-        return self.views(step - before) / max(self.seconds - seconds, 1e-9)
+        return (self.views(step) - self.views(before)) / max(self.seconds - seconds, 1e-9)
 
     def _tick(self) -> None:
         now = time.monotonic()

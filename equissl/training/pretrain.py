@@ -30,6 +30,7 @@ from equissl.runs.versions import versions
 from equissl.training.collapse import CollapseMonitor
 from equissl.training.data import EndlessBatches, make_batches, open_dataset
 from equissl.training.launch import launch_processes
+from equissl.training.leftovers import removed_unless_started
 from equissl.training.loggers import LOGGERS, create_loggers
 from equissl.training.loop import Loop
 from equissl.training.metriclog import MetricLog
@@ -55,8 +56,8 @@ def pretrain(config: PretrainConfig, out: str | Path, observers: Sequence[Observ
     """Pretrain a method; called again with the same folder, continue where the last checkpoint was saved.
 
     The run folder holds ``config.yaml`` (resolved; runs again as it is), ``checkpoints/last.ckpt``, ``metrics.csv`` and
-    what other loggers write. On a CPU in 32 bits a run that was killed and continued ends with the very same weights as
-    one that was not.
+    what other loggers write; a run that fails before its first step leaves nothing of it. On a CPU in 32 bits a run
+    that was killed and continued ends with the very same weights as one that was not.
 
     Args:
         config: see :class:`PretrainConfig`; :func:`load_config` reads one from YAML.
@@ -85,12 +86,13 @@ def pretrain(config: PretrainConfig, out: str | Path, observers: Sequence[Observ
     for name in config.trainer.loggers:
         LOGGERS[name]  # an unknown one is an error now, not in the processes to come
     accelerator = choose_accelerator(config.trainer.accelerator)
-    if config.trainer.world_size > 1 and not launched_outside():
-        if observers:
-            raise ConfigError("observers cannot be handed to other processes: start the run with torchrun instead")
-        launch_processes(_run, (config, out), config.trainer)
-        return out
-    return _run(config, out, observers, accelerator)
+    with removed_unless_started(out):
+        if config.trainer.world_size > 1 and not launched_outside():
+            if observers:
+                raise ConfigError("observers cannot be handed to other processes: start the run with torchrun instead")
+            launch_processes(_run, (config, out), config.trainer)
+            return out
+        return _run(config, out, observers, accelerator)
 
 
 def _run(config: PretrainConfig, out: Path, observers: Sequence[Observer] = (), accelerator: str | None = None) -> Path:
@@ -141,7 +143,7 @@ def _fit(
     log = MetricLog(
         create_loggers(settings.loggers, out, config.to_dict()) if process_rank() == 0 else [],
         settings.log_every,
-        config.data.batch_size * settings.accumulate * dataset.views,
+        lambda step: batches.items(step * settings.accumulate) * dataset.views,
         last_step,
         unit=KINDS[config.data.kind].unit,
     )

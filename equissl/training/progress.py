@@ -71,5 +71,6 @@ class Progress(Observer):
         begun, first = self._start
         rate = (loop.step - first) / max(now - begun, 1e-9)
         left = (loop.last_step - loop.step) / rate if rate > 0 else 0.0
-        speed = f"{rate * self.curves.views_per_step:,.0f} {self.curves.unit}/s"
+        views = self.curves.views(loop.step) - self.curves.views(first)
+        speed = f"{views / max(now - begun, 1e-9):,.0f} {self.curves.unit}/s"
         return f"{speed}  {time.strftime('%H:%M:%S', time.gmtime(left))} left"
