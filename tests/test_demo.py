@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import equissl.evaluation
+import equissl.reporting
 from equissl import demo
 from equissl.demo import DemoError, DemoTask, choose_meshes, claim_folder, method_run
-from equissl.kinds import KINDS
 from equissl.runs.configfile import load_config
+from equissl.util.runfolder import CONFIG_FILE, LAST
 
 
 def test_a_folder_belongs_to_one_demo(tmp_path: Path) -> None:
@@ -46,9 +48,11 @@ def test_evaluation_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.Mo
     from equissl import cli
 
     seen = {}
-    monkeypatch.setattr("equissl.verbs.results.evaluation_kind", lambda run: KINDS["views"])
-    monkeypatch.setattr("equissl.verbs.results.run_evaluation", lambda run, options, **_: seen.update(config=options))
-    monkeypatch.setattr("equissl.verbs.results.format_table", lambda results: "")
+    (tmp_path / "sie" / LAST).parent.mkdir(parents=True)
+    (tmp_path / "sie" / LAST).touch()
+    (tmp_path / "sie" / CONFIG_FILE).write_text("data: {kind: views}\n")
+    monkeypatch.setattr(equissl.evaluation, "evaluate", lambda run, options, **_: seen.update(config=options))
+    monkeypatch.setattr(equissl.reporting, "format_table", lambda results: "")
     command = method_run("sie", tmp_path, replace(DemoTask(), rotation_steps=5, val_pairs=3), seed=7).stages["evaluate"]
     assert cli.main(command[command.index("evaluate") :]) == 0
     config = seen["config"]

@@ -100,6 +100,9 @@ def _name(option: Option) -> str:
 
 def _line(option: Option, name: str, width: int, shown: dict[str, object]) -> str:
     text = plain(option.help)
+    if option.positional:  # with all that it can be
+        indent = " " * (width + 4)
+        return textwrap.fill(f"  {name:<{width}}  {text}.{_choices(option)}", _columns(), subsequent_indent=indent)
     if option.keys:
         text = f"{_first(text)}: {', '.join(option.keys)}" if text else ", ".join(option.keys)
     elif default := _default(option, shown):
