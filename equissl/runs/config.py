@@ -37,6 +37,9 @@ class OptimConfig:
         schedule: ``constant``, ``cosine`` or ``one_cycle``, over the steps of the whole run; see
             :func:`equissl.training.schedule.learning_rate`.
         warmup: steps of linear warm-up, for ``constant`` and ``cosine``.
+        start: rate that the warm-up starts from; None starts at lr/warmup and reaches ``lr`` one step earlier.
+        end: rate that ``cosine`` falls to.
+        by_epoch: the rate and momentum move once a pass over the data, and ``warmup`` counts passes.
         betas: of Adam.
         momentum: for ``one_cycle``: highest and lowest first beta, which moves against the rate; None keeps it.
         clip: largest norm of the gradient of all parameters together; a longer one is scaled down. None leaves it.
@@ -49,6 +52,9 @@ class OptimConfig:
     optimizer: Literal["adam", "adamw"] = "adam"
     schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
     warmup: int = 0
+    start: float | None = None
+    end: float = 0.0
+    by_epoch: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
     momentum: tuple[float, float] | None = None
     clip: float | None = None
@@ -198,6 +204,12 @@ def _check_optim(optim: OptimConfig) -> None:
         raise ConfigError(f"expected optim.warmup of at least 0, got {optim.warmup}")
     if optim.warmup and optim.schedule == "one_cycle":
         raise ConfigError(f"expected optim.warmup 0: one_cycle brings its own, got {optim.warmup}")
+    if (optim.start or 0.0) < 0 or optim.end < 0:
+        raise ConfigError(f"expected optim.start and optim.end of at least 0, got {optim.start} and {optim.end}")
+    if optim.start is not None and not optim.warmup:
+        raise ConfigError(f"expected optim.warmup, which begins at optim.start, got start {optim.start} alone")
+    if optim.end and optim.schedule != "cosine":
+        raise ConfigError(f"expected optim.end with schedule cosine only, got {optim.end} with {optim.schedule}")
     if optim.momentum is not None and optim.schedule != "one_cycle":
         raise ConfigError(f"expected optim.momentum with schedule one_cycle only, got it with {optim.schedule}")
     for name in ("betas", "momentum"):

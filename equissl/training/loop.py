@@ -15,6 +15,7 @@ from equissl.runs.checkpoint import COMPILED, METHOD_PREFIX
 from equissl.runs.config import OptimConfig
 from equissl.training.observers import Observer, load_observer_states, observer_states
 from equissl.training.optimizer import create_optimizer, follow_schedule
+from equissl.training.schedule import position
 from equissl.training.strategies import Single
 
 AUTOCAST = {"bf16": torch.bfloat16, "16": torch.float16}
@@ -37,6 +38,7 @@ class Loop:
         precision: 32, bf16 or 16.
         accumulate: batches in one optimiser step.
         observers: in the order in which their hooks are called; one that saves comes last.
+        epoch: batches in a pass over the data, for schedules that move once a pass.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class Loop:
         precision: str = "32",
         accumulate: int = 1,
         observers: Sequence[Observer] = (),
+        epoch: int = 1,
     ) -> None:
+        self.epoch = epoch
         self.method, self.optim, self.strategy, self.last_step = method, optim, strategy, last_step
         self.precision, self.accumulate, self.observers = precision, accumulate, list(observers)
         self.device = strategy.device
@@ -140,7 +144,8 @@ class Loop:
         self.output = replace(output, loss=output.loss.detach())  # holding the loss itself would hold its graph
 
     def _take_step(self) -> None:
-        follow_schedule(self.optimizer, self.optim, self.step, self.last_step)
+        where = position(self.optim, self.batch, self.accumulate, self.last_step, self.epoch)
+        follow_schedule(self.optimizer, self.optim, *where)
         if self.optim.clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self._parameters(), self.optim.clip)

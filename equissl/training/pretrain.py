@@ -153,7 +153,8 @@ def _fit(
     try:
         precision = choose_precision(settings.precision, accelerator)
         found = [*_observers(config, log, method, dataset), *observers, saver]
-        loop = Loop(method, config.optim, strategy, last_step, precision, settings.accumulate, found)
+        epoch = len(batches.loader)
+        loop = Loop(method, config.optim, strategy, last_step, precision, settings.accumulate, found, epoch)
         loop.fit(batches, checkpoint)
         strategy.barrier()  # the first process to end ends the others
     finally:

@@ -15,9 +15,9 @@ END = 1e4  # and ends at that divided by this
 def learning_rate(optim: OptimConfig, step: int, last_step: int) -> float:
     """Compute the learning rate of optimiser step ``step`` (from 0) of ``last_step``.
 
-    ``constant``; ``cosine`` falls from ``lr`` to 0 on half a cosine; ``one_cycle`` rises on half a cosine from a tenth
-    of ``lr`` to ``lr`` over the first 40 % of the steps, and falls on another to ``lr``/10⁵. With warm-up, the first
-    two rise linearly from lr/warmup over as many steps before.
+    ``constant``; ``cosine`` falls from ``lr`` to ``end`` on half a cosine; ``one_cycle`` rises on half a cosine from a
+    tenth of ``lr`` to ``lr`` over the first 40 % of the steps, and falls on another to ``lr``/10⁵. With warm-up, the
+    first two rise linearly from ``start`` over as many steps before; without ``start`` from lr/warmup.
 
     Args:
         optim: schedule, ``lr`` and warm-up.
@@ -32,11 +32,11 @@ def learning_rate(optim: OptimConfig, step: int, last_step: int) -> float:
     if optim.schedule == "one_cycle":
         return _one_cycle(step / last_step, optim.lr / START, optim.lr, optim.lr / START / END)
     if step < optim.warmup:
-        return optim.lr * (step + 1) / optim.warmup
+        return _warming_up(optim, step)
     if optim.schedule == "constant":
         return optim.lr
     done = (step - optim.warmup) / max(last_step - optim.warmup, 1)
-    return _half_cosine(optim.lr, 0.0, done)
+    return _half_cosine(optim.lr, optim.end, done)
 
 
 def first_beta(optim: OptimConfig, step: int, last_step: int) -> float:
@@ -51,6 +51,27 @@ def first_beta(optim: OptimConfig, step: int, last_step: int) -> float:
         return optim.betas[0]
     high, low = optim.momentum
     return _one_cycle(step / last_step, high, low, high)
+
+
+def position(optim: OptimConfig, batch: int, accumulate: int, last_step: int, epoch: int) -> tuple[int, int]:
+    """Return where the schedule is, and its length: in optimiser steps, or in passes with ``optim.by_epoch``.
+
+    Args:
+        optim: schedule.
+        batch: batches of the run before the one that ends the step.
+        accumulate: batches in a step.
+        last_step: number of steps of the whole run.
+        epoch: batches in a pass.
+    """
+    if not optim.by_epoch:
+        return batch // accumulate, last_step
+    return batch // epoch, -(-last_step * accumulate // epoch)
+
+
+def _warming_up(optim: OptimConfig, step: int) -> float:
+    if optim.start is None:
+        return optim.lr * (step + 1) / optim.warmup
+    return optim.start + (optim.lr - optim.start) * step / optim.warmup
 
 
 def _one_cycle(done: float, start: float, middle: float, end: float) -> float:

@@ -46,7 +46,7 @@ def choose_precision(requested: str, accelerator: str) -> str:
         DeviceError: 16 on a CPU, which is slow in it and gains nothing over bf16.
     """
     if requested == "16" and accelerator == "cpu":
-        raise DeviceError("trainer.precision=16 needs a GPU; on a CPU use bf16 or 32")
+        raise DeviceError("trainer.precision 16 needs a GPU: on a CPU take --trainer.precision bf16 or 32, or auto")
     if requested != "auto":
         return requested
     bf16 = torch.cuda.is_bf16_supported() if accelerator == "gpu" else cpu_has_bf16()

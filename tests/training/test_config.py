@@ -78,6 +78,31 @@ def test_published_recipes(name, parameters, batch) -> None:
     assert config.trainer.max_epochs == 2000
 
 
+@pytest.mark.parametrize(
+    ("name", "drop_last", "precision"),
+    [
+        *((f"3diebench_{name}", False, "16") for name in ("sie", "equicaps", "t_equicaps", "vicreg", "capsie")),
+        *((name, False, "32") for name in ("3diebench_seq_jepa", "3diebench_seq_jepa_released", "cifar100_seq_jepa")),
+        *((name, False, "32") for name in ("stl10_seq_jepa", "fernn_translation", "fernn_rotation")),
+    ],
+)
+def test_last_batch_and_precision_are_the_authors(name: str, drop_last: bool, precision: str) -> None:
+    config = load_config(name)
+    assert (config.data.drop_last, config.trainer.precision) == (drop_last, precision)
+
+
+def test_published_recipes_of_fernn() -> None:
+    translation, rotation = load_config("fernn_translation"), load_config("fernn_rotation")
+    assert (translation.optim.lr, translation.data.batch_size, translation.optim.clip) == (1e-3, 128, 1.0)
+    assert (rotation.optim.lr, rotation.data.batch_size, rotation.optim.clip) == (1e-4, 32, None)
+    given = rotation.method.init_args
+    names = ("timing", "coordinates", "decoder", "ring_width", "radius", "channels")
+    assert [given[name] for name in names] == ["published", "image", "plain", 0.4, 4, 32]
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in build_method(rotation.method).parameters())
+    assert parameters == 48_007_488
+
+
 def test_defaults_and_overrides(write) -> None:
     file = write(MINIMAL)
     config = load_config(

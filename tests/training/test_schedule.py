@@ -7,10 +7,10 @@ import torch
 from pytest import approx
 
 from equissl.datasets.views.config import ViewsData
-from equissl.runs import ConfigError, OptimConfig
+from equissl.runs import ConfigError, OptimConfig, load_config
 from equissl.runs.config import MethodConfig, PretrainConfig, TrainerConfig, check_config
 from equissl.training.optimizer import create_optimizer, follow_schedule
-from equissl.training.schedule import first_beta, learning_rate
+from equissl.training.schedule import first_beta, learning_rate, position
 
 ONE_CYCLE = OptimConfig(lr=0.003, schedule="one_cycle", momentum=(0.95, 0.85))
 
@@ -51,6 +51,33 @@ def test_warm_up_is_linear_and_ends_at_the_rate(schedule: str) -> None:
     assert learning_rate(optim, 7, 10) == approx(1.0 if schedule == "constant" else 0.5)
 
 
+def test_warm_up_and_cosine_of_seq_jepa() -> None:
+    """lr(e) = 1e-5 + (4e-4 - 1e-5) e / 20 in the first 20 passes; then half a cosine to 1e-5, as torch has it."""
+    optim = load_config("3diebench_seq_jepa").optim
+    assert (optim.optimizer, optim.weight_decay, optim.by_epoch) == ("adamw", 1e-3, True)
+    assert [learning_rate(optim, e, 1000) for e in (0, 1, 10, 20)] == approx([1e-5, 2.95e-5, 2.05e-4, 4e-4], rel=1e-12)
+    sgd = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=4e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, T_max=980, eta_min=1e-5)
+    for e in range(20, 1001):
+        assert learning_rate(optim, e, 1000) == approx(schedule.get_last_lr()[0], rel=1e-9)
+        sgd.step()
+        schedule.step()
+    assert learning_rate(optim, 1000, 1000) == approx(1e-5)
+    released = load_config("3diebench_seq_jepa_released").optim
+    assert [learning_rate(released, e, 1000) for e in (0, 20, 500, 999)] == approx([1e-5, 4e-4, 4e-4, 4e-4])
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_schedule_by_epoch_moves_once_a_pass(accumulate: int) -> None:
+    """82 batches of 512 in a pass over 41,920 objects; a step that spans two passes has the rate of its last batch."""
+    optim = OptimConfig(by_epoch=True)
+    last = 1000 * 82 // accumulate
+    for step in (0, 1, 27, 28, 81, 82, 163, 164, last - 1):
+        batch = step * accumulate + accumulate - 1
+        assert position(optim, batch, accumulate, last, 82) == (batch // 82, 1000)
+        assert position(OptimConfig(), batch, accumulate, last, 82) == (step, last)
+
+
 def test_defaults_change_nothing() -> None:
     optim = OptimConfig()
     assert {learning_rate(optim, step, 7) for step in range(8)} == {optim.lr}
@@ -70,6 +97,9 @@ def test_impossible_steps() -> None:
         ({"encoder_scale": 0.0}, "optim.encoder_scale above 0, got 0.0"),
         ({"warmup": -1}, "optim.warmup of at least 0"),
         ({"warmup": 5, "schedule": "one_cycle"}, "one_cycle brings its own"),
+        ({"start": 1e-5}, "expected optim.warmup, which begins at optim.start"),
+        ({"start": -1e-5, "warmup": 2}, "optim.start and optim.end of at least 0"),
+        ({"end": 1e-5}, "optim.end with schedule cosine only"),
         ({"momentum": (0.95, 0.85)}, "momentum with schedule one_cycle only"),
         ({"betas": (0.9, 1.0)}, r"optim.betas of at least 0 and below 1, got \[0.9, 1.0\]"),
     ],

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from equissl.encoders.recurrent.planar_conv import CyclicConv, LiftConv, RegularConv
+from equissl.encoders.recurrent.planar_conv import RING_WIDTH, CyclicConv, LiftConv, RegularConv
 from equissl.encoders.recurrent.velocities import CyclicVelocities, RotationVelocities, VelocitySet
 
 Pool = Literal["max", "mean", "sum"]
@@ -196,7 +196,11 @@ def torus_conv(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.
 
 
 def recurrent_cell(
-    velocity_set: VelocitySet, in_channels: int, channels: int, coordinates: Coordinates = "comoving"
+    velocity_set: VelocitySet,
+    in_channels: int,
+    channels: int,
+    coordinates: Coordinates = "comoving",
+    ring_width: float = RING_WIDTH,
 ) -> RecurrentCell:
     """Create the cell of one convolution each for input and state, of the kind that commutes with the motions of V.
 
@@ -205,16 +209,13 @@ def recurrent_cell(
         in_channels: channels of a frame.
         channels: channels of the hidden state (for each orientation).
         coordinates: see :class:`RecurrentCell`.
+        ring_width: of kernels of rotations, see :func:`equissl.encoders.recurrent.steerable_basis`.
     """
     if isinstance(velocity_set, RotationVelocities):
         order = velocity_set.orientations
-        return RecurrentCell(
-            velocity_set,
-            LiftConv(in_channels, channels, order),
-            RegularConv(channels, channels, order),
-            None,
-            coordinates,
-        )
+        lifting = LiftConv(in_channels, channels, order, ring_width)
+        recurrent = RegularConv(channels, channels, order, ring_width)
+        return RecurrentCell(velocity_set, lifting, recurrent, None, coordinates)
     if isinstance(velocity_set, CyclicVelocities):
         order = velocity_set.orientations
         if in_channels % order:

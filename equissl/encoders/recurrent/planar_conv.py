@@ -15,17 +15,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from equissl.encoders.recurrent.he_init import lift_weights, project_weights, regular_weights
+
 FREQUENCIES = (0, 1, 2)
 BASIS = 6
-RING_WIDTH = 0.6
+RING_WIDTH = 0.4
 
 
-def steerable_basis(angle: float = 0.0) -> Tensor:
-    """(6, 3, 3) kernels of unit norm at angle 0, each rotated by ``angle`` radians counter-clockwise on screen."""
+def steerable_basis(angle: float = 0.0, ring_width: float = RING_WIDTH) -> Tensor:
+    """Make the (6, 3, 3) kernels of unit norm at angle 0, each rotated by ``angle``.
+
+    Args:
+        angle: in radians, counter-clockwise on screen.
+        ring_width: standard deviation of the ring's profile about radius 1, in pixels; 0.4 as in escnn. A wider ring
+            commutes less well with small rotations: after 40° two layers are off by 1.8 %, and by 3.8 % with 0.6.
+    """
+    return torch.stack([turned / at_rest.norm() for turned, at_rest in _harmonics(angle, ring_width)])
+
+
+def _harmonics(angle: float, ring_width: float) -> list[tuple[Tensor, Tensor]]:
+    """Return the six kernels rotated and as they are, before their norms are divided out."""
     offset = torch.arange(-1.0, 2.0, dtype=torch.float64)
     down, right = torch.meshgrid(offset, offset, indexing="ij")
     radius, theta = torch.hypot(right, down), torch.atan2(-down, right)
-    ring = torch.exp(-((radius - 1) ** 2) / (2 * RING_WIDTH**2))
+    ring = torch.exp(-((radius - 1) ** 2) / (2 * ring_width**2))
     centre = (radius == 0).double()
     kernels = [(centre, centre), (ring, ring)]
     for frequency in FREQUENCIES[1:]:
@@ -33,7 +46,7 @@ def steerable_basis(angle: float = 0.0) -> Tensor:
         for phase in (0.0, math.pi / 2):
             wave = [edge * torch.cos(frequency * (theta - turn) - phase) for turn in (angle, 0.0)]
             kernels.append((wave[0], wave[1]))
-    return torch.stack([turned / reference.norm() for turned, reference in kernels])
+    return kernels
 
 
 class _PlanarConv(nn.Module, ABC):
@@ -41,13 +54,19 @@ class _PlanarConv(nn.Module, ABC):
 
     basis: Tensor
 
-    def __init__(self, in_fields: int, out_fields: int, orientations: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, in_fields: int, out_fields: int, orientations: int, ring_width: float) -> None:
         super().__init__()
+        if not ring_width > 0:
+            raise ValueError(f"expected a ring_width above 0, got {ring_width}")
         self.in_fields, self.out_fields, self.orientations = in_fields, out_fields, orientations
-        turns = [steerable_basis(2 * math.pi * g / orientations) for g in range(orientations)]
+        turns = [steerable_basis(2 * math.pi * g / orientations, ring_width) for g in range(orientations)]
         self.register_buffer("basis", torch.stack(turns).to(torch.get_default_dtype()), persistent=False)
-        fan_in = math.prod(shape[1:])
-        self.weight = nn.Parameter(torch.empty(shape).uniform_(-1, 1) / math.sqrt(fan_in))
+        norms = torch.stack([at_rest.norm() for _, at_rest in _harmonics(0.0, ring_width)])
+        self.weight = nn.Parameter(self.initial(norms).to(torch.get_default_dtype()))
+
+    @abstractmethod
+    def initial(self, norms: Tensor) -> Tensor:
+        """Draw weights; ``norms`` (6,) are those divided out of the basis."""
 
     @abstractmethod
     def kernel(self) -> Tensor:
@@ -63,8 +82,11 @@ class _PlanarConv(nn.Module, ABC):
 class LiftConv(_PlanarConv):
     """Images (N, in, H, W) to regular fields (N, out · orientations, H, W): six parameters per pair of fields."""
 
-    def __init__(self, in_fields: int, out_fields: int, orientations: int) -> None:
-        super().__init__(in_fields, out_fields, orientations, (out_fields, in_fields, BASIS))
+    def __init__(self, in_fields: int, out_fields: int, orientations: int, ring_width: float = RING_WIDTH) -> None:
+        super().__init__(in_fields, out_fields, orientations, ring_width)
+
+    def initial(self, norms: Tensor) -> Tensor:
+        return lift_weights(self.out_fields, self.in_fields, self.orientations, norms)
 
     def kernel(self) -> Tensor:
         return torch.einsum("oib,gbyx->ogiyx", self.weight, self.basis).flatten(0, 1)
@@ -75,10 +97,13 @@ class RegularConv(_PlanarConv):
 
     relative: Tensor
 
-    def __init__(self, in_fields: int, out_fields: int, orientations: int) -> None:
-        super().__init__(in_fields, out_fields, orientations, (out_fields, in_fields, orientations, BASIS))
+    def __init__(self, in_fields: int, out_fields: int, orientations: int, ring_width: float = RING_WIDTH) -> None:
+        super().__init__(in_fields, out_fields, orientations, ring_width)
         steps = torch.arange(orientations)
         self.register_buffer("relative", (steps - steps[:, None]) % orientations, persistent=False)  # [g, k] = k − g
+
+    def initial(self, norms: Tensor) -> Tensor:
+        return regular_weights(self.out_fields, self.in_fields, self.orientations, norms)
 
     def kernel(self) -> Tensor:
         weight = self.weight[:, :, self.relative]  # (out, in, g, k, basis)
@@ -89,8 +114,11 @@ class RegularConv(_PlanarConv):
 class ProjectConv(_PlanarConv):
     """Regular fields to images that rotate: six parameters per pair of fields."""
 
-    def __init__(self, in_fields: int, out_fields: int, orientations: int) -> None:
-        super().__init__(in_fields, out_fields, orientations, (out_fields, in_fields, BASIS))
+    def __init__(self, in_fields: int, out_fields: int, orientations: int, ring_width: float = RING_WIDTH) -> None:
+        super().__init__(in_fields, out_fields, orientations, ring_width)
+
+    def initial(self, norms: Tensor) -> Tensor:
+        return project_weights(self.out_fields, self.in_fields, self.orientations, norms)
 
     def kernel(self) -> Tensor:
         return torch.einsum("oib,kbyx->oikyx", self.weight, self.basis).flatten(1, 2)

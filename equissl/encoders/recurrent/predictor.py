@@ -16,7 +16,7 @@ from equissl.encoders.recurrent.cell import (
     recurrent_cell,
     torus_conv,
 )
-from equissl.encoders.recurrent.planar_conv import ProjectConv, RegularConv
+from equissl.encoders.recurrent.planar_conv import RING_WIDTH, ProjectConv, RegularConv
 from equissl.encoders.recurrent.velocities import RotationVelocities, VelocitySet
 
 Timing = Literal["ahead", "published"]
@@ -35,7 +35,9 @@ def torus_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.S
     return nn.Sequential(*hidden, torus_conv(channels, out_channels))
 
 
-def rotation_decoder(channels: int, orientations: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
+def rotation_decoder(
+    channels: int, orientations: int, out_channels: int = 1, layers: int = 4, ring_width: float = RING_WIDTH
+) -> nn.Sequential:
     """Create layers from regular fields to a frame that commute with rotations, so that the output rotates as well.
 
     Args:
@@ -43,9 +45,11 @@ def rotation_decoder(channels: int, orientations: int, out_channels: int = 1, la
         orientations: order of the group.
         out_channels: channels of a frame.
         layers: hidden ones.
+        ring_width: of the kernels, see :func:`equissl.encoders.recurrent.steerable_basis`.
     """
-    hidden = [m for _ in range(layers) for m in (RegularConv(channels, channels, orientations), nn.ReLU())]
-    return nn.Sequential(*hidden, ProjectConv(channels, out_channels, orientations))
+    convolutions = [RegularConv(channels, channels, orientations, ring_width) for _ in range(layers)]
+    hidden = [m for c in convolutions for m in (c, nn.ReLU())]
+    return nn.Sequential(*hidden, ProjectConv(channels, out_channels, orientations, ring_width))
 
 
 def plain_decoder(channels: int, out_channels: int = 1, layers: int = 4) -> nn.Sequential:
@@ -170,6 +174,7 @@ def video_predictor(
     timing: Timing = "ahead",
     decoder: DecoderKind = "equivariant",
     coordinates: Coordinates = "comoving",
+    ring_width: float = RING_WIDTH,
 ) -> VideoPredictor:
     """Create the published predictor; for translations 739,584 parameters at the defaults, whatever V.
 
@@ -182,14 +187,15 @@ def video_predictor(
         timing: see :class:`VideoPredictor`.
         decoder: for rotations, ``plain`` is the published decoder, which is not equivariant.
         coordinates: see :class:`RecurrentCell`.
+        ring_width: of kernels of rotations, see :func:`equissl.encoders.recurrent.steerable_basis`.
     """
     if decoder not in ("equivariant", "plain"):
         raise ValueError(f"expected decoder 'equivariant' or 'plain', got {decoder!r}")
-    cell = recurrent_cell(velocity_set, in_channels, channels, coordinates)
+    cell = recurrent_cell(velocity_set, in_channels, channels, coordinates, ring_width)
     if not isinstance(velocity_set, RotationVelocities):
         return VideoPredictor(cell, torus_decoder(channels, in_channels, decoder_layers), pool, timing)
     if decoder == "plain":
         head = plain_decoder(channels * velocity_set.orientations, in_channels, decoder_layers)
     else:
-        head = rotation_decoder(channels, velocity_set.orientations, in_channels, decoder_layers)
+        head = rotation_decoder(channels, velocity_set.orientations, in_channels, decoder_layers, ring_width)
     return VideoPredictor(cell, head, pool, timing)

@@ -22,6 +22,7 @@ from equissl.encoders.recurrent import (
     video_predictor,
 )
 from equissl.encoders.recurrent.cell import Coordinates, Pool
+from equissl.encoders.recurrent.planar_conv import RING_WIDTH
 from equissl.encoders.recurrent.predictor import DecoderKind, Timing
 from equissl.encoders.recurrent.velocities import VelocitySet
 from equissl.methods.base import Method, StepOutput, detach_terms, widen
@@ -76,7 +77,9 @@ class FERNN(VideoMethod):
         pool: over velocities.
         timing: ``ahead`` is exactly equivariant, ``published`` reads the state one frame late.
         decoder: ``equivariant``, or the published ``plain`` one (rotations).
-        coordinates: see :class:`equissl.encoders.recurrent.RecurrentCell`.
+        coordinates: ``image``, as published, or ``comoving``, which blurs less; see
+            :class:`equissl.encoders.recurrent.RecurrentCell`.
+        ring_width: of the kernels (rotations), in pixels; see :func:`equissl.encoders.recurrent.steerable_basis`.
         teacher_forcing: probability of feeding the true frame in training.
         detach: no gradient through predictions that are fed back, as published.
 
@@ -99,13 +102,16 @@ class FERNN(VideoMethod):
         timing: Timing = "ahead",
         decoder: DecoderKind = "equivariant",
         coordinates: Coordinates = "comoving",
+        ring_width: float = RING_WIDTH,
         teacher_forcing: float = 0.0,
         detach: bool = True,
     ) -> None:
         if not 1 <= observed < videos.frames:
             raise ValueError(f"expected observed in 1..{videos.frames - 1} (videos.frames), got {observed}")
         velocity_set = velocity_set_of(videos, radius, orientations)
-        network = video_predictor(velocity_set, channels, decoder_layers, 1, pool, timing, decoder, coordinates)
+        network = video_predictor(
+            velocity_set, channels, decoder_layers, 1, pool, timing, decoder, coordinates, ring_width
+        )
         super().__init__(videos, network, channels * velocity_set.orientations)
         self.observed, self.teacher_forcing, self.detach = observed, teacher_forcing, detach
 

@@ -192,7 +192,7 @@ def test_comoving_coordinates_blur_a_state_once() -> None:
 @pytest.mark.parametrize("degrees", [10.0, 20.0, 40.0])
 def test_convolution_of_36_orientations_nearly_commutes_with_small_rotations(degrees: float) -> None:
     velocity_set, x = RotationVelocities(10, 1, 36), blob(25, 2.5)[None, None]
-    net = nn.Sequential(LiftConv(1, 4, 36), nn.ReLU(), RegularConv(4, 4, 36))
+    net = nn.Sequential(LiftConv(1, 16, 36), nn.ReLU(), RegularConv(16, 16, 36))
     with torch.no_grad():
         expected = velocity_set.move_features(net(x), (degrees,))
         found = net(rotate_plane(x, degrees))
