@@ -48,7 +48,7 @@ def test_drives_follow_from_the_seed_and_are_kept(tmp_path: Path, caplog: pytest
 
 def test_the_command_line_knows_both_demos(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     seen: dict = {}
-    monkeypatch.setattr("equissl.verbs.tour.run_lidar_demo", lambda out="x", seed=0, task=None: seen.update(
+    monkeypatch.setattr("equissl.demo_lidar.run_lidar_demo", lambda out="x", seed=0, task=None: seen.update(
         out=out, seed=seed, task=task))  # fmt: skip
     assert cli.main(["demo", "lidar", "--out", "runs/l", "--task.steps", "9"]) == 0
     assert str(seen["out"]) == "runs/l" and seen["task"].steps == 9
