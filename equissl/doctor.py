@@ -64,7 +64,7 @@ def examine() -> list[Check]:
         check_package("torchvision", "pip install torchvision==0.26.0"),
         check_package("jsonargparse", "pip install 'jsonargparse[signatures]'"),
         check_package("h5py", "pip install h5py"),
-        check_package("trimesh", "pip install trimesh"),
+        check_package("mapbox_earcut", "pip install mapbox_earcut"),
         check_package("PIL", "pip install pillow", distribution="pillow"),
         check_open3d(),
         check_package("timm", "pip install timm", required=False),

@@ -7,13 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.drives.errors import SweepError
+from equissl.datasets.ply import Table, decode_ply
 
 FARTHEST = 1000.0  # metres; no automotive sensor reaches farther, so larger numbers are not coordinates
-TYPES = {
-    "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
-    "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4",
-    "double": "f8", "float64": "f8",
-}  # fmt: skip
 Columns = dict[str, np.ndarray]
 
 
@@ -135,26 +131,11 @@ def _check_columns(columns: Columns, path: Path, frame: str) -> Columns:
 
 
 def _read_ply(path: Path, frame: str) -> Columns:
-    """The vertices of a PLY file, which must be its first element."""
-    data = read_file(path, frame)
-    head, mark, body = data.partition(b"end_header")
-    if not data.startswith(b"ply") or not mark:
-        raise SweepError(path, frame, "expected a PLY header from 'ply' to 'end_header'")
-    words = [line.split() for line in head.decode("ascii", "replace").splitlines()]
+    """The vertices of a PLY file."""
     try:
-        form = next(line[1] for line in words if line[:1] == ["format"])
-        elements = [line for line in words if line[:1] == ["element"]]
-        name, count = elements[0][1], int(elements[0][2])
-        end = words.index(elements[1]) if len(elements) > 1 else len(words)
-        properties = [line for line in words[words.index(elements[0]) : end] if line[:1] == ["property"]]
-        order = ">" if form == "binary_big_endian" else "<"
-        layout = np.dtype([(line[2], order + TYPES[line[1]]) for line in properties])
-    except (StopIteration, IndexError, KeyError, ValueError) as error:
-        raise SweepError(path, frame, f"expected a PLY header with vertex properties: {error!r}") from error
-    if name != "vertex":
-        raise SweepError(path, frame, f"expected vertices as the first element of the PLY file, found {name!r}")
-    body = body.partition(b"\n")[2]
-    return _parse(body, layout, count, form == "ascii", path, frame)
+        return decode_ply(read_file(path, frame)).tables.get("vertex", Table()).scalars
+    except ValueError as error:
+        raise SweepError(path, frame, str(error)) from error
 
 
 def _read_pcd(path: Path, frame: str) -> Columns:

@@ -20,7 +20,7 @@ from equissl.datasets.meshes.mesh import Material, Mesh
 from equissl.util.files import atomic_path
 
 #: Part of every key: raise it when decoding or normalisation changes what a mesh looks like.
-CODE_VERSION = 5
+CODE_VERSION = 6
 
 
 def cache_root() -> Path:

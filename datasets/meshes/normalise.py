@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from equissl.datasets.meshes.mesh import Mesh, MeshError
 #: What Blender's importer does with a y-up file, and so what 3DIEBench did with ShapeNet: (x, y, z) -> (x, -z, y).
 #: ShapeNet's objects look along -z in their files, hence along +y, towards the scene's camera, afterwards.
 Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+#: Share of faces with corners that are not finite above which a mesh is damaged.
+_MOST_NOT_FINITE = 0.01
 
 
 def rotate_mesh(mesh: Mesh, matrix: np.ndarray) -> Mesh:
@@ -34,13 +37,52 @@ def check_faces(mesh: Mesh) -> None:
         raise MeshError(f"{mesh.name}: face indices {span} lie outside the {len(mesh.vertices)} vertices")
 
 
-def check_positions(mesh: Mesh) -> None:
-    """Raise MeshError, naming the mesh, where a position is not finite or all positions are the same."""
-    if not np.isfinite(mesh.vertices).all():
+def drop_useless_faces(mesh: Mesh) -> Mesh:
+    """Leave out faces that no pixel shows, so that they do not count for the bounding box.
+
+    Those are faces without area, and up to one in a hundred with a corner that is not finite. A warning says how many
+    of the latter there are, and whether the former reach farther than the rest.
+
+    Raises:
+        MeshError: where no face is left, or more corners are not finite.
+    """
+    corners = mesh.vertices[mesh.faces].astype(np.float64)
+    finite = np.isfinite(corners).all(axis=(1, 2))
+    if np.mean(~finite) > _MOST_NOT_FINITE:
         bad = int((~np.isfinite(mesh.vertices)).any(axis=1).sum())
         raise MeshError(f"{mesh.name}: {bad} of {len(mesh.vertices)} vertices are not finite")
-    if not np.ptp(mesh.vertices, axis=0).max() > 0:
-        raise MeshError(f"{mesh.name}: all vertices coincide, the bounding box has no extent")
+    kept = finite & _has_area(np.where(finite[:, None, None], corners, 0))
+    if kept.all():
+        return mesh
+    if not kept.any():
+        raise MeshError(f"{mesh.name}: none of the {len(kept)} faces has an area, the object has no extent")
+    warnings = list(mesh.warnings)
+    if not finite.all():
+        warnings.append(f"{int((~finite).sum())} faces have corners that are not finite: left out")
+    reach, rest = (np.ptp(corners[chosen].reshape(-1, 3), axis=0).max() for chosen in (finite, kept))
+    if reach > 1.01 * rest:
+        warnings.append(f"faces without area reach {reach / rest:.3g} times as far as the others: left out")
+    return replace(keep_faces(mesh, kept), warnings=tuple(warnings))
+
+
+def _has_area(corners: np.ndarray) -> np.ndarray:
+    """True for faces (M, 3, 3) whose height is above a millionth of their longest side, or too large to tell."""
+    sides = np.roll(corners, -1, axis=1) - corners
+    longest = np.square(sides).sum(axis=-1).max(axis=1)
+    twice_area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1)
+    return ~(twice_area <= 1e-6 * longest)
+
+
+def keep_faces(mesh: Mesh, kept: np.ndarray) -> Mesh:
+    """Keep some faces; vertices and materials stay.
+
+    Args:
+        mesh: with M faces.
+        kept: (M,) True for those to keep.
+    """
+    of_corners = ("corner_uv", "corner_normals", "corner_colours")
+    corners: dict[str, Any] = {name: None if (v := getattr(mesh, name)) is None else v[kept] for name in of_corners}
+    return replace(mesh, faces=mesh.faces[kept], face_material=mesh.face_material[kept], **corners)
 
 
 def compact_mesh(mesh: Mesh) -> Mesh:
@@ -79,14 +121,13 @@ def _fold_colours(mesh: Mesh, colours: np.ndarray) -> Mesh:
 def normalise_mesh(mesh: Mesh) -> Mesh:
     """Centre the bounding box at the origin and scale its diagonal to 1, in float64; the result is float32.
 
-    The mesh is checked first. Vertices that no face uses are dropped and do not count towards the box.
+    The mesh is checked first. Vertices that no face uses and faces without area do not count towards the box.
 
     Raises:
         MeshError: For an empty mesh, values that are not finite, or no extent.
     """
     check_faces(mesh)
-    mesh = compact_mesh(mesh)
-    check_positions(mesh)
+    mesh = compact_mesh(drop_useless_faces(mesh))
     low, high = mesh.bounds.astype(np.float64)
     diagonal = float(np.linalg.norm(high - low))
     # the tiniest extents overflow 1 / diagonal, and huge ones overflow the squares under the root

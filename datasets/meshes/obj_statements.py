@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from equissl.datasets.meshes.mtl import material_name
-from equissl.datasets.meshes.text import decode_name, logical_lines, parse_numbers, to_utf8, without_comment
+from equissl.datasets.meshes.text import decode_name, logical_lines, to_utf8, without_comment
+from equissl.util.numbers import parse_numbers
 
 _OPEN_SLASHES = re.compile(rb"/+(?= |$)", re.MULTILINE)
 _UNEVEN = re.compile(rb"  |^ | $", re.MULTILINE)

@@ -8,7 +8,8 @@ import numpy as np
 
 from equissl.datasets.meshes.mesh import Material, Mesh, MeshError
 from equissl.datasets.meshes.polygons import triangulate
-from equissl.datasets.meshes.text import parse_numbers, to_utf8
+from equissl.datasets.meshes.text import to_utf8
+from equissl.util.numbers import parse_numbers
 from equissl.util.srgb import srgb_decode
 
 _HEADER, _COUNT_AT = 84, 80

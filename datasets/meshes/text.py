@@ -1,12 +1,9 @@
-"""Text of mesh files: byte order marks, UTF-16, names in old encodings, comments, continued lines, numbers."""
+"""Text of mesh files: byte order marks, UTF-16, names in old encodings, comments, continued lines."""
 
 from __future__ import annotations
 
 import codecs
 import re
-import warnings as python_warnings
-
-import numpy as np
 
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -76,18 +73,3 @@ def spellings(name: str) -> list[str]:
     """Return a name, and the name without what may be comments behind it, the longest first: names may hold ``#``."""
     cuts = [match.start() for match in re.finditer(r"\s+#", name)]
     return [name, *(name[:cut] for cut in reversed(cuts) if cut)]
-
-
-def parse_numbers(joined: bytes) -> np.ndarray:
-    """Parse numbers between blanks, (N,) float64.
-
-    Raises:
-        ValueError: For text that is no number.
-    """
-    with python_warnings.catch_warnings():
-        # text that is no number ends the parse with a warning only
-        python_warnings.simplefilter("error")
-        try:
-            return np.fromstring(joined.decode("ascii"), dtype=np.float64, sep=" ")
-        except DeprecationWarning as error:
-            raise ValueError(str(error)) from None

@@ -7,6 +7,8 @@ import io
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from equissl.util.srgb import srgb_decode, srgb_encode
+
 MAX_TEXTURE = 512
 _MAX_VALUES = 500_000_000
 _TIFF = (b"II*\0", b"MM\0*")
@@ -93,3 +95,15 @@ def _read_tiff(data: bytes) -> Image.Image:
     if values.ndim == 3:
         values = values[..., :3] if values.shape[-1] > 2 else values[..., 0]
     return _scaled(values, np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1)
+
+
+def tint(texture: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Multiply a texture by a colour.
+
+    Args:
+        texture: uint8 sRGB (H, W, 3).
+        factor: (3,) linear.
+    """
+    if np.allclose(factor, 1, atol=1 / 255):
+        return texture
+    return (srgb_encode(srgb_decode(texture / 255.0) * factor) * 255 + 0.5).astype(np.uint8)

@@ -8,7 +8,18 @@ from pathlib import Path
 
 from equissl.util.processes import usable_cores
 
-_PACKAGES = ("equissl", "numpy", "torch", "open3d", "open3d-cpu", "trimesh", "pillow", "pytorch3d", "warp-lang", "bpy")
+_PACKAGES = (
+    "equissl",
+    "numpy",
+    "torch",
+    "open3d",
+    "open3d-cpu",
+    "mapbox_earcut",
+    "pillow",
+    "pytorch3d",
+    "warp-lang",
+    "bpy",
+)
 
 
 def describe_machine() -> dict:

@@ -11,7 +11,7 @@ from equissl.datasets.meshes.gltf.checks import GLOSSINESS, UNLIT
 from equissl.datasets.meshes.gltf.document import Document
 from equissl.datasets.meshes.gltf.textures import Texture, read_texture
 from equissl.datasets.meshes.mesh import Material
-from equissl.datasets.meshes.surfaces import tint
+from equissl.datasets.meshes.textures import tint
 
 #: Specular strength 1 is a reflectance of 0.08; glTF's own is 0.04.
 _REFLECTANCE = 0.08

@@ -13,7 +13,7 @@ import bpy
 def read(path: str) -> list[dict[str, Any]] | str:
     """Polygons of all objects, or the error."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    operator = bpy.ops.wm.obj_import if path.endswith(".obj") else bpy.ops.wm.stl_import
+    operator = getattr(bpy.ops.wm, f"{path.rpartition('.')[2]}_import")
     try:
         operator(filepath=path, forward_axis="Y", up_axis="Z")
     except RuntimeError as error:

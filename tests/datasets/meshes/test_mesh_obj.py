@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 import trimesh
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -220,3 +221,31 @@ def test_a_fan_keeps_the_first_corner_and_order() -> None:
     corners, lines = triangulate(square, [(quad, np.array([1])), (triangle, np.array([0]))])
     assert corners[..., 0].tolist() == [[1, 2, 3], [0, 1, 2], [0, 2, 3]]
     assert lines.tolist() == [0, 1, 1]
+
+
+def test_random_polygons_keep_area_and_corners() -> None:
+    """Stars with corners on their edges and on a grid, in any plane, where shapely finds no crossing."""
+    rng, seen = np.random.default_rng(0), 0
+    for _ in range(200):
+        n = int(rng.integers(4, 25))
+        angle = 2 * np.pi * (np.arange(n) + rng.uniform(0, 0.8, n)) / n
+        flat = np.stack([np.cos(angle), np.sin(angle)], axis=1) * rng.uniform(0.1, 1, (n, 1))
+        for at in rng.integers(0, n, int(rng.integers(0, 4))):
+            flat = np.insert(flat, at + 1, flat[[at, (at + 1) % len(flat)]].mean(axis=0), axis=0)
+        flat = np.round(flat * 8) / 8 if rng.random() < 0.3 else flat
+        if not (outline := shapely.Polygon(flat)).is_valid:
+            continue
+        points = np.pad(flat, ((0, 0), (0, 1))) @ np.linalg.qr(rng.normal(size=(3, 3)))[0].T + rng.normal(size=3)
+        cuts = cut_ears(points)
+        parts = np.cross(points[cuts[:, 1]] - points[cuts[:, 0]], points[cuts[:, 2]] - points[cuts[:, 0]]) / 2
+        assert np.linalg.norm(parts, axis=1).sum() == pytest.approx(outline.area)  # no overlap
+        assert np.linalg.norm(parts.sum(axis=0)) == pytest.approx(outline.area)  # all the same way round
+        seen += set(cuts.reshape(-1).tolist()) == set(range(len(points)))
+    assert seen > 150  # corners on edges are kept, but for some where rounding folds an edge
+
+
+def test_polygons_that_cross_themselves_or_have_no_area_are_cut_all_the_same() -> None:
+    bow = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 0], [0, 1, 0]], float)
+    for points in (bow, bow * [1, 0, 0], bow * 0):
+        cuts = cut_ears(points)
+        assert len(cuts) and cuts.min() >= 0 and cuts.max() < 4
