@@ -25,6 +25,21 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def values_by_key(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return every value of a tree by its dotted key, dictionaries among them.
+
+    Args:
+        tree: nested dictionaries.
+        prefix: put before every key.
+    """
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found[f"{prefix}{key}"] = value
+        if isinstance(value, dict):
+            found |= values_by_key(value, f"{prefix}{key}.")
+    return found
+
+
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Put ``over`` on top of ``base``; another method drops the arguments of the base's method.
 

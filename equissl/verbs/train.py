@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from equissl.util.configtree import flatten, merge
+from equissl.util.configtree import merge, values_by_key
 from equissl.util.overrides import full_key, parse_overrides
 from equissl.util.recipes import find_config, read_yaml
 from equissl.util.runfolder import CONFIG_FILE
@@ -109,12 +109,12 @@ def _help(words: list[str], verb: str, base: dict[str, Any], own: tuple[Option, 
         raise WordError(f"expected --config or --method to say whose argument {section.partition('.')[2]!r} is")
     options = config_options(tree, own)
     if section:
-        return section_help(options, section if section == "method" else full_key(section), verb, flatten(tree))
+        return section_help(options, section if section == "method" else full_key(section), verb, values_by_key(tree))
     text = (VERBS[verb].__doc__ or "").partition("\n\n")[2].strip()
     head = f"usage: {text}\n\nEvery key of the config is a flag{'' if tree else NO_CONFIG}:\n"
     if wants_all(words):
-        return f"{head}\n{full_help(options, flatten(tree))}"
-    return f"{head}\n{short_help(options, flatten(tree))}\n\n{MORE.format(verb)}"
+        return f"{head}\n{full_help(options, values_by_key(tree))}"
+    return f"{head}\n{short_help(options, values_by_key(tree))}\n\n{MORE.format(verb)}"
 
 
 VERBS = {"pretrain": pretrain, "finetune": finetune}

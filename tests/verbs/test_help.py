@@ -60,6 +60,7 @@ def test_the_config_s_values_stand_in_place_of_defaults(capsys: pytest.CaptureFi
     text = shown(["pretrain", "--config", "demo_sie", "--optim.lr", "0.25", "--help"], capsys)
     assert "[0.25] learning rate, the highest one of the schedule" in text
     assert "[400] optimiser steps" in text  # of the recipe; there is no default
+    assert "--method.predictor_options      [{'init': 'identity'}]" in text  # a dictionary is a value too
 
 
 def test_one_section_and_all(capsys: pytest.CaptureFixture[str]) -> None:
