@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -25,8 +26,9 @@ from equissl.util.parts import check_same, make_parts
 from equissl.util.parts_folder import parts_folder
 from equissl.util.progress import Progress
 
+logger = logging.getLogger(__name__)
 SHOWN = 8  # problems in an error
-TOLD = 30  # while working
+TOLD = 30  # at the end
 SWEEPS = 64  # of one part
 
 
@@ -118,11 +120,10 @@ def ingest(
                 job = IngestJob(plan_parts(folder.path, {s.name: len(s) for s in opened}, SWEEPS), spec, opened)
                 folder.clean([part.path for part in job.parts])
                 make_parts(job, range(job.count), bar, workers=workers)
-                problems += _join(out, spec, need_pairs, opened, job.parts, description, problems)
+                _join(out, spec, need_pairs, opened, job.parts, description, problems)
                 shutil.rmtree(folder.path)
-        if not complete:
-            _tell(problems, bar)
     report = _report(DriveStore(out))
+    _tell(report.problems)
     if check:
         store = DriveStore(out)
         report.checks = check_drives([store.drive(name) for name in store.names])
@@ -131,11 +132,11 @@ def ingest(
     return report
 
 
-def _tell(problems: list[Problem], bar: Progress) -> None:
+def _tell(problems: list[Problem]) -> None:
     for problem in problems[:TOLD]:
-        bar.say(f"problem: {problem}")
+        logger.warning("problem: %s", problem)
     if len(problems) > TOLD:
-        bar.say(f"... and {len(problems) - TOLD} more problems: they are listed in the store")
+        logger.warning("... and %d more problems: they are listed in the store", len(problems) - TOLD)
 
 
 def _check_options(reader: Reader, spec: IngestSpec) -> None:
@@ -210,8 +211,8 @@ def _join(
     parts: list[DrivePart],
     description: dict,
     before: list[Problem],
-) -> list[Problem]:
-    """Join the parts to the finished file, and return the problems of the sweeps left out."""
+) -> None:
+    """Join the parts to the finished file."""
     needed = sum(part.path.stat().st_size for part in parts)
     check_space(out, needed)
     problems: list[Problem] = []
@@ -228,7 +229,6 @@ def _join(
         if need_pairs and not pairs:
             raise IngestError(f"expected pairs of sweeps in {spec.root}, found none:\n{_list(before + problems)}")
         finish_file(file, {"ingest": description}, [_relative(p, spec.root) for p in before + problems])
-    return problems
 
 
 def _join_drive(file: h5py.File, drive: Drive, parts: list[DrivePart]) -> tuple[int, list[Problem]]:

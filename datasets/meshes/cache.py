@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from equissl.datasets.meshes.files import Files, RecordingFiles
 from equissl.datasets.meshes.mesh import Material, Mesh
 from equissl.util.files import atomic_path
 
+logger = logging.getLogger(__name__)
 #: Part of every key: raise it when decoding or normalisation changes what a mesh looks like.
 CODE_VERSION = 6
 
@@ -109,4 +110,4 @@ _warned: set[str] = set()
 def _warn_once(message: str) -> None:
     if "cache" not in _warned:
         _warned.add("cache")
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        logger.warning("%s", message)

@@ -85,7 +85,8 @@ def write_flow_store(
         make_parts(job, range(job.count), bar, workers=workers, limits=Limits(seconds=None))
         pairs, failed = _outcome(job.parts)
         if pairs:
-            write_drives(out, _joined(source, job.parts), {**source.attributes, **attributes}, source.problems)
+            problems = [*source.problems, *(Problem(drive, frame, "", reason) for drive, frame, reason in failed)]
+            write_drives(out, _joined(source, job.parts), {**source.attributes, **attributes}, problems)
         shutil.rmtree(folder.path)
     if not pairs:
         why = f", the first because: {failed[0][2]}" if failed else ": there are none"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from equissl.util.job import ATTEMPTS, Job, Limits, WorkerError
+from equissl.util.messages import Once, Said
 from equissl.util.processes import one_thread_environment
 from equissl.util.watched import WatchedProcess
 
@@ -20,31 +21,43 @@ class RayActor:
 
     def __init__(self) -> None:
         self.process: WatchedProcess | None = None
+        self.said: list[Said] = []
 
-    def run(self, shared: list[Any], limits: Limits, part: int) -> Any:
+    def run(self, shared: list[Any], limits: Limits, part: int) -> tuple[Any, list[Said]]:
+        """Return the result of one part, and the warnings on the way.
+
+        Args:
+            shared: the job, as a reference.
+            limits: of the process.
+            part: its number.
+        """
         if self.process is None:
             import ray
 
-            self.process = WatchedProcess(ray.get(shared[0]), limits)
+            self.process = WatchedProcess(ray.get(shared[0]), limits, lambda said: self.said.append(said))
+        self.said = []
         with one_thread_environment():
-            return self.process.run(part)
+            return self.process.run(part), self.said
 
 
 class RayWorker:
     """Handle of one actor. Ray starts it again, elsewhere if need be, when it or its machine is lost."""
 
-    def __init__(self, ray: Any, actor: Any, job: Job, shared: list[Any], limits: Limits) -> None:
-        self.ray, self.actor, self.job, self.shared, self.limits = ray, actor, job, shared, limits
+    def __init__(self, ray: Any, actor: Any, job: Job, shared: list[Any], limits: Limits, say: Once) -> None:
+        self.ray, self.actor, self.job, self.shared, self.limits, self.say = ray, actor, job, shared, limits, say
 
     def run(self, part: int) -> Any:
         try:
-            return self.ray.get(self.actor.run.remote(self.shared, self.limits, part))
+            result, said = self.ray.get(self.actor.run.remote(self.shared, self.limits, part))
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self.ray.exceptions.RayError as error:
             items = self.job.items(part)
             first, last = (self.job.describe(part, item) for item in (items[0], items[-1]))
             raise WorkerError(f"Ray lost the workers over {first} to {last}, {ATTEMPTS} times: {error}") from error
+        for message in said:
+            self.say(message)
+        return result
 
     def stop(self) -> None:
         self.ray.kill(self.actor)
@@ -77,7 +90,8 @@ def ray_workers(job: Job, limits: Limits, count: int | None, most: int) -> Itera
             raise ValueError(f"expected at least 1 worker with engine=ray, got {count}")
         remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(RayActor)
         shared = [ray.put(job)]  # sent to each machine once; in a list, so that not each call unpacks it
-        yield [RayWorker(ray, remote.remote(), job, shared, limits) for _ in range(min(count, most))]
+        say = Once()  # of all workers
+        yield [RayWorker(ray, remote.remote(), job, shared, limits, say) for _ in range(min(count, most))]
     finally:
         if started:
             ray.shutdown()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 from equissl.util.job import ATTEMPTS, Begun, Job, Limits, WorkerError
+from equissl.util.messages import Once, Said, sent
 from equissl.util.processes import end_with_parent, fresh_context, peak_megabytes
 
 _PATIENCE = 1.5  # of the limit: mesh sources have timers of their own, which leave the process alive
@@ -45,10 +46,15 @@ class WatchedProcess:
 
     A process that dies is replaced and the part done again, :data:`ATTEMPTS` times at most. An item that exceeds its
     time ends the process too; the next one leaves it out, as if its data were damaged.
+
+    Args:
+        job: what it does.
+        limits: of the process.
+        say: is given what is logged or warned in the process.
     """
 
-    def __init__(self, job: Job, limits: Limits) -> None:
-        self.job, self.limits = job, limits
+    def __init__(self, job: Job, limits: Limits, say: Callable[[Said], None] | None = None) -> None:
+        self.job, self.limits, self._say = job, limits, say or Once()
         self._process: Any = None
         self._connection: Connection | None = None
         self._items, self._megabytes, self._stopped = 0, 0.0, False
@@ -109,7 +115,10 @@ class WatchedProcess:
                 message = self._connection.recv()
                 if isinstance(message, _Answer):
                     return message
-                begun = message
+                if isinstance(message, Said):
+                    self._say(message)
+                else:
+                    begun = message
         except (EOFError, OSError) as error:
             self._process.join(5)
             code = self._process.exitcode
@@ -159,10 +168,11 @@ def _serve(job: Job, connection: Connection, environment: dict[str, str]) -> Non
     os.environ.update(environment)  # the server has that of the moment at which it was started
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the parent decides what ends
     end_with_parent()
-    while (message := connection.recv()) is not None:
-        try:
-            part, given_up = message
-            answer = _Answer(job.run(part, given_up, connection.send), megabytes=peak_megabytes())
-        except Exception as error:
-            answer = _Answer(error=error, megabytes=peak_megabytes())
-        connection.send(answer)
+    with sent(connection.send):
+        while (message := connection.recv()) is not None:
+            try:
+                part, given_up = message
+                answer = _Answer(job.run(part, given_up, connection.send), megabytes=peak_megabytes())
+            except Exception as error:
+                answer = _Answer(error=error, megabytes=peak_megabytes())
+            connection.send(answer)

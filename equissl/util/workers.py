@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from equissl.util.cluster import ray_workers
 from equissl.util.job import Job, Limits, Worker
+from equissl.util.messages import Once
 from equissl.util.processes import one_thread_environment, usable_cores
 from equissl.util.watched import WatchedProcess
 
@@ -24,7 +25,8 @@ def run_parts(
 ) -> Iterator[tuple[int, Any]]:
     """Run ``parts`` and yield each with its result as it is finished, in any order.
 
-    On an error no new part is begun and those under way are finished; on an interrupt they are ended.
+    On an error no new part is begun and those under way are finished; on an interrupt they are ended. Warnings of the
+    processes are logged by this one, each once.
 
     Args:
         job: what to do.
@@ -52,7 +54,8 @@ def run_parts(
     else:
         count = min(usable_cores() if workers is None else workers, len(parts))
         with one_thread_environment():
-            yield from _drive([WatchedProcess(job, limits) for _ in range(count)], parts)
+            say = Once()  # of all processes
+            yield from _drive([WatchedProcess(job, limits, say) for _ in range(count)], parts)
 
 
 def _drive(workers: Sequence[Worker], parts: Sequence[int]) -> Iterator[tuple[int, Any]]:

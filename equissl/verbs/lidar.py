@@ -7,6 +7,7 @@ import logging
 from equissl.verbs.parser import VerbParser
 
 logger = logging.getLogger(__name__)
+NAMED = 10  # pairs without flow
 
 
 def ingest(argv: list[str]) -> int:
@@ -52,7 +53,9 @@ def flow(argv: list[str]) -> int:
     parser.add_flag("out", "the file to write", required=True)
     write = parser.add_signature("equissl.scene_flow.annotate:write_flow_store", skip={"store", "out"})
     report = parser.call(write, argv)
-    for drive, frame, reason in report.failed[:10]:
+    for drive, frame, reason in report.failed[:NAMED]:
         logger.warning("%s, frame %s: %s", drive, frame, reason)
+    if (more := len(report.failed) - NAMED) > 0:
+        logger.warning("and %d more pairs without flow; the store names all", more)
     print(f"{report.path}: flow of {report.pairs} pairs, {len(report.failed)} failed, {report.seconds:.0f} s")
     return 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,8 @@ from equissl.util.files import write_text
 class FakeJob:
     """Item ``deadly`` kills its process, the first time only where ``once``; ``endless`` never returns.
 
-    The file ``log`` takes item and process.
+    The file ``log`` takes item and process. With ``loud`` every item logs one warning, raises another in Python's way,
+    and logs what is no warning.
     """
 
     folder: Path
@@ -28,6 +31,7 @@ class FakeJob:
     once: bool = True
     endless: int | None = None
     faulty: int | None = None
+    loud: bool = False
 
     def path(self, part: int) -> Path:
         return self.folder / f"part-{part}"
@@ -60,6 +64,10 @@ class FakeJob:
     def _do(self, item: int, given_up: Mapping[int, str]) -> None:
         with (self.folder / "log").open("a") as log:
             log.write(f"{item} {os.getpid()}\n")
+        if self.loud:
+            logging.getLogger("some.library").warning("the disk is %s", "slow")
+            logging.getLogger("some.library").info("nothing to say")
+            warnings.warn("divided by zero", RuntimeWarning, stacklevel=1)
         time.sleep(self.delay)
         died = self.folder / "died"
         if item == self.deadly and not (self.once and died.exists()):

@@ -63,3 +63,10 @@ def test_an_error_of_the_job_is_the_callers(tmp_path: Path) -> None:
 def test_an_unknown_engine(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"one of \['processes', 'ray'\], got 'dask'"):
         list(run_parts(FakeJob(tmp_path), range(1), engine="dask"))  # type: ignore[arg-type]
+
+
+def test_warnings_of_processes_are_said_once_by_this_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    list(run_parts(FakeJob(tmp_path, loud=True), range(4), 2))
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert len(said) == 2 and ("WARNING", "the disk is slow") in said
+    assert any("RuntimeWarning: divided by zero" in text for _, text in said)

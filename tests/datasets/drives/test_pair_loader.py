@@ -254,6 +254,8 @@ def test_processes_write_the_same_flow_and_tell_what_failed(tmp_path: Path) -> N
     reports = [write_flow_store(path, tmp_path / f"{n}.h5", "ego", workers=n, progress=False) for n in (0, 2)]
     assert reports[0].pairs == reports[1].pairs == 7 and reports[0].failed == reports[1].failed
     assert {sequence for sequence, _, _ in reports[0].failed} == {"b"}
+    kept = [(problem.drive, problem.frame, problem.reason) for problem in DriveStore(reports[0].path).problems]
+    assert kept == reports[0].failed  # a later reader of the store learns of them, too
     assert (tmp_path / "0.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
 
 
