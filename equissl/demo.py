@@ -150,15 +150,11 @@ def render_views(store: Path, task: DemoTask, seed: int) -> None:
         val_fraction=task.val_fraction,
         val_source=task.val_source if task.val_source in sources and len(sources) > 1 else None,
         classes=list(task.classes),
-        # at this size an object is some 25 pixels wide: edges need the samples, and JPEG would blur them again
-        renderer_options={"antialias": 2},
-        encoding="raw",
+        encoding="raw",  # at this size an object is some 25 pixels wide: JPEG would blur its edges
     )
     report = build_views(spec, store, workers=usable_cores())
     done = "were there already" if report.already_complete else f"rendered in {report.seconds:.0f} s"
     logger.info("%d views of %d objects %s.", report.num_images, report.num_objects, done)
-    for name, reason in report.skipped:
-        logger.info("  skipped %s: %s", name, reason)
 
 
 def method_run(name: str, out: Path, task: DemoTask, seed: int) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from equissl.renderers.base import RENDERERS, Renderer, RendererError, get_renderer
+from equissl.renderers.counting import Rendering, render_counted
 from equissl.renderers.raycast import RaycastOptions, RaycastRenderer
 from equissl.renderers.scene import ViewParameters, view_parameters
 
@@ -12,7 +13,9 @@ __all__ = [
     "RaycastRenderer",
     "Renderer",
     "RendererError",
+    "Rendering",
     "ViewParameters",
     "get_renderer",
+    "render_counted",
     "view_parameters",
 ]

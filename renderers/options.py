@@ -12,12 +12,12 @@ from equissl.renderers.base import RendererError
 from equissl.renderers.camera import SUBPIXEL_OFFSETS
 from equissl.renderers.image import VIEW_TRANSFORMS
 
-#: What each quality sets; given options come on top.
+#: What each quality sets, over the defaults of the options; given options come on top.
 PRESETS: dict[str, dict[str, Any]] = {
-    "draft": {},
+    "draft": {"antialias": 1},
+    "plain": {},
     "fast": {"relight": False, "floor_nodes": 20, "floor_rays": 4, "specular": True, "transparency": True},
     "soft": {
-        "antialias": 2,
         "relight": False,
         "spot_samples": 4,
         "gather": 4,
@@ -59,8 +59,9 @@ class RaycastOptions:
     """Options of the ``raycast`` renderer. ``quality`` sets those not given.
 
     Attributes:
-        quality: ``draft`` (defaults below: closed-form sky, hard shadow), ``fast``, ``soft`` or ``reference``.
-        antialias: samples per pixel side: 1, 2 (2x2, close to Cycles' pixel filter), 3 or 4.
+        quality: ``plain`` (defaults below: closed-form sky, hard shadow), ``draft`` (the same with one sample a pixel:
+            what is thinner than a pixel becomes dots or nothing), ``fast``, ``soft`` or ``reference``.
+        antialias: samples per pixel side: 1, 2 (2x2, close to Cycles' pixel filter) or 3.
         relight: light every sample; false: one point per pixel, more at edges.
         spot_samples: shadow rays per lit point. 1: hard shadow from the spot light's centre; more: soft, from its disk
             of radius 0.25.
@@ -79,8 +80,8 @@ class RaycastOptions:
         swap_red_blue: exchange red and blue as the files of the published data set do.
     """
 
-    quality: str = "draft"
-    antialias: int = 1
+    quality: str = "plain"
+    antialias: int = 2
     relight: bool = True
     spot_samples: int = 1
     gather: int = 0
@@ -99,7 +100,7 @@ class RaycastOptions:
     @classmethod
     def resolve(cls, given: Mapping[str, Any]) -> RaycastOptions:
         """Apply the given values on top of the preset's."""
-        quality = given.get("quality", "draft")
+        quality = given.get("quality", cls.quality)
         if quality not in PRESETS:
             raise RendererError(f"expected quality in {sorted(PRESETS)}, got {quality!r}")
         return cls(**(PRESETS[quality] | dict(given)))

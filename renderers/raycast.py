@@ -1,10 +1,10 @@
 """CPU renderer of the 3DIEBench scene: Embree rays (through Open3D) and array shading, no OpenGL and no display.
 
 Per view: camera rays find the object, the floor is an analytic plane; both get sun, sky and the spot light with cast
-shadows, and the object also the light that the floor reflects. The option ``quality`` says how exactly: ``draft`` takes
-sun and sky in closed form as if the object were convex, with matt and opaque materials; ``fast`` adds the object's
-shadow from them on the floor, the spot light's reflection, and transparency; ``soft`` and ``reference`` follow rays
-over the hemisphere.
+shadows, and the object also the light that the floor reflects. The option ``quality`` says how exactly: ``plain``, the
+default, takes sun and sky in closed form as if the object were convex, with matt and opaque materials; ``draft`` does
+so with one sample a pixel; ``fast`` adds the object's shadow from them on the floor, the spot light's reflection, and
+transparency; ``soft`` and ``reference`` follow rays over the hemisphere.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import numpy as np
 from equissl.datasets.meshes.mesh import Mesh
 from equissl.renderers.base import RendererError
 from equissl.renderers.camera import PixelGrid, pixel_grid
+from equissl.renderers.counting import Rendering
+from equissl.renderers.floor import FloorLight
 from equissl.renderers.image import to_display
 from equissl.renderers.lighting import floor_irradiance
 from equissl.renderers.options import RaycastOptions
@@ -70,19 +72,29 @@ class RaycastRenderer:
         Raises:
             RendererError: for an empty or broken mesh, a view that is not finite, or a bad size.
         """
+        return self.render_counted(mesh, views, size).images
+
+    def render_counted(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> Rendering:
+        """Render as :meth:`render` does, and count the pixels that show the object.
+
+        Args:
+            mesh: to render.
+            views: V.
+            size: size of the images, in pixels.
+        """
         if not isinstance(size, (int, np.integer)) or size < 8:
             raise RendererError(f"expected an image size of at least 8 pixels, got {size!r}")
         arrays = view_arrays(views)
         traced = self._trace(mesh)
         grid = pixel_grid(int(size), self._options.antialias)
-        images = np.empty((len(arrays), grid.pixels, 3), np.uint8)
+        images, counts = np.empty((len(arrays), grid.pixels, 3), np.uint8), np.empty(len(arrays), np.int64)
         step = max(1, _RAYS_PER_PASS // (grid.pixels * grid.samples))
         for start in range(0, len(arrays), step):
             part = slice(start, start + step)
-            _render_pass(traced, grid, arrays[part], self._options, images[part])
+            counts[part] = _render_pass(traced, grid, arrays[part], self._options, images[part])
         if self._options.swap_red_blue:
             images = images[..., ::-1]
-        return np.ascontiguousarray(images).reshape(len(arrays), size, size, 3)
+        return Rendering(np.ascontiguousarray(images).reshape(len(arrays), size, size, 3), counts)
 
     def _trace(self, mesh: Mesh) -> TracedMesh:
         if mesh not in self._traced:
@@ -96,13 +108,28 @@ def _unpickle(options: Mapping[str, Any]) -> RaycastRenderer:
 
 def _render_pass(
     mesh: TracedMesh, grid: PixelGrid, arrays: ViewArrays, options: RaycastOptions, out: np.ndarray
-) -> None:
-    """Render a few views at once into ``out`` (V, P, 3)."""
+) -> np.ndarray:
+    """Render a few views at once into ``out`` (V, P, 3), and return the pixels (V,) that show the object."""
     views = Views(arrays, grid)
     floor, sent = shade_floor(mesh, views, options)
     objects = shade_object(mesh, views, sent, options)
     if floor is None:
-        return _compose_open_floor(mesh, views, objects, options, out)
+        _compose_open_floor(mesh, views, objects, options, out)
+    else:
+        _compose_lit_floor(mesh, views, floor, objects, options, out)
+    return np.count_nonzero(objects.coverage.reshape(len(views), grid.pixels), axis=1)
+
+
+def _compose_lit_floor(
+    mesh: TracedMesh,
+    views: Views,
+    floor: FloorLight,
+    objects: ObjectSamples,
+    options: RaycastOptions,
+    out: np.ndarray,
+) -> None:
+    """Images on a floor whose light was traced."""
+    arrays, grid = views.arrays, views.grid
     seen = 1.0 - objects.coverage
     spot = smooth_spot_on_floor(mesh, views, options.spot_samples, 1 if options.relight else 2) * seen
     view = np.repeat(np.arange(len(views)), grid.pixels)
@@ -111,7 +138,6 @@ def _render_pass(
         radiance *= per_sample(arrays.floor_colour[:, channel] * np.float32(1.0 / math.pi), view)
         radiance += objects.radiance[channel]
         out[:, :, channel] = to_display(radiance, options.view_transform).reshape(len(views), grid.pixels)
-    return None
 
 
 def _compose_open_floor(

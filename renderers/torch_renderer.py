@@ -16,6 +16,7 @@ from torch import Tensor
 from equissl.datasets.meshes.mesh import Mesh
 from equissl.renderers.base import RendererError
 from equissl.renderers.camera import SUBPIXEL_OFFSETS
+from equissl.renderers.counting import Rendering
 from equissl.renderers.device_mesh import MeshBatch, MeshCache, batch_meshes
 from equissl.renderers.device_views import device_grid, upload_views
 from equissl.renderers.image import VIEW_TRANSFORMS
@@ -103,6 +104,17 @@ class TorchRenderer(ABC):
         """
         return self.render_tensor(mesh, views, size).cpu().numpy()
 
+    def render_counted(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> Rendering:
+        """Render as :meth:`render` does, and count the pixels that show the object.
+
+        Args:
+            mesh: to render.
+            views: V.
+            size: size of the images, in pixels.
+        """
+        images, counts = self._render_arrays([mesh], np.zeros(len(views), np.int64), view_arrays(views), size)
+        return Rendering(images.cpu().numpy(), counts.cpu().numpy())
+
     def render_tensor(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> Tensor:
         """Render as :meth:`render` does, to a tensor that stays on the device.
 
@@ -132,7 +144,6 @@ class TorchRenderer(ABC):
         mesh_of_view = np.repeat(np.arange(len(meshes)), [len(v) for v in views])
         return self.render_arrays(meshes, mesh_of_view, view_arrays([v for each in views for v in each]), size)
 
-    @torch.no_grad()
     def render_arrays(self, meshes: Sequence[Mesh], mesh_of_view: np.ndarray, arrays: ViewArrays, size: int) -> Tensor:
         """Render as :meth:`render_batch` does, V views as arrays with the (V,) index of each view's mesh.
 
@@ -142,6 +153,13 @@ class TorchRenderer(ABC):
             arrays: arrays of V views.
             size: size of the images, in pixels.
         """
+        return self._render_arrays(meshes, mesh_of_view, arrays, size)[0]
+
+    @torch.no_grad()
+    def _render_arrays(
+        self, meshes: Sequence[Mesh], mesh_of_view: np.ndarray, arrays: ViewArrays, size: int
+    ) -> tuple[Tensor, Tensor]:
+        """Images, and the pixels (V,) that show the object."""
         if not isinstance(size, (int, np.integer)) or size < 8:
             raise RendererError(f"expected an image size of at least 8 pixels, got {size!r}")
         grid = device_grid(int(size), self._shading.antialias, self.device)
@@ -157,7 +175,8 @@ class TorchRenderer(ABC):
                 render_views(batch, views[start : start + step], grid, tracer, self._shading)
                 for start in range(0, len(views), step)
             ]
-        return torch.cat(parts)
+        images, counts = zip(*parts, strict=True)
+        return torch.cat(images), torch.cat(counts)
 
 
 def _unpickle(kind: type[TorchRenderer], options: Mapping[str, Any]) -> TorchRenderer:

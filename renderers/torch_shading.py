@@ -32,9 +32,9 @@ from equissl.renderers.traced_mesh import SURFACE_OFFSET
 
 @dataclass(frozen=True)
 class ShadingOptions:
-    """Options of the shading, as the ``raycast`` renderer's of the same names."""
+    """Options of the shading, as the ``raycast`` renderer's of the same names; defaults as its ``plain`` quality."""
 
-    antialias: int = 1
+    antialias: int = 2
     spot_samples: int = 1
     view_transform: str = "filmic"
     sun_strength: float = scene.SUN_IRRADIANCE
@@ -85,8 +85,8 @@ class Tracer(Protocol):
 
 def render_views(
     batch: MeshBatch, views: DeviceViews, grid: DeviceGrid, tracer: Tracer, options: ShadingOptions
-) -> Tensor:
-    """Render V views: uint8 (V, size, size, 3), first row at the top.
+) -> tuple[Tensor, Tensor]:
+    """Render V views: uint8 (V, size, size, 3), first row at the top, and the pixels (V,) that show the object.
 
     Args:
         batch: batch of meshes.
@@ -109,7 +109,7 @@ def render_views(
     image = to_display(radiance + _mean(objects), options.view_transform)
     if options.swap_red_blue:
         image = image.flip(-1)
-    return image.view(len(views), grid.size, grid.size, 3)
+    return image.view(len(views), grid.size, grid.size, 3), covered.view(shape).any(dim=1).sum(dim=1)
 
 
 def _mean(samples: Tensor) -> Tensor:

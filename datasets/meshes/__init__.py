@@ -10,6 +10,7 @@ from equissl.datasets.meshes.folder import FolderSource
 from equissl.datasets.meshes.limits import MeshLimits
 from equissl.datasets.meshes.mesh import Material, Mesh, MeshError
 from equissl.datasets.meshes.modelnet import ModelNetSource
+from equissl.datasets.meshes.normalise import Up
 from equissl.datasets.meshes.objaverse import ObjaverseSource
 from equissl.datasets.meshes.procedural import PROCEDURAL_CLASSES, ProceduralSource
 from equissl.datasets.meshes.shapenet import ShapeNetSource
@@ -26,6 +27,7 @@ from equissl.datasets.meshes.source import (
 )
 from equissl.datasets.meshes.sweethome3d import SweetHome3DSource, install_sweethome3d, sweethome3d_available
 from equissl.datasets.meshes.trees import MESH_SOURCES, find_source, make_source, split_spec
+from equissl.util.registry import accepted
 
 __all__ = [
     "MESH_SOURCES",
@@ -60,7 +62,7 @@ def get_mesh_source(
     classes: Sequence[str] | None = None,
     *,
     min_per_class: int = 10,
-    up: Any = None,
+    up: Up | None = None,
     limits: MeshLimits | None = None,
 ) -> MeshSource:
     """Make a source from its specification.
@@ -75,14 +77,17 @@ def get_mesh_source(
         seed: Of the choice and of the procedural shapes.
         classes: Only these; of joined sources each gives those it has.
         min_per_class: For ``sweethome3d``.
-        up: For folders, see :class:`FolderSource`.
+        up: Axis that points up in the files of folders, x, y or z; see :class:`FolderSource`.
         limits: What one mesh of a folder may cost.
 
     Raises:
-        MeshSourceError: For a source that is absent, a class that does not exist, no objects, or fewer than asked for.
+        MeshSourceError: For a source that is absent, a class that does not exist, no objects, or fewer than asked for;
+            for ``up`` where no source has files.
     """
     if num_objects is not None and num_objects < 1:
         raise MeshSourceError(f"the number of objects must be at least 1, got {num_objects}")
+    if up is not None and not any(accepted(find_source(part)[0], {"up": up}) for part in split_spec(spec)):
+        raise MeshSourceError(f"up is for folders of mesh files, got up={up} with {spec}")
     parts = [_Part.find(part, min_per_class=min_per_class, up=up, limits=limits) for part in split_spec(spec)]
     wanted = choose_classes(sorted({name for part in parts for name in part.classes}), classes, spec)
     sources, missing = [], num_objects

@@ -5,6 +5,7 @@ from __future__ import annotations
 from equissl.datasets.meshes.files import Files
 from equissl.datasets.meshes.gltf import read_gltf
 from equissl.datasets.meshes.mesh import Mesh, MeshError
+from equissl.datasets.meshes.normalise import Up
 from equissl.datasets.meshes.obj import read_obj
 from equissl.datasets.meshes.off import decode_off
 from equissl.datasets.meshes.parts import join_meshes
@@ -13,7 +14,7 @@ from equissl.datasets.meshes.stl import decode_stl
 
 #: Extension -> the file's up axis where the user does not say: glTF fixes y; OBJ exporters and ShapeNet write y; the
 #: others come from CAD and scanning, where z is the habit.
-DEFAULT_UP = {"obj": "y", "glb": "y", "gltf": "y", "off": "z", "ply": "z", "stl": "z"}
+DEFAULT_UP: dict[str, Up] = {"obj": "y", "glb": "y", "gltf": "y", "off": "z", "ply": "z", "stl": "z"}
 
 
 def read_mesh(files: Files, path: str, name: str) -> Mesh:

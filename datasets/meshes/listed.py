@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
@@ -14,11 +14,9 @@ from equissl.datasets.meshes.files import Files, FolderFiles
 from equissl.datasets.meshes.formats import DEFAULT_UP, read_mesh
 from equissl.datasets.meshes.limits import MeshLimits
 from equissl.datasets.meshes.mesh import Mesh, MeshError
-from equissl.datasets.meshes.normalise import Y_UP_TO_Z_UP, normalise_mesh, rotate_mesh
+from equissl.datasets.meshes.normalise import TO_Z_UP, Up, normalise_mesh, rotate_mesh
 from equissl.datasets.meshes.source import MeshEntry, MeshSourceError
 from equissl.util.files import describe_folder
-
-Up = Literal["y", "z"]
 
 
 class Listed(NamedTuple):
@@ -48,9 +46,11 @@ class ListedSource(ABC):
         items: Its meshes.
         order: The classes in the order of their labels.
         up: The files' up axis; by default :data:`DEFAULT_UP` of the extension. A y-up file is turned as Blender's
-            importer does, (x, y, z) -> (x, -z, y), so that ShapeNet's models come out as in 3DIEBench.
+            importer does, (x, y, z) -> (x, -z, y), so that ShapeNet's models come out as in 3DIEBench; see
+            :data:`~equissl.datasets.meshes.normalise.TO_Z_UP`.
         limits: On one mesh.
         files: Where the bytes come from; by default the folder itself.
+        notes: What the user should know of the tree, one sentence each.
     """
 
     name: str
@@ -65,11 +65,12 @@ class ListedSource(ABC):
         up: Up | None = None,
         limits: MeshLimits | None = None,
         files: Files | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
-        if up not in (None, "y", "z"):
-            raise MeshSourceError(f"up must be 'y' or 'z', got {up!r}")
+        if up not in (None, *get_args(Up)):
+            raise MeshSourceError(f"expected up to be one of {', '.join(get_args(Up))}, got {up!r}")
         self.root, self.up, self.limits = Path(root), up, limits or MeshLimits()
-        self._items, self.classes = tuple(items), tuple(order)
+        self._items, self.classes, self.notes = tuple(items), tuple(order), tuple(notes)
         if not self._items:
             raise wrong_tree(type(self), self.root, "no meshes")
         self._files = files or FolderFiles(self.root)
@@ -93,8 +94,7 @@ class ListedSource(ABC):
 
     def turn(self, path: str) -> np.ndarray | None:
         """Compute the rotation (3, 3) from the file's frame to z up, front along +y; None for none."""
-        up = self.up or DEFAULT_UP[path.rsplit(".", 1)[-1].lower()]
-        return Y_UP_TO_Z_UP if up == "y" else None
+        return TO_Z_UP[self.up or DEFAULT_UP[path.rsplit(".", 1)[-1].lower()]]
 
     def load(self, index: int) -> Mesh:
         path, name = self._items[index].path, self.entry(index).name

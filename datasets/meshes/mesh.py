@@ -11,6 +11,16 @@ class MeshError(Exception):
     """A mesh that cannot be used: empty, not finite, without extent or unreadable. The message carries its name."""
 
 
+def without_name(message: str, name: str) -> str:
+    """Remove the mesh's name from the start of an error's message, for lists that name it themselves.
+
+    Args:
+        message: ``NAME: reason``, ``mesh 'NAME': reason``, or the reason alone.
+        name: of the mesh.
+    """
+    return message.removeprefix(f"{name}: ").removeprefix(f"mesh {name!r}: ")
+
+
 @dataclass(frozen=True, eq=False)
 class Material:
     """Surface of a group of faces.

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from equissl.datasets.meshes.limits import MeshLimits
-from equissl.datasets.meshes.listed import Listed, ListedSource, Up, wrong_tree
+from equissl.datasets.meshes.listed import Listed, ListedSource, wrong_tree
+from equissl.datasets.meshes.normalise import Up
 from equissl.datasets.splits import TRAIN, VAL
 from equissl.util.listing import entries, subfolders
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,15 @@ from equissl.datasets.meshes.mesh import Mesh, MeshError
 Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 #: Share of faces with corners that are not finite above which a mesh is damaged.
 _MOST_NOT_FINITE = 0.01
+
+Up = Literal["x", "y", "z"]
+#: Rotation from a file's frame to z up, by the axis that points up in the file. An x-up file is turned about its y
+#: axis, (x, y, z) -> (-z, y, x), as Blender's importers do with "Y forward, X up".
+TO_Z_UP: dict[Up, np.ndarray | None] = {
+    "x": np.array([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]]),
+    "y": Y_UP_TO_Z_UP,
+    "z": None,
+}
 
 
 def rotate_mesh(mesh: Mesh, matrix: np.ndarray) -> Mesh:

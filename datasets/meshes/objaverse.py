@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from equissl.datasets.meshes.limits import MeshLimits
-from equissl.datasets.meshes.listed import Listed, ListedSource, Up, wrong_tree
+from equissl.datasets.meshes.listed import Listed, ListedSource, wrong_tree
+from equissl.datasets.meshes.normalise import Up
 from equissl.datasets.meshes.source import MeshSourceError
 from equissl.util.listing import entries, files_below
 
@@ -68,7 +69,11 @@ class ObjaverseSource(ListedSource):
             raise MeshSourceError(
                 f"none of the {len(paths)} GLB files in {root} has a category in its LVIS annotations"
             )
-        super().__init__(root, items, sorted({item.class_name for item in items}), up, limits)
+        left = len(paths) - len(items)
+        unlabelled = (
+            [f"GLB files in {root} without a category in the LVIS annotations are left out: {left}"] if left else []
+        )
+        super().__init__(root, items, sorted({item.class_name for item in items}), up, limits, notes=unlabelled)
 
     @classmethod
     def matches(cls, root: Path) -> bool:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.meshes.limits import MeshLimits
-from equissl.datasets.meshes.listed import Listed, ListedSource, Up, wrong_tree
+from equissl.datasets.meshes.listed import Listed, ListedSource, wrong_tree
+from equissl.datasets.meshes.normalise import Up
 from equissl.datasets.meshes.source import MeshSourceError
 from equissl.datasets.meshes.threediebench_list import read_published_list
 from equissl.util.listing import subfolders
@@ -94,7 +95,9 @@ class ShapeNetSource(ListedSource):
             )
             for place in objects
         )
-        super().__init__(root, items, list(names.values()), up, limits)
+        left = [] if published.objects else [place for place, model in _find_places(root) if model is None]
+        notes = [f"objects in {root} without {_V2} or {_V1} are left out: {len(left)}, e.g. {left[0]}"] if left else []
+        super().__init__(root, items, list(names.values()), up, limits, notes=notes)
 
     @classmethod
     def matches(cls, root: Path) -> bool:
@@ -112,14 +115,17 @@ class ShapeNetSource(ListedSource):
 
 def _find_models(root: Path) -> Iterator[tuple[str, str]]:
     """``SYNSET/OBJECT`` and the path of its mesh file."""
+    return ((name, f"{name}/{model}") for name, model in _find_places(root) if model)
+
+
+def _find_places(root: Path) -> Iterator[tuple[str, str | None]]:
+    """``SYNSET/OBJECT`` and the mesh file in it, None where there is none."""
     for synset in subfolders(root):
         if not re.fullmatch(r"\d{8}", synset.name):
             continue
         for place in subfolders(synset):
             model = next((m for m in (_V2, _V1) if (place / m).is_file()), None)
-            if model:
-                name = f"{synset.name}/{place.name}"
-                yield name, f"{name}/{model}"
+            yield f"{synset.name}/{place.name}", model
 
 
 def _class_names(root: Path, synsets: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from equissl.datasets.meshes.files import Files, FolderFiles, TarFiles
 from equissl.datasets.meshes.limits import MeshLimits
-from equissl.datasets.meshes.listed import Listed, ListedSource, Up, wrong_tree
+from equissl.datasets.meshes.listed import Listed, ListedSource, wrong_tree
+from equissl.datasets.meshes.normalise import Up
 from equissl.datasets.meshes.source import MeshSourceError
 
 _LICENCE = "none stated; research and test use only"

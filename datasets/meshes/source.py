@@ -41,7 +41,7 @@ class MeshSource(Protocol):
 
     A class whose argument is called ``root`` is handed the folder that the user names; ``up`` and ``limits`` are handed
     to those that have them. A source without end lists its classes as ``endless`` and takes ``num_objects``, ``seed``
-    and ``classes``.
+    and ``classes``. A source may have ``notes``, see :func:`notes_of`.
     """
 
     name: str
@@ -60,12 +60,17 @@ class MeshSource(Protocol):
         ...
 
 
+def notes_of(source: MeshSource) -> tuple[str, ...]:
+    """Return what the user should know of a source, one sentence each, such as files that no reader takes."""
+    return tuple(getattr(source, "notes", ()))
+
+
 class Subset:
     """Some objects of a source, in a given order."""
 
     def __init__(self, source: MeshSource, indices: Sequence[int]) -> None:
         self.source, self.indices = source, tuple(int(i) for i in indices)
-        self.name, self.classes = source.name, source.classes
+        self.name, self.classes, self.notes = source.name, source.classes, notes_of(source)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -96,6 +101,7 @@ class Joined:
     def __init__(self, sources: Sequence[MeshSource], classes: Sequence[str] | None = None) -> None:
         self.sources = tuple(sources)
         self.name = "+".join(source.name for source in self.sources)
+        self.notes = tuple(note for source in self.sources for note in notes_of(source))
         self.classes = tuple(classes) if classes else tuple(sorted({c for s in self.sources for c in s.classes}))
         self._starts = np.cumsum([0, *(len(source) for source in self.sources)])
 

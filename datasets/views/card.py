@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from equissl.datasets.splits import TRAIN, VAL
 from equissl.datasets.views.card_text import card_text
+from equissl.datasets.views.findings import MIN_COVERAGE, find_small_views, group_warnings
 from equissl.datasets.views.store.store import ViewStore
 from equissl.util.files import write_json, write_text
 from equissl.util.machine import describe_machine
@@ -36,11 +38,17 @@ _BUILD = (
     "val_fraction",
     "val_source",
     "classes",
+    "up",
     "listing_sha256",
 )
 
 
-def write_card(store: ViewStore | Path | str, path: Path | str, seconds: float | None = None) -> Path:
+def write_card(
+    store: ViewStore | Path | str,
+    path: Path | str,
+    seconds: float | None = None,
+    min_coverage: float = MIN_COVERAGE,
+) -> Path:
     """Write the card of a store to ``path`` (Markdown) and to the same name with ``.json``.
 
     Args:
@@ -49,6 +57,7 @@ def write_card(store: ViewStore | Path | str, path: Path | str, seconds: float |
         seconds: wall-clock time of the call that ended the build, on this machine. A store has the same bytes wherever
             and however it is built, so time and machine stand in the card alone; without ``seconds``, those of an
             earlier card stay.
+        min_coverage: views in which the object covers a smaller share of the image's pixels are listed.
 
     Returns:
         ``path``.
@@ -56,7 +65,7 @@ def write_card(store: ViewStore | Path | str, path: Path | str, seconds: float |
     store, path = store if isinstance(store, ViewStore) else ViewStore(store), Path(path)
     record = path.with_suffix(".json")
     timing = _earlier_timing(record) if seconds is None else describe_timing(seconds)
-    card = data_card(store, timing)
+    card = data_card(store, timing, min_coverage)
     gallery = path.with_suffix(".png")
     write_json(record, card)
     return write_text(path, card_text(card, gallery.name if gallery.exists() else None))
@@ -74,14 +83,15 @@ def _earlier_timing(record: Path) -> dict | None:
         return None
 
 
-def data_card(store: ViewStore, timing: dict | None = None) -> dict:
+def data_card(store: ViewStore, timing: dict | None = None, min_coverage: float = MIN_COVERAGE) -> dict:
     """Return the machine-readable card of a store, as plain JSON values.
 
     Args:
         store: what to describe.
         timing: see :func:`describe_timing`; None where it is not known.
+        min_coverage: see :func:`write_card`.
     """
-    sources = _sources(store)
+    sources, tables = _sources(store), store.tables
     return {
         "@context": {"@vocab": "https://schema.org/"},
         "@type": "Dataset",
@@ -103,7 +113,26 @@ def data_card(store: ViewStore, timing: dict | None = None) -> dict:
         "making": _making(store),
         "timing": timing,
         "sources": sources,
-        "skipped": [{"mesh": mesh, "reason": reason} for mesh, reason in store.tables.skipped],
+        "skipped": [{"mesh": mesh, "reason": reason} for mesh, reason in tables.skipped],
+        "notes": list(store.attributes.get("notes", ())),
+        "warning_counts": [asdict(group) for group in group_warnings(tables.warnings)],
+        "warnings": [{"mesh": mesh, "warning": warning} for mesh, warning in tables.warnings],
+        "coverage": _coverage(store, min_coverage),
+    }
+
+
+def _coverage(store: ViewStore, min_coverage: float) -> dict | None:
+    """Share of the image that the objects cover, and the views below ``min_coverage``; None where it is not known."""
+    pixels = store.tables.object_pixels
+    if not (counted := pixels[pixels >= 0]).size:
+        return None
+    small = find_small_views(store.tables, store.image_size, min_coverage)
+    return {
+        "views_counted": counted.size,
+        "median": round(float(np.median(counted)) / store.image_size**2, 6),
+        "min_coverage": min_coverage,
+        "small_views": sum(len(each.views) for each in small),
+        "small": [{"mesh": each.name, "views": [*each.views], "pixels": [*each.pixels]} for each in small],
     }
 
 

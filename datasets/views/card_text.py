@@ -23,7 +23,9 @@ def card_text(card: dict, gallery: str | None = None) -> str:
         "## How it was made\n\n" + _making(card["making"]),
         "## Time\n\n" + _timing(card["timing"]),
         "## Sources and licences\n\n" + _sources(card["sources"]),
-        "## Meshes left out\n\n" + _skipped(card["skipped"]),
+        "## Meshes left out\n\n" + _skipped(card["skipped"], card["notes"]),
+        "## What was missing or repaired\n\n" + _warnings(card["warning_counts"], card["warnings"]),
+        "## Views in which the object is small\n\n" + _coverage(card["coverage"]),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -83,8 +85,34 @@ def _sources(sources: list[dict]) -> str:
     return table(("source", "licence", "objects", "creators (objects)"), rows)
 
 
-def _skipped(skipped: list[dict]) -> str:
-    return table(("mesh", "reason"), [(row["mesh"], row["reason"]) for row in skipped]) if skipped else "None."
+def _skipped(skipped: list[dict], notes: list[str]) -> str:
+    rows = [(row["mesh"], row["reason"]) for row in skipped]
+    parts = ["\n".join(f"* {note}" for note in notes)] * bool(notes)
+    return "\n\n".join(parts + [table(("mesh", "reason"), rows)] * bool(rows)) or "None."
+
+
+def _warnings(counts: list[dict], warnings: list[dict]) -> str:
+    if not warnings:
+        return "Nothing."
+    kinds = table(
+        ("warning", "meshes", "for example"), [(row["text"], row["meshes"], row["example"]) for row in counts]
+    )
+    return kinds + "\n\n" + table(("mesh", "warning"), [(row["mesh"], row["warning"]) for row in warnings])
+
+
+def _coverage(coverage: dict | None) -> str:
+    if coverage is None:
+        return "Not counted."
+    share = f"less than {100 * coverage['min_coverage']:g} % of the image"
+    text = (
+        f"The object covers {share} in {coverage['small_views']} of {coverage['views_counted']} views; "
+        f"the median is {100 * coverage['median']:.3g} %."
+    )
+    rows = [
+        (row["mesh"], ", ".join(f"{view} ({n})" for view, n in zip(row["views"], row["pixels"], strict=True)))
+        for row in coverage["small"]
+    ]
+    return text + ("\n\n" + table(("mesh", "views (pixels that show the object)"), rows) if rows else "")
 
 
 def table(header: tuple[str, ...], rows: Iterable[tuple]) -> str:

@@ -38,7 +38,7 @@ def bench_render(
     fidelity: bool = False,
     renderers: list[str] | None = None,
     sizes: list[int] | None = None,
-    quality: str = "draft",
+    quality: str = "plain",
     batch_images: int = 250,
     seconds: float = 30.0,
 ) -> dict[str, float]:

@@ -24,8 +24,6 @@ def render(argv: list[str]) -> int:
     share = "" if report.joined else f", share {values['shard']}"
     counts = f"{report.num_objects} objects, {report.num_images} images"
     print(f"{report.path}{share}: {counts} in {report.seconds:.0f} s")
-    for name, reason in report.skipped:
-        print(f"skipped {name}: {reason}", file=sys.stderr)
     if not report.joined:
         print(f"{report.missing} shards are missing: the last job of the array to end joins all", file=sys.stderr)
         return 0
@@ -33,7 +31,7 @@ def render(argv: list[str]) -> int:
     write_card = loaded("equissl.datasets.views.card:write_card")
     print(write_gallery(report.path, report.path.with_suffix(".png")))
     seconds = None if report.already_complete else report.seconds
-    print(write_card(report.path, report.path.with_suffix(".md"), seconds))
+    print(write_card(report.path, report.path.with_suffix(".md"), seconds, spec.min_coverage))
     return 0
 
 

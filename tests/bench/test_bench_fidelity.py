@@ -27,7 +27,10 @@ def fake_cycles(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def render(python: Path, scenes, size: int, samples: int) -> CyclesResult:
         calls.append(len(scenes))
-        images = [get_renderer("raycast").render(mesh, [view], size)[0] + np.uint8(1) for mesh, view in scenes]
+        images = [
+            get_renderer("raycast", quality="draft").render(mesh, [view], size)[0] + np.uint8(1)
+            for mesh, view in scenes
+        ]
         return CyclesResult(np.stack(images), [2.0] * len(scenes))
 
     monkeypatch.setattr(fidelity, "render_with_cycles", render)

@@ -7,19 +7,23 @@ of machines.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from equissl.datasets.meshes import MeshLimits, MeshSource, get_mesh_source
+from equissl.datasets.views.build.report import BuildReport
 from equissl.datasets.views.build.shard import ShardJob
 from equissl.datasets.views.build.spec import BuildSpec, build_header, describe_build
+from equissl.datasets.views.findings import skipped_lines
 from equissl.datasets.views.store.format import StoreError
 from equissl.datasets.views.store.index import write_index
 from equissl.datasets.views.store.reader import StoreContents, read_contents
-from equissl.datasets.views.store.writer import StoreTables, ViewStoreWriter, concatenate, copy_blob
+from equissl.datasets.views.store.tables import StoreTables, concatenate
+from equissl.datasets.views.store.writer import ViewStoreWriter, copy_blob
 from equissl.renderers import Renderer, get_renderer
 from equissl.util.files import check_space, remove_temporary
 from equissl.util.job import Limits
@@ -28,33 +32,11 @@ from equissl.util.parts_folder import PartsFolder, Share, folder_of, parts_folde
 from equissl.util.progress import Progress
 from equissl.util.workers import Engine
 
+logger = logging.getLogger(__name__)
+
 
 class BuildError(RuntimeError):
     """A build that cannot start or end as asked; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """Summary of a build.
-
-    Attributes:
-        path: the finished store; of a build that was not joined, the folder of its parts.
-        num_objects, num_images: in it.
-        skipped: (name, reason) of each mesh that could not be used.
-        seconds: this call took.
-        already_complete: whether the file was there before.
-        missing: shards that other jobs of an array have yet to render.
-        joined: whether the store is there; else another job of the array will join it.
-    """
-
-    path: Path
-    num_objects: int
-    num_images: int
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    seconds: float = 0.0
-    already_complete: bool = False
-    missing: int = 0
-    joined: bool = True
 
 
 def build_views(
@@ -72,6 +54,9 @@ def build_views(
     join: bool = True,
 ) -> BuildReport:
     """Render ``spec`` to the store ``out``; continue where an earlier call with the same spec stopped.
+
+    What users should know is logged as warnings at the end, each kind once and counted: meshes left out, what was
+    missing in others, near-empty views, files that no reader takes. The store keeps all of it.
 
     Args:
         spec: what to build.
@@ -102,7 +87,7 @@ def build_views(
         raise BuildError(f"jobs of an array cannot overwrite: delete {out} and {out}.parts before they start")
     if source is None:
         per_mesh = MeshLimits(seconds=mesh_seconds)
-        source = get_mesh_source(spec.meshes, spec.objects, spec.seed, spec.classes, limits=per_mesh)
+        source = get_mesh_source(spec.meshes, spec.objects, spec.seed, spec.classes, up=spec.up, limits=per_mesh)
     renderer = renderer if renderer is not None else get_renderer(spec.renderer, **spec.renderer_options)
     _check_source(spec, source)
     description = describe_build(spec, source, renderer)
@@ -116,10 +101,10 @@ def build_views(
                 # another job of an array may have ended the build while this one waited
                 report = None if share.whole else _already(out, description, job, bar)
                 report = report or _build(job, folder, out, workers, limits, engine, join, bar)
-        if not report.already_complete:
-            for name, reason in report.skipped:
-                bar.say(f"skipped {name}: {reason}")
-    return replace(report, seconds=time.monotonic() - start)
+    report = replace(report, seconds=time.monotonic() - start)
+    for line in report.lines():
+        logger.warning("%s", line)
+    return report
 
 
 def _build(
@@ -158,14 +143,14 @@ def _check_source(spec: BuildSpec, source: MeshSource) -> None:
 
 def _already(out: Path, description: dict, job: ShardJob, bar: Progress) -> BuildReport | None:
     """Return the report of a file that is there; None when there is none."""
-    report = _finished(out, description)
+    report = _finished(out, description, job)
     if report is not None:
         shutil.rmtree(job.folder, ignore_errors=True)
         bar.say(f"{out} is complete already: {report.num_objects} objects, {report.num_images} images")
     return report
 
 
-def _finished(out: Path, description: dict) -> BuildReport | None:
+def _finished(out: Path, description: dict, job: ShardJob) -> BuildReport | None:
     if not out.exists():
         return None
     try:
@@ -173,17 +158,17 @@ def _finished(out: Path, description: dict) -> BuildReport | None:
     except StoreError as error:
         raise BuildError(f"{out} is in the way and is not overwritten without being told to: {error}") from error
     check_same(out, contents.header.attributes.get("build"), description)
-    return replace(_report(out, contents.tables), already_complete=True)
+    return replace(_report(out, contents.tables, replace(job, header=contents.header)), already_complete=True)
 
 
-def _report(path: Path, tables: StoreTables) -> BuildReport:
-    return BuildReport(path, len(tables.labels), tables.sizes.size, list(tables.skipped))
+def _report(path: Path, tables: StoreTables, job: ShardJob) -> BuildReport:
+    return BuildReport.of(path, tables, job.header, job.spec.min_coverage)
 
 
 def _report_share(job: ShardJob, share: Share, out: Path) -> BuildReport:
     tables = [read_contents(path).tables for n in share.parts(job.count) if (path := job.path(n)).exists()]
     missing = sum(not job.path(shard).exists() for shard in range(job.count))
-    report = _report(out, concatenate(tables)) if tables else BuildReport(out, 0, 0)
+    report = _report(out, concatenate(tables), job) if tables else BuildReport(out, 0, 0)
     return replace(report, missing=missing, joined=False)
 
 
@@ -195,7 +180,7 @@ def _join(job: ShardJob, out: Path) -> BuildReport:
         for part in parts:
             if part.positions.size:
                 copy_blob(part.files[0], int(part.positions[0]), int(part.tables.sizes.sum()), writer)
-    return _report(out, tables)
+    return _report(out, tables, job)
 
 
 def _index(job: ShardJob) -> BuildReport:
@@ -203,13 +188,13 @@ def _index(job: ShardJob) -> BuildReport:
     paths = [job.path(shard) for shard in range(job.count)]
     tables = _joined_tables(job, [read_contents(path) for path in paths])
     write_index(job.folder, paths, tables.split)
-    return _report(job.folder, tables)
+    return _report(job.folder, tables, job)
 
 
 def _joined_tables(job: ShardJob, parts: Sequence[StoreContents]) -> StoreTables:
     tables = concatenate([part.tables for part in parts])
     if not len(tables.labels):
         shutil.rmtree(job.folder)  # nothing in it is worth keeping, and the meshes may be mended
-        reasons = "\n".join(f"  {name}: {reason}" for name, reason in tables.skipped[:10])
+        reasons = "\n".join(f"  {line}" for line in skipped_lines(tables.skipped))
         raise BuildError(f"none of the {len(job.source)} meshes of {job.spec.meshes!r} could be used:\n{reasons}")
     return replace(tables, split=job.spec.split(job.source, tables.indices.tolist()))

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from equissl.datasets.meshes.mesh import MeshError
+from equissl.datasets.meshes.mesh import MeshError, without_name
 from equissl.datasets.meshes.source import MeshSource
 from equissl.datasets.views.build.spec import BuildSpec
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.store.format import StoreHeader
 from equissl.datasets.views.store.reader import read_contents
-from equissl.datasets.views.store.writer import ObjectRecord, write_records
+from equissl.datasets.views.store.tables import ObjectRecord
+from equissl.datasets.views.store.writer import write_records
 from equissl.renderers.base import Renderer, RendererError
+from equissl.renderers.counting import render_counted
 from equissl.renderers.scene import view_parameters
 from equissl.util.job import Begun, Tell, WorkerError
 
@@ -76,7 +78,8 @@ class ShardJob:
                     raise MeshError(given_up[index])
                 records.append(self.render(index, tell))
             except (MeshError, RendererError) as error:
-                skipped.append((self.source.entry(index).name, str(error)))
+                name = self.source.entry(index).name
+                skipped.append((name, without_name(str(error), name)))
             except Exception as error:
                 raise WorkerError(f"{self.describe(shard, index)}: {type(error).__name__}: {error}") from error
         tell(None)
@@ -95,14 +98,16 @@ class ShardJob:
         tell(Begun(index, "reading the mesh"))
         mesh = self.source.load(index)
         tell(Begun(index, f"rendering {spec.views} views", spec.views))
-        pictures = self.renderer.render(mesh, parameters, spec.size)
+        rendered = render_counted(self.renderer, mesh, parameters, spec.size)
         return ObjectRecord(
             name=entry.name,
             label=entry.label,
             latents=latents,
-            images=[self.header.encode(picture) for picture in pictures],
+            images=[self.header.encode(image) for image in rendered.images],
             index=index,
             source=entry.source,
             licence=entry.licence,
             creator=entry.creator,
+            object_pixels=rendered.object_pixels,
+            warnings=mesh.warnings,
         )

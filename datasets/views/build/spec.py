@@ -8,11 +8,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from equissl.datasets.meshes.source import MeshSource
+from equissl.datasets.meshes.normalise import Up
+from equissl.datasets.meshes.source import MeshSource, notes_of
+from equissl.datasets.views.findings import MIN_COVERAGE
 from equissl.datasets.views.schema import LatentSchema, Triple, threediebench_schema
 from equissl.datasets.views.split import split_objects
 from equissl.datasets.views.store.format import ENCODINGS, GENERATOR_VERSION, StoreHeader
@@ -39,6 +41,9 @@ class ViewSpec:
         val_fraction: objects held out, per class.
         val_source: hold out objects of this mesh source only.
         classes: only these.
+        up: axis of mesh files that points up, for folders; by default that of each format.
+        min_coverage: views in which the object covers a smaller share of the image's pixels are counted and named. Does
+            not change the views.
     """
 
     meshes: str = "sweethome3d"
@@ -53,9 +58,15 @@ class ViewSpec:
     val_fraction: float = 0.2
     val_source: str | None = None
     classes: list[str] | None = None
+    up: Up | None = None
+    min_coverage: float = MIN_COVERAGE
 
     def __post_init__(self) -> None:
         self._check_least(objects=1, size=1, seed=0)
+        if not 0 <= self.min_coverage <= 1:
+            raise ValueError(f"expected 0 <= min_coverage <= 1, got {self.min_coverage}")
+        if self.up not in (None, *get_args(Up)):
+            raise ValueError(f"expected up to be one of {', '.join(get_args(Up))}, got {self.up!r}")
         if not 0 <= self.val_fraction < 1:
             raise ValueError(f"expected 0 <= val_fraction < 1, got {self.val_fraction}")
         if len(self.rotation_range) != 3 or not all(0 <= r <= math.pi for r in self.rotation_range):
@@ -146,7 +157,8 @@ def describe_build(spec: BuildSpec, source: MeshSource, renderer: Renderer) -> d
         renderer: renderer of its views.
     """
     description = asdict(spec)
-    del description["objects_per_shard"], description["renderer_options"]
+    for name in ("objects_per_shard", "min_coverage", "renderer_options"):
+        del description[name]
     entries = [source.entry(i) for i in range(len(source))]
     listing = json.dumps([[entry.name, entry.label, entry.source] for entry in entries] + [list(source.classes)])
     description |= {
@@ -175,5 +187,6 @@ def build_header(spec: BuildSpec, source: MeshSource, description: dict) -> Stor
         "renderer": description["renderer"],
         "build": description,
         "sources": [{"source": s, "licence": n, "objects": c} for (s, n), c in sorted(licences.items())],
+        "notes": list(notes_of(source)),
     }
     return StoreHeader(spec.schema, tuple(source.classes), spec.views, spec.size, spec.encoding, attributes)

@@ -8,7 +8,7 @@ from equissl.util.files import describe_folder
 
 SPLIT_FILES = ("train_images.npy", "train_labels.npy", "val_images.npy", "val_labels.npy")
 CLASSES_FILE, OBJECTS_FILE, PROVENANCE_FILE = "classes.tsv", "objects.tsv", "provenance.json"
-OBJECT_COLUMNS = ("folder", "index", "name", "source", "licence", "creator")
+OBJECT_COLUMNS = ("folder", "index", "name", "source", "licence", "creator", "object_pixels")
 
 _EXPECTED = """\
   FOLDER/

@@ -118,9 +118,11 @@ def _write_tables(store: ViewStore, places: list[str], folder: Path) -> None:
     for name in folders:
         (folder / name).mkdir()
     write_table(folder / CLASSES_FILE, ("folder", "name"), list(zip(folders, store.classes, strict=True)))
-    columns = (places, map(str, tables.indices), tables.names, tables.sources, tables.licences, tables.creators)
+    pixels = [" ".join(map(str, row)) for row in tables.object_pixels]
+    columns = (places, map(str, tables.indices), tables.names, tables.sources, tables.licences, tables.creators, pixels)
     write_table(folder / OBJECTS_FILE, OBJECT_COLUMNS, list(zip(*columns, strict=True)))
-    provenance = {"schema": store.schema.to_json(), "attributes": store.attributes, "skipped": list(tables.skipped)}
+    provenance = {"schema": store.schema.to_json(), "attributes": store.attributes}
+    provenance |= {"skipped": list(tables.skipped), "warnings": list(tables.warnings)}
     (folder / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=1))
     (folder / "LICENSE").write_text(licence_text(store), encoding="utf-8")
 

@@ -6,7 +6,7 @@ import io
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,9 @@ from equissl.datasets.views.folder.format import (
 )
 from equissl.datasets.views.folder.index import FolderIndex, read_index
 from equissl.datasets.views.schema import LatentSchema, threediebench_schema, threediebench_t_schema
-from equissl.datasets.views.store.format import StoreHeader, encode_jpeg
-from equissl.datasets.views.store.writer import StoreTables, ViewStoreWriter
+from equissl.datasets.views.store.format import NOT_COUNTED, StoreHeader, encode_jpeg
+from equissl.datasets.views.store.tables import StoreTables
+from equissl.datasets.views.store.writer import ViewStoreWriter
 from equissl.util.progress import Progress
 
 _SCHEMAS = {7: threediebench_schema, 10: threediebench_t_schema}
@@ -78,6 +79,8 @@ def pack(
         with tempfile.TemporaryFile(dir=out.parent) as spool:
             sizes = images.spool(spool) if images.resize else images.sizes()
             tables = _tables(folder, listing, latents, sizes)
+            if images.resize:
+                tables = replace(tables, object_pixels=np.full_like(tables.object_pixels, NOT_COUNTED))
             with ViewStoreWriter(out, header, tables) as writer:
                 for data in _read_pieces(spool) if images.resize else images:
                     writer.write(data)
@@ -218,6 +221,7 @@ def _tables(folder: Path, listing: FolderIndex, latents: np.ndarray, sizes: np.n
     if (folder / OBJECTS_FILE).exists():
         rows = {row["folder"]: row for row in read_table(folder / OBJECTS_FILE, OBJECT_COLUMNS)}
     known = [rows.get(place, {}) for place in listing.places]
+    provenance = _provenance(folder)
     return StoreTables(
         names=[row.get("name", place) for row, place in zip(known, listing.places, strict=True)],
         labels=listing.labels,
@@ -228,5 +232,15 @@ def _tables(folder: Path, listing: FolderIndex, latents: np.ndarray, sizes: np.n
         sources=[row.get("source", folder.name) for row in known],
         licences=[row.get("licence", "") for row in known],
         creators=[row.get("creator", "") for row in known],
-        skipped=[tuple(pair) for pair in _provenance(folder).get("skipped", [])],
+        object_pixels=_object_pixels(known, sizes.shape),
+        **{name: [tuple(pair) for pair in provenance.get(name, [])] for name in ("skipped", "warnings")},
     )
+
+
+def _object_pixels(known: list[dict[str, str]], shape: tuple[int, int]) -> np.ndarray:
+    """(N, V) as the table of objects has them."""
+    pixels = np.full(shape, NOT_COUNTED, np.int32)
+    for row, text in zip(pixels, (row.get("object_pixels", "") for row in known), strict=True):
+        if len(found := text.split()) == len(row):
+            row[:] = [int(value) for value in found]
+    return pixels

@@ -9,20 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from equissl.datasets.meshes.mesh import MeshError
-from equissl.datasets.meshes.source import MeshSource, MeshSourceError
+from equissl.datasets.meshes.mesh import MeshError, without_name
+from equissl.datasets.meshes.source import MeshSource, MeshSourceError, notes_of
 from equissl.datasets.views.build.spec import ViewSpec
+from equissl.datasets.views.findings import SmallViews, group_warnings, skipped_lines, small_view_lines
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.schema import LatentSchema
 from equissl.datasets.views.split import select_split
 from equissl.renderers.base import Renderer, RendererError
+from equissl.renderers.counting import CountingRenderer, count_object_pixels
 from equissl.renderers.scene import view_parameters
 from equissl.util.job import Begun, Tell
 from equissl.util.progress import Progress
+from equissl.util.ranks import process_rank
 from equissl.util.workers import run_parts
 
-_OBJECTS, _SIZE = 16, 16  # of one part of the check; of its pictures
-_NAMED = 10
+_OBJECTS, _SIZE = 16, 16  # of one part of the check; of the pictures of renderers that do not count
 logger = logging.getLogger(__name__)
 
 
@@ -37,6 +39,8 @@ class LiveObjects:
         labels: (N,) int64.
         split: (N,) uint8: 0 train, 1 val.
         skipped: (name, reason) of each mesh that is left out.
+        warnings: (name, warning) of each that is not, with what was missing or repaired.
+        object_pixels: (N,) pixels that show the object in its first view.
     """
 
     path: Path
@@ -45,7 +49,9 @@ class LiveObjects:
     indices: np.ndarray
     labels: np.ndarray
     split: np.ndarray
+    object_pixels: np.ndarray
     skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[tuple[str, str], ...] = ()
 
     def select(self, split: str | None) -> np.ndarray:
         """Objects of ``train``, ``val``, or None for all; see :func:`equissl.datasets.views.split.select_split`."""
@@ -53,8 +59,23 @@ class LiveObjects:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """Outcome of the check of a mesh.
+
+    Attributes:
+        reason: why it cannot be used; None where it can.
+        warnings: what was missing or repaired when it was read.
+        object_pixels: that show it in its first view.
+    """
+
+    reason: str | None = None
+    warnings: tuple[str, ...] = ()
+    object_pixels: int = 0
+
+
+@dataclass(frozen=True)
 class CheckJob:
-    """Check of a mesh: read it, and render one small view of it where a renderer is given. Picklable."""
+    """Check of a mesh: read it, and render one view of it where a renderer is given. Picklable."""
 
     spec: ViewSpec
     source: MeshSource
@@ -77,8 +98,8 @@ class CheckJob:
         """
         return f"object {index} ({self.source.entry(index).name})"
 
-    def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> list[tuple[int, str]]:
-        """Return (index, reason) of each unusable mesh of a part.
+    def run(self, part: int, given_up: Mapping[int, str], tell: Tell) -> list[Checked]:
+        """Check each mesh of a part.
 
         Args:
             part: number of the part.
@@ -91,17 +112,22 @@ class CheckJob:
             try:
                 if index in given_up:
                     raise MeshError(given_up[index])
-                self._try(index)
+                found.append(self._try(index))
             except (MeshError, RendererError) as error:
-                found.append((index, str(error)))
+                found.append(Checked(without_name(str(error), self.source.entry(index).name)))
         tell(None)
         return found
 
-    def _try(self, index: int) -> None:
+    def _try(self, index: int) -> Checked:
         mesh, schema = self.source.load(index), self.spec.schema
-        if self.renderer is not None:
-            view = view_parameters(sample_latents(schema, self.spec.seed, index, 1), schema.names)
-            self.renderer.render(mesh, view, _SIZE)
+        view = view_parameters(sample_latents(schema, self.spec.seed, index, 1), schema.names)
+        if isinstance(self.renderer, CountingRenderer):
+            pixels = self.renderer.render_counted(mesh, view, self.spec.size).object_pixels
+        else:
+            if self.renderer is not None:
+                self.renderer.render(mesh, view, _SIZE)
+            pixels = count_object_pixels(mesh, view, self.spec.size)
+        return Checked(None, mesh.warnings, int(pixels[0]))
 
 
 def find_objects(
@@ -109,7 +135,8 @@ def find_objects(
 ) -> LiveObjects:
     """Try every mesh once and leave out those that a build would leave out, so that training meets none of them.
 
-    Reading them fills the cache of decoded meshes, from which they come quickly afterwards.
+    Reading them fills the cache of decoded meshes, from which they come quickly afterwards. What users should know is
+    logged as warnings, each kind once and counted.
 
     Args:
         spec: spec of the views.
@@ -123,23 +150,43 @@ def find_objects(
         WorkerError: processes died repeatedly over the objects named.
     """
     job = CheckJob(spec, source, renderer)
-    bad: dict[int, str] = {}
+    checked: dict[int, Checked] = {}
     with Progress(len(source), f"checking {spec.meshes}", "mesh", progress) as bar:
         for part, found in run_parts(job, range(job.count), workers):
-            bad |= dict(found)
+            checked |= dict(zip(job.items(part), found, strict=True))
             bar.update(len(job.items(part)))
-    skipped = tuple((source.entry(index).name, bad[index]) for index in sorted(bad))
-    indices = np.array([index for index in range(len(source)) if index not in bad], dtype=np.int64)
-    _report(spec, skipped, len(indices))
-    labels = np.array([source.entry(int(index)).label for index in indices], dtype=np.int64)
-    split = spec.split(source, indices.tolist())
-    return LiveObjects(Path(spec.meshes), tuple(source.classes), spec.schema, indices, labels, split, skipped)
-
-
-def _report(spec: ViewSpec, skipped: tuple[tuple[str, str], ...], usable: int) -> None:
-    named = "\n".join(f"  {name}: {reason}" for name, reason in skipped[:_NAMED])
+    usable = [index for index in range(len(source)) if checked[index].reason is None]
+    names = {index: source.entry(index).name for index in checked}
+    skipped = tuple((names[i], reason) for i in sorted(checked) if (reason := checked[i].reason) is not None)
     if not usable:
+        named = "\n".join(f"  {line}" for line in skipped_lines(skipped))
         raise MeshSourceError(f"none of the {len(skipped)} meshes of {spec.meshes!r} can be rendered:\n{named}")
-    if skipped:
-        more = f"\n  and {len(skipped) - _NAMED} more" * (len(skipped) > _NAMED)
-        logger.warning("%d of %d meshes are left out:\n%s%s", len(skipped), len(skipped) + usable, named, more)
+    objects = LiveObjects(
+        path=Path(spec.meshes),
+        classes=tuple(source.classes),
+        schema=spec.schema,
+        indices=np.array(usable, dtype=np.int64),
+        labels=np.array([source.entry(index).label for index in usable], dtype=np.int64),
+        split=spec.split(source, usable),
+        object_pixels=np.array([checked[index].object_pixels for index in usable]),
+        skipped=skipped,
+        warnings=tuple((names[i], warning) for i in usable for warning in dict.fromkeys(checked[i].warnings)),
+    )
+    _tell(spec, objects, source)
+    return objects
+
+
+def _tell(spec: ViewSpec, objects: LiveObjects, source: MeshSource) -> None:
+    """Log what the user should know, in one process of several."""
+    if process_rank():
+        return
+    small = np.flatnonzero(objects.object_pixels < spec.min_coverage * spec.size**2)
+    named = [source.entry(int(objects.indices[row])).name for row in small]
+    views = [SmallViews(name, (0,), (int(objects.object_pixels[row]),)) for name, row in zip(named, small, strict=True)]
+    for line in (
+        *notes_of(source),
+        *skipped_lines(objects.skipped),
+        *(str(group) for group in group_warnings(objects.warnings)),
+        *small_view_lines(views, len(objects.indices), spec.min_coverage),
+    ):
+        logger.warning("%s", line)

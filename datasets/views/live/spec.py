@@ -8,7 +8,7 @@ from pathlib import Path
 from equissl.datasets.views.build.spec import ViewSpec
 
 _CHOICE = ("meshes", "objects", "seed", "classes", "val_fraction", "val_source")
-_PLAIN = ("size", "rotation_range", "rotation_gap", "translation_range")
+_PLAIN = ("size", "rotation_range", "rotation_gap", "translation_range", "up")
 
 
 @dataclass(frozen=True)

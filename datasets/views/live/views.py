@@ -86,7 +86,7 @@ class LiveViews(Dataset):
         if views < 1:
             raise ValueError(f"expected at least 1 view, got {views}")
         if source is None:
-            source = get_mesh_source(spec.meshes, spec.objects, spec.seed, spec.classes)
+            source = get_mesh_source(spec.meshes, spec.objects, spec.seed, spec.classes, up=spec.up)
         fresh_context(__name__)
         self.spec, self.split, self.views, self.seed = spec, split, views, seed
         self.renderer = renderer if renderer is not None else get_renderer(spec.renderer, **spec.renderer_options)

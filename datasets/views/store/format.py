@@ -17,12 +17,16 @@ from PIL import Image
 from equissl.datasets.views.schema import LatentSchema
 
 FORMAT = "equissl-view-store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 GENERATOR_VERSION = 1  # raised whenever the same seed would give another picture or latent
 ENCODINGS = ("jpeg", "raw")
 BLOB, OFFSETS = "image_bytes", "image_offsets"
 STRINGS = ("object_names", "object_sources", "object_licences", "object_creators")
-DATASETS = (BLOB, OFFSETS, "latents", "labels", "split", "object_indices", "classes", "skipped", "provenance", *STRINGS)
+DATASETS = (
+    *(BLOB, OFFSETS, "latents", "labels", "split", "object_indices", "object_pixels"),
+    *("classes", "skipped", "warnings", "provenance", *STRINGS),
+)
+NOT_COUNTED = -1  # object pixels of a view that came without them
 
 
 class StoreError(ValueError):

@@ -12,7 +12,7 @@ import numpy as np
 
 from equissl.datasets.views.store.format import StoreError, StoreHeader
 from equissl.datasets.views.store.reader import StoreContents, read_contents
-from equissl.datasets.views.store.writer import concatenate
+from equissl.datasets.views.store.tables import concatenate
 from equissl.util.files import full_disk_message, write_text
 
 INDEX = "index.json"

@@ -19,7 +19,7 @@ from equissl.datasets.views.store.format import (
     StoreError,
     StoreHeader,
 )
-from equissl.datasets.views.store.writer import StoreTables
+from equissl.datasets.views.store.tables import StoreTables
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,14 @@ def read_contents(path: Path) -> StoreContents:
 
 def _read(file: h5py.File, path: Path) -> StoreContents:
     form = _text(file.attrs.get("format", b""))
+    version = int(file.attrs.get("format_version", FORMAT_VERSION))
+    if form == FORMAT and version != FORMAT_VERSION:
+        raise StoreError(f"expected view store version {FORMAT_VERSION}, {path} has version {version}: render it again")
     if form != FORMAT or any(name not in file for name in DATASETS):
         raise StoreError(
             f"expected {path} to be a view store (format {FORMAT!r} with datasets {', '.join(DATASETS)}), "
             f"found format {form!r} with {', '.join(file) or 'nothing'}"
         )
-    if (version := int(file.attrs["format_version"])) != FORMAT_VERSION:
-        raise StoreError(f"expected view store version {FORMAT_VERSION}, {path} has version {version}")
     offsets = file[OFFSETS][()]
     start, size = file[BLOB].id.get_offset() or 0, path.stat().st_size
     if file[BLOB].shape != (offsets[-1],) or start + offsets[-1] > size:
@@ -98,8 +99,14 @@ def _read_tables(file: h5py.File, sizes: np.ndarray) -> StoreTables:
         sources=_strings(file, "object_sources"),
         licences=_strings(file, "object_licences"),
         creators=_strings(file, "object_creators"),
-        skipped=[(name, reason) for name, _, reason in (t.partition("\t") for t in _strings(file, "skipped"))],
+        object_pixels=file["object_pixels"][()],
+        skipped=_pairs(file, "skipped"),
+        warnings=_pairs(file, "warnings"),
     )
+
+
+def _pairs(file: h5py.File, name: str) -> list[tuple[str, str]]:
+    return [(mesh, text) for mesh, _, text in (line.partition("\t") for line in _strings(file, name))]
 
 
 def _text(value: object) -> str:

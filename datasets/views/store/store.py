@@ -16,7 +16,8 @@ from equissl.datasets.views.split import select_split
 from equissl.datasets.views.store.format import StoreError, StoreHeader
 from equissl.datasets.views.store.index import is_index, read_indexed
 from equissl.datasets.views.store.reader import StoreContents, read_contents
-from equissl.datasets.views.store.writer import ObjectRecord, StoreTables, ViewStoreWriter, write_records, write_store
+from equissl.datasets.views.store.tables import ObjectRecord, StoreTables
+from equissl.datasets.views.store.writer import ViewStoreWriter, write_records, write_store
 from equissl.geometry import euler_to_rotmat
 
 __all__ = [

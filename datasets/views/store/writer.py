@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -16,69 +15,10 @@ from equissl.datasets.hdf5 import fixed_strings, write_strings
 from equissl.datasets.splits import TRAIN
 from equissl.datasets.views.schema import LatentSchema, threediebench_schema
 from equissl.datasets.views.store.format import BLOB, OFFSETS, StoreHeader
+from equissl.datasets.views.store.tables import ObjectRecord, StoreTables, find_problems
 from equissl.util.files import atomic_path, full_disk_message, reserve
 
 _PIECE = 1 << 24  # bytes copied at a time
-
-
-@dataclass(frozen=True)
-class ObjectRecord:
-    """One object with all its views, encoded.
-
-    Attributes:
-        name, source, licence, creator: where the object comes from.
-        label: class index.
-        index: position in its mesh source; with the seed and the view it fixes the latents.
-        latents: (V, L) float64.
-        images: V encoded images.
-        split: 0 train, 1 val.
-    """
-
-    name: str
-    label: int
-    latents: np.ndarray
-    images: Sequence[bytes]
-    index: int
-    split: int = TRAIN
-    source: str = ""
-    licence: str = ""
-    creator: str = ""
-
-
-@dataclass(frozen=True)
-class StoreTables:
-    """All arrays of a store but the images: one row an object."""
-
-    names: Sequence[str]
-    labels: np.ndarray
-    latents: np.ndarray
-    sizes: np.ndarray
-    indices: np.ndarray
-    split: np.ndarray
-    sources: Sequence[str]
-    licences: Sequence[str]
-    creators: Sequence[str]
-    skipped: Sequence[tuple[str, str]] = ()
-
-    @classmethod
-    def from_records(cls, records: Sequence[ObjectRecord], header: StoreHeader, skipped: Sequence = ()) -> StoreTables:
-        for record in records:
-            if len(record.images) != header.num_views:
-                raise ValueError(f"expected {header.num_views} views of {record.name}, got {len(record.images)}")
-        latents = np.array([record.latents for record in records], dtype=np.float64)
-        sizes = np.array([[len(image) for image in record.images] for record in records], dtype=np.int64)
-        return cls(
-            names=[record.name for record in records],
-            labels=np.array([record.label for record in records], dtype=np.int64),
-            latents=latents if records else latents.reshape(0, header.num_views, len(header.schema)),
-            sizes=sizes.reshape(len(records), header.num_views),
-            indices=np.array([record.index for record in records], dtype=np.int64),
-            split=np.array([record.split for record in records], dtype=np.uint8),
-            sources=[record.source for record in records],
-            licences=[record.licence for record in records],
-            creators=[record.creator for record in records],
-            skipped=skipped,
-        )
 
 
 class ViewStoreWriter:
@@ -221,32 +161,15 @@ def write_tables(path: Path, header: StoreHeader, tables: StoreTables) -> int:
         write_strings(file, "provenance", [header.provenance()])
         offsets = np.concatenate([[0], np.cumsum(tables.sizes.ravel())]).astype(np.int64)
         arrays = {OFFSETS: offsets, "latents": tables.latents, "labels": tables.labels}
-        for name, array in (arrays | {"split": tables.split, "object_indices": tables.indices}).items():
+        arrays |= {"split": tables.split, "object_indices": tables.indices, "object_pixels": tables.object_pixels}
+        for name, array in arrays.items():
             file.create_dataset(name, data=array)
         for name in ("names", "sources", "licences", "creators"):
             write_strings(file, f"object_{name}", getattr(tables, name))
         write_strings(file, "classes", header.classes)
-        write_strings(file, "skipped", [f"{name}\t{reason}" for name, reason in tables.skipped])
+        for name in ("skipped", "warnings"):
+            write_strings(file, name, ["\t".join(pair) for pair in getattr(tables, name)])
         return _reserve_blob(file, int(offsets[-1]))
-
-
-def find_problems(header: StoreHeader, tables: StoreTables) -> list[str]:
-    """Find contradictions in a store about to be written.
-
-    Args:
-        header: header of the store.
-        tables: latents, labels and offsets.
-    """
-    count, shape = len(tables.labels), (len(tables.labels), header.num_views)
-    problems = []
-    if tables.latents.shape != (*shape, len(header.schema)):
-        problems.append(f"expected latents of shape {(*shape, len(header.schema))}, got {tables.latents.shape}")
-    if tables.sizes.shape != shape:
-        problems.append(f"expected {shape} images, got {tables.sizes.shape}")
-    if count and not 0 <= tables.labels.min() <= tables.labels.max() < len(header.classes):
-        low, high = tables.labels.min(), tables.labels.max()
-        problems.append(f"expected labels in 0..{len(header.classes) - 1}, got {low}..{high}")
-    return problems
 
 
 def _reserve_blob(file: h5py.File, size: int) -> int:
@@ -277,26 +200,3 @@ def copy_blob(source: Path, start: int, size: int, writer: ViewStoreWriter) -> N
                 raise OSError(f"{source} ended {size} bytes early while it was being copied")
             writer.write(piece)
             size -= len(piece)
-
-
-def concatenate(tables: Sequence[StoreTables]) -> StoreTables:
-    """Concatenate the rows of several tables, in order."""
-
-    def arrays(name: str) -> np.ndarray:
-        return np.concatenate([getattr(table, name) for table in tables])
-
-    def lists(name: str) -> list:
-        return [value for table in tables for value in getattr(table, name)]
-
-    return StoreTables(
-        names=lists("names"),
-        labels=arrays("labels"),
-        latents=arrays("latents"),
-        sizes=arrays("sizes"),
-        indices=arrays("indices"),
-        split=arrays("split"),
-        sources=lists("sources"),
-        licences=lists("licences"),
-        creators=lists("creators"),
-        skipped=lists("skipped"),
-    )

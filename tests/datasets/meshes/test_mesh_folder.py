@@ -55,7 +55,7 @@ def test_each_format_is_normalised_with_its_up_axis(root: Path, extension: str) 
     box, diagonal = np.array([1, 2, 4]), np.sqrt(21)
     expected = box[[0, 2, 1]] if extension in ("obj", "glb") else box
     np.testing.assert_allclose(size, expected / diagonal, rtol=1e-5)
-    for up, order in (("y", [0, 2, 1]), ("z", [0, 1, 2])):
+    for up, order in (("x", [2, 1, 0]), ("y", [0, 2, 1]), ("z", [0, 1, 2])):
         source = FolderSource(root, up=up)  # type: ignore[arg-type]
         mesh = source.load(by_extension(source)[extension])
         np.testing.assert_allclose(np.ptp(mesh.vertices, axis=0), box[order] / diagonal, rtol=1e-5)

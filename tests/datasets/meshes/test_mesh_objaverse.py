@@ -67,6 +67,8 @@ def test_classes_licences_and_creators(root: Path) -> None:
         f"car_(automobile)/{IDS[1]}",
         f"mug/{IDS[2]}",
     ]
+    (note,) = get_mesh_source(str(root)).notes  # type: ignore[attr-defined]
+    assert note.endswith("without a category in the LVIS annotations are left out: 1")
     (root / "lvis-annotations.json").write_text("[]")
     with pytest.raises(MeshSourceError, match=r"JSON object in .*lvis-annotations\.json, got a list"):
         ObjaverseSource(root)

@@ -57,6 +57,41 @@ def entries(source: object) -> list:
     return [source.entry(i) for i in range(len(source))]  # type: ignore[attr-defined, arg-type]
 
 
+@pytest.mark.parametrize("up", ["x", "y", "z"])
+def test_the_axis_that_points_up_is_z_and_nothing_is_mirrored(tmp_path: Path, up: str) -> None:
+    put(tmp_path / "meshes" / "a" / "m.obj")
+    axes = tips(get_mesh_source(str(tmp_path / "meshes"), up=up)) / [[1], [2], [3]]  # type: ignore[arg-type]
+    assert axes["xyz".index(up)].tolist() == [0, 0, 1]
+    np.testing.assert_allclose(np.linalg.det(axes), 1, atol=1e-3)
+
+
+def test_up_is_for_files(tmp_path: Path) -> None:
+    with pytest.raises(MeshSourceError, match="up is for folders of mesh files, got up=x with procedural"):
+        get_mesh_source("procedural", 3, up="x")
+    put(tmp_path / "meshes" / "a" / "m.obj")
+    assert len(get_mesh_source(f"{tmp_path / 'meshes'}+procedural", 3, up="x")) == 3
+    with pytest.raises(MeshSourceError, match="up to be one of x, y, z, got 'w'"):
+        get_mesh_source(str(tmp_path / "meshes"), up="w")  # type: ignore[arg-type]
+
+
+def test_files_that_no_reader_takes_are_counted_by_suffix(tmp_path: Path) -> None:
+    root = tmp_path / "meshes"
+    for name in ("a/m.obj", "b/m.obj", "a/m.fbx", "b/deep/n.FBX", "b/s.blend", "b/t.obj.gz", "a/noname", "loose.obj"):
+        put(root / name)
+    for companion in ("a/m.mtl", "a/skin.png", "README", "a/LICENSE.txt", "b/m.bin"):
+        put(root / companion, "")
+    expected = (
+        f"files in {root} of formats that are not read: 2 .fbx, 1 .blend, 1 .gz, 1 without suffix "
+        "(read: obj, glb, gltf, off, ply, stl)",
+        f"mesh files directly in {root}, not in the folder of a class, are left out: 1",
+    )
+    source = get_mesh_source(str(root))
+    assert source.notes == expected  # type: ignore[attr-defined]
+    assert get_mesh_source(f"{root}+procedural", 4, classes=["a", "b", "chair"]).notes == expected  # type: ignore[attr-defined]
+    put(tmp_path / "clean" / "a" / "m.obj")
+    assert get_mesh_source(str(tmp_path / "clean")).notes == ()  # type: ignore[attr-defined]
+
+
 class TestShapeNet:
     @pytest.fixture
     def root(self, tmp_path: Path) -> Path:
@@ -74,6 +109,10 @@ class TestShapeNet:
         assert [e.name for e in found] == [*("02691156/aa", "02691156/bb", "03001627/dd", "03085013/cc", "99999999/ee")]
         assert [e.label for e in found] == [0, 0, 1, 2, 3] and {e.split for e in found} == {None}
         assert "non-commercial" in found[0].licence and found[0].source == "shapenet"
+
+    def test_objects_without_a_model_are_counted(self, root: Path) -> None:
+        (note,) = get_mesh_source(str(root)).notes  # type: ignore[attr-defined]
+        assert note.endswith("are left out: 1, e.g. 02691156/empty")
 
     def test_taxonomy_names(self, root: Path) -> None:
         rows = [{"synsetId": "02691156", "name": "aeroplane,plane"}, {"synsetId": "99999999", "name": "odd thing,x"}]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.meshes import Material, Mesh, MeshEntry, MeshError
+from equissl.renderers import Rendering
 
 
 @dataclass
@@ -21,6 +22,7 @@ class FakeSource:
 
     Those in ``broken`` raise MeshError, ``deadly`` kills the process, or with ``once`` (a file that is made then) the
     first time only, or with ``parent`` the process above it; ``endless`` never returns; ``log`` takes process numbers.
+    Those in ``patched`` come with two warnings, one of them twice.
     """
 
     count: int = 12
@@ -31,6 +33,8 @@ class FakeSource:
     parent: bool = False
     endless: int | None = None
     log: str | None = None
+    patched: tuple[int, ...] = (1, 20)
+    notes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ("apple", "bowl", "chair")
     name: str = "fake"
 
@@ -60,14 +64,21 @@ class FakeSource:
             raise KeyError("surprise")
         vertices = np.full((3, 3), float(index), np.float32)
         faces = np.array([[0, 1, 2]], np.int32)
-        return Mesh(vertices, faces, np.zeros(1, np.int32), None, None, (Material(),))
+        warnings = (
+            (f"texture 'skin{index}.png' is missing", "no normals", "no normals") if index in self.patched else ()
+        )
+        return Mesh(vertices, faces, np.zeros(1, np.int32), None, None, (Material(),), warnings=warnings)
 
 
 @dataclass
 class FakeRenderer:
-    """Colours from the mesh and the view; noise from both makes the JPEG sizes differ."""
+    """Colours from the mesh and the view; noise from both makes the JPEG sizes differ.
+
+    Views of the objects in ``small`` show them in as many pixels as the view's number, of others in half the image.
+    """
 
     delay: float = 0.0
+    small: tuple[int, ...] = (4, 19)
     name: str = "fake"
     version: str = "1"
     options: dict = field(default_factory=dict)
@@ -79,6 +90,11 @@ class FakeRenderer:
             seed = [int(mesh.vertices[0, 0]), int(1e6 * (view.rotation[0, 0] + 1))]
             image[:] = np.random.default_rng(seed).integers(0, 256, image.shape)
         return images
+
+    def render_counted(self, mesh: Mesh, views: list, size: int) -> Rendering:
+        few = int(mesh.vertices[0, 0]) in self.small
+        counts = np.arange(len(views)) if few else np.full(len(views), size * size // 2)
+        return Rendering(self.render(mesh, views, size), counts)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from equissl.datasets.views.folder.layout import FolderError, pack, unpack
 from equissl.datasets.views.schema import threediebench_schema, threediebench_t_schema
 from equissl.datasets.views.store.format import StoreHeader, encode_jpeg
 from equissl.datasets.views.store.store import ViewStore
-from equissl.datasets.views.store.writer import ObjectRecord, write_records
+from equissl.datasets.views.store.tables import ObjectRecord
+from equissl.datasets.views.store.writer import write_records
 
 V = 3
 

@@ -53,7 +53,8 @@ def test_jpeg_images_decode_as_pillow_decodes_them(tmp_path: Path, arrays: tuple
 
 def test_a_grey_jpeg_is_read_as_rgb(tmp_path: Path) -> None:
     from equissl.datasets.views.store.format import StoreHeader
-    from equissl.datasets.views.store.writer import ObjectRecord, write_records
+    from equissl.datasets.views.store.tables import ObjectRecord
+    from equissl.datasets.views.store.writer import write_records
 
     Image.new("L", (8, 8), 100).save(tmp_path / "grey.jpg", quality=95)
     record = ObjectRecord("a", 0, np.zeros((1, 7)), [(tmp_path / "grey.jpg").read_bytes()], 0)
@@ -176,7 +177,7 @@ class TestBadFiles:
         path = write_synthetic_store(tmp_path / "a.h5", 4, 2, 8)
         with h5py.File(path, "r+") as file:
             file.attrs["format_version"] = 99
-        with pytest.raises(StoreError, match=r"version 1, .* has version 99"):
+        with pytest.raises(StoreError, match=r"version 2, .* has version 99"):
             _ = ViewStore(path).labels
 
     def test_zero_objects(self, tmp_path: Path) -> None:
