@@ -8,6 +8,7 @@ import numpy as np
 
 from equissl.datasets.drives.box_points import count_points_in_boxes
 from equissl.datasets.drives.ground import estimate_ground
+from equissl.datasets.drives.open3d_library import import_open3d
 from equissl.datasets.drives.pairs.finding import find_pairs
 from equissl.datasets.drives.sweep import Drive, Sweep, ego_motion, move
 
@@ -71,7 +72,7 @@ def check_drives(drives: list[Drive], sweeps: int = 24, pairs: int = 6) -> Check
     for drive, index in _spread(places, sweeps):
         count_boxes(drive[index], report)
     found = [(s, i, j) for s in drives for i, j in find_pairs(s.timestamps, s.rate, s.poses)[0].tolist()]
-    for drive, i, j in _spread([place for place in found if place[0].poses is not None], pairs):
+    for drive, i, j in _spread([place for place in found if _posed(*place)], pairs):
         _align(drive, i, j, report)
     if report.near_boxes >= 10 and report.near_held < FEW_HELD * report.near_boxes:
         report.warnings.append(
@@ -79,6 +80,11 @@ def check_drives(drives: list[Drive], sweeps: int = 24, pairs: int = 6) -> Check
             f"are boxes and points in the same frame?"
         )
     return report
+
+
+def _posed(drive: Drive, *places: int) -> bool:
+    """Return True if all of these sweeps have a pose."""
+    return drive.poses is not None and bool(np.isfinite(drive.poses[list(places)]).all())
 
 
 def _spread(items: list, most: int) -> list:
@@ -147,15 +153,8 @@ def nearest_distance(points: np.ndarray, cloud: np.ndarray) -> np.ndarray:
         points: (N, 3).
         cloud: (M, 3).
     """
-    try:
-        from open3d.core import Tensor
-        from open3d.core.nns import NearestNeighborSearch
-    except (ImportError, OSError) as error:
-        advice = "pip install open3d-cpu, and on Debian apt-get install libusb-1.0-0"
-        raise ImportError(
-            f"distances between sweeps are found with Open3D, which cannot be loaded: {advice}"
-        ) from error
-    search = NearestNeighborSearch(Tensor.from_numpy(np.ascontiguousarray(cloud, dtype=np.float32)))
+    core = import_open3d().core
+    search = core.nns.NearestNeighborSearch(core.Tensor.from_numpy(np.ascontiguousarray(cloud, dtype=np.float32)))
     search.knn_index()
-    _, squared = search.knn_search(Tensor.from_numpy(np.ascontiguousarray(points, dtype=np.float32)), 1)
+    _, squared = search.knn_search(core.Tensor.from_numpy(np.ascontiguousarray(points, dtype=np.float32)), 1)
     return np.sqrt(squared.numpy()[:, 0])

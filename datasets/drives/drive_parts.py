@@ -22,19 +22,22 @@ class DrivePart:
     stop: int
 
 
-def plan_parts(folder: Path, lengths: Mapping[str, int], sweeps: int | None = None) -> list[DrivePart]:
+def plan_parts(
+    folder: Path, lengths: Mapping[str, int], sweeps: int | None = None, prefix: str = "part"
+) -> list[DrivePart]:
     """Cut drives into parts.
 
     Args:
         folder: of the parts.
         lengths: number of sweeps of each drive by its name.
         sweeps: at most so many in a part; None makes one part of each drive.
+        prefix: of the files' names.
     """
     parts = []
     for number, (name, length) in enumerate(lengths.items()):
         step = sweeps or length
         for start in range(0, length, step):
-            path = folder / f"part-{number:05d}-{start:07d}.h5"
+            path = folder / f"{prefix}-{number:05d}-{start:07d}.h5"
             parts.append(DrivePart(path, name, start, min(start + step, length)))
     return parts
 

@@ -5,55 +5,29 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from equissl.datasets.drives.checks import CheckReport, check_drives
-from equissl.datasets.drives.drive_parts import DrivePart, plan_parts
+from equissl.datasets.drives.drive_parts import plan_parts
 from equissl.datasets.drives.errors import IngestError, Problem
-from equissl.datasets.drives.ingest_parts import IngestJob, IngestSpec, read_part
+from equissl.datasets.drives.ingest_join import join_parts, list_problems
+from equissl.datasets.drives.ingest_parts import IngestJob, IngestSpec
+from equissl.datasets.drives.ingest_report import IngestReport, report_of
+from equissl.datasets.drives.odometry import ODOMETRIES
+from equissl.datasets.drives.odometry.job import Placed, estimate_poses, odometry_parts, with_poses
 from equissl.datasets.drives.pairs.finding import find_pairs
 from equissl.datasets.drives.readers import Reader
-from equissl.datasets.drives.store.format import INDEX
 from equissl.datasets.drives.store.store import DriveStore, DriveStoreError
-from equissl.datasets.drives.store.writer import finish_file, new_file, start_file, write_index
 from equissl.datasets.drives.sweep import Drive
-from equissl.util.files import check_space
 from equissl.util.parts import check_same, make_parts
 from equissl.util.parts_folder import parts_folder
 from equissl.util.progress import Progress
 
 logger = logging.getLogger(__name__)
-SHOWN = 8  # problems in an error
 TOLD = 30  # at the end
 SWEEPS = 64  # of one part
-
-
-@dataclass
-class IngestReport:
-    """Summary of an ingest run.
-
-    Attributes:
-        path: the store.
-        drives, sweeps, pairs, boxes: numbers in it.
-        problems: what was left out or looks wrong.
-        checks: points in boxes, and how well sweeps align; None where they were not asked for.
-        seconds: wall time.
-        already_complete: the store was there before.
-    """
-
-    path: Path
-    drives: int
-    sweeps: int
-    pairs: int
-    boxes: int
-    problems: list[Problem] = field(default_factory=list)
-    checks: CheckReport | None = None
-    seconds: float = 0.0
-    already_complete: bool = False
 
 
 def ingest(
@@ -65,6 +39,7 @@ def ingest(
     deskew: bool = False,
     camera_only: bool = False,
     ground: bool = True,
+    odometry: str | None = None,
     need_pairs: bool = True,
     check: bool = True,
     workers: int | None = None,
@@ -86,6 +61,8 @@ def ingest(
             tracking, KITTI-360), where poses are known.
         camera_only: keep the points that the front camera sees (KITTI object and tracking, whose labels end there).
         ground: estimate a ground mask where the data set brings none.
+        odometry: estimate poses for drives that have none at all: ``icp`` registers each sweep to the one before,
+            ``kiss`` to a map (an extra: pip install 'equissl[kiss]').
         need_pairs: refuse drives of which no two sweeps follow one another; KITTI object frames never do.
         check: count points in boxes and align sweeps afterwards, on a sample.
         workers: processes; 0 reads in this one; default one for each core.
@@ -103,7 +80,7 @@ def ingest(
         OSError: the disk is full; finished parts are kept.
     """
     start, out = time.monotonic(), Path(out)
-    spec = IngestSpec(format, Path(root), limit, deskew, camera_only, ground)
+    spec = IngestSpec(format, Path(root), limit, deskew, camera_only, ground, odometry)
     reader = spec.open()
     need_pairs = need_pairs and not reader.isolated
     _check_options(reader, spec)
@@ -111,23 +88,24 @@ def ingest(
     if need_pairs:
         _check_pairs(reader, opened, problems)
     description = _describe(spec, opened)
-    total = sum(len(drive) for drive in opened)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with Progress(total, f"reading {Path(root).name}", "sweeps", progress) as bar:
-        complete = not overwrite and _is_complete(out, description)
-        if not complete:
-            with parts_folder(out, description, overwrite) as folder:
-                job = IngestJob(plan_parts(folder.path, {s.name: len(s) for s in opened}, SWEEPS), spec, opened)
-                folder.clean([part.path for part in job.parts])
+    complete = not overwrite and _is_complete(out, description)
+    if not complete:
+        with parts_folder(out, description, overwrite) as folder:
+            parts = plan_parts(folder.path, {drive.name: len(drive) for drive in opened}, SWEEPS)
+            unplaced = odometry_parts(folder.path, opened, odometry)
+            folder.clean([part.path for part in (*parts, *unplaced)])
+            total = sum(part.stop - part.start for part in (*parts, *unplaced))
+            with Progress(total, f"reading {Path(root).name}", "sweeps", progress) as bar:
+                placed = estimate_poses(unplaced, spec, workers, bar)
+                opened = [with_poses(drive, placed) for drive in opened]
+                job = IngestJob(parts, spec, opened, {name: found.poses for name, found in placed.items()})
                 make_parts(job, range(job.count), bar, workers=workers)
-                _join(out, spec, need_pairs, opened, job.parts, description, problems)
+                problems += _unplaced(opened, placed)
+                join_parts(out, spec, need_pairs, opened, job.parts, description, problems)
                 shutil.rmtree(folder.path)
-    report = _report(DriveStore(out))
+    report = report_of(out, check)
     _tell(report.problems)
-    if check:
-        store = DriveStore(out)
-        report.checks = check_drives([store.drive(name) for name in store.names])
-        store.close()
     report.already_complete, report.seconds = complete, time.monotonic() - start
     return report
 
@@ -142,8 +120,12 @@ def _tell(problems: list[Problem]) -> None:
 def _check_options(reader: Reader, spec: IngestSpec) -> None:
     if spec.deskew and not reader.skewed:
         raise IngestError(f"expected deskew only for sweeps stored as measured; those of {reader.format} are not")
-    if spec.camera_only and spec.format not in ("kitti-object", "kitti-tracking"):
-        raise IngestError(f"expected camera_only only for kitti-object and kitti-tracking, got {spec.format}")
+    if spec.camera_only and not reader.front_labels:
+        raise IngestError(f"expected camera_only only for labels of the front camera alone, got {reader.format}")
+    if spec.odometry is not None and reader.isolated:
+        raise IngestError(f"expected odometry only for drives; the sweeps of {reader.format} do not follow one another")
+    if spec.odometry is not None:
+        ODOMETRIES[spec.odometry]()  # an unknown name, or a library that is missing, shows before anything is read
     if spec.limit is not None and spec.limit < 1:
         raise IngestError(f"expected a limit of at least 1 sweep, got {spec.limit}")
 
@@ -156,13 +138,36 @@ def _open_drives(reader: Reader, spec: IngestSpec, chosen: list[str] | None) -> 
     opened, problems = [], []
     for name in chosen or names:
         try:
-            opened.append(spec.cut(reader.open(name)))
+            opened.append(spec.cut(_check_drive(reader.open(name))))
         except IngestError as error:
             problems.append(Problem(name, "", "", str(error)))
     problems += reader.problems
     if not any(len(drive) for drive in opened):
-        raise IngestError(f"nothing in {reader.root} can be read:\n{_list(problems)}")
+        raise IngestError(f"nothing in {reader.root} can be read:\n{list_problems(problems)}")
     return [drive for drive in opened if len(drive)], problems
+
+
+def _check_drive(drive: Drive) -> Drive:
+    """A drive whose times increase, which names its sweeps in the store.
+
+    Raises:
+        IngestError: for others, which only a reader of another package gives.
+    """
+    if len(wrong := np.flatnonzero(np.diff(drive.timestamps) <= 0)):
+        raise IngestError(f"expected increasing times of the sweeps of {drive.name}, sweep {wrong[0] + 1} is no later")
+    return drive
+
+
+def _unplaced(drives: list[Drive], placed: Mapping[str, Placed]) -> list[Problem]:
+    """Problems of drives with sweeps that an odometry could not place."""
+    problems = []
+    for drive in drives:
+        poses = placed[drive.name].poses if drive.name in placed else np.zeros((0, 4, 4))
+        if len(lost := np.flatnonzero(~np.isfinite(poses).all(axis=(1, 2)))):
+            first = f"the first at {drive.timestamps[lost[0]]} ns"
+            reason = f"odometry could not place {len(lost)} of {len(drive)} sweeps, {first}"
+            problems.append(Problem(drive.name, "", "", f"{reason}: they have no pose"))
+    return problems
 
 
 def _check_pairs(reader: Reader, drives: list[Drive], problems: list[Problem]) -> None:
@@ -177,13 +182,8 @@ def _check_pairs(reader: Reader, drives: list[Drive], problems: list[Problem]) -
     raise IngestError(
         f"expected pairs of consecutive sweeps in {reader.root}, found none in {len(drives)} drives with "
         f"{sum(len(s) for s in drives)} sweeps (need_pairs=false accepts them, for detection):\n"
-        f"{_list(reasons + problems)}"
+        f"{list_problems(reasons + problems)}"
     )
-
-
-def _list(problems: list[Problem]) -> str:
-    lines = [f"  {problem}" for problem in problems[:SHOWN]]
-    return "\n".join(lines + [f"  ... and {len(problems) - SHOWN} more"] * (len(problems) > SHOWN))
 
 
 def _describe(spec: IngestSpec, drives: list[Drive]) -> dict:
@@ -201,67 +201,3 @@ def _is_complete(out: Path, description: dict) -> bool:
         raise IngestError(f"{out} is in the way and is not overwritten without being told to: {error}") from error
     check_same(out, found, description)
     return True
-
-
-def _join(
-    out: Path,
-    spec: IngestSpec,
-    need_pairs: bool,
-    drives: list[Drive],
-    parts: list[DrivePart],
-    description: dict,
-    before: list[Problem],
-) -> None:
-    """Join the parts to the finished file."""
-    needed = sum(part.path.stat().st_size for part in parts)
-    check_space(out, needed)
-    problems: list[Problem] = []
-    with new_file(out, needed) as file:
-        start_file(file)
-        pairs = 0
-        for drive in drives:
-            mine = [part for part in parts if part.drive == drive.name]
-            count, found = _join_drive(file, drive, mine)
-            pairs += count
-            problems += [p for p in found if need_pairs or p.file or not p.frame]
-        if not file.keys() - {INDEX}:
-            raise IngestError(f"nothing in {spec.root} can be read:\n{_list(before + problems)}")
-        if need_pairs and not pairs:
-            raise IngestError(f"expected pairs of sweeps in {spec.root}, found none:\n{_list(before + problems)}")
-        finish_file(file, {"ingest": description}, [_relative(p, spec.root) for p in before + problems])
-
-
-def _join_drive(file: h5py.File, drive: Drive, parts: list[DrivePart]) -> tuple[int, list[Problem]]:
-    """Number of pairs, and what is wrong."""
-    group = file.create_group(drive.name)
-    found = [read_part(part, group) for part in parts]
-    problems = [problem for content in found for problem in content.problems]
-    kept = np.array([index for content in found for index in content.kept], dtype=np.int64)
-    if not len(kept):
-        del file[drive.name]
-        return 0, [*problems, Problem(drive.name, "", "", "none of its sweeps can be read")]
-    points, boxes = ([n for content in found for n in getattr(content, name)] for name in ("points", "boxes"))
-    entry = write_index(file, drive, kept, points, boxes)
-    pairs, gaps = find_pairs(entry.timestamps, entry.rate, entry.poses)
-    followed = set(pairs[:, 0].tolist())
-    for index, timestamp in enumerate(entry.timestamps):
-        sweep = group[str(timestamp)]
-        if index not in followed and "ego_motion" in sweep:
-            del sweep["ego_motion"]  # the sweep that it leads to was left out
-    frames = [frame for content in found for frame in content.frames]
-    problems += [Problem(drive.name, frames[index], "", reason) for index, reason in gaps]
-    return len(pairs), problems
-
-
-def _relative(problem: Problem, root: Path) -> Problem:
-    """Remove the place of the folder on this machine from a problem."""
-    return Problem(
-        problem.drive, problem.frame, problem.file.replace(f"{root}/", ""), problem.reason.replace(f"{root}/", "")
-    )
-
-
-def _report(store: DriveStore) -> IngestReport:
-    boxes = sum(int(entry.num_boxes[entry.num_boxes > 0].sum()) for entry in store.index.values())
-    report = IngestReport(store.path, len(store.names), store.num_sweeps, len(store.pairs()), boxes, store.problems)
-    store.close()
-    return report

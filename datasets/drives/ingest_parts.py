@@ -8,12 +8,14 @@ from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from equissl.datasets.drives.deskew import deskew
 from equissl.datasets.drives.drive_parts import DriveJob, DrivePart
 from equissl.datasets.drives.errors import Problem, SweepError
 from equissl.datasets.drives.ground import estimate_ground
 from equissl.datasets.drives.readers import Reader, open_reader
+from equissl.datasets.drives.readers.base import pose_or_none
 from equissl.datasets.drives.store.format import strings, write_sweep
 from equissl.datasets.drives.store.writer import NextPoses, new_file
 from equissl.datasets.drives.sweep import Drive, Sweep
@@ -33,6 +35,7 @@ class IngestSpec:
     deskew: bool = False
     camera_only: bool = False
     ground: bool = True
+    odometry: str | None = None
 
     def options(self) -> dict:
         """Return the options as plain JSON values, without the folder."""
@@ -60,6 +63,7 @@ class PartContent:
         kept: position of each of its sweeps in the drive.
         frames: names of those.
         points, boxes: their numbers, -1 boxes where there are no labels.
+        no_returns: points of each without coordinates, which were left out.
         problems: what was left out.
     """
 
@@ -67,6 +71,7 @@ class PartContent:
     frames: list[str] = field(default_factory=list)
     points: list[int] = field(default_factory=list)
     boxes: list[int] = field(default_factory=list)
+    no_returns: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, index: int, sweep: Sweep) -> None:
@@ -80,16 +85,17 @@ class PartContent:
         self.frames.append(sweep.frame or str(sweep.timestamp))
         self.points.append(len(sweep))
         self.boxes.append(-1 if sweep.boxes is None else len(sweep.boxes))
+        self.no_returns.append(sweep.no_returns)
 
     def to_json(self) -> str:
         problems = [list(astuple(problem)) for problem in self.problems]
-        return json.dumps([self.kept, self.frames, self.points, self.boxes, problems])
+        return json.dumps([self.kept, self.frames, self.points, self.boxes, self.no_returns, problems])
 
     @classmethod
     def from_json(cls, text: str) -> PartContent:
         *lists, problems = json.loads(text)
-        kept, frames, points, boxes = lists
-        return cls(kept, frames, points, boxes, [Problem(*fields) for fields in problems])
+        kept, frames, points, boxes, no_returns = lists
+        return cls(kept, frames, points, boxes, no_returns, [Problem(*fields) for fields in problems])
 
 
 class IngestJob(DriveJob):
@@ -98,16 +104,23 @@ class IngestJob(DriveJob):
     Args:
         parts: of the drives.
         spec: what is asked for.
-        sequences: the drives, where they are open already.
+        drives: the drives, where they are open already.
+        placed: estimated poses (T, 4, 4) by the name of the drive.
     """
 
-    def __init__(self, parts: list[DrivePart], spec: IngestSpec, drives: Iterable[Drive] = ()) -> None:
+    def __init__(
+        self,
+        parts: list[DrivePart],
+        spec: IngestSpec,
+        drives: Iterable[Drive] = (),
+        placed: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         super().__init__(parts)
-        self.spec, self._opened = spec, {drive.name: drive for drive in drives}
+        self.spec, self._opened, self.placed = spec, {drive.name: drive for drive in drives}, placed or {}
         self._reader: Reader | None = None
 
     def __reduce__(self) -> tuple:
-        return IngestJob, (self.parts, self.spec)  # a process has a reader of its own
+        return IngestJob, (self.parts, self.spec, (), self.placed)  # a process has a reader of its own
 
     def check(self, part: int) -> None:
         """Raise an error for a part that is damaged."""
@@ -142,13 +155,17 @@ class IngestJob(DriveJob):
         """Open a drive; its index may be large, and is read once in each process, as is the last drive."""
         if name not in self._opened:
             self._reader = self._reader or self.spec.open()
-            self._opened = {name: self.spec.cut(self._reader.open(name))}
+            drive = self.spec.cut(self._reader.open(name))
+            self._opened = {name: replace(drive, poses=self.placed.get(name, drive.poses))}
         return self._opened[name]
 
     def _read(self, drive: Drive, index: int, given_up: Mapping[int, str]) -> Sweep:
         if index in given_up:
             raise SweepError("", f"at {drive.timestamps[index]} ns", given_up[index])
-        return _finish(drive[index], self.spec, drive, index)
+        sweep = drive[index]
+        if drive.name in self.placed:
+            sweep.pose = pose_or_none(drive.poses, index)
+        return _finish(sweep, self.spec, drive, index)
 
 
 def _finish(sweep: Sweep, spec: IngestSpec, drive: Drive, index: int) -> Sweep:

@@ -98,6 +98,7 @@ class Sweep:
             above the rear axle); None where unknown.
         ground_plane: (4,) float64 a, b, c, d of the road a x + b y + c z + d = 0, (a, b, c) of length 1 and pointing
             up; None where the data set has none.
+        no_returns: points of the file without coordinates, which were left out.
     """
 
     points: np.ndarray
@@ -115,6 +116,7 @@ class Sweep:
     frame: str = ""
     vehicle_lidar: np.ndarray | None = None
     ground_plane: np.ndarray | None = None
+    no_returns: int = 0
 
     PER_POINT = ("intensity", "times", "ground", "flow", "flow_valid", "flow_classes", "semantic")
 

@@ -16,6 +16,7 @@ BENCHES: Registry[Callable[..., dict[str, Any]]] = Registry(
         "evaluate": "equissl.bench.evaluation:bench_evaluate",
         "sparse": "equissl.bench.sparse:bench_sparse",
         "ingest": "equissl.bench.ingest:bench_ingest",
+        "odometry": "equissl.bench.odometry:bench_odometry",
         "detection_metrics": "equissl.bench.detection_metrics:bench_detection_metrics",
         "wigner": "equissl.bench.wigner:bench_wigner",
         "fidelity": "equissl.bench.fidelity:bench_fidelity",

@@ -84,7 +84,10 @@ def motion_between(sweep: Sweep, following: Sweep, provider: str) -> np.ndarray:
     """
     if sweep.pose is None or following.pose is None:
         lacking = " and ".join(s.frame or str(s.timestamp) for s in (sweep, following) if s.pose is None)
-        raise FlowError(f"flow provider {provider!r} expected a pose of both sweeps, frame {lacking} has none")
+        raise FlowError(
+            f"flow provider {provider!r} expected a pose of both sweeps, frame {lacking} has none "
+            "(`equissl ingest ... --odometry icp` estimates poses)"
+        )
     motion = ego_motion(sweep.pose, following.pose)
     if not np.isfinite(motion).all():
         raise FlowError(f"flow provider {provider!r} expected finite poses, got {sweep.pose} and {following.pose}")

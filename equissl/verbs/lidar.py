@@ -23,6 +23,8 @@ def ingest(argv: list[str]) -> int:
     report = parser.call(run_ingest, argv)
     counts = f"{report.drives} drives, {report.sweeps} sweeps, {report.pairs} pairs, {report.boxes} boxes"
     print(f"{report.path}: {counts}, {len(report.problems)} problems, {report.seconds:.0f} s")
+    for line in report.odometry:
+        print(line)
     for line in report.checks.lines() if report.checks else []:
         print(line)
     return 0

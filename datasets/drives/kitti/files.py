@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.drives.errors import IngestError
-from equissl.datasets.drives.point_files import check_points, read_floats
-from equissl.datasets.drives.readers.base import check_pose, check_size, rigid_rows
+from equissl.datasets.drives.point_files import check_intensity, drop_no_returns, read_floats
+from equissl.datasets.drives.rigid import rigid_rows
 from equissl.datasets.drives.sweep import Boxes, Sweep, invert_pose
+from equissl.datasets.drives.text_files import read_lines
 
 EARTH = 6378137.0  # metres
 UNLABELLED = "DontCare"
@@ -42,7 +43,7 @@ def read_calibration(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise IngestError(f"expected a calibration at {path}, it is missing")
     found = {}
-    for line in path.read_text(errors="replace").splitlines():
+    for _, line in read_lines(path):
         # tracking files of some mirrors write "R_rect 1.0 ..." without a colon
         name, _, numbers = line.partition(":") if ":" in line else line.partition(" ")
         try:
@@ -77,21 +78,15 @@ def matrix_from(calibration: dict[str, np.ndarray], path: Path, count: int, *nam
     return matrix
 
 
-def read_velodyne(path: Path, frame: str, usual: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read points (N, 3) and reflectance (N,) of a Velodyne file: float32 x, y, z, reflectance.
-
-    Args:
-        path: the file.
-        frame: for messages.
-        usual: median size in bytes of the files of its drive.
+def read_velodyne(path: Path) -> Sweep:
+    """Read a Velodyne file, float32 x, y, z, reflectance, as a sweep without time and pose, named as the file is.
 
     Raises:
-        SweepError: for a file that is missing, cut short, with other columns, or with numbers that are no coordinates.
+        SweepError: for a file that is missing, cut short, or with other columns.
     """
-    check_size(path, frame, usual)
-    values = read_floats(path, 4, frame)
-    check_points(values[:, :3], path, frame, values[:, 3])
-    return values[:, :3].copy(), values[:, 3].copy()
+    values = read_floats(path, 4, path.stem)
+    check_intensity(values[:, :3], values[:, 3], path, path.stem)
+    return Sweep(values[:, :3].copy(), 0, intensity=values[:, 3].copy(), frame=path.stem)
 
 
 def in_image(points: np.ndarray, camera_lidar: np.ndarray, projection: np.ndarray, image: Path) -> np.ndarray:
@@ -119,6 +114,7 @@ def camera_view(sweep: Sweep, calibration: Path, image: Path) -> Sweep:
         calibration: file.
         image: file, for its size.
     """
+    sweep = drop_no_returns(sweep)
     projection = matrix_from(read_calibration(calibration), calibration, 12, "P2")
     return sweep.select(in_image(sweep.points, camera_from_lidar(calibration), projection, image))
 
@@ -141,10 +137,8 @@ def parse_labels(path: Path, tracking: bool) -> tuple[list[Label], dict[int, str
         the labels; and what is wrong with others, by frame (-1 where even that is not readable).
     """
     labels, problems = [], {}
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+    for number, line in read_lines(path):
         fields = line.split()
-        if not fields:
-            continue
         frame = fields[0] if tracking else "0"
         try:
             label = _parse_label(fields, tracking)
@@ -190,10 +184,10 @@ def to_boxes(labels: list[Label], camera_lidar: np.ndarray) -> Boxes:
 
 
 def read_plane(path: Path, camera_lidar: np.ndarray) -> np.ndarray:
-    """The road of a frame of the object benchmark: line 4, a b c d of a x + b y + c z + d = 0 in the camera's frame.
+    """Read the road of a frame of the object benchmark: a b c d of a x + b y + c z + d = 0 in the camera's frame.
 
     Args:
-        path: ``planes/000000.txt``.
+        path: ``planes/000000.txt``: headings, then the four numbers.
         camera_lidar: (4, 4) LiDAR -> rectified camera.
 
     Returns:
@@ -202,18 +196,19 @@ def read_plane(path: Path, camera_lidar: np.ndarray) -> np.ndarray:
     Raises:
         IngestError: for a file without such a line, or a plane that is no road: steeper than 60 degrees.
     """
-    lines = path.read_text(errors="replace").splitlines()
+    lines = [line for _, line in read_lines(path)]
+    found = repr(lines[-1]) if lines else "nothing"
     try:
-        values = np.array(lines[3].split(), dtype=np.float64)
+        values = np.array(lines[-1].split(), dtype=np.float64)
     except (IndexError, ValueError) as error:
-        raise IngestError(f"expected the four numbers of a plane on line 4 of {path}: {error}") from error
+        raise IngestError(f"expected the four numbers of a plane on the last line of {path}: {error}") from error
     if values.shape != (4,) or not np.isfinite(values).all():
-        raise IngestError(f"expected the four numbers of a plane on line 4 of {path}, found {lines[3]!r}")
+        raise IngestError(f"expected the four numbers of a plane on the last line of {path}, found {found}")
     # a plane p holds the points x with p · x = 0, and x = camera_lidar y
     plane = values @ camera_lidar
     length = float(np.linalg.norm(plane[:3]))
     if not abs(plane[2]) > 0.5 * length:
-        raise IngestError(f"expected a plane like a road's on line 4 of {path}, found {lines[3]!r}")
+        raise IngestError(f"expected a plane like a road's on the last line of {path}, found {found}")
     return plane / np.copysign(length, plane[2])
 
 
@@ -259,56 +254,3 @@ def in_lidar_frame(poses: np.ndarray, body_from_lidar: np.ndarray) -> np.ndarray
         body_from_lidar: (4, 4) B, LiDAR -> body.
     """
     return invert_pose(body_from_lidar) @ poses @ body_from_lidar
-
-
-def read_number_lines(path: Path, columns: int) -> tuple[np.ndarray, dict[int, str]]:
-    """Read lines of at least ``columns`` numbers; a line without is NaN, and said why by its position.
-
-    Args:
-        path: path of the file.
-        columns: numbers of a line.
-    """
-    lines = path.read_text(errors="replace").splitlines()
-    while lines and not lines[-1].strip():
-        lines.pop()
-    rows, problems = np.full((len(lines), columns), np.nan), {}
-    for index, line in enumerate(lines):
-        try:
-            values = np.array(line.split(), dtype=np.float64)
-        except ValueError as error:
-            problems[index] = f"line {index + 1}: {error}"
-            continue
-        if len(values) < columns or not np.isfinite(values[:columns]).all():
-            finite = int(np.isfinite(values[:columns]).sum())
-            problems[index] = f"line {index + 1}: expected {columns} finite numbers, found {finite}"
-            continue
-        rows[index] = values[:columns]
-    return rows, problems
-
-
-def read_pose_lines(path: Path) -> tuple[np.ndarray, dict[int, str]]:
-    """(T, 4, 4) poses of lines of 12 numbers; NaN, and why by position, for lines that are not rigid transforms."""
-    rows, problems = read_number_lines(path, 12)
-    poses = rigid_rows(rows)
-    for index in np.flatnonzero(np.isfinite(rows).all(axis=1)).tolist():
-        if reason := check_pose(poses[index]):
-            problems[index] = f"line {index + 1}: {reason}"
-            poses[index] = np.nan
-    poses[~np.isfinite(poses).all(axis=(1, 2))] = np.nan
-    return poses, problems
-
-
-def read_times(path: Path) -> np.ndarray:
-    """(T,) int64 nanoseconds of lines ``2011-09-26 13:02:25.594360375``; NaT (the lowest integer) for others."""
-
-    def parse(line: str) -> np.datetime64:
-        try:
-            return np.datetime64(line.strip().replace(" ", "T"), "ns")
-        except ValueError:
-            return np.datetime64("NaT", "ns")
-
-    lines = path.read_text(errors="replace").rstrip("\n").split("\n")
-    return np.array([parse(line) for line in lines], dtype="datetime64[ns]").astype(np.int64)
-
-
-NO_TIME = np.datetime64("NaT", "ns").astype(np.int64)

@@ -187,6 +187,11 @@ class SweepPairs(Dataset):
     def _no_flow(self, where: str) -> str:
         path = self.store.path
         out = path.with_name(f"{path.stem}_flow.h5")
+        if all(entry.poses is None or not np.isfinite(entry.poses).any() for entry in self.store.index.values()):
+            return (
+                f"expected scene flow in {path}, {where} has none, and no poses to estimate it with. Take data.flow: "
+                "none and a method that needs no flow, or estimate poses with\n  equissl ingest ... --odometry icp"
+            )
         return (
             f"expected scene flow in {path}, {where} has none. Add it with\n"
             f"  equissl flow {path} --provider icp_cluster --out {out}\n"

@@ -9,8 +9,9 @@ import numpy as np
 from equissl.datasets.drives.arrow_files import import_arrow, read_feather
 from equissl.datasets.drives.box_velocities import with_velocities
 from equissl.datasets.drives.errors import IngestError, SweepError
-from equissl.datasets.drives.point_files import check_points
-from equissl.datasets.drives.readers.base import Reader, check_pose, pose_or_none, quaternion_to_rotmat, sorted_numbers
+from equissl.datasets.drives.readers.base import Reader, Recording
+from equissl.datasets.drives.readers.frames import numbered_files
+from equissl.datasets.drives.rigid import check_pose, quaternion_to_rotmat
 from equissl.datasets.drives.sweep import Boxes, Drive, Sweep
 from equissl.util.listing import entries, holds
 
@@ -51,21 +52,23 @@ class Argoverse2(Reader):
 
     def open(self, name: str) -> Drive:
         log = next(path for path in self._logs() if path.name == name)
-        timestamps = np.array(sorted_numbers(log / "sensors" / "lidar", ".feather"), dtype=np.int64)
+        files = numbered_files(log / "sensors" / "lidar", ".feather")
+        timestamps, paths = np.array([*files], dtype=np.int64), [*files.values()]
         table = read_feather(log / POSE_FILE, ("timestamp_ns", *QUATERNION, *SHIFT))
+        if not len(table["timestamp_ns"]):
+            raise IngestError(f"expected poses in {log / POSE_FILE}, it has no rows")
         poses = self._poses(name, log / POSE_FILE, table, timestamps)
         labels = _read_labels(log / "annotations.feather", table)
 
-        def read(index: int) -> Sweep:
-            sweep = _read_sweep(log, int(timestamps[index]))
-            sweep.pose = pose_or_none(poses, index)
+        def read(place: int) -> Sweep:
+            sweep = _read_sweep(paths[place], int(timestamps[place]))
             sweep.boxes = None if labels is None else labels.get(sweep.timestamp, Boxes.empty())
             sweep.vehicle_lidar = np.eye(4)
-            _add_flow(sweep, log, is_first=index == 0)
+            _add_flow(sweep, log, is_first=place == 0)
             return sweep
 
         split = log.parent.name if log.parent.name in ("train", "val", "test") else ""
-        return Drive(name, timestamps, read, self.rate, self.format, {"split": split}, poses)
+        return self.drive(name, Recording(paths, timestamps, poses, {"split": split}), read)
 
     def _poses(self, name: str, path: Path, table: dict[str, np.ndarray], timestamps: np.ndarray) -> np.ndarray:
         poses, problems = _poses_at(table, timestamps)
@@ -113,14 +116,12 @@ def _boxes(table: dict[str, np.ndarray], rows: np.ndarray) -> Boxes:
     )
 
 
-def _read_sweep(log: Path, timestamp: int) -> Sweep:
-    path = log / "sensors" / "lidar" / f"{timestamp}.feather"
+def _read_sweep(path: Path, timestamp: int) -> Sweep:
     try:
         table = read_feather(path, ("x", "y", "z", "intensity", "offset_ns"))
     except IngestError as error:
         raise SweepError(path, str(timestamp), str(error)) from error
     points = np.stack([table[axis].astype(np.float32) for axis in "xyz"], axis=1)
-    check_points(points, path, str(timestamp))
     return Sweep(
         points=points,
         timestamp=timestamp,

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.kitti.boxes360 import WorldBox, boxes_at, read_world_boxes
-from equissl.datasets.drives.kitti.files import (
-    NO_TIME,
-    matrix_from,
-    read_calibration,
-    read_number_lines,
-    read_times,
-    read_velodyne,
-)
-from equissl.datasets.drives.readers.base import (
-    Reader,
-    check_pose,
-    pose_or_none,
-    rigid_rows,
-    sorted_numbers,
-    usual_size,
-)
+from equissl.datasets.drives.kitti.files import matrix_from, read_calibration, read_velodyne
+from equissl.datasets.drives.readers.base import Reader, Recording, pose_or_none
+from equissl.datasets.drives.readers.frames import numbered_files
+from equissl.datasets.drives.rigid import rigid_rows
 from equissl.datasets.drives.sweep import Drive, Sweep, invert_pose
+from equissl.datasets.drives.text_files import read_number_lines
+from equissl.datasets.drives.trajectory import read_trajectory
 from equissl.util.listing import holds, subfolders
 
 PERIOD = 100_000_000
@@ -52,50 +43,37 @@ data_3d_bboxes/train/2013_05_28_drive_0000_sync.xml                          opt
 
     def open(self, name: str) -> Drive:
         folder = self.root / "data_3d_raw" / name / "velodyne_points"
-        frames = sorted_numbers(folder / "data", ".bin")
-        frames, timestamps = self._times(name, folder / "timestamps.txt", frames)
-        poses = self._poses(name, frames)
-        usual = usual_size([folder / "data" / f"{frame:010d}.bin" for frame in frames])
-        world_boxes = self._boxes(name)
+        numbered = numbered_files(folder / "data", ".bin")
+        frames, sweeps = [*numbered], [*numbered.values()]
+        times = np.array(frames, dtype=np.int64) * PERIOD
+        if (path := folder / "timestamps.txt").is_file():
+            times = self.frame_times(name, path, numbered)
+        poses, world_boxes = self._poses(name, numbered), self._boxes(name)
 
-        def read(index: int) -> Sweep:
-            frame = f"{frames[index]:010d}"
-            points, intensity = read_velodyne(folder / "data" / f"{frame}.bin", frame, usual)
-            sweep = Sweep(points, int(timestamps[index]), pose_or_none(poses, index), intensity, frame=frame)
-            if world_boxes is not None and sweep.pose is not None:
-                sweep.boxes = boxes_at(world_boxes, frames[index], sweep.pose)
+        def read(place: int) -> Sweep:
+            sweep, pose = read_velodyne(sweeps[place]), pose_or_none(poses, place)
+            if world_boxes is not None and pose is not None:
+                sweep.boxes = boxes_at(world_boxes, frames[place], pose)
             return sweep
 
-        return Drive(name, timestamps, read, self.rate, self.format, {}, poses)
+        return self.drive(name, Recording(sweeps, times, poses), read)
 
-    def _times(self, name: str, path: Path, frames: list[int]) -> tuple[list[int], np.ndarray]:
-        if not path.is_file():
-            return frames, np.array(frames, dtype=np.int64) * PERIOD
-        times = read_times(path)
-        kept = [frame for frame in frames if frame < len(times) and times[frame] != NO_TIME]
-        for frame in sorted({*frames} - {*kept}):
-            self.note(name, f"{frame:010d}", path, f"expected a time on line {frame + 1} of {len(times)}: left out")
-        return kept, times[kept] if kept else np.zeros(0, np.int64)
-
-    def _poses(self, name: str, frames: list[int]) -> np.ndarray | None:
+    def _poses(self, name: str, sweeps: Mapping[int, Path]) -> np.ndarray | None:
         path = self.root / "data_poses" / name / "poses.txt"
         if not path.is_file():
             self.note(name, "", path, "expected poses, the file is missing: sweeps have no poses")
             return None
         body_lidar = self._body_from_lidar()
-        rows, problems = read_number_lines(path, 13)
-        known = {int(row[0]): (line, rigid_rows(row[1:])) for line, row in enumerate(rows) if np.isfinite(row).all()}
-        for line, reason in problems.items():
-            self.note(name, "", path, f"{reason} (line {line + 1} is left out)")
-        poses = np.full((len(frames), 4, 4), np.nan)
-        for index, frame in enumerate(frames):
-            if frame not in known:
-                continue
-            line, pose = known[frame]
-            if wrong := check_pose(pose):
-                self.note(name, f"{frame:010d}", path, f"line {line + 1}: {wrong}: the sweep has no pose")
-            else:
-                poses[index] = pose @ body_lidar
+        found = read_trajectory(path)
+        if found.frames is None:
+            raise IngestError(f"expected rows of the sweep's number and 12 numbers in {path}, found other columns")
+        frames = dict(zip(found.frames.tolist(), range(len(found)), strict=True))
+        for row, reason in found.problems.items():
+            self.note(name, "", path, f"{reason} (row {row + 1} is left out)")
+        poses = np.full((len(sweeps), 4, 4), np.nan)
+        for place, frame in enumerate(sweeps):
+            if frame in frames:  # sweeps at which the car stood still have none
+                poses[place] = found.poses[frames[frame]] @ body_lidar
         return poses
 
     def _body_from_lidar(self) -> np.ndarray:

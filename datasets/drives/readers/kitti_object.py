@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from equissl.datasets.drives.kitti.files import (
     read_velodyne,
     to_boxes,
 )
-from equissl.datasets.drives.readers.base import Reader, sorted_numbers, usual_size
+from equissl.datasets.drives.readers.base import Reader, Recording
+from equissl.datasets.drives.readers.frames import Beside, numbered_files
 from equissl.datasets.drives.sweep import Boxes, Drive, Sweep
+from equissl.datasets.drives.text_files import read_lines, read_words
 from equissl.util.listing import entries, holds
 
 SECOND = 1_000_000_000
@@ -33,7 +36,7 @@ class KittiObject(Reader):
     format = "kitti-object"
     tree = """
 training/                   (and testing/, without label_2)
-  velodyne/000000.bin       float32 x y z reflectance
+  velodyne/000000.bin       float32 x y z reflectance; numbers of any width
   calib/000000.txt
   label_2/000000.txt
   planes/000000.txt         optional: road planes, as OpenPCDet offers them
@@ -41,6 +44,7 @@ ImageSets/train.txt         optional, and other lists of ids
 mapping/train_mapping.txt, mapping/train_rand.txt   optional"""
     isolated = True
     skewed = True
+    front_labels = True
 
     def names(self) -> list[str]:
         found = [s for s in ("training", "testing") if holds(self.root / s / "velodyne", "*.bin")]
@@ -50,34 +54,42 @@ mapping/train_mapping.txt, mapping/train_rand.txt   optional"""
 
     def open(self, name: str) -> Drive:
         folder = self.root / name
-        frames = sorted_numbers(folder / "velodyne", ".bin")
-        usual = usual_size([folder / "velodyne" / f"{frame:06d}.bin" for frame in frames])
-        labelled = (folder / "label_2").is_dir()
+        numbered = numbered_files(folder / "velodyne", ".bin")
+        if not numbered:
+            raise IngestError(f"expected sweeps named by numbers, as 000000.bin, in {folder / 'velodyne'}, found none")
+        sweeps = [*numbered.values()]
+        calibrations, labels, planes = (Beside(folder / part) for part in ("calib", "label_2", "planes"))
+        images = Beside(folder / "image_2", ".png")
 
-        def read(index: int) -> Sweep:
-            frame = f"{frames[index]:06d}"
-            points, intensity = read_velodyne(folder / "velodyne" / f"{frame}.bin", frame, usual)
-            boxes = _read_boxes(folder, frame) if labelled else None
-            plane = _read_plane(folder, frame)
-            sweep = Sweep(points, frames[index] * SECOND, None, intensity, boxes=boxes, frame=frame, ground_plane=plane)
+        def read(place: int) -> Sweep:
+            path = sweeps[place]
+            sweep, calibration = read_velodyne(path), calibrations.of(path)
+            if labels.folder.is_dir():
+                sweep.boxes = _read_boxes(labels.of(path), calibration, sweep.frame)
+            sweep.ground_plane = _read_plane(planes.of(path), calibration, sweep.frame)
             if not self.camera_only:
                 return sweep
             try:
-                return camera_view(sweep, folder / "calib" / f"{frame}.txt", folder / "image_2" / f"{frame}.png")
+                return camera_view(sweep, calibration, images.of(path))
             except IngestError as error:
-                raise SweepError(folder / "calib" / f"{frame}.txt", frame, str(error)) from error
+                raise SweepError(calibration, sweep.frame, str(error)) from error
 
-        timestamps = np.array(frames, dtype=np.int64) * SECOND
-        return Drive(name, timestamps, read, self.rate, self.format, self._attributes(name, frames))
+        times = np.array([*numbered], dtype=np.int64) * SECOND
+        return self.drive(name, Recording(sweeps, times, attributes=self._attributes(name, numbered)), read)
 
-    def _attributes(self, name: str, frames: list[int]) -> dict:
-        lists = {path.stem: path.read_text().split() for path in entries(self.root / "ImageSets", "*.txt")}
-        raw = _raw_frames(self.root / "mapping", frames) if name == "training" else {}
+    def _attributes(self, name: str, sweeps: Mapping[int, Path]) -> dict:
+        names = {frame: path.stem for frame, path in sweeps.items()}
+        lists = {path.stem: _ids(path, names) for path in entries(self.root / "ImageSets", "*.txt")}
+        raw = _raw_frames(self.root / "mapping", names) if name == "training" else {}
         return {"splits": lists, "raw": raw}
 
 
-def _read_boxes(folder: Path, frame: str) -> Boxes:
-    path, calibration = folder / "label_2" / f"{frame}.txt", folder / "calib" / f"{frame}.txt"
+def _ids(path: Path, names: Mapping[int, str]) -> list[str]:
+    """Ids of a list, spelled as the files of the sweeps are."""
+    return [names.get(int(word), word) if word.isdecimal() else word for word in read_words(path)]
+
+
+def _read_boxes(path: Path, calibration: Path, frame: str) -> Boxes:
     if not path.is_file():
         raise SweepError(path, frame, "expected the labels of this frame, the file is missing")
     labels, problems = parse_labels(path, tracking=False)
@@ -89,21 +101,21 @@ def _read_boxes(folder: Path, frame: str) -> Boxes:
         raise SweepError(calibration, frame, str(error)) from error
 
 
-def _read_plane(folder: Path, frame: str) -> np.ndarray | None:
-    path = folder / "planes" / f"{frame}.txt"
+def _read_plane(path: Path, calibration: Path, frame: str) -> np.ndarray | None:
     if not path.is_file():
         return None
     try:
-        return read_plane(path, camera_from_lidar(folder / "calib" / f"{frame}.txt"))
+        return read_plane(path, camera_from_lidar(calibration))
     except IngestError as error:
         raise SweepError(path, frame, str(error)) from error
 
 
-def _raw_frames(folder: Path, frames: list[int]) -> dict[str, str]:
-    """Raw drive and frame of each training id: line ``rand[id]`` (from 1) of the mapping."""
+def _raw_frames(folder: Path, names: Mapping[int, str]) -> dict[str, str]:
+    """Raw drive and frame of each training id: row ``rand[id]`` (from 1) of the mapping."""
     lines, order = folder / "train_mapping.txt", folder / "train_rand.txt"
     if not (lines.is_file() and order.is_file()):
         return {}
-    mapping = [line.split() for line in lines.read_text().splitlines()]
-    shuffled = [int(number) for number in order.read_text().replace(",", " ").split()]
-    return {f"{frame:06d}": "/".join(mapping[shuffled[frame] - 1][1:]) for frame in frames if frame < len(shuffled)}
+    mapping = [line.split() for _, line in read_lines(lines)]
+    shuffled = [int(word) for line in read_words(order) for word in line.split(",") if word]
+    known = {frame: shuffled[frame] - 1 for frame in names if frame < len(shuffled)}
+    return {names[frame]: "/".join(mapping[row][1:]) for frame, row in known.items() if row < len(mapping)}

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from equissl.datasets.drives.errors import SweepError
-from equissl.datasets.drives.kitti.files import (
-    in_lidar_frame,
-    matrix_from,
-    read_calibration,
-    read_number_lines,
-    read_pose_lines,
-    read_velodyne,
-)
+from equissl.datasets.drives.kitti.files import in_lidar_frame, matrix_from, read_calibration, read_velodyne
 from equissl.datasets.drives.point_files import read_file
-from equissl.datasets.drives.readers.base import Reader, pose_or_none, sorted_numbers, usual_size
+from equissl.datasets.drives.readers.base import Reader, Recording
+from equissl.datasets.drives.readers.frames import Beside, by_frame, numbered_files
 from equissl.datasets.drives.sweep import Drive, Sweep
+from equissl.datasets.drives.trajectory import read_trajectory
 from equissl.util.listing import holds, subfolders
 
 PERIOD = 100_000_000  # nanoseconds
@@ -35,7 +31,7 @@ class KittiOdometry(Reader):
 sequences/00/              (below ROOT or ROOT/dataset)
   velodyne/000000.bin      float32 x y z reflectance
   calib.txt                with Tr, LiDAR to camera 0
-  times.txt                seconds; optional
+  times.txt                optional
   poses.txt                optional, where there is no poses/00.txt
   labels/000000.label      optional
 poses/00.txt               12 numbers a line; sequences 00 to 10"""
@@ -56,59 +52,31 @@ poses/00.txt               12 numbers a line; sequences 00 to 10"""
 
     def open(self, name: str) -> Drive:
         folder = self._base / "sequences" / name
-        frames = sorted_numbers(folder / "velodyne", ".bin")
-        frames, timestamps = self._times(name, folder / "times.txt", frames)
-        poses = self._poses(name, folder / "calib.txt", frames)
-        usual = usual_size([folder / "velodyne" / f"{frame:06d}.bin" for frame in frames])
-        labelled = (folder / "labels").is_dir()
+        numbered = numbered_files(folder / "velodyne", ".bin")
+        sweeps = [*numbered.values()]
+        labels = Beside(folder / "labels", ".label") if (folder / "labels").is_dir() else None
 
-        def read(index: int) -> Sweep:
-            frame = f"{frames[index]:06d}"
-            points, intensity = read_velodyne(folder / "velodyne" / f"{frame}.bin", frame, usual)
-            return Sweep(
-                points=points,
-                intensity=intensity,
-                timestamp=int(timestamps[index]),
-                pose=pose_or_none(poses, index),
-                semantic=_read_labels(folder / "labels" / f"{frame}.label", frame, len(points)) if labelled else None,
-                frame=frame,
-            )
+        def read(place: int) -> Sweep:
+            sweep = read_velodyne(sweeps[place])
+            if labels is not None:
+                sweep.semantic = _read_labels(labels.of(sweeps[place]), sweep.frame, len(sweep))
+            return sweep
 
-        return Drive(name, timestamps, read, self.rate, self.format, {}, poses)
+        times = np.array([*numbered], dtype=np.int64) * PERIOD
+        if (path := folder / "times.txt").is_file():
+            times = self.frame_times(name, path, numbered)
+        return self.drive(name, Recording(sweeps, times, self._poses(name, folder / "calib.txt", numbered)), read)
 
-    def _times(self, name: str, path: Path, frames: list[int]) -> tuple[list[int], np.ndarray]:
-        """Frames with a time, increasing; every 0.1 s where there is no file of times."""
-        if not path.is_file():
-            return frames, np.array(frames, dtype=np.int64) * PERIOD
-        rows, problems = read_number_lines(path, 1)
-        kept: list[int] = []
-        times: list[float] = []
-        for frame in frames:
-            time = rows[frame, 0] if frame < len(rows) else np.nan
-            if np.isnan(time) or (times and time <= times[-1]):
-                reason = problems.get(frame, f"expected a later time than before on line {frame + 1} of {len(rows)}")
-                self.note(name, f"{frame:06d}", path, f"{reason}: left out")
-                continue
-            kept.append(frame)
-            times.append(time)
-        return kept, np.round(np.array(times) * 1e9).astype(np.int64)
-
-    def _poses(self, name: str, calibration: Path, frames: list[int]) -> np.ndarray | None:
+    def _poses(self, name: str, calibration: Path, sweeps: Mapping[int, Path]) -> np.ndarray | None:
         path = next((file for file in self._pose_files(name) if file.is_file()), None)
         if path is None:
             self.note(name, "", self._pose_files(name)[0], "expected poses, the file is missing: sweeps have no poses")
             return None
-        values = read_calibration(calibration)
-        poses, problems = read_pose_lines(path)
-        poses = in_lidar_frame(poses, matrix_from(values, calibration, 12, "Tr", "Tr_velo_to_cam"))
-        chosen = np.full((len(frames), 4, 4), np.nan)
-        for index, frame in enumerate(frames):
-            if frame < len(poses) and frame not in problems:
-                chosen[index] = poses[frame]
-            else:
-                reason = problems.get(frame, f"expected a line for this frame, the file has {len(poses)}")
-                self.note(name, f"{frame:06d}", path, f"{reason}: the sweep has no pose")
-        return chosen
+        camera_lidar = matrix_from(read_calibration(calibration), calibration, 12, "Tr", "Tr_velo_to_cam")
+        found = read_trajectory(path, max(sweeps) + 1)
+        poses, reasons = by_frame(found.poses, found.problems, found.rows_of([*sweeps]))
+        self.without_poses(name, path, reasons, [*sweeps.values()])
+        return in_lidar_frame(poses, camera_lidar)
 
 
 def _read_labels(path: Path, frame: str, count: int) -> np.ndarray:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from equissl.datasets.drives.errors import IngestError
 from equissl.datasets.drives.kitti.files import (
-    NO_TIME,
     in_lidar_frame,
     matrix_from,
     oxts_poses,
     read_calibration,
-    read_number_lines,
-    read_times,
     read_velodyne,
 )
-from equissl.datasets.drives.readers.base import Reader, pose_or_none, rigid_rows, sorted_numbers, usual_size
-from equissl.datasets.drives.sweep import Drive, Sweep, invert_pose
+from equissl.datasets.drives.readers.base import Reader, Recording
+from equissl.datasets.drives.readers.frames import Beside, numbered_files
+from equissl.datasets.drives.rigid import rigid_rows
+from equissl.datasets.drives.sweep import Drive, invert_pose
+from equissl.datasets.drives.text_files import read_number_lines
 from equissl.util.listing import entries, holds
 
 
@@ -47,54 +48,28 @@ class KittiRaw(Reader):
 
     def open(self, name: str) -> Drive:
         drive = next(path for path in self._drives() if path.name == name)
-        data = drive / "velodyne_points" / "data"
-        frames, timestamps = self._timed_frames(name, drive, sorted_numbers(data, ".bin"))
-        poses = self._poses(name, drive, frames)
-        usual = usual_size([data / f"{frame:010d}.bin" for frame in frames])
-
-        def read(index: int) -> Sweep:
-            frame = f"{frames[index]:010d}"
-            points, intensity = read_velodyne(data / f"{frame}.bin", frame, usual)
-            pose = pose_or_none(poses, index)
-            return Sweep(points, int(timestamps[index]), pose=pose, intensity=intensity, frame=frame)
-
-        return Drive(name, timestamps, read, self.rate, self.format, {"date": drive.parent.name}, poses)
-
-    def _timed_frames(self, name: str, drive: Path, frames: list[int]) -> tuple[list[int], np.ndarray]:
-        """Frames whose time is known and later than those before, and their times."""
-        path = drive / "velodyne_points" / "timestamps.txt"
+        numbered = numbered_files(drive / "velodyne_points" / "data", ".bin")
+        sweeps, path = [*numbered.values()], drive / "velodyne_points" / "timestamps.txt"
         if not path.is_file():
             raise IngestError(f"expected the times of the sweeps at {path}, it is missing")
-        times = read_times(path)
-        kept: list[int] = []
-        last = NO_TIME
-        for frame in frames:
-            if frame >= len(times) or times[frame] == NO_TIME:
-                found = f"the file has {len(times)} lines" if frame >= len(times) else "the line is not a time"
-                self.note(name, f"{frame:010d}", path, f"expected a time on line {frame + 1}, {found}: left out")
-            elif times[frame] <= last:
-                self.note(
-                    name, f"{frame:010d}", path, f"expected a later time than before on line {frame + 1}: left out"
-                )
-            else:
-                kept.append(frame)
-                last = times[frame]
-        return kept, times[kept] if kept else np.zeros(0, np.int64)
+        times, attributes = self.frame_times(name, path, numbered), {"date": drive.parent.name}
+        recording = Recording(sweeps, times, self._poses(name, drive, sweeps), attributes)
+        return self.drive(name, recording, lambda place: read_velodyne(sweeps[place]))
 
-    def _poses(self, name: str, drive: Path, frames: list[int]) -> np.ndarray | None:
-        folder = drive / "oxts" / "data"
-        if not folder.is_dir():
-            self.note(name, "", folder, "expected GPS/IMU files for the poses, the folder is missing: no poses")
+    def _poses(self, name: str, drive: Path, sweeps: Sequence[Path]) -> np.ndarray | None:
+        files = Beside(drive / "oxts" / "data")
+        if not files.folder.is_dir():
+            self.note(name, "", files.folder, "expected GPS/IMU files for the poses, the folder is missing: no poses")
             return None
-        rows = np.full((len(frames), 6), np.nan)
-        for index, frame in enumerate(frames):
-            path = folder / f"{frame:010d}.txt"
-            values, problems = read_number_lines(path, 6) if path.is_file() else (rows[:0], {})
+        rows = np.full((len(sweeps), 6), np.nan)
+        for index, sweep in enumerate(sweeps):
+            path = files.of(sweep)
+            values, problems = read_number_lines(path, 6, 1) if path.is_file() else (rows[:0], {})
             if len(values) and not problems:
                 rows[index] = values[0]
             else:
                 reason = problems.get(0, "expected a line of numbers" if path.is_file() else "expected this file")
-                self.note(name, f"{frame:010d}", path, f"{reason}: the sweep has no pose")
+                self.note(name, sweep.stem, path, f"{reason}: the sweep has no pose")
         return in_lidar_frame(oxts_poses(rows), invert_pose(_lidar_from_imu(drive)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,13 @@ from equissl.datasets.drives.kitti.files import (
     oxts_poses,
     parse_labels,
     read_calibration,
-    read_number_lines,
     read_velodyne,
     to_boxes,
 )
-from equissl.datasets.drives.readers.base import Reader, pose_or_none, sorted_numbers, usual_size
+from equissl.datasets.drives.readers.base import Reader, Recording
+from equissl.datasets.drives.readers.frames import Beside, by_frame, numbered_files
 from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, invert_pose
+from equissl.datasets.drives.text_files import read_number_lines
 from equissl.util.listing import holds, subfolders
 
 PERIOD = 100_000_000  # nanoseconds; the benchmark publishes no times
@@ -43,6 +45,7 @@ training/                      (and testing/, without label_02; or this folder i
   label_02/0000.txt            optional
   oxts/0000.txt                poses"""
     skewed = True
+    front_labels = True
 
     def names(self) -> list[str]:
         found = [name for split in ("training", "testing") for name in self._split_names(split)]
@@ -63,35 +66,25 @@ training/                      (and testing/, without label_02; or this folder i
     def open(self, name: str) -> Drive:
         drive = name.removeprefix("testing_")
         folder = self._folder("testing" if name.startswith("testing_") else "training")
-        sweeps = folder / "velodyne" / drive
-        frames = sorted_numbers(sweeps, ".bin")
-        calibration = folder / "calib" / f"{drive}.txt"
-        labels = folder / "label_02" / f"{drive}.txt"
-        poses = self._poses(name, folder / "oxts" / f"{drive}.txt", calibration, frames)
+        numbered = numbered_files(folder / "velodyne" / drive, ".bin")
+        frames, sweeps = [*numbered], [*numbered.values()]
+        calibration, labels = folder / "calib" / f"{drive}.txt", folder / "label_02" / f"{drive}.txt"
+        images = Beside(folder / "image_02" / drive, ".png")
+        poses = self._poses(name, folder / "oxts" / f"{drive}.txt", calibration, numbered)
         boxes, mislabelled = self._boxes(name, labels, calibration)
         if boxes is not None and poses is not None:
             boxes = with_velocities(boxes, {frame * PERIOD: pose for frame, pose in zip(frames, poses, strict=True)})
-        usual = usual_size([sweeps / f"{frame:06d}.bin" for frame in frames])
 
-        def read(index: int) -> Sweep:
-            frame = frames[index]
-            path = sweeps / f"{frame:06d}.bin"
+        def read(place: int) -> Sweep:
+            path, frame = sweeps[place], frames[place]
             if frame in mislabelled:
-                raise SweepError(labels, f"{frame:06d}", mislabelled[frame])
-            points, intensity = read_velodyne(path, f"{frame:06d}", usual)
-            sweep = Sweep(
-                points=points,
-                intensity=intensity,
-                timestamp=frame * PERIOD,
-                pose=pose_or_none(poses, index),
-                boxes=None if boxes is None else boxes.get(frame * PERIOD, Boxes.empty()),
-                frame=f"{frame:06d}",
-            )
-            image = folder / "image_02" / drive / f"{frame:06d}.png"
-            return camera_view(sweep, calibration, image) if self.camera_only else sweep
+                raise SweepError(labels, path.stem, mislabelled[frame])
+            sweep = read_velodyne(path)
+            if boxes is not None:
+                sweep.boxes = boxes.get(frame * PERIOD, Boxes.empty())
+            return camera_view(sweep, calibration, images.of(path)) if self.camera_only else sweep
 
-        timestamps = np.array(frames, dtype=np.int64) * PERIOD
-        return Drive(name, timestamps, read, self.rate, self.format, {}, poses)
+        return self.drive(name, Recording(sweeps, np.array(frames, dtype=np.int64) * PERIOD, poses), read)
 
     def _boxes(self, name: str, path: Path, calibration: Path) -> tuple[dict[int, Boxes] | None, dict[int, str]]:
         """Boxes by time, and what is wrong with the labels of others, by frame."""
@@ -106,18 +99,12 @@ training/                      (and testing/, without label_02; or this folder i
         camera = camera_from_lidar(calibration)
         return {frame * PERIOD: to_boxes(found, camera) for frame, found in by_frame.items()}, problems
 
-    def _poses(self, name: str, path: Path, calibration: Path, frames: list[int]) -> np.ndarray | None:
+    def _poses(self, name: str, path: Path, calibration: Path, sweeps: Mapping[int, Path]) -> np.ndarray | None:
         if not path.is_file():
             self.note(name, "", path, "expected GPS/IMU rows for the poses, the file is missing: sweeps have no poses")
             return None
         lidar_imu = matrix_from(read_calibration(calibration), calibration, 12, "Tr_imu_to_velo", "Tr_imu_velo")
-        rows, problems = read_number_lines(path, 6)
-        poses = in_lidar_frame(oxts_poses(rows), invert_pose(lidar_imu))
-        chosen = np.full((len(frames), 4, 4), np.nan)
-        for index, frame in enumerate(frames):
-            if frame < len(poses) and frame not in problems:
-                chosen[index] = poses[frame]
-            else:
-                reason = problems.get(frame, f"expected a row for this frame, the file has {len(poses)}")
-                self.note(name, f"{frame:06d}", path, f"{reason}: the sweep has no pose")
-        return chosen
+        rows, problems = read_number_lines(path, 6, max(sweeps) + 1)
+        rows, reasons = by_frame(rows, problems, [*sweeps])
+        self.without_poses(name, path, reasons, [*sweeps.values()])
+        return in_lidar_frame(oxts_poses(rows), invert_pose(lidar_imu))

@@ -11,9 +11,11 @@ import numpy as np
 
 from equissl.datasets.drives.box_velocities import in_axes, track_velocities
 from equissl.datasets.drives.errors import IngestError, SweepError
-from equissl.datasets.drives.point_files import check_points, read_floats
-from equissl.datasets.drives.readers.base import Reader, check_pose, check_size, quaternion_to_rotmat, usual_size
+from equissl.datasets.drives.point_files import check_intensity, read_floats
+from equissl.datasets.drives.readers.base import Reader, Recording
+from equissl.datasets.drives.rigid import check_pose, quaternion_to_rotmat
 from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, invert_pose
+from equissl.datasets.drives.text_files import read_text
 from equissl.util.listing import entries
 
 CHANNEL = "LIDAR_TOP"
@@ -93,30 +95,28 @@ sweeps/LIDAR_TOP/*.pcd.bin"""
                 self.note(name, row["timestamp"], self.root / row["filename"], "expected this sweep, it is missing")
         if not present:
             raise IngestError(f"expected sweeps of {name} such as {self.root / rows[0]['filename']}, none is there")
-        timestamps = np.array([row["timestamp"] for row in present], dtype=np.int64) * 1000
+        times = np.array([row["timestamp"] for row in present], dtype=np.int64) * 1000
         poses = np.stack([self._pose(name, row) for row in present])
-        usual = usual_size([self.root / row["filename"] for row in present])
         velocities = self._velocities(rows)
 
-        def read(index: int) -> Sweep:
-            row, path = present[index], self.root / present[index]["filename"]
-            check_size(path, str(row["timestamp"]), usual)
-            values = read_floats(path, COLUMNS, str(row["timestamp"]))
-            check_points(values[:, :3], path, str(row["timestamp"]), values[:, 3] / 255)
-            values = values[np.abs(values[:, :2]).max(axis=1) >= EGO_RETURNS]
-            known = bool(np.isfinite(poses[index]).all())
-            labelled = known and row["is_key_frame"]
+        def read(place: int) -> Sweep:
+            row = present[place]
+            path, frame = self.root / row["filename"], str(row["timestamp"])
+            values = read_floats(path, COLUMNS, frame)
+            check_intensity(values[:, :3], values[:, 3] / 255, path, frame)
+            # not a number is not near either
+            values = values[~(np.abs(values[:, :2]).max(axis=1) < EGO_RETURNS)]
+            labelled = row["is_key_frame"] and bool(np.isfinite(poses[place]).all())
             return Sweep(
                 points=np.stack([values[:, 1], -values[:, 0], values[:, 2]], axis=1),
-                timestamp=int(timestamps[index]),
-                pose=poses[index] if known else None,
+                timestamp=int(times[place]),
                 intensity=values[:, 3] / 255,
-                boxes=self._boxes(row, poses[index], velocities) if labelled else None,
-                frame=str(row["timestamp"]),
+                boxes=self._boxes(row, poses[place], velocities) if labelled else None,
+                frame=frame,
                 vehicle_lidar=self._vehicle_lidar(row),
             )
 
-        return Drive(name, timestamps, read, self.rate, self.format, {}, poses)
+        return self.drive(name, Recording([self.root / row["filename"] for row in present], times, poses), read)
 
     def _pose(self, name: str, row: Row) -> np.ndarray:
         """(4, 4) our frame -> global; NaN where the tables have none."""
@@ -176,6 +176,6 @@ def _read_table(path: Path, optional: bool) -> list[Row]:
             return []
         raise IngestError(f"expected a table at {path}, it is missing")
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise IngestError(f"expected a whole JSON table at {path}: {error}") from error

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
-
 from equissl.datasets.drives.errors import SweepError
-from equissl.datasets.drives.point_files import check_points
-from equissl.datasets.drives.readers.base import Reader
+from equissl.datasets.drives.readers.base import Reader, Recording
 from equissl.datasets.drives.store.store import DriveStore, DriveStoreError
 from equissl.datasets.drives.sweep import Drive, Sweep
 from equissl.util.listing import entries
@@ -31,14 +26,11 @@ class OpenScene(Reader):
     def open(self, name: str) -> Drive:
         path = self.root / f"{name}.h5"
         drive = DriveStore(path).drive(name)
-        return replace(drive, read=partial(_read, drive, path))
 
+        def read(place: int) -> Sweep:
+            try:
+                return drive[place]
+            except (DriveStoreError, ValueError) as error:
+                raise SweepError(path, str(drive.timestamps[place]), str(error)) from error
 
-def _read(drive: Drive, path: Path, index: int) -> Sweep:
-    frame = str(drive.timestamps[index])
-    try:
-        sweep = drive[index]
-    except (DriveStoreError, ValueError) as error:
-        raise SweepError(path, frame, str(error)) from error
-    check_points(sweep.points, path, frame)
-    return sweep
+        return self.drive(name, Recording([path] * len(drive), drive.timestamps, drive.poses), read)

@@ -10,9 +10,9 @@ import numpy as np
 from equissl.datasets.drives.arrow_files import import_arrow, pick_columns
 from equissl.datasets.drives.box_velocities import with_velocities
 from equissl.datasets.drives.errors import IngestError, SweepError
-from equissl.datasets.drives.point_files import check_points
 from equissl.datasets.drives.range_image import RangeSensor, image_to_points, pixel_poses_to_rigid
-from equissl.datasets.drives.readers.base import Reader, check_pose, pose_or_none
+from equissl.datasets.drives.readers.base import Reader, Recording, pose_or_none
+from equissl.datasets.drives.rigid import check_pose
 from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, invert_pose
 from equissl.util.listing import entries
 
@@ -70,18 +70,16 @@ training/                    (or validation, testing; or such a folder itself)
         placed = dict(zip((micros * 1000).tolist(), poses, strict=True))
         boxes = with_velocities(_read_boxes(files["lidar_box"]), placed) if files["lidar_box"].is_file() else None
 
-        def read(index: int) -> Sweep:
-            time, pose = int(micros[index]), pose_or_none(poses, index)
+        def read(place: int) -> Sweep:
+            time, pose = int(micros[place]), pose_or_none(poses, place)
             if pose is None:
                 raise SweepError(files["vehicle_pose"], str(time), "expected a pose: the top LiDAR's points need it")
             points, intensity = _read_returns(images, pixel_poses, sensors, time, pose)
-            check_points(points, lidar, str(time))
             labels = None if boxes is None else boxes.get(time * 1000, Boxes.empty())
-            return Sweep(
-                points, time * 1000, pose, np.tanh(intensity), boxes=labels, frame=str(time), vehicle_lidar=np.eye(4)
-            )
+            scaled, frame = np.tanh(intensity), str(time)
+            return Sweep(points, time * 1000, intensity=scaled, boxes=labels, frame=frame, vehicle_lidar=np.eye(4))
 
-        return Drive(name, micros * 1000, read, self.rate, self.format, {"split": split.name}, poses)
+        return self.drive(name, Recording([lidar] * len(micros), micros * 1000, poses, {"split": split.name}), read)
 
     def _poses(self, name: str, path: Path, micros: np.ndarray) -> np.ndarray:
         table = _read_parquet(path, (TIME, POSE))

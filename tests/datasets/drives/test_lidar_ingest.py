@@ -344,7 +344,7 @@ def test_options_that_do_not_fit_the_format(tmp_path: Path) -> None:
     root = drive(tmp_path / "drive", 2)
     with pytest.raises(IngestError, match="expected deskew only"):
         run(root, tmp_path / "a.h5", deskew=True)
-    with pytest.raises(IngestError, match="camera_only only for"):
+    with pytest.raises(IngestError, match="camera_only only for labels of the front camera alone, got folder"):
         run(root, tmp_path / "a.h5", camera_only=True)
     with pytest.raises(IngestError, match="limit of at least 1"):
         run(root, tmp_path / "a.h5", limit=0)

@@ -13,7 +13,7 @@ from equissl.datasets.drives.deskew import azimuth_times, deskew, rotation_vecto
 from equissl.datasets.drives.errors import SweepError
 from equissl.datasets.drives.ground import estimate_ground
 from equissl.datasets.drives.pairs.finding import find_pairs
-from equissl.datasets.drives.point_files import check_points, read_floats, read_points
+from equissl.datasets.drives.point_files import check_intensity, check_sweep, read_floats, read_points
 from equissl.datasets.drives.sweep import Sweep, invert_pose, move
 
 RNG = np.random.default_rng(0)
@@ -172,13 +172,6 @@ def test_open3d_reads_the_same_ply_and_pcd(tmp_path: Path) -> None:
         assert np.allclose(np.stack([found[a] for a in "xyz"], 1), points, atol=1e-5), name
 
 
-def test_pcd_points_without_return_are_left_out(tmp_path: Path) -> None:
-    values = RNG.uniform(0, 1, (5, 4)).astype(np.float32)
-    values[2, :3] = np.nan
-    write_points(tmp_path / "a.pcd", values)
-    assert len(read_points(tmp_path / "a.pcd", "0")["x"]) == 4
-
-
 def test_damaged_points_name_file_frame_and_point(tmp_path: Path) -> None:
     path = tmp_path / "000003.bin"
     path.write_bytes(bytes(4 * 4 * 3 + 4))
@@ -191,10 +184,10 @@ def test_damaged_points_name_file_frame_and_point(tmp_path: Path) -> None:
         read_floats(path, 4, "3")
     points = np.zeros((4, 3), np.float32)
     points[2, 1] = np.nan
-    with pytest.raises(SweepError, match=r"finite coordinates, found 1 of 4 points without, first point 2"):
-        check_points(points, path, "3")
+    with pytest.raises(SweepError, match=r"frame 3: expected finite coordinates, found 1 of 4 points without, .* 2"):
+        check_sweep(Sweep(points, 0, frame="3"), path)
     points[2, 1] = 5000
     with pytest.raises(SweepError, match="within 1000 m"):
-        check_points(points, path, "3")
+        check_sweep(Sweep(points, 0, frame="3"), path)
     with pytest.raises(SweepError, match=r"intensity in \[0, 1\] .*number of columns"):
-        check_points(np.zeros((4, 3)), path, "3", np.array([0, 0.5, 7, 1]))
+        check_intensity(np.zeros((4, 3)), np.array([0, 0.5, 7, 1]), path, "3")

@@ -92,7 +92,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize(("numbers", "why"), DAMAGED.items())
 def test_damaged_planes_are_named(shared: Path, tmp_path: Path, numbers: str, why: str) -> None:
-    with pytest.raises(IngestError, match=rf"expected .*{why}.* on line 4 of .*p\.txt"):
+    with pytest.raises(IngestError, match=rf"expected .*{why}.* on the last line of .*p\.txt"):
         read_plane(write_plane(tmp_path / "p.txt", numbers), AXES)
     root = layouts.kitti_object(shared, tmp_path / "kitti")
     write_plane(root / "training" / "planes" / "000002.txt", numbers)
@@ -104,5 +104,5 @@ def test_damaged_planes_are_named(shared: Path, tmp_path: Path, numbers: str, wh
 
 def test_a_plane_file_that_is_cut_short(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("# Plane\nWidth 4\n")
-    with pytest.raises(IngestError, match="expected the four numbers of a plane on line 4"):
+    with pytest.raises(IngestError, match="expected the four numbers of a plane on the last line"):
         read_plane(tmp_path / "p.txt", AXES)
