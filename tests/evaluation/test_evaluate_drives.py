@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from equissl import cli
+from equissl.datasets.drives.pairs.dataset import SweepPairs, SweepPairsError
 from equissl.datasets.drives.store.writer import write_drives
 from equissl.datasets.drives.sweep import Boxes, Drive, Sweep, ego_motion, rigid_flow
 from equissl.evaluation.drives.evaluate import choose_flow
@@ -24,24 +26,24 @@ SMALL = {"pairs": 3, "sweeps": 3, "rotations": 2, "calibrate": 2, "maps": 1, "an
 FLAGS = [f"--{key}={value}" for key, value in SMALL.items()]
 
 
-def pose(step: int) -> np.ndarray:
+def pose(step: float) -> np.ndarray:
     matrix = np.eye(4)
     matrix[0, 3] = 0.8 * step
     return matrix
 
 
-def drive(number: int, sweeps: int = 3, points: int = 250, flow: bool = True) -> Drive:
+def drive(number: int, sweeps: int = 3, points: int = 250, flow: bool = True, speed: float = 1.0) -> Drive:
     """A static world of random points, seen from a car that drives 0.8 m a sweep."""
     world = np.random.default_rng(number).uniform([-6, -6, -1, 0], [8, 6, 1, 1], (points, 4)).astype(np.float32)
     made = []
     for index in range(sweeps):
-        here = world[:, :3] - pose(index)[:3, 3].astype(np.float32)
-        motion = ego_motion(pose(index), pose(index + 1))
+        here = world[:, :3] - pose(speed * index)[:3, 3].astype(np.float32)
+        motion = ego_motion(pose(speed * index), pose(speed * (index + 1)))
         made.append(
             Sweep(
                 points=here,
                 timestamp=index * 100_000_000,
-                pose=pose(index),
+                pose=pose(speed * index),
                 intensity=world[:, 3],
                 boxes=Boxes(np.array([[2.0, 1, 0, 2, 1, 1, 0.3]]), ("car",), ("a",)),
                 flow=rigid_flow(here, motion) if flow else None,
@@ -111,9 +113,52 @@ def test_flow_comes_from_the_store_from_boxes_or_from_poses(tmp_path: Path) -> N
     bare = [replace(sweep, boxes=None) for sweep in drive(0, flow=False)]
     poses = write_drives(tmp_path / "poses.h5", [Drive.of("a", bare, 10.0)])
     assert [choose_flow(path) for path in (stored, boxes, poses)] == ["stored", "boxes", "ego"]
+    unposed = [replace(sweep, pose=None) for sweep in bare]
+    neither = write_drives(tmp_path / "neither.h5", [Drive.of("a", bare, 10.0), Drive.of("b", unposed, 10.0)])
+    assert choose_flow(neither) == "none"
     single = write_drives(tmp_path / "single.h5", [drive(0, sweeps=1)])
     with pytest.raises(ValueError, match="expected pairs of sweeps"):
         choose_flow(single)
+
+
+def test_drives_without_poses_are_trained_and_evaluated_on_what_needs_none(tmp_path: Path) -> None:
+    """All but the errors of flow; and the page says why these are missing."""
+    bare = [[replace(sweep, pose=None, boxes=None) for sweep in drive(n, flow=False)] for n in range(4)]
+    store = write_drives(tmp_path / "bare.h5", [Drive.of(f"d{n}", sweeps, 10.0) for n, sweeps in enumerate(bare)])
+    words = [f"--data.store={store}", "--data.flow=none", "--data.batch_size=2", "--trainer.max_steps=1", *VOXELS]
+    with pytest.raises(SweepPairsError, match=r"(?s)Take data\.flow: none .*equissl ingest \.\.\. --odometry icp"):
+        SweepPairs(store, flow="stored")
+    copy = pretrain(load_config("demo_strl", words), tmp_path / "run")
+    assert cli.main(["evaluate", str(copy), *FLAGS]) == 0
+    found = json.loads((copy / "results.json").read_text())
+    assert found["flow"] == "none" and found["flow_cells_changed"] is None
+    assert found["equivariance/flow/trained"] is None and found["equivariance/flow_no_motion/trained"] is None
+    assert 0 < found["equivariance/rotation/trained"] < 3 and 0 <= found["rotation/accuracy"] <= 1
+    assert math.isfinite(found["collapse/rankme/all"])
+    page = write_report([copy], tmp_path / "page.html").read_text()
+    assert "neither flow nor poses" in page and "Flow-equivariance error" not in page
+
+
+def test_the_end_of_a_single_drive_is_no_unseen_drive(run: Path, results: dict, tmp_path: Path) -> None:
+    assert results["held_out"] == "unseen drives" and results["flow_cells_changed"] > 0.2
+    store = write_drives(tmp_path / "one.h5", [drive(0, sweeps=14)])
+    copy = shutil.copytree(run, tmp_path / "run")
+    assert cli.main(["evaluate", str(copy), "--store", str(store), *FLAGS]) == 0
+    assert json.loads((copy / "results.json").read_text())["held_out"] == "the end of the only drive"
+    page = write_report([copy], tmp_path / "page.html").read_text()
+    assert "<h2>The end of the only drive</h2>" in page and "nseen drives" not in page
+
+
+def test_a_standing_car_is_said_to_show_nothing(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = write_drives(tmp_path / "still.h5", [drive(n, speed=0.001) for n in range(4)])
+    copy = shutil.copytree(run, tmp_path / "run")
+    assert cli.main(["evaluate", str(copy), "--store", str(store), *FLAGS]) == 0
+    found = json.loads((copy / "results.json").read_text())
+    still, carried = (found[f"equivariance/{key}/trained"] for key in ("flow_no_motion", "flow"))
+    assert found["flow_cells_changed"] < 0.05 and carried == pytest.approx(still, abs=0.02)
+    assert "The car stood" in capsys.readouterr().err
+    page = write_report([copy], tmp_path / "page.html").read_text()
+    assert "The car stood" in page and "Lowest flow-equivariance error" not in page
 
 
 def test_invariant_methods_go_by_the_names_of_their_papers() -> None:

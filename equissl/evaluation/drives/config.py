@@ -10,14 +10,15 @@ class DriveEvaluateConfig:
     """Diagnostics of an encoder of sweeps.
 
     Attributes:
-        pairs: pairs of sweeps of unseen drives that equivariance is measured on, spread evenly over them.
+        pairs: pairs of sweeps of unseen drives (or of the end of the only one) that equivariance is measured on, spread
+            evenly over them.
         sweeps: sweeps of training drives that the rotation probe learns from, spread evenly; as many of unseen drives
             score it.
         rotations: random rotations of each of these sweeps.
         bins: rotation classes, of equal width from -90° to 90°.
         angles: degrees about z at which the rotation error is measured.
         flow: ``stored``, the name of a flow provider, or ``auto``: stored flow where there is any, else that of boxes,
-            else that of poses (a static world).
+            else that of poses (a static world), else ``none``: all but the errors of flow.
         wedge: field of view in degrees of the crop whose shortcut is measured; the front camera's on KITTI is about 90.
         calibrate: sweeps of training drives from which batch norm's statistics are taken anew before measuring, of the
             trained encoder and the initial one alike. A short run's running statistics lag behind its weights, and

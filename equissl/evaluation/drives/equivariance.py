@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from equissl.evaluation.drives.encoding import SweepEncoder, rotate_cloud
 from equissl.metrics.equivariance import RelativeDistance, carry_features, shift_error
 from equissl.sparse import SparseTensor
 
+STILL = 0.05  # share of points that change their cell, below which flow is no different from no motion
+STANDING = "The car stood: flow takes hardly a point to another cell, so that errors of flow show nothing"
 TOTAL_STRIDE = 8  # voxels along x and y in one ground cell of a voxel backbone
 Errors = dict[str, RelativeDistance]
 
@@ -44,9 +47,11 @@ def equivariance_scores(
         config: angles of the turns, and slowest motion.
 
     Returns:
-        errors by name; None where there was nothing to measure, or features are all equal.
+        errors by name; None where there was nothing to measure, or features are all equal. ``flow_cells_changed``:
+        share of points that flow takes to another cell.
     """
     errors: Errors = defaultdict(RelativeDistance)
+    changed = _Changed()
     sites = 0.0
     for batch in batches:
         before, after = encoder.bev(batch.previous), encoder.bev(batch.current)
@@ -65,10 +70,32 @@ def equivariance_scores(
         _compare(errors, ("translation",), encoder, after, encoder.bev(shifted), batch.current, shifted)
         sites = max(sites, _translation_of_sites(encoder, batch.current[0]))
         if batch.flow is not None and batch.flow_valid is not None:
-            _compare_flow(errors, encoder, before, after, batch, config)
+            _compare_flow(errors, encoder, before, after, batch, config, changed)
     names = ("rotation", *(f"rotation_{a:g}" for a in config.angles), "translation", "flow", "flow_no_motion")
     found = {name: _finite(errors[name].compute()) for name in (*names, "flow_moving")}
-    return {**found, "translation_sites": _finite(sites)}
+    return {**found, "translation_sites": _finite(sites), "flow_cells_changed": changed.share()}
+
+
+def stands(results: Mapping[str, Any]) -> bool:
+    """Return True if the results are of a car that stood: flow was measured, and takes points nowhere."""
+    share = results.get("flow_cells_changed")
+    return share is not None and share < STILL
+
+
+@dataclass
+class _Changed:
+    """Points whose cell flow changes, among those that have a cell before and after."""
+
+    points: int = 0
+    changed: int = 0
+
+    def update(self, target: Tensor, still: Tensor) -> None:
+        known = (target >= 0) & (still >= 0)
+        self.points += int(known.sum())
+        self.changed += int((known & (target != still)).sum())
+
+    def share(self) -> float | None:
+        return self.changed / self.points if self.points else None
 
 
 def _compare(
@@ -95,6 +122,7 @@ def _compare_flow(
     after: SparseTensor,
     batch: ScenePair,
     config: DriveEvaluateConfig,
+    changed: _Changed,
 ) -> None:
     moves = moving_points(batch, config.slowest)
     for index, points in enumerate(batch.previous):
@@ -103,6 +131,7 @@ def _compare_flow(
         end = start + batch.flow[index][valid]  # type: ignore[index]
         source = encoder.rows(before, start, index)
         target, still = encoder.rows(after, end, index), encoder.rows(after, start, index)
+        changed.update(target, still)
         rows, carried = carry_features(before.features, source, target)
         errors["flow"].update(after.features[rows], carried)
         same, unmoved = carry_features(before.features, source, still)

@@ -18,7 +18,7 @@ from equissl.datasets.drives.store.store import DriveStore
 from equissl.evaluation.diagnostics import collapse_scores
 from equissl.evaluation.drives.config import DriveEvaluateConfig
 from equissl.evaluation.drives.encoding import SweepEncoder, batches, frozen, spread
-from equissl.evaluation.drives.equivariance import equivariance_scores
+from equissl.evaluation.drives.equivariance import STANDING, equivariance_scores, stands
 from equissl.evaluation.drives.maps import describe_maps, sweep_maps, write_maps
 from equissl.evaluation.drives.rotation import Turned, rotation_scores
 from equissl.evaluation.initial import initial_method
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 MAPS = "maps.npz"
+END_OF_DRIVE = "the end of the only drive"
 TRAIN_STREAM, VAL_STREAM = 0, 1  # of random rotations
 
 
@@ -57,8 +58,9 @@ def evaluate_drives(
         log: called with one line per stage.
 
     Returns:
-        the flat results, as written. A value is None where it could not be measured: flow without flow, or an error of
-        features that are all equal.
+        the flat results, as written. A value is None where it could not be measured: flow without flow or poses, or an
+        error of features that are all equal. ``flow_cells_changed`` is the share of points that flow takes to another
+        cell; where it is near 0 the car stood, and the errors of flow show nothing.
 
     Raises:
         ValueError: fewer than two pairs to learn from, or to score on.
@@ -70,7 +72,7 @@ def evaluate_drives(
     path = Path(cast(DrivesData, training.data).store if store is None else store)
     flow = choose_flow(path) if config.flow == "auto" else config.flow
     train, val = (_open(path, split, flow, training, config) for split in ("train", "val"))
-    log(f"{len(train)} pairs of training drives, {len(val)} of unseen ones, flow: {flow}")
+    log(f"{len(train)} pairs to learn from, {len(val)} of {held_out(train, val)}, flow: {flow}")
     if len(val) < 2 or len(train) < 2:
         raise ValueError(f"expected at least two pairs of each split of {path}, got {len(train)} and {len(val)}")
     seen, unseen = (_sweeps(dataset, config.sweeps) for dataset in (train, val))
@@ -83,8 +85,11 @@ def evaluate_drives(
     for name, encoder in encoders.items():
         log(f"equivariance of the {name} encoder")
         scores = equivariance_scores(encoder, _pairs(val, config.pairs, config.batch_size), config)
+        results["flow_cells_changed"] = scores.pop("flow_cells_changed")
         results |= {f"equivariance/{key}/{name}": value for key, value in scores.items()}
         results |= collapse(encoder, [cloud for cloud, _ in unseen], "all" if name == "trained" else name, config)
+    if stands(results):
+        log(STANDING)
     log("rotation from frozen features")
     turned = [
         Turned.draw([cloud for cloud, _ in sweeps], [drive for _, drive in sweeps], config, stream)
@@ -117,17 +122,33 @@ def _open(path: Path, split: str, flow: str, training: PretrainConfig, config: D
 
 
 def choose_flow(path: Path) -> str:
-    """Choose the most exact flow that a store allows: its own, that of tracked boxes, that of a static world."""
+    """Choose the most exact flow that every drive of a store allows, as far as its first pair shows.
+
+    Its own, that of tracked boxes, that of a static world; ``none`` where a drive has neither flow nor poses.
+    """
     store = DriveStore(path)
-    pairs = store.pairs()
-    if not pairs:
+    firsts = {pair[0]: pair for pair in reversed(store.pairs())}
+    if not firsts:
         raise ValueError(f"expected pairs of sweeps in {path}, found none among {store.num_sweeps} sweeps")
-    name, first, _ = pairs[0]
-    sweep = store.read(name, first)
+    sweeps = [[store.read(name, index) for index in places] for name, *places in firsts.values()]
     store.close()
-    if sweep.flow is not None:
+    if all(first.flow is not None for first, _ in sweeps):
         return "stored"
-    return "boxes" if sweep.boxes is not None and any(sweep.boxes.tracks) else "ego"
+    if any(sweep.pose is None for pair in sweeps for sweep in pair):
+        return "none"
+    tracked = all(first.boxes is not None and any(first.boxes.tracks) for first, _ in sweeps)
+    return "boxes" if tracked else "ego"
+
+
+def held_out(train: SweepPairs, val: SweepPairs) -> str:
+    """Name what the encoder was not trained on: other drives, or the end of the only one.
+
+    Args:
+        train: pairs of the training split.
+        val: pairs of the other.
+    """
+    seen, unseen = ({name for name, _, _ in dataset.pairs} for dataset in (train, val))
+    return END_OF_DRIVE if seen & unseen else "unseen drives"
 
 
 def collapse(encoder: SweepEncoder, clouds: list[Tensor], part: str, config: DriveEvaluateConfig) -> dict[str, Any]:
@@ -178,6 +199,7 @@ def _meta(
         "pairs_seen": step * training.trainer.accumulate * training.data.batch_size,
         "train_pairs": len(train),
         "val_pairs": len(val),
+        "held_out": held_out(train, val),
         "flow": flow,
         "flow_provider": val[0, 0].flow_provider,
         **flat_config(asdict(config)),

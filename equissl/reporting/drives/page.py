@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from equissl.datasets.drives.store.store import DriveStore
+from equissl.evaluation.drives.equivariance import STANDING, stands
 from equissl.reporting.blocks import Card, Tile, cards
 from equissl.reporting.charts import Bar, bar_chart
 from equissl.reporting.drives.pictures import map_pictures, scene_pictures
@@ -36,6 +37,7 @@ PROVIDERS = {
     "simulated": "exact, from the simulator",
     "boxes": "that of labelled boxes",
     "ego": "that of a static world, from poses alone",
+    "none": "none, as the drives have neither flow nor poses",
 }
 
 
@@ -64,6 +66,8 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
             curves=training_curves(runs, CURVES, "pairs_seen", "pairs of sweeps"),
             scenes=scenes,
             arrows=arrows,
+            heading=_held_out(results[0])[:1].upper() + _held_out(results[0])[1:],
+            standing=standing(runs),
             bins=results[0]["config/bins"],
             maps=maps,
             angle=f"{angle:g}",
@@ -77,9 +81,19 @@ def _setup(runs: Sequence[Run], drives: DriveStore) -> str:
     return (
         f"{listed(runs)}, pretrained on {first['train_pairs']:,} pairs of consecutive LiDAR sweeps ({sources})"
         f"{budget(runs, 'pairs_seen', 'pairs')}. Then the encoders were frozen and compared with themselves before "
-        f"training, on {first['val_pairs']:,} pairs that neither encoder nor probe has seen. Flow that features are "
-        f"carried along: {_flow(first)}."
+        f"training, on {first['val_pairs']:,} pairs of {_held_out(first)}, which neither encoder nor probe has seen. "
+        f"Flow that features are carried along: {_flow(first)}."
     )
+
+
+def _held_out(results: Results) -> str:
+    return str(results.get("held_out", "unseen drives"))
+
+
+def standing(runs: Sequence[Run]) -> str:
+    """Return a sentence where the car stood in the data of a run; empty elsewhere."""
+    named = [run.name for run in runs if stands(run.results)]
+    return f"{STANDING} ({', '.join(named)})." if named else ""
 
 
 def _flow(results: Results) -> str:
@@ -93,7 +107,7 @@ def _tiles(runs: Sequence[Run]) -> list[Tile]:
 
 def _flow_tile(runs: Sequence[Run]) -> list[Tile]:
     key, before = "equivariance/flow/trained", "equivariance/flow/initial"
-    best = best_run(runs, key, "min")
+    best = best_run([run for run in runs if not stands(run.results)], key, "min")
     if best is None:
         return []
     was = best.results.get(before)
@@ -118,12 +132,15 @@ def _shift_tile(runs: Sequence[Run]) -> Tile:
 
 
 def _bars(runs: Sequence[Run]) -> list[Card]:
-    flow = _before_and_after(runs, "equivariance/flow/trained", "equivariance/flow/initial", 1.0)
+    moving = [run for run in runs if not stands(run.results)]
+    flow = _before_and_after(moving, "equivariance/flow/trained", "equivariance/flow/initial", 1.0)
     rotation = _before_and_after(runs, "rotation/accuracy", "rotation/initial", 100.0)
     outline = ("outline alone", 100 * runs[0].results["rotation/outline"])
     return cards(
         Card("Flow-equivariance error (lower is better)", bar_chart(flow, "", None, 3)),
-        Card("Rotation accuracy on unseen drives (higher is better)", bar_chart(rotation, " %", outline)),
+        Card(
+            f"Rotation accuracy on {_held_out(runs[0].results)} (higher is better)", bar_chart(rotation, " %", outline)
+        ),
     )
 
 
