@@ -33,8 +33,8 @@ class Rendering(NamedTuple):
 
 
 @runtime_checkable
-class CountingRenderer(Protocol):
-    """A renderer that counts the object's pixels as it draws."""
+class PixelCounter(Protocol):
+    """Renderer that counts the object's pixels as it draws."""
 
     def render_counted(self, mesh: Mesh, views: Sequence[ViewParameters], size: int) -> Rendering:
         """Render as :meth:`Renderer.render` does, and count.
@@ -56,7 +56,7 @@ def render_counted(renderer: Renderer, mesh: Mesh, views: Sequence[ViewParameter
         views: V.
         size: size of the images, in pixels.
     """
-    if isinstance(renderer, CountingRenderer):
+    if isinstance(renderer, PixelCounter):
         return renderer.render_counted(mesh, views, size)
     return Rendering(renderer.render(mesh, views, size), count_object_pixels(mesh, views, size))
 

@@ -17,7 +17,7 @@ from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.schema import LatentSchema
 from equissl.datasets.views.split import select_split
 from equissl.renderers.base import Renderer, RendererError
-from equissl.renderers.counting import CountingRenderer, count_object_pixels
+from equissl.renderers.counting import PixelCounter, count_object_pixels
 from equissl.renderers.scene import view_parameters
 from equissl.util.job import Begun, Tell
 from equissl.util.progress import Progress
@@ -121,7 +121,7 @@ class CheckJob:
     def _try(self, index: int) -> Checked:
         mesh, schema = self.source.load(index), self.spec.schema
         view = view_parameters(sample_latents(schema, self.spec.seed, index, 1), schema.names)
-        if isinstance(self.renderer, CountingRenderer):
+        if isinstance(self.renderer, PixelCounter):
             pixels = self.renderer.render_counted(mesh, view, self.spec.size).object_pixels
         else:
             if self.renderer is not None:
