@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from equissl.bench.sweep import (
-    RESULTS,
     Run,
     command,
     grid,
@@ -203,4 +202,4 @@ def _gains(out: Path, labels: Sequence[float], methods: Sequence[str], seeds: in
 
 
 def _score(run: Path) -> float:
-    return float(json.loads((run / RESULTS).read_text(encoding="utf-8"))["detection/mean/3d_ap"])
+    return float(Run("", run, {}).results()["detection/mean/3d_ap"])

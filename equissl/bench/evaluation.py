@@ -17,8 +17,9 @@ from equissl.datasets.views.build.builder import BuildSpec, build_views
 from equissl.datasets.views.config import ViewsData
 from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.evaluate import evaluate
+from equissl.evaluation.views.cached import feature_sets
 from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
-from equissl.evaluation.views.evaluate import feature_sets, target_sign
+from equissl.evaluation.views.evaluate import target_sign
 from equissl.evaluation.views.online import OnlineProbe
 from equissl.evaluation.views.probing import choose_tasks
 from equissl.evaluation.views.tasks import Task

@@ -7,15 +7,20 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
+from equissl.kinds import KINDS
 from equissl.reporting import format_table, write_report
 from equissl.reporting.runs import load_runs
+from equissl.runs.checkpoint import run_config
+from equissl.runs.results import RESULTS_FILE, SETTINGS, flat_config, read_evaluations
 from equissl.util.commands import Commands, run_commands
+from equissl.util.runfolder import LAST
 
-RESULTS = "results.json"
 Setting = TypeVar("Setting")
 logger = logging.getLogger(__name__)
 
@@ -29,20 +34,67 @@ class Run:
         folder: of the run.
         stages: the command of each stage by its name, in order.
         product: JSON file in ``folder`` that is there when all is done.
+        evaluation: flags of the evaluation whose results count; others of the same run are left alone.
     """
 
     name: str
     folder: Path
     stages: dict[str, list[str]]
-    product: str = RESULTS
+    product: str = RESULTS_FILE
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
-        return (self.folder / self.product).is_file()
+        return (self.folder / self.product).is_file() and self._read() is not None
 
     def results(self) -> dict[str, Any]:
-        """Read the content of ``product``."""
-        return json.loads((self.folder / self.product).read_text(encoding="utf-8"))
+        """Return the content of ``product``; of several evaluations, that of the run's own flags.
+
+        Raises:
+            FileNotFoundError: the run is not finished.
+        """
+        found = self._read()
+        if found is None:
+            raise FileNotFoundError(
+                f"expected an evaluation of {self.folder} with {dict(self.evaluation)}, found others"
+            )
+        return found
+
+    def _read(self) -> dict[str, Any] | None:
+        if self.product != RESULTS_FILE:
+            return json.loads((self.folder / self.product).read_text(encoding="utf-8"))
+        held = [each.results for each in reversed(read_evaluations(self.folder))]
+        fitting = [results for results in held if evaluated_with(results, self.evaluation)]
+        own = _own_data(self.folder) if "--store" not in self.evaluation else ""
+        return next((results for results in fitting if results.get("store") == own), fitting[0] if fitting else None)
+
+
+def evaluated_with(results: Mapping[str, Any], flags: Mapping[str, Any]) -> bool:
+    """Return True where results are of these flags of `equissl evaluate`, the others left at their defaults.
+
+    Settings that the results do not name count as equal.
+
+    Args:
+        results: flat.
+        flags: value by name; ``auto`` stands for whatever the evaluation chose.
+    """
+    kind = str(results.get("kind"))
+    wanted = flat_config(asdict(KINDS[kind].options())) if kind in KINDS else {}
+    for flag, value in flags.items():
+        name = flag.removeprefix("--")
+        if name == "store":
+            wanted[name] = str(Path(str(value)).resolve())
+        else:
+            wanted[f"{SETTINGS}{name.replace('.', '/')}"] = yaml.safe_load(str(value))
+    return all(value in ("auto", results[key]) for key, value in wanted.items() if key in results)
+
+
+def _own_data(folder: Path) -> str:
+    """Return the store or folder that a run learnt from; empty where there is no checkpoint."""
+    if not (folder / LAST).is_file():
+        return ""
+    config = run_config(folder)
+    return KINDS[config.data.kind].location(config.data)
 
 
 def grid(settings: Iterable[Setting], seeds: int) -> list[tuple[Setting, int]]:
@@ -88,7 +140,7 @@ def trained_and_evaluated(
         verb: command(verb, flags={"--out": folder, **train}),
         "evaluate": command("evaluate", str(folder), flags=evaluate),
     }
-    return Run(name, folder, stages)
+    return Run(name, folder, stages, evaluation=evaluate)
 
 
 def command(verb: str, *words: str, flags: Mapping[str, Any]) -> list[str]:

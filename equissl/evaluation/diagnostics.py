@@ -44,7 +44,8 @@ def predictor_scores(
     """Compute the predictor's losses on fixed validation pairs, with the real actions and with another sample's.
 
     A predictor that has learned to use the action does clearly worse with a wrong one; where both losses are equal it
-    has learned to ignore it. Empty for a method without a predictor, or with fewer than two validation objects.
+    has learned to ignore it. Empty for a method without a predictor, with fewer than two validation objects, or where
+    the store holds fewer views of an object than the method takes.
 
     Args:
         method: the method; it is moved to ``device`` and put in eval mode.
@@ -55,6 +56,8 @@ def predictor_scores(
         device: to compute on.
     """
     method.eval().to(device)
+    if store.num_views < method.views:
+        return {}
     dataset = ViewDataset(store, split="val", views=method.views, seed=seed)
     totals: dict[str, float] = {}
     used = 0

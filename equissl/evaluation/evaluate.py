@@ -1,4 +1,4 @@
-"""Evaluation of a run of any kind, written to its results.json."""
+"""Evaluation of a run of any kind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from equissl.kinds import KINDS, Kind
 from equissl.runs import load_method
 from equissl.runs.checkpoint import run_config
+from equissl.runs.results import finite
 
 Log = Callable[[str], None]
 
@@ -21,6 +22,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure the frozen method of a run on data it has never seen, and write ``RUN/results.json``.
 
+    Another store or other settings add a result beside the earlier ones, see `equissl.runs.results`.
+
     Args:
         run_dir: folder written by `pretrain`.
         options: what to measure, of the type of the run's kind, see `evaluation_kind`; its defaults where None.
@@ -28,7 +31,7 @@ def evaluate(
         log: called with one line per stage.
 
     Returns:
-        the flat results, as written.
+        the flat results, as written; None stands for a number that is not finite.
 
     Raises:
         TypeError: options of another kind of data.
@@ -40,7 +43,8 @@ def evaluate(
     if not isinstance(options, kind.options):
         got = type(options).__name__
         raise TypeError(f"{run_dir} learnt from {kind.name}: expected {kind.options.__name__}, got {got}")
-    return kind.evaluate(Path(run_dir), method, training, options, store, log)
+    place = None if store is None else str(Path(store).resolve())  # one name of the data, whatever the current folder
+    return finite(kind.evaluate(Path(run_dir), method, training, options, place, log))
 
 
 def evaluation_kind(run_dir: str | Path) -> Kind:

@@ -17,6 +17,7 @@ from equissl.evaluation.views.config import EvaluateConfig, LinearProbeConfig
 from equissl.evaluation.views.features import BLOCK_OBJECTS, FeatureSet
 from equissl.evaluation.views.sampling import object_batches, random_pairs, random_views
 from equissl.evaluation.views.tasks import ProbeSetting, Task, make_task
+from equissl.util.progress import staged
 
 PREDICT_ROWS = 4096
 Rows = tuple[Tensor, ...]  # object positions, view indices, and second view indices of pairs
@@ -159,7 +160,7 @@ def train_probes(
     groups = [{"params": list(probe.head.parameters()), "lr": probe.task.budget.lr} for probe in probes]
     optimizer = torch.optim.Adam(groups, fused=True)
     streams: dict[tuple[bool, int], Iterator[Rows]] = {}
-    for step in range(max(probe.steps for probe in probes)):
+    for step in staged(range(max(probe.steps for probe in probes)), f"training {_named(probes)}", "steps"):
         active = [probe for probe in probes if step < probe.steps]
         drawn: dict[tuple[bool, int], Rows] = {}
         for key in dict.fromkeys((probe.task.pair, probe.task.budget.batch_size) for probe in active):
@@ -175,6 +176,11 @@ def train_probes(
     for probe in probes:
         probe.head.eval()
     return probes
+
+
+def _named(probes: Sequence[Probe]) -> str:
+    """Name one kind of heads, count several."""
+    return f"{len(probes)} heads" if len(probes) > 1 else f"a head of {probes[0].task.name}"
 
 
 def _probe(task: Task, part: str, rows: FeatureRows, train: FeatureSet, seed: int) -> Probe:

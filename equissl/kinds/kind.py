@@ -109,7 +109,9 @@ class Kind(ABC):
         store: str | Path | None = None,
         log: Log = lambda message: None,
     ) -> Results:
-        """Measure the frozen method of a run, and write ``RUN/results.json``.
+        """Measure the frozen method of a run, and write the results with `equissl.runs.write_results`.
+
+        The settings belong among them (`equissl.runs.results.flat_config`): with the store they tell evaluations apart.
 
         Args:
             run_dir: folder that `pretrain` wrote.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+COLLAPSED_RANK = 2.0  # a RankMe below it is hardly more than one direction; that of the config, too
+
 
 def _features(features: Tensor) -> Tensor:
     if features.ndim != 2 or len(features) < 2 or features.shape[1] == 0:
@@ -55,3 +57,13 @@ def rankme(features: Tensor) -> float:
         return 0.0
     shares = values / values.sum()
     return float(torch.special.entr(shares).sum().exp())
+
+
+def is_collapsed(rank: float, dim: int | None = None) -> bool:
+    """Return True where features span hardly more than one direction: RankMe below 2, or below half of few dimensions.
+
+    Args:
+        rank: RankMe.
+        dim: number of dimensions, where it is known; fewer than 4 have a lower bar.
+    """
+    return rank < (COLLAPSED_RANK if dim is None else min(COLLAPSED_RANK, dim / 2))

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from equissl.kinds import KINDS, Kind
+from equissl.reporting.comparable import comparable, headings
+from equissl.reporting.folders import sort_out
+from equissl.reporting.html import join_pages
 from equissl.reporting.plain import plain_text
 from equissl.reporting.runs import load_runs
 from equissl.reporting.table import build_table, names
@@ -14,7 +17,7 @@ from equissl.util.files import write_text
 
 
 def format_table(results: Sequence[Results]) -> str:
-    """Format a plain-text table: one row per run, with the baselines beneath.
+    """Format plain-text tables: one of each store and setting, one row per run, with the baselines beneath.
 
     Rows of several seeds show mean ± standard deviation.
 
@@ -22,8 +25,12 @@ def format_table(results: Sequence[Results]) -> str:
         ValueError: no results, or results of several kinds.
     """
     kind = kind_of(results)
-    table = build_table(results, kind.columns(results), kind.baselines(results))
-    return plain_text(table, errors=any("seeds" in result for result in results))
+    groups = comparable((result, result) for result in results)
+    tables = [_plain_table(kind, group) for group in groups]
+    if len(groups) == 1:
+        return tables[0]
+    titles = headings([group[0] for group in groups])
+    return "\n\n".join(f"Evaluated on {title}:\n{table}" for title, table in zip(titles, tables, strict=True))
 
 
 def write_report(
@@ -31,10 +38,13 @@ def write_report(
 ) -> Path:
     """Write one self-contained page: what was done, data, the table, charts, diagnostics and configurations.
 
+    Evaluations on several stores, or with several settings, each have a part of the page: what cannot be compared is
+    in no common table. Folders without results are named at the top.
+
     Args:
         run_dirs: evaluated runs of one kind, in the order they appear.
         out: HTML file to write.
-        store: where the pictures' data come from; the first run's evaluation data where None.
+        store: where the pictures' data come from; the first run's evaluation data of each part where None.
         title: heading of the page.
 
     Returns:
@@ -42,11 +52,19 @@ def write_report(
 
     Raises:
         ValueError: no runs, or runs of several kinds.
-        FileNotFoundError: a run without results.json; names the command that makes it.
+        FileNotFoundError: a path that does not exist, or no evaluated run; names the command that evaluates one.
     """
-    runs = load_runs(run_dirs)
-    page = kind_of([run.results for run in runs]).page(runs, store, title)
-    return write_text(out, page)
+    runs, (_, left) = load_runs(run_dirs), sort_out(run_dirs)
+    kind = kind_of([run.results for run in runs])
+    groups = comparable((run.results, run) for run in runs)
+    pages = [kind.page(group, store, title) for group in groups]
+    parts = headings([group[0].results for group in groups]) if len(groups) > 1 else [""]
+    return write_text(out, join_pages(pages, parts, [str(one) for one in left]))
+
+
+def _plain_table(kind: Kind, results: Sequence[Results]) -> str:
+    table = build_table(results, kind.columns(results), kind.baselines(results))
+    return plain_text(table, errors=any("seeds" in result for result in results))
 
 
 def kind_of(results: Sequence[Results]) -> Kind:

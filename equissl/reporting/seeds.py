@@ -9,7 +9,7 @@ from pathlib import Path
 
 from equissl.runs.results import Results
 
-SPREAD = "std_over_seeds/"
+SPREAD, LOWEST = "std_over_seeds/", "min_over_seeds/"
 _SEED_FOLDER = re.compile(r"seed[-_]?\d+")
 
 
@@ -28,6 +28,8 @@ def seedless(folder: Path) -> bool:
 
 def merge_seeds(results: Sequence[Results], name: str) -> Results:
     """Merge results of seeds: means of all numbers, and their standard deviations under `SPREAD` and the key.
+
+    Of RankMe also the lowest, under `LOWEST` and the key: the mean hides a seed that collapsed.
 
     Args:
         results: of the runs of one group.
@@ -49,4 +51,6 @@ def merge_seeds(results: Sequence[Results], name: str) -> Results:
         if isinstance(value, float) and all(isinstance(v, int | float) for v in values):
             merged[key] = statistics.fmean(values)  # type: ignore[arg-type]
             merged[SPREAD + key] = statistics.stdev(values)  # type: ignore[type-var]
+            if key.startswith("collapse/rankme/"):
+                merged[LOWEST + key] = min(values)  # type: ignore[type-var]
     return {**merged, "run": name, "name": name, "seeds": len(results), "seed": seeds}

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from equissl.reporting.collapse import rank_flags, trained_parts, verdict
 from equissl.reporting.seeds import SPREAD
 from equissl.runs.results import Results
 
 Value = float | str | None
+ROW = "row"  # key of a run's name on a page that shows it in several tables
+NAMING = (ROW, "name", "label", "method")
+# Keys that tell rows of one name apart, and words before their values.
+TELLING = (("run", ""), ("steps", "steps "), ("config/seed", "evaluation seed "))
 DECIMALS = 6  # at most; smaller numbers have an exponent
 
 
@@ -41,7 +46,8 @@ class Column:
 class Row:
     """Line of a table; ``baseline`` marks a baseline, ``colour`` is a run's CSS colour.
 
-    ``values`` and ``errors`` have the units of their columns; no errors at all is ``()``.
+    ``values`` and ``errors`` have the units of their columns; no errors at all is ``()``. ``flag`` is a warning beside
+    the name, ``flags`` those beside the values by place.
     """
 
     name: str
@@ -49,15 +55,18 @@ class Row:
     errors: tuple[float | None, ...] = ()
     baseline: bool = False
     colour: str = ""
+    flag: str = ""
+    flags: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of a value, text of its error, and True for the best of its column."""
+    """Text of a value, text of its error, True for the best of its column, and a warning or none."""
 
     text: str
     error: str = ""
     best: bool = False
+    flag: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,10 @@ class Table:
     def cells(self, row: Row) -> list[Cell]:
         """Return the cells of one of the rows."""
         errors = row.errors or (None,) * len(row.values)
+        places = zip(row.values, errors, self.columns, self._best(), strict=True)
         return [
-            Cell(cell(v, c), error_text(e, v, c), not row.baseline and v is not None and v == top)
-            for v, e, c, top in zip(row.values, errors, self.columns, self._best(), strict=True)
+            Cell(cell(v, c), error_text(e, v, c), not row.baseline and v is not None and v == top, row.flags.get(i, ""))
+            for i, (v, e, c, top) in enumerate(places)
         ]
 
     def _best(self) -> list[float | None]:
@@ -99,22 +109,35 @@ def build_table(
         colours: of the runs, if they have any.
     """
     runs = [
-        Row(name, row_values(result, columns), tuple(_error(result, column) for column in columns), colour=colour)
+        _row(name, result, columns, colour)
         for name, result, colour in zip(names(results), results, colours or [""] * len(results), strict=True)
     ]
     return Table(tuple(columns), (*runs, *baselines))
 
 
-def names(results: Sequence[Results]) -> list[str]:
-    """Name the runs: the seeds' folder, the label or the method; with the run's folder where one occurs twice.
+def _row(name: str, result: Results, columns: Sequence[Column], colour: str) -> Row:
+    """Return the row of a run, with a flag where parts of its representation have collapsed."""
+    errors = tuple(_error(result, column) for column in columns)
+    found = {part: word for part in trained_parts(result) if (word := verdict(result, part))}
+    flag = ", ".join(f"{word}: {part}" for part, word in found.items())
+    return Row(name, row_values(result, columns), errors, colour=colour, flag=flag, flags=rank_flags(result, columns))
 
-    ``name`` is the folder that holds several seeds, ``label`` what the evaluation called the method.
+
+def names(results: Sequence[Results]) -> list[str]:
+    """Name the runs: the seeds' folder, the label or the method; with what tells apart those of one name.
+
+    ``row`` is the name on a page, ``name`` the folder of several seeds, ``label`` what the evaluation called the
+    method. Runs of one name get their folders, evaluations of one folder their steps or the evaluation's seed.
     """
-    found = [str(result.get("name") or result.get("label") or result["method"]) for result in results]
-    return [
-        f"{name} ({result['run']})" if found.count(name) > 1 else name
-        for name, result in zip(found, results, strict=True)
-    ]
+    found = [str(next(result[key] for key in NAMING if result.get(key))) for result in results]
+    for key, word in TELLING:
+        values = [result.get(key) for result in results]
+        parts = [[v for n, v in zip(found, values, strict=True) if n == name] for name in found]
+        found = [
+            f"{name} ({word}{value})" if len(set(map(str, same))) > 1 else name
+            for name, value, same in zip(found, values, parts, strict=True)
+        ]
+    return found
 
 
 def row_values(result: Results, columns: Iterable[Column]) -> tuple[Value, ...]:
@@ -184,15 +207,21 @@ def error_text(error: float | None, value: Value, column: Column) -> str:
 
 
 def _value(result: Results, column: Column) -> Value:
-    return _scaled(result.get(column.key), column)
+    return scaled(result.get(column.key), column)
 
 
 def _error(result: Results, column: Column) -> float | None:
     """Return the standard deviation over seeds, or the standard error of a single run where it is known."""
-    return _scaled(result.get(SPREAD + column.key if "seeds" in result else column.error), column)
+    return scaled(result.get(SPREAD + column.key if "seeds" in result else column.error), column)
 
 
-def _scaled(value: Any, column: Column) -> Any:
+def scaled(value: Any, column: Column) -> Any:
+    """Return a value of the results in the unit of a column; texts and None stay as they are.
+
+    Args:
+        value: of the results.
+        column: that it stands in.
+    """
     return value if value is None or isinstance(value, str) else column.scale * value
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from equissl.verbs.check import split_words
 from equissl.verbs.options import Options
 from equissl.verbs.parser import VerbParser, loaded
@@ -11,7 +14,9 @@ from equissl.verbs.words import say
 
 def evaluate(argv: list[str]) -> int:
     """Measure the frozen method of a run on unseen data, and write RUN/results.json.
-    The flags are those of the run's kind of data: `equissl evaluate RUN --help`.
+
+    Another store or setting adds a result beside the earlier ones, in RUN/results. The flags are those of the run's
+    kind of data: `equissl evaluate RUN --help`.
     """
     parser = VerbParser("evaluate", evaluate)
     parser.add_word("run", "folder that `equissl pretrain --out` wrote")
@@ -22,7 +27,9 @@ def evaluate(argv: list[str]) -> int:
     run_dir, store = values.pop("run"), values.pop("store")
     assert options is not None  # without a run the words are refused
     run_evaluation, format_table = loaded("equissl.evaluation:evaluate"), loaded("equissl.reporting:format_table")
-    print(format_table([run_evaluation(run_dir, options()(**values), store=store, log=say)]))
+    with loaded("equissl.util.progress:showing_progress")():
+        results = run_evaluation(run_dir, options()(**values), store=store, log=say)
+    print(_painted(format_table([results])))
     return 0
 
 
@@ -46,10 +53,18 @@ def report(argv: list[str]) -> int:
     write_report = parser.add_signature("equissl.reporting.report:write_report", skip={"run_dirs"})
     values = parser.parse(argv)
     runs = values.pop("runs")
+    for left in loaded("equissl.reporting.folders:sort_out")(runs)[1]:
+        say(f"left out: {left}")
     page = write_report()(runs, **values)
     format_table, load_runs = loaded("equissl.reporting:format_table"), loaded("equissl.reporting.runs:load_runs")
-    print(format_table([run.results for run in load_runs(runs)]), page, sep="\n\n")
+    print(_painted(format_table([run.results for run in load_runs(runs)])), page, sep="\n\n")
     return 0
+
+
+def _painted(table: str) -> str:
+    """Return the table in colour where the output is a terminal, and nobody forbids colours (no-color.org)."""
+    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return loaded("equissl.reporting.plain:in_colour")(table) if wanted else table
 
 
 def first_word(argv: list[str]) -> str | None:

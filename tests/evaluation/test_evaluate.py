@@ -15,8 +15,8 @@ from equissl.datasets.views.store.store import ViewStore
 from equissl.encoders.config import EncoderConfig
 from equissl.evaluation import evaluate
 from equissl.evaluation.probes import FeatureRows, train_probes
+from equissl.evaluation.views.cached import feature_sets
 from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig, LinearProbeConfig, RotationProbeConfig
-from equissl.evaluation.views.evaluate import feature_sets
 from equissl.evaluation.views.features import in_memory
 from equissl.evaluation.views.online import OnlineProbe
 from equissl.evaluation.views.probing import choose_tasks

@@ -142,7 +142,7 @@ def test_drives_without_poses_are_trained_and_evaluated_on_what_needs_none(tmp_p
 def test_the_end_of_a_single_drive_is_no_unseen_drive(run: Path, results: dict, tmp_path: Path) -> None:
     assert results["held_out"] == "unseen drives" and results["flow_cells_changed"] > 0.2
     store = write_drives(tmp_path / "one.h5", [drive(0, sweeps=14)])
-    copy = shutil.copytree(run, tmp_path / "run")
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("results*"))
     assert cli.main(["evaluate", str(copy), "--store", str(store), *FLAGS]) == 0
     assert json.loads((copy / "results.json").read_text())["held_out"] == "the end of the only drive"
     page = write_report([copy], tmp_path / "page.html").read_text()
@@ -151,7 +151,7 @@ def test_the_end_of_a_single_drive_is_no_unseen_drive(run: Path, results: dict, 
 
 def test_a_standing_car_is_said_to_show_nothing(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = write_drives(tmp_path / "still.h5", [drive(n, speed=0.001) for n in range(4)])
-    copy = shutil.copytree(run, tmp_path / "run")
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("results*"))
     assert cli.main(["evaluate", str(copy), "--store", str(store), *FLAGS]) == 0
     found = json.loads((copy / "results.json").read_text())
     still, carried = (found[f"equivariance/{key}/trained"] for key in ("flow_no_motion", "flow"))

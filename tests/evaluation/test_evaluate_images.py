@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,20 @@ def test_the_encoder_before_training_is_that_of_the_seed(tmp_path: Path) -> None
     assert torch.equal(plain.encoder.bn1.running_mean, torch.zeros(4))
 
 
-def test_images_without_labels_train_but_are_not_scored(tmp_path: Path) -> None:
+def test_images_without_labels_are_scored_on_collapse_alone(tmp_path: Path) -> None:
     plain = write_images(tmp_path / "plain", classes=())
     run = pretrain(config(plain, **SMALL), tmp_path / "run")
+    lines: list[str] = []
+    without = evaluate(run, OPTIONS, log=lines.append)
+    assert any(re.search(r"skipping k-NN and the linear probe: .*need labels.*--store", line) for line in lines)
+    assert without["collapse/rankme/all"] >= 1 and not any(key.startswith(("knn", "linear/")) for key in without)
+    page = write_report([run], tmp_path / "page.html").read_text()
+    assert "nothing but collapse is measured" in page and "before training" in format_table([without])
     with pytest.raises(ImagesError, match=r"need labels.*--store"):
-        evaluate(run, OPTIONS)
+        open_labelled(load_method(run)[1])
     results = evaluate(run, OPTIONS, store=write_images(tmp_path / "named"))
     assert results["val_images"] == 12 and results["store"].endswith("named")
+    assert len(list((run / "results").iterdir())) == 2
     supcon = config(plain, "Invariant", objective={"name": "supcon"}, **SMALL)
     with pytest.raises(ConfigError, match="needs labels"):
         pretrain(supcon, tmp_path / "other")

@@ -25,7 +25,7 @@ class DriveEvaluateConfig:
             those of an untrained encoder were never taken. 0 leaves both as they are.
         slowest: motion over ground, in metres between two sweeps, from which a point counts as moving.
         batch_size: clouds encoded at a time.
-        maps: scenes whose features are kept for the pictures of the report.
+        maps: sweeps whose features are kept for the pictures of the report.
         device: ``auto`` takes a GPU where there is one.
         seed: of the rotations.
     """

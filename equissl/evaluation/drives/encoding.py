@@ -61,7 +61,7 @@ class SweepEncoder:
 
     @torch.inference_mode()
     def pooled(self, clouds: Sequence[Tensor]) -> Tensor:
-        """Compute the representation (B, D) of whole scenes, on the CPU."""
+        """Compute the representation (B, D) of whole sweeps, on the CPU."""
         return self.method.features([cloud.to(self.device) for cloud in clouds])["all"].float().cpu()
 
     def rows(self, bev: SparseTensor, cloud: Tensor, index: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Evaluation of a run on pairs of sweeps, written to its results.json."""
+"""Evaluation of a run on pairs of sweeps."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from equissl.evaluation.drives.rotation import Turned, rotation_scores
 from equissl.evaluation.initial import initial_method
 from equissl.runs.checkpoint import read_saved
 from equissl.runs.config import PretrainConfig
-from equissl.runs.results import flat_config, write_results
+from equissl.runs.results import flat_config, result_folder, write_results
 from equissl.util.device import choose_device
+from equissl.util.progress import staged
 
 if TYPE_CHECKING:
     from equissl.methods.drives.base import DriveMethod
@@ -44,11 +45,11 @@ def evaluate_drives(
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
-    """Evaluate the encoder of a method on drives it has never seen, and write ``RUN/results.json``.
+    """Evaluate the encoder of a method on drives it has never seen, and write the results.
 
     Everything is measured twice, for the trained encoder and for the same architecture with the weights that training
-    started from, so that each number has its "before" beside it. Also writes ``RUN/maps.npz`` for the report's
-    pictures.
+    started from, so that each number has its "before" beside it. Beside the results, ``maps.npz`` for
+    the report's pictures.
 
     Args:
         run_dir: folder written by ``pretrain``.
@@ -98,7 +99,8 @@ def evaluate_drives(
     results |= rotation_scores(encoders["trained"], encoders["initial"], turned[0], turned[1], config)
     shown = list(_pairs(val, config.maps, 1)) if config.maps else []
     if shown:
-        write_maps(run_dir / MAPS, sweep_maps(encoders, shown), describe_maps(encoders["trained"], shown))
+        folder = result_folder(run_dir, results)
+        write_maps(folder / MAPS, sweep_maps(encoders, shown), describe_maps(encoders["trained"], shown))
     results["seconds"] = round(time.perf_counter() - started, 2)
     write_results(run_dir, results)
     return results
@@ -152,22 +154,24 @@ def held_out(train: SweepPairs, val: SweepPairs) -> str:
 
 
 def collapse(encoder: SweepEncoder, clouds: list[Tensor], part: str, config: DriveEvaluateConfig) -> dict[str, Any]:
-    """Compute RankMe and mean deviation of whole scenes (``all``, ``initial``) and of their ground cells (``…_cells``).
+    """Compute RankMe and mean deviation of whole sweeps (``all``, ``initial``) and of their ground cells (``…_cells``).
 
     Args:
         encoder: the frozen encoder.
-        clouds: scenes to encode.
+        clouds: sweeps to encode.
         part: ``all``, or ``initial`` for an encoder with its first weights.
         config: batch size.
     """
-    pooled = torch.cat([encoder.pooled(group) for group in batches(clouds, config.batch_size)])
-    cells = torch.cat([encoder.bev(group).features.cpu() for group in batches(clouds[:16], config.batch_size)])
+    groups = list(batches(clouds, config.batch_size))
+    pooled = torch.cat([encoder.pooled(group) for group in staged(groups, "whole sweeps", "batches")])
+    some = staged(list(batches(clouds[:16], config.batch_size)), "ground cells", "batches")
+    cells = torch.cat([encoder.bev(group).features.cpu() for group in some])
     name = "cells" if part == "all" else f"{part}_cells"
     return collapse_scores(pooled[:, None], part) | collapse_scores(cells[:, None], name)
 
 
 def _pairs(dataset: SweepPairs, wanted: int, batch_size: int) -> Iterator[ScenePair]:
-    for indices in batches(spread(len(dataset), wanted), batch_size):
+    for indices in staged(list(batches(spread(len(dataset), wanted), batch_size)), "pairs of sweeps", "batches"):
         yield dataset.__getitems__([(0, index) for index in indices])
 
 

@@ -18,7 +18,7 @@ from equissl.sparse import SparseTensor
 from equissl.util.files import atomic_path
 
 COMPONENTS = 3
-ANGLE = 60.0  # degrees by which the second map's scene is turned
+ANGLE = 60.0  # degrees by which the second map's sweep is turned
 
 
 def principal_components(features: Tensor, count: int = COMPONENTS) -> Tensor:
@@ -48,7 +48,7 @@ def sweep_maps(encoders: Mapping[str, SweepEncoder], pairs: Sequence[ScenePair])
         pairs: batches of one pair each.
 
     Returns:
-        arrays ``NAME/SCENE/now/cells`` (M, 2) cells along x and y, ``…/values`` (M, 3), and the same for ``turned``.
+        arrays ``NAME/PAIR/now/cells`` (M, 2) cells along x and y, ``…/values`` (M, 3), and the same for ``turned``.
     """
     arrays: dict[str, np.ndarray] = {}
     for number, pair in enumerate(pairs):
@@ -72,13 +72,13 @@ def describe_maps(encoder: SweepEncoder, pairs: Sequence[ScenePair]) -> dict[str
     """
     grid = encoder.encoder.grid
     stride = grid.shape[1] // encoder.encoder.bev_shape[0]
-    scenes = [{"drive": pair.drives[0], "sweeps": pair.sweeps[0].tolist()} for pair in pairs]
+    shown = [{"drive": pair.drives[0], "sweeps": pair.sweeps[0].tolist()} for pair in pairs]
     return {
         "low": list(grid.point_range[:2]),
         "high": list(grid.point_range[3:5]),
         "cell": [stride * size for size in grid.voxel_size[:2]],
         "angle": ANGLE,
-        "scenes": scenes,
+        "pairs": shown,
     }
 
 

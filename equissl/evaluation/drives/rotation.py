@@ -15,6 +15,7 @@ from equissl.evaluation.drives.config import DriveEvaluateConfig
 from equissl.evaluation.drives.encoding import SweepEncoder, batches, crop_wedge, rotate_cloud
 from equissl.geometry.sweep_transforms import rotation_class
 from equissl.sparse import VoxelGrid
+from equissl.util.progress import staged
 
 OUTLINE_BINS = 72  # 5 degrees each
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
@@ -62,7 +63,8 @@ class Turned:
         """
         whole = self.clouds if wedge is None else [crop_wedge(cloud, wedge) for cloud in self.clouds]
         turns = [(cloud, angle) for cloud, own in zip(whole, self.angles, strict=True) for angle in own.tolist()]
-        shown = [view([rotate_cloud(*turn) for turn in group]) for group in batches(turns, batch_size)]
+        groups = staged(list(batches(turns, batch_size)), "turned sweeps", "batches")
+        shown = [view([rotate_cloud(*turn) for turn in group]) for group in groups]
         return torch.cat(shown).double()
 
 
@@ -73,9 +75,9 @@ def rotation_scores(
 
     ``rotation/…`` turns the whole sweep, and the encoder's range cuts it afterwards. ``rotation_wedge/…`` first crops
     to the front, as a camera's field of view would, and then turns: the edges of the wedge show the angle, and nothing
-    about the scene need be understood. ``accuracy`` is the trained encoder's, ``initial`` that of the same architecture
-    with its first weights, ``outline`` that of a classifier that sees only how far the cloud reaches in each direction.
-    Where ``outline`` is near ``accuracy``, the probe proves nothing.
+    about the surroundings need be understood. ``accuracy`` is the trained encoder's, ``initial`` that of the same
+    architecture with its first weights, ``outline`` that of a classifier that sees only how far the cloud reaches in
+    each direction. Where ``outline`` is near ``accuracy``, the probe proves nothing.
 
     Args:
         trained: the encoder of the run.

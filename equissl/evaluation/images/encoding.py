@@ -19,6 +19,7 @@ from equissl.evaluation.views.features import FeatureSet, check_finite
 from equissl.methods.views.base import ViewMethod
 from equissl.runs.config import PretrainConfig
 from equissl.util.device import choose_device, choose_precision
+from equissl.util.progress import staged
 
 INITIAL, PIXELS = "initial", "pixels"  # parts beside those of the method
 
@@ -61,7 +62,9 @@ class ImageEncoders:
             ValueError: features that are not finite.
             ImagesError: a file that cannot be decoded.
         """
-        batches = [self.features(x) for x in iterate_images(source, self.size, self.options.batch_size)]
+        count = -(-len(source) // self.options.batch_size)
+        images = staged(iterate_images(source, self.size, self.options.batch_size), "features", "batches", count)
+        batches = [self.features(x) for x in images]
         parts = {part: torch.cat([batch[part] for batch in batches])[:, None] for part in batches[0]}
         check_finite(parts)
         nothing_turns = torch.zeros(len(source), 1, 4, dtype=torch.float64)

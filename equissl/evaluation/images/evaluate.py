@@ -1,9 +1,9 @@
-"""From a run on images to its results.json."""
+"""Evaluation of a run on images."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -22,15 +22,20 @@ from equissl.evaluation.images.config import ImageOptions
 from equissl.evaluation.images.encoding import PIXELS, ImageEncoders, image_encoders, named
 from equissl.evaluation.images.scores import label_scores
 from equissl.evaluation.views.evaluate import evaluate_views
+from equissl.evaluation.views.features import FeatureSet
 from equissl.methods.views.base import ViewMethod
 from equissl.runs.checkpoint import read_saved
 from equissl.runs.config import PretrainConfig
-from equissl.runs.results import flat_config, write_results
+from equissl.runs.results import flat_config, result_folder, write_results
 from equissl.util.device import choose_device
 from equissl.util.files import atomic_path
 
 Log = Callable[[str], None]
 PREDICTIONS = "predictions.npz"
+UNLABELLED = (
+    "k-NN and linear evaluation need labels, and the images of {} have none: name a folder of labelled images "
+    "(CLASS/FILE) with --store"
+)
 
 
 def evaluate_images(
@@ -41,10 +46,11 @@ def evaluate_images(
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
-    """Classify unseen images by frozen features, and write ``RUN/results.json``.
+    """Classify unseen images by frozen features, and write the results.
 
-    Everything is measured for the trained encoder, for the same encoder before training and for raw pixels. Also writes
-    ``RUN/predictions.npz``: the class of every validation image, and those that k-NN and the linear probe name.
+    Everything is measured for the trained encoder, for the same encoder before training and for raw pixels. Beside the
+    results, ``predictions.npz``: the class of every validation image, and those that k-NN and the linear probe name.
+    Of images without labels collapse alone is measured.
 
     Args:
         run_dir: folder that `pretrain` wrote.
@@ -58,7 +64,7 @@ def evaluate_images(
         the flat results, as written.
 
     Raises:
-        ImagesError: images without labels, or splits of different classes.
+        ImagesError: splits of different classes.
         ValueError: images of several sizes where no size was given, or features that are not finite.
     """
     run_dir, options, started = Path(run_dir), options or ImageOptions(), time.perf_counter()
@@ -66,28 +72,65 @@ def evaluate_images(
     place = cast(ImagesData, training.data).root if store is None else store
     if str(place) and declared_format(Path(place)) == FORMAT:
         return evaluate_views(run_dir, method, training, options.views, place, log)
-    train, val = open_labelled(training, store)
+    train, val = open_splits(training, store)
     encoders = image_encoders(method, training, train, choose_size(training, train, options), options)
     log(f"features of {len(train)} training and {len(val)} validation images")
     known, asked = encoders.feature_set(train), encoders.feature_set(val)
-    log(f"k-NN and linear probes of {named(asked.parts)}")
-    scores = {
-        LINEAR: probe_linear(known, asked, len(train.classes), encoders),
-        **vote_all(known, asked, len(train.classes), options),
-    }
-    results = label_scores(train.labels, val.labels, len(train.classes))
-    results |= all_scores(scores, val.labels, train.classes)
+    results = _meta(run_dir, method, training, train, val, encoders)
     for part, values in asked.parts.items():
         results |= {} if part == PIXELS else collapse_scores(values, part)
-    results |= _meta(run_dir, method, training, train, val, encoders)
+    if train.labelled:
+        results |= _classified(known, asked, train, val, encoders, result_folder(run_dir, results), log)
+    else:
+        log(f"skipping k-NN and the linear probe: {UNLABELLED.format(train.path)}")
     results["seconds"] = round(time.perf_counter() - started, 2)
-    write_predictions(run_dir / PREDICTIONS, val.labels, {name: scores[name]["all"] for name in (LINEAR, KNN)})
     write_results(run_dir, results)
     return results
 
 
+def _classified(
+    known: FeatureSet,
+    asked: FeatureSet,
+    train: ImageSource,
+    val: ImageSource,
+    encoders: ImageEncoders,
+    folder: Path,
+    log: Log,
+) -> dict[str, Any]:
+    """Return accuracies of all classifiers, and write their predictions."""
+    log(f"k-NN and linear probes of {named(asked.parts)}")
+    classes = len(train.classes)
+    scores = {
+        LINEAR: probe_linear(known, asked, classes, encoders),
+        **vote_all(known, asked, classes, encoders.options),
+    }
+    named_by = {name: scores[name]["all"] for name in (LINEAR, KNN)}
+    write_predictions(folder / PREDICTIONS, val.labels, named_by, train.classes)
+    return label_scores(train.labels, val.labels, classes) | all_scores(scores, val.labels, train.classes)
+
+
+def open_splits(training: PretrainConfig, store: str | Path | None = None) -> tuple[ImageSource, ImageSource]:
+    """Open the training and the validation images of a run, or of another folder, with or without labels.
+
+    Args:
+        training: config of the run.
+        store: the folder; the run's own where None.
+
+    Raises:
+        ImagesError: no folder is named, or splits of different classes.
+    """
+    data = cast(ImagesData, training.data)
+    root, form = (data.root, data.format) if store is None else (store, AUTO)
+    if not str(root):
+        raise ImagesError("the run names no images: say with --store which folder or view store to evaluate on")
+    train, val = (open_images(root, split, form, data.val_fraction) for split in ("train", "val"))
+    if train.classes != val.classes:
+        raise ImagesError(f"expected the same classes in both splits of {root}, got {train.classes} and {val.classes}")
+    return train, val
+
+
 def open_labelled(training: PretrainConfig, store: str | Path | None = None) -> tuple[ImageSource, ImageSource]:
-    """Open the training and the validation images of a run, or of another folder.
+    """Open the labelled training and validation images of a run, or of another folder.
 
     Args:
         training: config of the run.
@@ -96,18 +139,9 @@ def open_labelled(training: PretrainConfig, store: str | Path | None = None) -> 
     Raises:
         ImagesError: images without labels, or splits of different classes.
     """
-    data = cast(ImagesData, training.data)
-    root, form = (data.root, data.format) if store is None else (store, AUTO)
-    if not str(root):
-        raise ImagesError("the run names no images: say with --store which folder or view store to evaluate on")
-    train, val = (open_images(root, split, form, data.val_fraction) for split in ("train", "val"))
-    if not (train.labelled and val.labelled):
-        raise ImagesError(
-            f"k-NN and linear evaluation need labels, and the images of {root} have none: name a folder of labelled "
-            "images (CLASS/FILE) with --store"
-        )
-    if train.classes != val.classes:
-        raise ImagesError(f"expected the same classes in both splits of {root}, got {train.classes} and {val.classes}")
+    train, val = open_splits(training, store)
+    if not train.labelled:
+        raise ImagesError(UNLABELLED.format(train.path))
     return train, val
 
 
@@ -130,17 +164,18 @@ def choose_size(training: PretrainConfig, source: ImageSource, options: ImageOpt
     return size or source.size[0]  # type: ignore[index]
 
 
-def write_predictions(path: Path, labels: Tensor, scores: Logits) -> None:
+def write_predictions(path: Path, labels: Tensor, scores: Logits, classes: Sequence[str]) -> None:
     """Write the true and the named class of every validation image.
 
     Args:
         path: ``.npz`` file.
         labels: (M,) true classes.
         scores: (M, C) of each classifier.
+        classes: names of the C classes.
     """
     arrays: dict[str, Any] = {name: found.argmax(1).numpy() for name, found in scores.items()}
     with atomic_path(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, labels=labels.numpy(), **arrays)
+        np.savez_compressed(file, labels=labels.numpy(), classes=np.array(classes), **arrays)
 
 
 def _meta(

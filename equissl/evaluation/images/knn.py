@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from equissl.util.progress import staged
+
 BLOCK = 1024  # queries compared at a time
 
 
@@ -28,7 +30,8 @@ def knn_votes(
         (M, C) votes of each k; each row's sum is 1.
     """
     known = F.normalize(train.float(), dim=1)
-    blocks = [_vote(known, labels, block, classes, neighbours, temperature) for block in queries.split(BLOCK)]
+    asked = staged(queries.split(BLOCK), "nearest neighbours", "blocks")
+    blocks = [_vote(known, labels, block, classes, neighbours, temperature) for block in asked]
     return {k: torch.cat([block[k] for block in blocks]) for k in neighbours}
 
 

@@ -12,6 +12,7 @@ import torch
 from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep, LabelledSweeps
 from equissl.detection import Detections, Detector
 from equissl.util.files import atomic_path
+from equissl.util.progress import staged
 
 DETECTIONS = "detections.npz"
 
@@ -28,7 +29,7 @@ def detect_sweeps(
         batch_size: clouds at a time.
         device: to compute on.
     """
-    for start in range(0, len(places), batch_size):
+    for start in staged(range(0, len(places), batch_size), "detecting", "batches"):
         batch = [frames.read(place) for place in places[start : start + batch_size]]
         with torch.inference_mode():
             found = detector.detect([torch.from_numpy(frame.points).to(device) for frame in batch])

@@ -1,10 +1,10 @@
-"""Evaluation of a detector, written to the results.json of its run."""
+"""Evaluation of a detector."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,11 +18,12 @@ from equissl.datasets.drives.kitti.labels import KittiCamera, read_kitti_labels
 from equissl.datasets.drives.sweep import Boxes, level_vehicle
 from equissl.datasets.sweeps.clean_boxes import LabelCounts
 from equissl.datasets.sweeps.config import SweepsData
-from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep
+from equissl.datasets.sweeps.labelled_sweeps import LabelledSweep, LabelledSweeps
 from equissl.datasets.sweeps.object_classes import class_indices, neighbour_indices
 from equissl.detection import Detections, Detector
 from equissl.detection.sweeps import open_unseen
-from equissl.evaluation.drives.encoding import spread
+from equissl.evaluation.diagnostics import collapse_scores
+from equissl.evaluation.drives.encoding import batches, spread
 from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
 from equissl.evaluation.sweeps.detecting import DETECTIONS, detect_sweeps, write_detections
 from equissl.geometry.rigid import transform_points
@@ -37,11 +38,13 @@ from equissl.metrics.detection import (
 from equissl.runs.checkpoint import read_saved, run_config
 from equissl.runs.config import PretrainConfig
 from equissl.runs.configfile import build_method
-from equissl.runs.results import flat_config, write_results
+from equissl.runs.results import flat_config, result_folder, write_results
 from equissl.util.device import choose_device
+from equissl.util.progress import staged
 from equissl.util.runfolder import LAST
 
 Log = Callable[[str], None]
+COLLAPSE_SWEEPS = 64  # whose representations RankMe is measured of, at most
 BoxRows = TypeVar("BoxRows", DetectedBoxes, LabelledBoxes)
 
 
@@ -53,7 +56,7 @@ def evaluate_detection(
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
-    """Average precision of a detector on the held-out frames; writes ``RUN/results.json`` and ``RUN/detections.npz``.
+    """Average precision of a detector on the held-out frames; writes the results and ``detections.npz``.
 
     ``detection/CLASS/3d_ap`` and so on are those of `RangeAP`: all labels in range with enough points count, neighbours
     of a class are passed over. With ``config.kitti`` there is also ``kitti/CLASS/3d_r40_moderate``, with
@@ -89,13 +92,36 @@ def evaluate_detection(
         counts += frame.objects.counts
         ids.append(frame.id)
         found.append(detections)
-    write_detections(run_dir / DETECTIONS, ids, found, [kind.name for kind in detector.classes])
     results = metrics.compute() | _meta(run_dir, detector, training, path, config)
+    results |= collapse_of_sweeps(detector, frames, places, config.batch_size, device)
     results |= {f"labels/{name}": value for name, value in asdict(counts).items()}
     results |= {"val_sweeps": len(places), "detections": sum(map(len, found))}
     results["seconds"] = round(time.perf_counter() - started, 2)
+    names = [kind.name for kind in detector.classes]
+    write_detections(result_folder(run_dir, results) / DETECTIONS, ids, found, names)
     write_results(run_dir, results)
     return results
+
+
+def collapse_of_sweeps(
+    detector: Detector, frames: LabelledSweeps, places: Sequence[int], batch_size: int, device: torch.device
+) -> dict[str, Any]:
+    """Compute RankMe and mean deviation of the backbone's representation of sweeps; empty for fewer than two.
+
+    Args:
+        detector: in eval mode on ``device``.
+        frames: to read from.
+        places: of the sweeps; some of many are taken.
+        batch_size: clouds at a time.
+        device: to compute on.
+    """
+    chosen = [places[i] for i in spread(len(places), COLLAPSE_SWEEPS)]
+    found = []
+    for group in staged(list(batches(chosen, batch_size)), "representations", "batches"):
+        clouds = [torch.from_numpy(frames.read(place).points).to(device) for place in group]
+        with torch.inference_mode():
+            found.append(detector.features(clouds)["all"].float().cpu())
+    return collapse_scores(torch.cat(found)[:, None], "all") if len(chosen) > 1 else {}
 
 
 class _Metrics:

@@ -1,4 +1,4 @@
-"""Evaluation of a run on moving digits, written to its results.json."""
+"""Evaluation of a run on moving digits."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from torch import Tensor
 from equissl.datasets.videos.config import VideosData
 from equissl.datasets.videos.moving_digits import DigitSource, MovingDigits, MovingSpec, VideoBatch, load_digits
 from equissl.encoders.recurrent import RecurrentCell, equivariance_error
+from equissl.evaluation.diagnostics import collapse_scores
 from equissl.runs.checkpoint import read_saved
 from equissl.runs.config import PretrainConfig
-from equissl.runs.results import flat_config, write_results
+from equissl.runs.results import flat_config, result_folder, write_results
 from equissl.util.device import choose_device
+from equissl.util.files import atomic_path
+from equissl.util.progress import staged
 
 if TYPE_CHECKING:
     from equissl.methods.videos.fernn import FERNN, VideoClassification, VideoMethod
 
 Log = Callable[[str], None]
 ROLLOUTS = "rollouts.npz"
+COLLAPSE_VIDEOS = 256  # whose representations RankMe is measured of, at most
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,10 @@ def evaluate_videos(
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
-    """Evaluate a method on videos of digits it has never seen, and write ``RUN/results.json``.
+    """Evaluate a method on videos of digits it has never seen, and write the results.
 
     Of a predictor: next-frame error, error at each step of long roll-outs, error for each velocity, and how far states
-    and roll-outs are from flow equivariance; ``RUN/rollouts.npz`` keeps some roll-outs beside the truth. Of a
+    and roll-outs are from flow equivariance; ``rollouts.npz`` keeps some roll-outs beside the truth. Of a
     classifier: accuracy, also for each velocity.
 
     Args:
@@ -89,16 +93,35 @@ def evaluate_videos(
     results = _meta(run_dir, method, training, digits, config)
     with torch.no_grad():
         if method.predicts:
-            results |= _prediction(cast("FERNN", method), digits, config, run_dir, log)
+            results |= _prediction(cast("FERNN", method), digits, config, result_folder(run_dir, results), log)
         else:
             results |= _classification(cast("VideoClassification", method), digits, config, log)
+        results |= collapse_of_videos(method, digits, config)
     results["seconds"] = round(time.perf_counter() - started, 2)
     write_results(run_dir, results)
     return results
 
 
+def collapse_of_videos(method: VideoMethod, digits: DigitSource, config: VideoEvaluateConfig) -> dict[str, Any]:
+    """Compute RankMe and mean deviation of the representation of unseen videos; empty for fewer than two.
+
+    Args:
+        method: in eval mode.
+        digits: that move.
+        config: number of videos.
+    """
+    seen = getattr(method, "observed", method.videos.frames)
+    count = min(config.videos, COLLAPSE_VIDEOS)
+    found = [
+        method.features(batch.frames[:, :seen])["all"].float().cpu()
+        for batch in _batches(method, digits, method.videos, count, config)
+    ]
+    features = torch.cat(found)[:, None]
+    return collapse_scores(features, "all") if len(features) > 1 else {}
+
+
 def _prediction(
-    method: FERNN, digits: DigitSource, config: VideoEvaluateConfig, run_dir: Path, log: Log
+    method: FERNN, digits: DigitSource, config: VideoEvaluateConfig, folder: Path, log: Log
 ) -> dict[str, Any]:
     log("next frames and roll-outs")
     long = replace(method.videos, frames=config.length_factor * method.videos.frames)
@@ -111,7 +134,8 @@ def _prediction(
     if config.rollouts:
         shown = next(_batches(method, digits, long, config.rollouts, config)).frames
         predicted = method.rollout(shown[:, : method.observed], shown.shape[1] - method.observed)
-        np.savez_compressed(run_dir / ROLLOUTS, truth=_bytes(shown), predicted=_bytes(predicted))
+        with atomic_path(folder / ROLLOUTS) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, truth=_bytes(shown), predicted=_bytes(predicted))
     return results
 
 
@@ -236,10 +260,10 @@ def _batches(
     config: VideoEvaluateConfig,
     velocities: Sequence[Sequence[float]] | None = None,
 ) -> Iterator[VideoBatch]:
-    """Yield ``count`` videos of unseen digits, on the method's device."""
+    """Yield ``count`` videos of unseen digits, on the method's device, with progress."""
     dataset = MovingDigits(digits, "val", spec, count, config.seed, velocities)
     device = next(method.parameters()).device
-    for start in range(0, count, config.batch_size):
+    for start in staged(range(0, count, config.batch_size), "videos", "batches"):
         indices = range(start, min(start + config.batch_size, count))
         yield dataset.__getitems__([(0, i) for i in indices]).to(device)
 

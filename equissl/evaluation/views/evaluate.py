@@ -1,44 +1,33 @@
-"""Evaluation of a run on views, written to its results.json."""
+"""Evaluation of a run on views."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from equissl.datasets.views.config import ViewsData
 from equissl.datasets.views.live.spec import LiveSpec
 from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.diagnostics import predictor_scores
+from equissl.evaluation.views.cached import feature_sets, with_embeddings
 from equissl.evaluation.views.config import EvaluateConfig
-from equissl.evaluation.views.features import (
-    Allocate,
-    FeatureSet,
-    cached_features,
-    check_finite,
-    extract_features,
-    fingerprint,
-    has_euler_latents,
-    in_memory,
-    view_quats,
-)
+from equissl.evaluation.views.features import FeatureSet, has_euler_latents
+from equissl.evaluation.views.ood import ood_features, ood_scores
 from equissl.evaluation.views.probing import probe_all
-from equissl.evaluation.views.retrieval import EMBEDDING, embed_features, retrieval_scores, why_no_retrieval
+from equissl.evaluation.views.retrieval import retrieval_scores, why_no_retrieval
 from equissl.evaluation.views.tasks import RETRIEVAL, TRAIN_MODE, asked_for, wanted_tasks
-from equissl.evaluation.views.train_mode import train_mode_scores
+from equissl.evaluation.views.train_mode import train_mode_scores, train_mode_tasks
 from equissl.evaluation.views.world_model import choose_sequence_protocols, world_model_scores
 from equissl.geometry import QuaternionSign
 from equissl.runs.checkpoint import read_saved
 from equissl.runs.config import PretrainConfig
-from equissl.runs.results import flat_config, write_results
+from equissl.runs.results import flat_config, result_folder, write_results
 from equissl.util.device import choose_device, choose_precision
 from equissl.util.files import atomic_path
 
@@ -46,6 +35,9 @@ if TYPE_CHECKING:
     from equissl.methods.views.base import ViewMethod
 
 Log = Callable[[str], None]
+ERRORS = "eval.npz"
+SKIPPING = "skipping "  # beginning of the line about a protocol left out
+SKIPPED = "skipped"  # key of the protocols left out, each with its reason
 
 
 def evaluate_views(
@@ -56,9 +48,10 @@ def evaluate_views(
     store: str | Path | None = None,
     log: Log = lambda message: None,
 ) -> dict[str, Any]:
-    """Probe the frozen backbone of a run on objects it has never seen, and write ``RUN/results.json``.
+    """Probe the frozen backbone of a run on objects it has never seen, and write the results.
 
-    Also writes ``RUN/eval.npz``: the geodesic error of every validation pair, per part and for the constant predictor.
+    Beside them ``eval.npz``: the geodesic error of every validation pair, per part and for the constant predictor.
+    What was asked for and is impossible is an error before any head is trained.
 
     Args:
         run_dir: folder written by `pretrain`.
@@ -79,29 +72,51 @@ def evaluate_views(
     config = _settle_precision(config, device)
     views = ViewStore(_store(store, training))
     _compare_with_live(views, training, log)
-    wanted_tasks(len(views.classes), target_sign(config, views), config)  # a fault shows before features are computed
+    sign, classes = target_sign(config, views), len(views.classes)
+    log = skipped = _Skipped(log)
+    wanted_tasks(classes, sign, config)  # a fault shows before features are computed
+    protocols = choose_sequence_protocols(method, config, log)
     train, val = feature_sets(method, views, run_dir, config, device, log)
+    other = None if config.ood_store is None else ood_features(method, views, run_dir, config, device, log)
+    if asked_for(TRAIN_MODE, config):
+        train_mode_tasks(train, val, classes, sign, config)
     retrieve = _retrieves(method, val, config, log)
-    train, val = _embedded(method, train, val, retrieve, run_dir, views, config, device)
-    results, errors = probe_all(train, val, len(views.classes), target_sign(config, views), config, device, log)
+    train, val = with_embeddings(method, train, val, retrieve, run_dir, views, config, device)
+    results, errors = probe_all(train, val, classes, sign, config, device, log)
     if retrieve:
         log("looking up predicted embeddings")
         results |= retrieval_scores(method, train, val, config.retrieval, device, config.seed)
-    if protocols := choose_sequence_protocols(method, config, log):
-        classes = len(views.classes)
+    if protocols:
         results |= world_model_scores(method, train, val, classes, config, protocols, device, log)
-    if config.ood_store is not None:
-        results |= ood_scores(method, train, views, run_dir, protocols, config, device, log)
+    if other is not None:
+        results |= ood_scores(method, train, other, views, sign, protocols, config, device, log)
     if asked_for(TRAIN_MODE, config):
-        results |= train_mode_scores(method, views, train, val, target_sign(config, views), config, device, log)
+        results |= train_mode_scores(method, views, train, val, sign, config, device, log)
     results |= predictor_scores(
         method, views, batches=config.diagnostic_batches, batch_size=config.batch_size, seed=config.seed, device=device
     )
-    results |= _meta(method, training, views, train, val, config, run_dir)
+    results |= _meta(method, training, views, train, val, config, run_dir) | {SKIPPED: skipped.reasons}
     results["seconds"] = round(time.perf_counter() - started, 2)
-    _write_errors(run_dir / "eval.npz", errors)
+    if errors:
+        _write_errors(result_folder(run_dir, results) / ERRORS, errors)
     write_results(run_dir, results)
     return results
+
+
+class _Skipped:
+    """Log that keeps the reasons of what is skipped.
+
+    Attributes:
+        reasons: ``PROTOCOL: reason``, in order.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self.log, self.reasons = log, list[str]()
+
+    def __call__(self, message: str) -> None:
+        start, found = message[: len(SKIPPING)], message[len(SKIPPING) :]
+        self.reasons += [found] if start == SKIPPING and found not in self.reasons else []
+        self.log(message)
 
 
 def _store(store: str | Path | None, training: PretrainConfig) -> str | Path:
@@ -148,101 +163,6 @@ def target_sign(config: EvaluateConfig, store: ViewStore) -> QuaternionSign:
     return sign
 
 
-def feature_sets(
-    method: ViewMethod,
-    store: ViewStore,
-    run_dir: Path,
-    config: EvaluateConfig,
-    device: torch.device,
-    log: Log = lambda message: None,
-) -> tuple[FeatureSet, FeatureSet]:
-    """Return features of all training and of all validation views, from the run's cache or computed into it.
-
-    Args:
-        method: the frozen method.
-        store: the views.
-        run_dir: run folder; holds the cache.
-        config: batch size, precision and workers of the extraction.
-        device: to compute on.
-        log: called with lines on progress.
-    """
-    train, val = (_features(method, store, run_dir, split, config, device, log) for split in ("train", "val"))
-    return train, val
-
-
-def ood_scores(
-    method: ViewMethod,
-    train: FeatureSet,
-    store: ViewStore,
-    run_dir: Path,
-    protocols: tuple[str, ...],
-    config: EvaluateConfig,
-    device: torch.device,
-    log: Log = lambda message: None,
-) -> dict[str, Any]:
-    """Score heads trained on ``train`` on unseen objects in poses that no training view had.
-
-    Args:
-        method: the frozen method.
-        train: features that the heads learn from.
-        store: of the training views; its classes are expected in ``config.ood_store``.
-        run_dir: run folder; holds the cache of features.
-        protocols: names of the probe protocols.
-        config: probes, and the other store.
-        device: to compute on.
-        log: called with lines on progress.
-
-    Raises:
-        ValueError: other classes than the store's.
-    """
-    other = ViewStore(str(config.ood_store))
-    if other.classes != store.classes:
-        raise ValueError(f"expected {other.path} to hold the {len(store.classes)} classes of {store.path}")
-    log(f"poses out of the training range: {other.path}")
-    val = _features(method, other, run_dir, "val", config, device, log, name="ood")
-    results, _ = probe_all(train, val, len(store.classes), target_sign(config, store), config, device, log)
-    if protocols:
-        classes = len(store.classes)
-        results |= world_model_scores(method, train, val, classes, config, protocols, device, log)
-    return {f"ood/{key}": value for key, value in results.items()}
-
-
-def _features(
-    method: ViewMethod,
-    store: ViewStore,
-    run_dir: Path,
-    split: str,
-    config: EvaluateConfig,
-    device: torch.device,
-    log: Log,
-    name: str | None = None,
-) -> FeatureSet:
-    objects = store.select(split)
-
-    def compute(allocate: Allocate) -> dict[str, Tensor]:
-        log(f"features of {len(objects)} {split} objects, {store.num_views} views each")
-        workers = (os.cpu_count() or 1) * (device.type != "cpu") if config.workers is None else config.workers
-        settings: dict[str, Any] = {"batch_size": config.batch_size, "precision": config.precision, "workers": workers}
-        dtype: torch.dtype = getattr(torch, config.feature_dtype)
-        return extract_features(method, store, objects, device=device, dtype=dtype, allocate=allocate, **settings)
-
-    mark = _mark(run_dir, store, split, config)
-    parts = (
-        cached_features(run_dir / "features" / f"{name or split}.h5", mark, compute)
-        if config.cache
-        else compute(in_memory)
-    )
-    check_finite(parts)
-    labels = torch.from_numpy(store.labels[objects])
-    latents = torch.from_numpy(store.latents[objects])
-    return FeatureSet(parts, objects, labels, view_quats(store, objects), latents, store.schema)
-
-
-def _mark(run_dir: Path, store: ViewStore, split: str, config: EvaluateConfig) -> str:
-    settings = {"split": split, "precision": config.precision, "dtype": config.feature_dtype}
-    return fingerprint(run_dir / "checkpoints" / "last.ckpt", store, **settings)
-
-
 def _retrieves(method: ViewMethod, val: FeatureSet, config: EvaluateConfig, log: Log) -> bool:
     """Return True where retrieval is asked for, or possible and not ruled out."""
     asked = asked_for(RETRIEVAL, config)
@@ -254,33 +174,6 @@ def _retrieves(method: ViewMethod, val: FeatureSet, config: EvaluateConfig, log:
     if reason is not None:
         log(f"skipping {RETRIEVAL}: {reason}")
     return reason is None
-
-
-def _embedded(
-    method: ViewMethod,
-    train: FeatureSet,
-    val: FeatureSet,
-    retrieve: bool,
-    run_dir: Path,
-    store: ViewStore,
-    config: EvaluateConfig,
-    device: torch.device,
-) -> tuple[FeatureSet, FeatureSet]:
-    """Add embeddings to the sets where these are probed or looked up."""
-    probed = EMBEDDING in (config.parts or ())
-    needed = {
-        "train": probed or (retrieve and (config.retrieval.train or config.retrieval.among_all)),
-        "val": probed or retrieve,
-    }
-    sets = []
-    for split, views in (("train", train), ("val", val)):
-        if needed[split]:
-            compute = partial(embed_features, method, views.parts, device)
-            path, mark = run_dir / "features" / f"{split}_embedding.h5", _mark(run_dir, store, split, config)
-            made = cached_features(path, mark, compute) if config.cache else compute(in_memory)
-            views = replace(views, parts={**views.parts, **made})
-        sets.append(views)
-    return sets[0], sets[1]
 
 
 def _meta(

@@ -21,6 +21,7 @@ from equissl.datasets.views.schema import ROTATION, LatentSchema
 from equissl.datasets.views.store.store import ViewStore
 from equissl.geometry import euler_to_unitquat, rotmat_to_unitquat
 from equissl.util.files import atomic_path
+from equissl.util.progress import staged
 
 if TYPE_CHECKING:
     from equissl.methods.views.base import ViewMethod
@@ -123,7 +124,8 @@ def extract_features(
     parts: dict[str, Tensor] = {}
     starts = range(0, len(indices), batch_size)
     chunks = [indices[start : start + batch_size] for start in starts]
-    for start, images in zip(starts, read_ahead(store, chunks, workers), strict=True):
+    batches = staged(read_ahead(store, chunks, workers), "features", "batches", len(chunks))
+    for start, images in zip(starts, batches, strict=True):
         with autocast:
             batch = method.features(images.to(device))
         for name, values in batch.items():

@@ -16,6 +16,7 @@ from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.probes import Rows, draw_rows, draw_views, forward, mlp
 from equissl.evaluation.views.features import FeatureSet
 from equissl.evaluation.views.tasks import Task
+from equissl.util.progress import staged
 
 if TYPE_CHECKING:
     from equissl.methods.views.base import ViewMethod
@@ -59,7 +60,7 @@ class OnlineProbe:
 
     def fit(self, steps: int) -> None:
         """Update the head so many times, on the views that the cached probes see."""
-        self._fit(islice(self.rows, steps))
+        self._fit(staged(islice(self.rows, steps), f"training {self.task.name} on {self.part}", "steps", steps))
 
     def fit_epoch(self) -> None:
         """Update the head on one view, or one pair, of every training object."""

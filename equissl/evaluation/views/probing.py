@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -102,7 +103,7 @@ def choose_tasks(
     """
     tasks = []
     for name, task in wanted_tasks(num_classes, sign, config).items():
-        reason = why_impossible(task, train, val)
+        reason = why_impossible(task, train, val) or why_constant(task, val, val_pairs(val, [task], config))
         if reason is None:
             tasks.append(task)
         elif asked_for(name, config):
@@ -110,6 +111,22 @@ def choose_tasks(
         elif task.usual or val.holds(*task.needs):
             log(f"skipping {name}: {reason}")
     return tasks
+
+
+def why_constant(task: Task, val: FeatureSet, pairs: np.ndarray) -> str | None:
+    """Return the reason why nothing can be regressed on these views, or None where the target varies.
+
+    Args:
+        task: the protocol.
+        val: the validation views.
+        pairs: (P, 3) those that two-view protocols are scored on.
+
+    Raises:
+        ValueError: the protocol does not fit.
+    """
+    if task.scoring.varies(_checked_targets(task, val, pairs)):
+        return None
+    return f"its target is the same in every {'pair of validation views' if task.pair else 'validation view'}"
 
 
 def check_task(task: Task, val: FeatureSet, pairs: np.ndarray) -> None:
@@ -123,7 +140,16 @@ def check_task(task: Task, val: FeatureSet, pairs: np.ndarray) -> None:
     Raises:
         ValueError: naming the protocol and its fault.
     """
-    try:
+    target = _checked_targets(task, val, pairs)
+    with _named_fault(task):
+        ones = torch.ones(len(target), task.out_dim)
+        task.loss(ones, target.float() if target.is_floating_point() else target)
+        score_task(task, ones, "ones", val, pairs)
+
+
+def _checked_targets(task: Task, val: FeatureSet, pairs: np.ndarray) -> Tensor:
+    """Return the targets (P, …) of the validation rows, or raise the error of a protocol that does not fit."""
+    with _named_fault(task):
         known = task.view_targets(val)
         if known.shape[:2] != val.quats.shape[:2]:
             views = tuple(val.quats.shape[:2])
@@ -131,9 +157,14 @@ def check_task(task: Task, val: FeatureSet, pairs: np.ndarray) -> None:
         target = _targets(task, val, pairs)
         if task.loss is F.mse_loss and target.shape[1:] != (task.out_dim,):
             raise ValueError(f"expected targets (P, {task.out_dim}), got {tuple(target.shape)}")
-        ones = torch.ones(len(target), task.out_dim)
-        task.loss(ones, target.float() if target.is_floating_point() else target)
-        score_task(task, ones, "ones", val, pairs)
+        return target
+
+
+@contextmanager
+def _named_fault(task: Task) -> Iterator[None]:
+    """Name the protocol in whatever error its functions raise."""
+    try:
+        yield
     except Exception as error:
         raise ValueError(f"protocol {task.name!r} does not fit: {error}") from error
 

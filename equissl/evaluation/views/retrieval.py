@@ -18,6 +18,7 @@ from equissl.evaluation.views.scores import Scores, per_object_means, standard_e
 from equissl.geometry import unitquat_to_rotmat
 from equissl.metrics import retrieval as metrics
 from equissl.metrics.pose_retrieval import chance_pre, prediction_retrieval_errors
+from equissl.util.progress import staged
 
 if TYPE_CHECKING:
     from equissl.methods.views.base import ViewMethod
@@ -220,7 +221,7 @@ def _ranks(
 ) -> tuple[Tensor, Tensor]:
     table, v = views.parts[EMBEDDING], views.num_views
     step, counts = max(1, ROWS // v), []
-    for start in range(0, len(table), step):
+    for start in staged(range(0, len(table), step), "looking up", "blocks"):
         candidates = table[start : start + step].to(device)
         item = torch.arange(start, start + len(candidates)).repeat_interleave(v)
         predicted = predict(Queries(item, torch.arange(v).repeat(len(candidates))))
@@ -244,7 +245,8 @@ def _pre_scores(
     results: Scores = {}
     everything = choose_queries(len(views.objects), views.num_views, config.queries, seed)
     for name, predict in Predictors(method, views, device).by_name.items():
-        blocks = ((predict(q), views.quats[q.item, q.view]) for q in everything.split(ROWS))
+        parts = staged(list(everything.split(ROWS)), "looking up poses", "blocks")
+        blocks = ((predict(q), views.quats[q.item, q.view]) for q in parts)
         errors = prediction_retrieval_errors(blocks, table, quats, config.normalize)
         suffix = f"/{name}" if name else ""
         for variant, chosen in _variants(group, everything.view != SOURCE):

@@ -39,6 +39,10 @@ class Scoring(ABC):
             group: name of the protocol, the first component of the keys.
         """
 
+    def varies(self, target: Tensor) -> bool:
+        """Return True where the targets (P, …) differ; where they do not, every R² is 0/0."""
+        return bool((target.double().var(0, correction=0) > 1e-12).any())
+
     def trivial(self, target: Tensor, source: Tensor, same: Same) -> dict[str, Tensor]:
         """Predict without features.
 
@@ -118,6 +122,10 @@ class Classes(Scoring):
 
     def scores(self, preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str) -> Scores:
         return classification_scores(preds, target, owners, part, group)
+
+    def varies(self, target: Tensor) -> bool:
+        """Return True: accuracy has a meaning where all validation objects are of one class, too."""
+        return True
 
     def trivial(self, target: Tensor, source: Tensor, same: Same) -> dict[str, Tensor]:
         """Return no predictions: the baselines are known without them.

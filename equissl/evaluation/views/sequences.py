@@ -15,6 +15,7 @@ from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.schema import TRANSLATION
 from equissl.evaluation.views.features import FeatureSet
 from equissl.geometry import unitquat_to_rotmat
+from equissl.util.progress import staged
 
 if TYPE_CHECKING:
     from equissl.methods import SeqJEPA
@@ -43,7 +44,8 @@ class Sequences:
         objects, each = self.order.shape[:2]
         item = torch.arange(objects).repeat_interleave(each)
         order = self.order[:, :, :length].flatten(0, 1)
-        for rows, chosen in zip(item.split(ROWS), order.split(ROWS), strict=True):
+        parts = list(zip(item.split(ROWS), order.split(ROWS), strict=True))
+        for rows, chosen in staged(parts, "view sequences", "blocks"):
             yield self.views.parts["all"][rows[:, None], chosen].float(), view_batch(self.views, rows, chosen)
 
     def known(self, parts: dict[str, Tensor], latents: Tensor | None = None) -> FeatureSet:

@@ -20,6 +20,7 @@ from equissl.evaluation.views.config import EvaluateConfig
 from equissl.evaluation.views.features import FeatureSet, extract_features
 from equissl.evaluation.views.online import OnlineProbe
 from equissl.evaluation.views.probing import choose_parts, choose_tasks, score_task, val_pairs
+from equissl.evaluation.views.tasks import TRAIN_MODE, Task
 from equissl.geometry import QuaternionSign
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ def train_mode_scores(
         device: to compute on.
         log: called with lines on progress.
     """
-    wanted = replace(config, protocols=list(TASKS), individual=False)
-    tasks = choose_tasks(train, val, len(store.classes), sign, wanted, log)
+    tasks = train_mode_tasks(train, val, len(store.classes), sign, config, log)
     pairs = val_pairs(val, tasks, config)
     results: dict[str, Any] = {}
     for task in tasks:
@@ -70,3 +70,35 @@ def train_mode_scores(
             group = f"{task.name}/"
             results |= {key.replace(group, f"{task.name}_train_mode/", 1): value for key, value in entries.items()}
     return results
+
+
+def train_mode_tasks(
+    train: FeatureSet,
+    val: FeatureSet,
+    num_classes: int,
+    sign: QuaternionSign,
+    config: EvaluateConfig,
+    log: Callable[[str], None] = lambda message: None,
+) -> list[Task]:
+    """Choose those of the two protocols that the views allow.
+
+    Args:
+        train: features to learn from.
+        val: features to score on.
+        num_classes: number of classes.
+        sign: of the target quaternions.
+        config: budgets.
+        log: called with a line for each left out.
+
+    Raises:
+        ValueError: neither is possible.
+    """
+    wanted = replace(config, protocols=None, individual=False)
+    possible = choose_tasks(train, val, num_classes, sign, wanted)
+    found = [task for task in possible if task.name in TASKS]
+    if not found:
+        raise ValueError(f"protocol {TRAIN_MODE!r} is not possible here: neither {' nor '.join(TASKS)} is")
+    for name in TASKS:
+        if name not in [task.name for task in found]:
+            log(f"skipping {name} in train mode, for the same reason as with the frozen network")
+    return found

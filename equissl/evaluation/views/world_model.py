@@ -105,14 +105,23 @@ def world_model_scores(
     results: Scores = {}
     most = min(train.num_views, val.num_views)
     lengths = [length for length in settings.lengths if length <= most]
+    if not lengths:
+        log(
+            f"skipping {', '.join(protocols)}: the store holds {most} views of an object, below {min(settings.lengths)}"
+        )
+        return {}
     further = [length for length in lengths if length < most]
     sets = [draw_sequences(v, min(most, max(lengths) + 1), settings.sequences, config.seed) for v in (train, val)]
     if AGGREGATE in protocols:
         log(f"classes from {', '.join(map(str, lengths))} views, {settings.sequences} sequences of each object")
         results |= aggregate_scores(method, sets[0], sets[1], lengths, num_classes, config, device)
     if PATH in protocols and further:
-        log(f"path integration over {', '.join(map(str, further))} steps")
-        results |= path_scores(method, sets[0], sets[1], further, config, device)
+        moving = [length for length in further if _moves(method, sets[1], length)]
+        if not moving:
+            log(f"skipping {PATH}: the action is the same in every sequence of validation views")
+        else:
+            log(f"path integration over {', '.join(map(str, moving))} steps")
+            results |= path_scores(method, sets[0], sets[1], moving, config, device)
     if LOOK_UP in protocols and further:
         log(f"looking up predictions from {', '.join(map(str, further))} views")
         results |= look_up_scores(method, draw_sequences(val, most, 1, config.seed), further, config, device)
@@ -178,7 +187,7 @@ def path_scores(
         device: to compute on.
     """
     results: Scores = {}
-    action = method.action or Action(_kind(val.views))
+    action = _action(method, val)
     ablations = ABLATIONS if method.action is not None else {WHOLE: {}}
     for length in lengths:
         known, target = (path_targets(action, s, length) for s in (train, val))
@@ -198,6 +207,16 @@ def path_scores(
             errors = rotation_errors_deg(constant_rotation_prediction(way, ways), way)
             results[f"{PATH}/mean_deg/constant/{length}"] = float(errors.mean())
     return results
+
+
+def _action(method: SeqJEPA, sequences: Sequences) -> Action:
+    return method.action or Action(_kind(sequences.views))
+
+
+def _moves(method: SeqJEPA, sequences: Sequences, length: int) -> bool:
+    """Return True where the action of the whole path differs between sequences."""
+    target = path_targets(_action(method, sequences), sequences, length).flatten(0, 1)
+    return bool((target.var(0, correction=0) > 1e-12).any())
 
 
 def _way_heads(

@@ -10,12 +10,14 @@ from equissl.datasets.drives.store.store import DriveStore
 from equissl.evaluation.drives.equivariance import STANDING, stands
 from equissl.reporting.blocks import Card, Tile, cards
 from equissl.reporting.charts import Bar, bar_chart
-from equissl.reporting.drives.pictures import map_pictures, scene_pictures
+from equissl.reporting.collapse import DIM, RANKME, STD, verdict
+from equissl.reporting.drives.pictures import map_pictures, sweep_pictures
 from equissl.reporting.drives.table import baselines, columns
 from equissl.reporting.figures import LOSS, RANK, Curve, training_curves
-from equissl.reporting.page import best_run, budget, listed, run_page, store_facts
+from equissl.reporting.page import budget, listed, run_page, store_facts
 from equissl.reporting.runs import Run
 from equissl.reporting.table import Column, Row, Table
+from equissl.reporting.tiles import best_tile, uncounted
 from equissl.runs.results import Results
 
 TITLE = "Equivariant LiDAR pretraining: what the features hold"
@@ -25,7 +27,11 @@ CURVES = (
     Curve("Contrastive matching, on training views", "top-1 (%)", "train/contrast_top1", 100),
     RANK,
 )
-COLLAPSE = (("whole scenes", "all", "initial"), ("ground cells", "cells", "initial_cells"))
+FLOW = Column("", "equivariance/flow/trained", digits=3, best="min")
+TURN = Column("", "rotation/accuracy", 100, 0, "max")
+FLOW_BEFORE, SITES = "equivariance/flow/initial", "equivariance/translation_sites/trained"
+ROTATION_BESIDE = {"chance": "rotation/chance", "the outline alone": "rotation/outline"}
+COLLAPSE = (("whole sweeps", "all", "initial"), ("ground cells", "cells", "initial_cells"))
 DIAGNOSTICS = (
     Column("RankMe", ""),
     Column("before", ""),
@@ -52,7 +58,7 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
     results = [run.results for run in runs]
     maps, angle = map_pictures(runs)
     with closing(DriveStore(store if store is not None else results[0]["store"])) as drives:
-        scenes, arrows = scene_pictures(runs, drives)
+        sweeps, arrows = sweep_pictures(runs, drives)
         return run_page(
             "drives/page.html",
             runs,
@@ -64,7 +70,7 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
             tiles=_tiles(runs),
             bars=_bars(runs),
             curves=training_curves(runs, CURVES, "pairs_seen", "pairs of sweeps"),
-            scenes=scenes,
+            sweeps=sweeps,
             arrows=arrows,
             heading=_held_out(results[0])[:1].upper() + _held_out(results[0])[1:],
             standing=standing(runs),
@@ -102,40 +108,29 @@ def _flow(results: Results) -> str:
 
 
 def _tiles(runs: Sequence[Run]) -> list[Tile]:
-    return [*_flow_tile(runs), *_rotation_tile(runs), _shift_tile(runs)]
+    still = {run.name: "the car stood" for run in runs if stands(run.results)}
+    return [
+        *best_tile(runs, FLOW, "Lowest flow-equivariance error", "", {"before training": FLOW_BEFORE}, still),
+        *best_tile(runs, TURN, "Highest rotation accuracy", " %", ROTATION_BESIDE),
+        *_shift_tile(runs),
+    ]
 
 
-def _flow_tile(runs: Sequence[Run]) -> list[Tile]:
-    key, before = "equivariance/flow/trained", "equivariance/flow/initial"
-    best = best_run([run for run in runs if not stands(run.results)], key, "min")
-    if best is None:
+def _shift_tile(runs: Sequence[Run]) -> list[Tile]:
+    known = [value for run in runs if (value := run.results.get(SITES)) is not None]
+    if not known:
         return []
-    was = best.results.get(before)
-    text = best.name if was is None else f"{best.name}, was {was:.3f} before training"
-    return [Tile("Lowest flow-equivariance error", f"{best.results[key]:.3f}", text)]
-
-
-def _rotation_tile(runs: Sequence[Run]) -> list[Tile]:
-    key = "rotation/accuracy"
-    best = best_run(runs, key, "max")
-    if best is None:
-        return []
-    chance, outline = (100 * best.results[f"rotation/{name}"] for name in ("chance", "outline"))
-    text = f"{best.name}; chance {chance:.0f} %, the outline alone {outline:.0f} %"
-    return [Tile("Highest rotation accuracy", f"{100 * best.results[key]:.0f} %", text)]
-
-
-def _shift_tile(runs: Sequence[Run]) -> Tile:
-    sites = max((run.results.get("equivariance/translation_sites/trained") or 0.0) for run in runs)
-    exact = "bit for bit" if sites == 0 else "largest difference of a feature"
-    return Tile("Voxels shifted by a cell", "exact" if sites == 0 else f"{sites:.1e}", exact)
+    exact = "bit for bit" if max(known) == 0 else "largest difference of a feature"
+    value = "exact" if max(known) == 0 else f"{max(known):.1e}"
+    return [Tile("Voxels shifted by a cell", value, exact + uncounted(runs, SITES))]
 
 
 def _bars(runs: Sequence[Run]) -> list[Card]:
     moving = [run for run in runs if not stands(run.results)]
-    flow = _before_and_after(moving, "equivariance/flow/trained", "equivariance/flow/initial", 1.0)
+    flow = _before_and_after(moving, FLOW.key, FLOW_BEFORE, 1.0)
     rotation = _before_and_after(runs, "rotation/accuracy", "rotation/initial", 100.0)
-    outline = ("outline alone", 100 * runs[0].results["rotation/outline"])
+    seen = next((x for run in runs if (x := run.results.get("rotation/outline")) is not None), None)
+    outline = None if seen is None else ("outline alone", 100 * seen)
     return cards(
         Card("Flow-equivariance error (lower is better)", bar_chart(flow, "", None, 3)),
         Card(
@@ -155,14 +150,11 @@ def _before_and_after(runs: Sequence[Run], key: str, before: str, scale: float) 
 
 
 def _diagnostics(runs: Sequence[Run]) -> Table:
-    rows = [
-        Row(f"{run.name} · {label}", _collapse(run.results, part, before), colour=run.colour)
-        for run in runs
-        for label, part, before in COLLAPSE
-    ]
+    rows = [_collapse(run, *settings) for run in runs for settings in COLLAPSE if RANKME + settings[1] in run.results]
     return Table(DIAGNOSTICS, tuple(rows), "features")
 
 
-def _collapse(results: Results, part: str, before: str) -> tuple[float, ...]:
-    keys = (f"rankme/{part}", f"rankme/{before}", f"dim/{part}", f"std/{part}", f"std/{before}")
-    return tuple(results[f"collapse/{key}"] for key in keys)
+def _collapse(run: Run, label: str, part: str, before: str) -> Row:
+    keys = (RANKME + part, RANKME + before, DIM + part, STD + part, STD + before)
+    words = {place: word for place, of in enumerate((part, before)) if (word := verdict(run.results, of))}
+    return Row(f"{run.name} · {label}", tuple(run.results.get(key) for key in keys), colour=run.colour, flags=words)

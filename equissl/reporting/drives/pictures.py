@@ -11,13 +11,14 @@ from PIL import Image
 
 from equissl.datasets.drives.store.store import DriveStore
 from equissl.datasets.drives.sweep import Sweep, ego_motion, own_motion
+from equissl.evaluation.drives.evaluate import MAPS
 from equissl.evaluation.drives.maps import read_maps
 from equissl.reporting.bev import Window, component_colours, draw_cells, draw_sweep
 from equissl.reporting.blocks import Picture, data_uri
 from equissl.reporting.colours import SOFT
 from equissl.reporting.runs import Run
 
-MAP_PIXELS, SCENE_PIXELS = 300, 560
+MAP_PIXELS, SWEEP_PIXELS = 300, 560
 HALF_SECOND, USUAL_RATE = 0.5, 10.0
 ARROWS = "arrows show where moving things go within half a second"
 Maps = tuple[dict[str, np.ndarray], dict[str, Any]]
@@ -25,11 +26,11 @@ Maps = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 def load_maps(run: Run) -> Maps | None:
     """Load the maps that the evaluation kept for pictures, or None."""
-    path = run.file("maps.npz")
+    path = run.file(MAPS)
     return None if path is None else read_maps(path)
 
 
-def scene_pictures(runs: Sequence[Run], store: DriveStore) -> tuple[list[Picture], str]:
+def sweep_pictures(runs: Sequence[Run], store: DriveStore) -> tuple[list[Picture], str]:
     """Draw the sweeps whose features are shown, as recorded; and name the motion of their arrows, if they have any.
 
     Args:
@@ -39,13 +40,13 @@ def scene_pictures(runs: Sequence[Run], store: DriveStore) -> tuple[list[Picture
     maps = next((found for run in runs if (found := load_maps(run)) is not None), None)
     if maps is None:
         return [], ""
-    scenes = [scene for scene in maps[1]["scenes"] if scene["drive"] in store.index]
-    drawn = [_scene(scene, store, _window(maps[1], SCENE_PIXELS)) for scene in scenes]
+    pairs = [pair for pair in maps[1]["pairs"] if pair["drive"] in store.index]
+    drawn = [_sweep(pair, store, _window(maps[1], SWEEP_PIXELS)) for pair in pairs]
     return [picture for picture, _ in drawn], ARROWS if any(arrows for _, arrows in drawn) else ""
 
 
 def map_pictures(runs: Sequence[Run]) -> tuple[list[list[Picture]], float]:
-    """Draw for each scene the maps of the first run before training and of every run; return the angle of the turn too.
+    """Draw for each sweep the maps of the first run before training and of every run; return the angle of the turn too.
 
     Args:
         runs: of the page; those without maps are left out.
@@ -60,16 +61,16 @@ def map_pictures(runs: Sequence[Run]) -> tuple[list[list[Picture]], float]:
         [
             Picture(_map_pair(maps, name, number), label, f"feature maps, {label}", colour)
             for label, colour, maps, name in entries
-            if maps[1]["scenes"][number : number + 1] == [scene]
+            if maps[1]["pairs"][number : number + 1] == [pair]
         ]
-        for number, scene in enumerate(first[1]["scenes"])
+        for number, pair in enumerate(first[1]["pairs"])
     ]
     return rows, float(first[1]["angle"])
 
 
-def _scene(scene: dict[str, Any], store: DriveStore, window: Window) -> tuple[Picture, bool]:
+def _sweep(pair: dict[str, Any], store: DriveStore, window: Window) -> tuple[Picture, bool]:
     """Draw a sweep as recorded; True where it has arrows."""
-    drive, sweeps = scene["drive"], scene["sweeps"]
+    drive, sweeps = pair["drive"], pair["sweeps"]
     sweep, flow = _sweep_with_motion(store, drive, *sweeps)
     boxes = None if sweep.boxes is None else _near(sweep.boxes.boxes)
     ahead = HALF_SECOND * (store.index[drive].rate or USUAL_RATE)
@@ -79,7 +80,7 @@ def _scene(scene: dict[str, Any], store: DriveStore, window: Window) -> tuple[Pi
 
 
 def _map_pair(maps: Maps, name: str, number: int) -> str:
-    """Draw both maps of a scene, side by side in one picture, as a data URI."""
+    """Draw both maps of a sweep, side by side in one picture, as a data URI."""
     arrays, description = maps
     states = ("now", "turned")
     values = component_colours([arrays[f"{name}/{number}/{state}/values"] for state in states])

@@ -33,7 +33,7 @@ def baselines(results: Sequence[Results]) -> list[Row]:
         for name, leaf in (("outline alone", "outline"), ("chance", "chance")):
             found = [_with_leaf(column, {"accuracy": leaf}) for column in COLUMNS]
             rows.append(Row(name + suffix, row_values(result, found), baseline=True))
-    return rows
+    return [row for row in rows if any(value is not None for value in row.values)]
 
 
 def _with_leaf(column: Column, leaves: dict[str, str]) -> Column:

@@ -26,12 +26,13 @@ PAIRS = 8  # confusions shown of each run
 
 def score_bars(runs: Sequence[Run]) -> list[Card]:
     """Accuracy of every run's features, before and after training, and a table line for guesses."""
-    chance = 100 * runs[0].results["chance"]
+    chance = runs[0].results.get("chance")
+    reference = None if chance is None else ("chance", 100 * chance)
     return cards(
         *(
             Card(
                 f"{title}: top-1 on unseen images (higher is better)",
-                bar_chart(_bars(runs, group), " %", ("chance", chance)),
+                bar_chart(_bars(runs, group), " %", reference),
             )
             for group, title in GROUPS.items()
         )
@@ -64,18 +65,18 @@ def class_names(run: Run) -> list[str]:
     return sorted(key[len("class/") : -len("/top1")] for key in keys)
 
 
-def confusions(run: Run, classes: Sequence[str]) -> Table | None:
+def confusions(run: Run) -> Table | None:
     """The most frequent confusions of the linear probe; None for a run without predictions, or without an error.
 
     Args:
         run: of one seed, or of several: the first.
-        classes: names in the order of their numbers.
     """
     file = run.file(PREDICTIONS)
     if file is None:
         return None
     with np.load(file) as arrays:
         named, labels = (torch.from_numpy(arrays[name]) for name in ("linear", "labels"))
+        classes = arrays["classes"].tolist()
     counts = confusion(named, labels, len(classes))
     totals = counts.sum(1).clamp_min(1)
     wrong = [(int(counts[a, b]), a, b) for a, b in product(range(len(classes)), repeat=2) if a != b and counts[a, b]]

@@ -12,20 +12,22 @@ from equissl.datasets.images.formats import open_images
 from equissl.datasets.images.open import open_form, open_source
 from equissl.datasets.images.sequences import ImageSequences, SmallCrops
 from equissl.reporting.blocks import Tile
+from equissl.reporting.diagnostics import COLUMNS as DIAGNOSTICS
+from equissl.reporting.diagnostics import collapse_rows
 from equissl.reporting.images.figures import SEEN, UNIT, class_bars, confusions, curves, score_bars
 from equissl.reporting.images.pictures import gallery
 from equissl.reporting.images.table import baselines, columns
-from equissl.reporting.page import best_run, budget, listed, run_page
+from equissl.reporting.page import budget, counted, listed, run_page
 from equissl.reporting.runs import Run
-from equissl.reporting.table import Column, Row, Table
+from equissl.reporting.table import Column, Table
+from equissl.reporting.tiles import best_tile
 
 TITLE = "Self-supervised learning on images: what the features hold"
-DIAGNOSTICS = (
-    Column("RankMe", "collapse/rankme/{}"),
-    Column("of dimensions", "collapse/dim/{}", digits=0),
-    Column("mean std", "collapse/std/{}", digits=3),
+LABELLED = "chance"  # key of the results on images with labels
+TILES = (
+    ("Highest k-NN top-1", "knn/all/top1", "knn/initial/top1"),
+    ("Highest linear top-1", "linear/all/top1", "linear/initial/top1"),
 )
-PARTS = (("all", ""), ("inv", " · inv"), ("equi", " · equi"), ("initial", " · before training"))
 
 
 def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None = None) -> str:
@@ -38,7 +40,7 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
     """
     results = [run.results for run in runs]
     shown = _shown(runs[0], store)
-    tables = [table for run in runs if (table := confusions(run, shown.store.classes)) is not None]
+    tables = [table for run in runs if (table := confusions(run)) is not None]
     return run_page(
         "images/page.html",
         runs,
@@ -70,35 +72,32 @@ def _shown(run: Run, store: str | Path | None) -> ImageSequences:
 
 def _setup(runs: Sequence[Run]) -> str:
     first = runs[0].results
+    start = f"{listed(runs)}, pretrained without labels on views of images"
+    sizes = f"{first['image_size']}×{first['image_size']} pixels"
+    if LABELLED not in first:
+        return (
+            f"{start}{budget(runs, SEEN, UNIT)}. Then the encoders were frozen. The images have no labels, so that "
+            f"nothing but collapse is measured, on {first['val_images']:,} whole images of {sizes} held out."
+        )
     return (
-        f"{listed(runs)}, pretrained without labels on views of {first['train_images']:,} images of {first['classes']} "
-        f"classes{budget(runs, SEEN, UNIT)}. Then the encoders were frozen: nearest neighbours "
-        f"(k = {first['config/neighbours'][0]}, by cosine) and a linear probe among the training images name the class "
-        f"of {first['val_images']:,} whole images of {first['image_size']}×{first['image_size']} pixels that neither "
-        "encoder nor probe has seen."
+        f"{start}{budget(runs, SEEN, UNIT)}. Then the encoders were frozen: nearest neighbours "
+        f"(k = {first['config/neighbours'][0]}, by cosine) and a linear probe among {first['train_images']:,} training "
+        f"images of {first['classes']} classes name the class of {first['val_images']:,} whole images of {sizes} that "
+        "neither encoder nor probe has seen."
     )
 
 
 def _tiles(runs: Sequence[Run]) -> list[Tile]:
-    best = [(best_run(runs, f"{group}/all/top1", "max"), group, name) for group, name in _GROUPS]
-    tiles = [_tile(run, group, name) for run, group, name in best if run is not None]
-    chance = 100 * runs[0].results["chance"]
-    return [*tiles, Tile("Chance", f"{chance:.1f} %", f"a guess among {runs[0].results['classes']} classes")]
-
-
-_GROUPS = (("knn", "Highest k-NN top-1"), ("linear", "Highest linear top-1"))
-
-
-def _tile(run: Run, group: str, name: str) -> Tile:
-    top1, before = (100 * run.results[f"{group}/{part}/top1"] for part in ("all", "initial"))
-    return Tile(name, f"{top1:.1f} %", f"{run.name}; {before:.1f} % before training")
+    found = [
+        best_tile(runs, Column("", key, 100, best="max"), heading, " %", {"before training": before})
+        for heading, key, before in TILES
+    ]
+    tiles = [tile for one in found for tile in one]
+    if tiles and LABELLED in runs[0].results:
+        chance, classes = 100 * runs[0].results[LABELLED], counted(runs[0].results["classes"], "class", "classes")
+        tiles.append(Tile("Chance", f"{chance:.1f} %", f"a guess among {classes}"))
+    return tiles
 
 
 def _diagnostics(runs: Sequence[Run]) -> Table:
-    rows = [
-        Row(run.name + suffix, tuple(run.results[c.key.format(part)] for c in DIAGNOSTICS), colour=run.colour)
-        for run in runs
-        for part, suffix in PARTS
-        if f"collapse/rankme/{part}" in run.results
-    ]
-    return Table(DIAGNOSTICS, tuple(rows), "features")
+    return Table(DIAGNOSTICS, tuple(collapse_rows(runs)), "features")

@@ -34,8 +34,8 @@ def baselines(results: Sequence[Results]) -> list[Row]:
     rows = distinct_rows("before training", results, _of_part("initial"))
     for suffix, result in by_store(results):
         rows.append(Row(f"raw pixels{suffix}", row_values(result, _of_part("pixels")), baseline=True))
-        rows += [_guess(name + suffix, result[name]) for name in GUESSES]
-    return rows
+        rows += [_guess(name + suffix, result[name]) for name in GUESSES if name in result]
+    return [row for row in rows if any(value is not None for value in row.values)]
 
 
 def _of_part(part: str) -> tuple[Column, ...]:

@@ -12,12 +12,16 @@ from equissl.datasets.drives.store.store import DriveStore
 from equissl.reporting.blocks import Card, Tile, cards
 from equissl.reporting.charts import Series, line_chart
 from equissl.reporting.colours import assign_colours
+from equissl.reporting.diagnostics import COLUMNS as DIAGNOSTICS
+from equissl.reporting.diagnostics import collapse_rows
 from equissl.reporting.figures import Curve, training_curves
-from equissl.reporting.page import best_run, counted, run_page, store_facts
+from equissl.reporting.page import counted, run_page, store_facts
 from equissl.reporting.runs import Run
 from equissl.reporting.sweeps.examples import detection_pictures
 from equissl.reporting.sweeps.pictures import SURE
 from equissl.reporting.sweeps.table import baselines, columns
+from equissl.reporting.table import Column, Table
+from equissl.reporting.tiles import best_tile
 
 TITLE = "3D detection from pretrained LiDAR backbones"
 MEAN = "detection/mean/3d_ap"
@@ -51,6 +55,7 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
             overlaps=_overlaps(runs[0]),
             sure=SURE,
             found=[detection_pictures(run, store) for run in runs],
+            diagnostics=Table(DIAGNOSTICS, tuple(collapse_rows(runs)), "features"),
         )
 
 
@@ -63,8 +68,7 @@ def _setup(runs: Sequence[Run]) -> str:
 
 
 def _tiles(runs: Sequence[Run]) -> list[Tile]:
-    best = best_run(runs, MEAN, "max")
-    return [] if best is None else [Tile("Highest mean 3D AP", f"{best.results[MEAN]:.1f}", best.name)]
+    return best_tile(runs, Column("", MEAN, best="max"), "Highest mean 3D AP")
 
 
 def _overlaps(run: Run) -> str:

@@ -7,19 +7,28 @@ from pathlib import Path
 
 from equissl.datasets.videos.moving_digits import DigitSource, MovingSpec, load_digits
 from equissl.reporting.blocks import Tile
+from equissl.reporting.diagnostics import COLUMNS as DIAGNOSTICS
+from equissl.reporting.diagnostics import collapse_rows
 from equissl.reporting.figures import LOSS, RANK, training_curves
-from equissl.reporting.page import best_run, budget, counted, listed, run_page
+from equissl.reporting.page import budget, counted, listed, run_page
 from equissl.reporting.runs import Run
+from equissl.reporting.table import Column, Table
+from equissl.reporting.tiles import best_tile
 from equissl.reporting.videos.figures import step_curves, velocity_tables, videos_of
 from equissl.reporting.videos.rollouts import rollout_pictures, sequence_pictures
 from equissl.reporting.videos.table import baselines, columns
 
 TITLE = "Flow equivariant recurrent networks"
 SEEN, UNIT = "videos_seen", "videos"
-TILES = (
-    ("Lowest error of the next frame", "prediction/next_mse", "min", "prediction/copy_mse", "a copy of the last frame"),
-    ("Lowest error of a roll-out", "rollout/mse", "min", None, ""),
-    ("Highest top-1", "classification/top1", "max", "classification/chance", "chance"),
+TILES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
+    (
+        "Lowest error of the next frame",
+        "prediction/next_mse",
+        "min",
+        {"a copy of the last frame": "prediction/copy_mse"},
+    ),
+    ("Lowest error of a roll-out", "rollout/mse", "min", {}),
+    ("Highest top-1", "classification/top1", "max", {"chance": "classification/chance"}),
 )
 
 
@@ -47,6 +56,7 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
         sequences=sequence_pictures(digits, spec),
         velocities=velocity_tables(runs),
         rollouts=rollout_pictures(runs),
+        diagnostics=Table(DIAGNOSTICS, tuple(collapse_rows(runs)), "features"),
     )
 
 
@@ -60,12 +70,8 @@ def _setup(runs: Sequence[Run], digits: DigitSource, spec: MovingSpec) -> str:
 
 
 def _tiles(runs: Sequence[Run]) -> list[Tile]:
-    return [tile for settings in TILES for tile in _tile(runs, *settings)]
-
-
-def _tile(runs: Sequence[Run], heading: str, key: str, best: str, baseline: str | None, called: str) -> list[Tile]:
-    run = best_run(runs, key, best)
-    if run is None:
-        return []
-    beside = f"; {called}: {run.results[baseline]:.3g}" if baseline in run.results else ""
-    return [Tile(heading, f"{run.results[key]:.3g}", run.name + beside)]
+    return [
+        tile
+        for heading, key, best, beside in TILES
+        for tile in best_tile(runs, Column("", key, digits=3, best=best, significant=True), heading, beside=beside)
+    ]

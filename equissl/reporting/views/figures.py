@@ -13,7 +13,8 @@ from equissl.reporting.figures import LOSS, RANK, Curve, points, training_curves
 from equissl.reporting.runs import Run
 from equissl.reporting.seeds import SPREAD
 
-PARTS = (("all", ""), ("inv", " · inv"), ("equi", " · equi"))  # part, and what its rows and bars add to the run's name
+# Part, and what its bars add to the run's name.
+PARTS = (("all", ""), ("inv", " · inv"), ("equi", " · equi"), ("embedding", " · embedding"))
 SEEN, UNIT = "views_seen", "views"
 CURVES = (
     LOSS,
@@ -26,16 +27,17 @@ REAL, IGNORED = (Curve("", "", f"collapse/equivariance{suffix}") for suffix in (
 
 def score_bars(runs: Sequence[Run]) -> list[Card]:
     """Draw rotation error and top-1 accuracy of every part of every run's features."""
-    first = runs[0].results
+    first = {key: value for run in reversed(runs) for key, value in run.results.items()}
     rotation = _part_bars(runs, "rotation/mean_deg/{}", "rotation/mean_deg_se/{}", 1.0)
     classes = _part_bars(runs, "classification/{}/top1", "classification/{}/top1_se", 100.0)
-    constant, chance = first["rotation/mean_deg/constant"], 100 * first["classification/chance"]
+    constant = _reference("constant predictor", first.get("rotation/mean_deg/constant"), 1.0)
+    chance = _reference("chance", first.get("classification/chance"), 100.0)
     return cards(
         Card(
             "Mean rotation error on unseen objects (lower is better)",
-            bar_chart(rotation, "°", ("constant predictor", constant)),
+            bar_chart(rotation, "°", constant),
         ),
-        Card("Top-1 accuracy on unseen objects (higher is better)", bar_chart(classes, " %", ("chance", chance))),
+        Card("Top-1 accuracy on unseen objects (higher is better)", bar_chart(classes, " %", chance)),
     )
 
 
@@ -54,6 +56,10 @@ def cumulative(errors: np.ndarray, step: int = 5) -> list[tuple[float, float]]:
     return [(float(x), 100 * float(np.mean(errors <= x))) for x in range(0, 181, step)]
 
 
+def _reference(name: str, value: float | None, scale: float) -> tuple[str, float] | None:
+    return None if value is None else (name, scale * value)
+
+
 def _part_bars(runs: Sequence[Run], key: str, error: str, scale: float) -> list[Bar]:
     return [
         Bar(
@@ -65,7 +71,7 @@ def _part_bars(runs: Sequence[Run], key: str, error: str, scale: float) -> list[
         )
         for run in runs
         for part, suffix in PARTS
-        if key.format(part) in run.results
+        if run.results.get(key.format(part)) is not None
     ]
 
 

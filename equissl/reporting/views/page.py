@@ -9,23 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from equissl.datasets.views.store.store import ViewStore
-from equissl.reporting.blocks import Tile
-from equissl.reporting.page import budget, listed, run_page, store_facts
+from equissl.evaluation.views.evaluate import SKIPPED
+from equissl.reporting.diagnostics import COLUMNS as DIAGNOSTICS
+from equissl.reporting.diagnostics import collapse_rows
+from equissl.reporting.page import budget, counted, listed, run_page, store_facts
 from equissl.reporting.runs import Run
-from equissl.reporting.table import Column, Row, Table
-from equissl.reporting.views.figures import PARTS, SEEN, UNIT, curves, score_bars
+from equissl.reporting.table import Column, Table
+from equissl.reporting.views.figures import SEEN, UNIT, curves, score_bars
 from equissl.reporting.views.pictures import gallery
 from equissl.reporting.views.table import baselines, columns
+from equissl.reporting.views.tiles import WORDS, protocols_in_words, supervised, tiles
 from equissl.runs.results import Results
 
 TITLE = "Equivariant self-supervised learning: what the features hold"
-SUPERVISED = "Supervised"  # method that learns from the labels which the others are scored on
 REAL, IGNORED = "predictor/equivariance", "predictor/equivariance_ignored_action"
-DIAGNOSTICS = (
-    Column("RankMe", "collapse/rankme/{}"),
-    Column("of dimensions", "collapse/dim/{}", digits=0),
-    Column("mean std", "collapse/std/{}", digits=3),
-)
 ACTION = (
     Column("predictor loss, real action", REAL, digits=4),
     Column("another sample's action", IGNORED, digits=4),
@@ -51,7 +48,9 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
             store_facts(views.path, views.attributes),
             title=title or TITLE,
             setup=_setup(runs, views),
-            tiles=_tiles(runs),
+            strips=_strips(views),
+            turned=any("rotation/mean_deg/constant" in result for result in results),
+            tiles=tiles(runs),
             bars=score_bars(runs),
             curves=curves(runs),
             gallery=gallery(views),
@@ -61,20 +60,51 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
 
 def _setup(runs: Sequence[Run], views: ViewStore) -> str:
     first = runs[0].results
-    supervised = any(run.results["method"] == SUPERVISED for run in runs)
-    labelled = " Supervised, for comparison, is trained on those labels." if supervised else ""
+    labelled = " Supervised, for comparison, is trained on those labels." if supervised(runs) else ""
     scale = "standardised " if first.get("config/standardize") else ""
+    read, unseen = protocols_in_words(runs), f"on {first['val_objects']:,} objects that"
+    probes = (
+        f"small probes read {read} from their {scale}features, learn from {first['train_objects']:,} objects of "
+        f"{first['classes']} classes, and are scored {unseen} neither encoder nor probe has seen"
+    )
+    frozen = probes if read else f"they are scored {unseen} they have not seen"
     return (
-        f"{listed(runs)}, pretrained on {first['train_objects']:,} objects of {first['classes']} classes"
-        f"{budget(runs, SEEN, UNIT)}. Every object was rendered {views.num_views} times at "
-        f"{views.image_size}×{views.image_size} pixels with random rotation ({_rotations(views)}), floor colour and "
-        f"light. Then the encoders were frozen: small probes read the class of a view, and the rotation between two, "
-        f"from their {scale}features, and are scored on {first['val_objects']:,} objects that neither encoder nor "
-        f"probe has seen.{labelled}"
+        f"{listed(runs)}{budget(runs, SEEN, UNIT)} in pretraining. Every object {_made(views)}. Then the encoders were "
+        f"frozen: {frozen}.{labelled}{_skipped(runs)}"
     )
 
 
+def _skipped(runs: Sequence[Run]) -> str:
+    """Say why class or rotation was not measured."""
+    reasons = dict.fromkeys(line for run in runs for line in run.results.get(SKIPPED, ()))
+    found = [line for line in reasons if line.partition(":")[0] in WORDS]
+    return f" Not measured: {'; '.join(found)}." if found else ""
+
+
+def _made(views: ViewStore) -> str:
+    """Say how the views of an object came about: rendered in random poses or one, or made of one image."""
+    size, count = f"{views.image_size}×{views.image_size} pixels", views.num_views
+    if not _rotated(views):
+        return f"has {counted(count, 'view')} of {size}"
+    poses = f"with random rotation ({axes})" if (axes := _rotations(views)) else "in one pose"
+    return f"was rendered {counted(count, 'time')} at {size} {poses}, floor colour and light drawn at random"
+
+
+def _strips(views: ViewStore) -> str:
+    """Say what a strip of the gallery shows."""
+    if not _rotated(views):
+        return "Each strip is views of one image."
+    poses = "random poses" if _rotations(views) else "one pose"
+    return f"Each strip is one object in {poses}, on random floors, under random light."
+
+
+def _rotated(views: ViewStore) -> bool:
+    """Return True for views of objects in poses, and not of images."""
+    return any(name.startswith("rotation_") for name in views.schema.names)
+
+
 def _rotations(views: ViewStore) -> str:
+    """Return the range of the poses; empty where there is one."""
     ranges = [
         (name[-1], latent)
         for name, latent in zip(views.schema.names, views.schema.latents, strict=True)
@@ -83,45 +113,12 @@ def _rotations(views: ViewStore) -> str:
     degrees = {axis: f"{np.degrees(latent.low):.0f}° to {np.degrees(latent.high):.0f}°" for axis, latent in ranges}
     if len(set(degrees.values())) == 1:
         return f"{next(iter(degrees.values()))} about {', '.join(degrees)}"
-    return ", ".join(f"{text} about {axis}" for axis, text in degrees.items()) or "none"
-
-
-def _tiles(runs: Sequence[Run]) -> list[Tile]:
-    compared = [run for run in runs if run.results["method"] != SUPERVISED] or runs
-    constant = runs[0].results["rotation/mean_deg/constant"]
-    text = "the same answer for every pair; what no learning gives"
-    return [_nearest(compared, constant), Tile("Constant predictor", f"{constant:.1f}°", text), _sharpest(compared)]
-
-
-def _nearest(runs: Sequence[Run], constant: float) -> Tile:
-    key = "rotation/mean_deg/all"
-    run = min(runs, key=lambda run: run.results[key])
-    gap = constant - run.results[key]
-    text = f"{run.name}, {abs(gap):.1f}° {'below' if gap >= 0 else 'above'} the constant predictor"
-    return Tile("Lowest rotation error, all features", f"{run.results[key]:.1f}°", text)
-
-
-def _sharpest(runs: Sequence[Run]) -> Tile:
-    key = "classification/all/top1"
-    run = max(runs, key=lambda run: run.results[key])
-    top1, chance = run.results[key], runs[0].results["classification/chance"]
-    text = f"{run.name}, {top1 / chance:.1f} times chance ({100 * chance:.1f} %)"
-    return Tile("Highest top-1, all features", f"{100 * top1:.1f} %", text)
+    return ", ".join(f"{text} about {axis}" for axis, text in degrees.items())
 
 
 def _diagnostics(runs: Sequence[Run]) -> Table:
-    rows = [
-        Row(run.name + suffix, _collapse(run.results, part), colour=run.colour)
-        for run in runs
-        for part, suffix in PARTS
-        if f"collapse/rankme/{part}" in run.results
-    ]
-    return Table((*DIAGNOSTICS, *ACTION), tuple(rows), "features")
-
-
-def _collapse(results: Results, part: str) -> tuple:
-    values = tuple(results[column.key.format(part)] for column in DIAGNOSTICS)
-    return (*values, *(_action(results) if part == "all" else (None, None, None)))
+    actions = {run.name: _action(run.results) for run in runs}
+    return Table((*DIAGNOSTICS, *ACTION), tuple(collapse_rows(runs, actions, len(ACTION))), "features")
 
 
 def _action(results: Results) -> tuple[float | None, float | None, float | None]:

@@ -1,10 +1,11 @@
-"""Table of runs on views: classification and relative rotation."""
+"""Table of runs on views: classification and relative rotation, and every protocol that was asked for by name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from equissl.reporting.table import Column, Row, Value, by_store
+from equissl.reporting.table import Column, Row, Value, by_store, scaled
+from equissl.reporting.views.measures import Measured, group_of, holds, measured
 from equissl.runs.results import Results
 
 COLUMNS = (
@@ -20,31 +21,52 @@ CONSTANT = "rotation/mean_deg/constant"
 
 
 def columns(results: Sequence[Results]) -> tuple[Column, ...]:
-    """Return the columns; ``inv`` and ``equi`` stay empty for methods that do not split their features."""
-    return COLUMNS
+    """Return the columns of class and relative rotation, and of other protocols that were asked for by name.
+
+    ``inv`` and ``equi`` stay empty for methods that do not split their features. A protocol that no run was scored on
+    has no column; where there is neither class nor rotation, every other one has.
+    """
+    return tuple(entry.column for entry in _entries(results))
 
 
 def baselines(results: Sequence[Results]) -> list[Row]:
     """Return the constant predictor, whose class is the most frequent one of training, and chance, for each store.
 
     Raises:
-        ValueError: results without the scores of the constant predictor.
+        ValueError: rotation errors without those of the constant predictor.
     """
+    entries = _entries(results)
     rows = []
     for suffix, result in by_store(results):
-        rows += [_constant(f"constant predictor{suffix}", result), _chance(f"chance{suffix}", result)]
-    return rows
+        if "rotation/mean_deg/all" in result and CONSTANT not in result:
+            raise ValueError(f"expected {CONSTANT!r} in the results of {result.get('run')}, it is missing")
+        constant = [_value(result, entry.constant, entry.column) for entry in entries]
+        chance = [_value(result, entry.chance, entry.column) for entry in entries]
+        rows += [(f"constant predictor{suffix}", constant), (f"chance{suffix}", chance)]
+    return [Row(name, tuple(values), baseline=True) for name, values in rows if any(v is not None for v in values)]
 
 
-def _constant(name: str, result: Results) -> Row:
-    if CONSTANT not in result:
-        raise ValueError(f"expected {CONSTANT!r} in the results of {result.get('run')}, it is missing")
-    keys = [column.key.rsplit("/", 1)[0] + "/constant" for column in COLUMNS]
-    scores: list[Value] = [
-        result.get(key) if column.key.endswith("/all") else None for key, column in zip(keys, COLUMNS, strict=True)
-    ]
-    return Row(name, (100 * result["classification/majority"], *scores[1:]), baseline=True)
+def _entries(results: Sequence[Results]) -> list[Measured]:
+    shown = {group_of(column) for column in COLUMNS if _whole(column) and holds(results, column.key)}
+    main = [_main(column) for column in COLUMNS if group_of(column) in shown]
+    if main and all(result.get("config/protocols") is None for result in results):
+        return main
+    return main + [entry for entry in measured(results) if group_of(entry.column) not in shown]
 
 
-def _chance(name: str, result: Results) -> Row:
-    return Row(name, (100 * result["classification/chance"], *(None,) * (len(COLUMNS) - 1)), baseline=True)
+def _whole(column: Column) -> bool:
+    """Return True for a column of the whole representation."""
+    return "all" in column.key.split("/")
+
+
+def _main(column: Column) -> Measured:
+    """Return a column of class or rotation with its baselines; those of the parts have none."""
+    if not _whole(column):
+        return Measured(column)
+    if group_of(column) == "classification":
+        return Measured(column, "classification/majority", "classification/chance")
+    return Measured(column, column.key.replace("/all", "/constant"))
+
+
+def _value(result: Results, key: str, column: Column) -> Value:
+    return scaled(result.get(key), column)
