@@ -34,6 +34,7 @@ def collapse_scores(features: Tensor, part: str) -> Scores:
         f"collapse/rankme/{part}": rankme(few),
         f"collapse/std/{part}": float(moments(features, correction=1)[1].mean()),
         f"collapse/dim/{part}": features.shape[-1],
+        f"collapse/rows/{part}": len(few),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+JUDGED_ROWS = 8  # vectors from which on a low RankMe means something
 COLLAPSED_RANK = 2.0  # a RankMe below it is hardly more than one direction; that of the config, too
 
 
@@ -59,11 +60,16 @@ def rankme(features: Tensor) -> float:
     return float(torch.special.entr(shares).sum().exp())
 
 
-def is_collapsed(rank: float, dim: int | None = None) -> bool:
+def is_collapsed(rank: float, dim: int | None = None, rows: int | None = None) -> bool:
     """Return True where features span hardly more than one direction: RankMe below 2, or below half of few dimensions.
+
+    RankMe is at most the number of vectors, so that fewer than 8 say nothing.
 
     Args:
         rank: RankMe.
         dim: number of dimensions, where it is known; fewer than 4 have a lower bar.
+        rows: number of vectors that it was measured of, where it is known.
     """
+    if rows is not None and rows < JUDGED_ROWS:
+        return False
     return rank < (COLLAPSED_RANK if dim is None else min(COLLAPSED_RANK, dim / 2))

@@ -12,7 +12,7 @@ from equissl.runs.results import Results
 if TYPE_CHECKING:
     from equissl.reporting.table import Column
 
-RANKME, DIM, STD = "collapse/rankme/", "collapse/dim/", "collapse/std/"
+RANKME, DIM, STD, ROWS = "collapse/rankme/", "collapse/dim/", "collapse/std/", "collapse/rows/"
 COLLAPSED, ONE_SEED = "collapsed", "a seed collapsed"
 CONTROL = "initial"  # beginning of the parts of an encoder before training
 
@@ -35,10 +35,10 @@ def verdict(result: Results, part: str) -> str:
         result: of a run, or merged over seeds.
         part: of the representation.
     """
-    dim = result.get(DIM + part)
+    dim, rows = result.get(DIM + part), result.get(ROWS + part)
     for key, word in ((RANKME + part, COLLAPSED), (LOWEST + RANKME + part, ONE_SEED)):
         rank = result.get(key)
-        if rank is not None and is_collapsed(rank, None if dim is None else int(dim)):
+        if rank is not None and is_collapsed(rank, dim, rows):
             return word
     return ""
 

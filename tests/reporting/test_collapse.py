@@ -37,6 +37,9 @@ def test_features_along_one_direction_are_collapsed_and_others_are_not() -> None
     full = torch.randn(200, 16, generator=random)
     assert [is_collapsed(rankme(x), 16) for x in (line, noisy, full, torch.zeros(200, 16))] == [True, True, False, True]
     assert CollapseConfig().rankme == COLLAPSED_RANK  # training warns at the same number
+    few = full[:2] + 5  # two vectors have a RankMe of at most 2, whatever they are
+    assert is_collapsed(rankme(few), 16) and not is_collapsed(rankme(few), 16, rows=2)
+    assert is_collapsed(rankme(noisy), 16, rows=200)
     assert is_collapsed(1.5, 16) and not is_collapsed(2.0, 16) and not is_collapsed(1.5, 2)
 
 
@@ -47,6 +50,11 @@ def test_the_words_of_a_row_and_of_its_rank() -> None:
     before = {"collapse/rankme/initial": 1.2, "collapse/dim/initial": 16}
     kept = build_table([result(9.0, **before)], [RANK])  # an encoder before training is no news about the run
     assert kept.rows[0].flag == "" and verdict(result(9.0, **before), "initial") == "collapsed"
+
+
+def test_a_few_sweeps_are_no_sign_of_collapse() -> None:
+    assert verdict(result(1.5, **{"collapse/rows/all": 2}), "all") == ""
+    assert verdict(result(1.5, **{"collapse/rows/all": 8}), "all") == "collapsed"
 
 
 def test_a_terminal_and_a_page_show_it_in_red() -> None:
