@@ -108,7 +108,7 @@ class PublishedSeqJEPA(nn.Module):
         return 1 - F.cosine_similarity(predicted, target).mean(), aggregate
 
     def _told(self, changes: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-        """What the tokens (B, M, …) and the predictor (B, …) are told."""
+        """Action inputs of the tokens (B, M, …) and of the predictor (B, …)."""
         if self.args["learn_act_emb"]:
             embedded = self.action_proj(changes.flatten(0, 1)).unflatten(0, changes.shape[:2])
             last = embedded[:, -1]

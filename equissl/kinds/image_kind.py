@@ -20,11 +20,10 @@ from equissl.weights.images import image_backbone
 
 ACTIONS = 4096  # pairs that the actions' statistics are taken from
 FREE = 0.3
-_MEANING = {
-    False: "an embedding that ignores the rotation leaves that part of the equivariance loss",
-    True: "an invariant embedding is nearly free for this predictor, which may learn to ignore the action "
-    "(docs/actions.md); whiten_actions with init scaled makes it cost all of the loss",
-}
+NEARLY_FREE = (
+    "an invariant embedding costs this predictor little, so that it may learn to ignore the action "
+    "(docs/actions.md; whiten_actions with init: identity makes it cost the whole equivariance loss)"
+)
 logger = logging.getLogger(__name__)
 
 
@@ -54,12 +53,15 @@ class ImageKind(Kind):
             out: run folder.
             fresh: False where a run continues, or starts from given weights.
         """
-        if method.action is None:
+        if not method.fits_actions:
             return
         share = method.fit_actions(training_actions(method.action.raw, dataset))
-        if share is not None and fresh and process_rank() == 0:
-            level = logging.WARNING if share < FREE else logging.INFO
-            logger.log(level, "%s: shortcut share %.3f of 1: %s", out, share, _MEANING[share < FREE])
+        if share is None or not fresh or process_rank() > 0:
+            return
+        if share < FREE:
+            logger.warning("%s: shortcut share %.3f of 1: %s", out, share, NEARLY_FREE)
+        else:
+            logger.info("%s: shortcut share %.3f of 1 (docs/actions.md)", out, share)
 
     def posed_views(self, method: Method) -> int:
         """Return the number of views of an object with known poses; the rotation probe needs two."""
@@ -67,7 +69,7 @@ class ImageKind(Kind):
 
 
 def training_actions(action: Any, dataset: Any) -> Tensor:
-    """Compute the actions (N, A) of the first `ACTIONS` pairs that a run sees.
+    """Compute the actions (N, A) of `ACTIONS` training pairs: of each object in turn, epoch after epoch.
 
     Args:
         action: from a batch and two positions to (B, A).

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from equissl.predictors.action_predictor import ConcatenatedAction
+
 
 class ActionProjector(nn.Sequential):
     """A linear layer without bias, and batch norm without weights of its own.
@@ -18,7 +20,7 @@ class ActionProjector(nn.Sequential):
         super().__init__(nn.Linear(dim, size, bias=False), nn.BatchNorm1d(size, affine=False))
 
 
-class EmbeddedActionPredictor(nn.Module):
+class EmbeddedActionPredictor(ConcatenatedAction, nn.Module):
     """One linear layer, or two, on concat(embedded z, e).
 
     EquiMod (Devillers and Lefort 2022, arXiv 2211.01244), with the action embedded as by Ghaemi et al. 2025 (arXiv

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
+from equissl.predictors.action_predictor import ConcatenatedAction
 
-class MLPPredictor(nn.Sequential):
+
+class MLPPredictor(ConcatenatedAction, nn.Sequential):
     """An MLP of ``layers`` linear layers on concat(z, e), all of width D, with ReLU between them.
 
     The alternative to the hypernetwork in SIE (Garrido et al. 2023), as in EquiMod (Devillers and Lefort 2022).
@@ -29,13 +29,6 @@ class MLPPredictor(nn.Sequential):
         for _ in range(layers - 1):
             modules += [nn.ReLU(), nn.Linear(dim, dim)]
         super().__init__(*modules)
-
-    def set_identity(self, action: Sequence[float]) -> None:
-        """Do nothing: no part of it depends on the identity."""
-
-    def shortcut_share(self, actions: Tensor) -> float:
-        """Return 0: with a bias, an invariant embedding leaves nothing of the loss."""
-        return 0.0
 
     def forward(self, embedding: Tensor, action: Tensor) -> Tensor:  # type: ignore[override]
         """Predict the embedding (B, D) of the second view.

@@ -93,8 +93,9 @@ def test_a_constant_of_the_predictor_s_own_is_a_shortcut(
     actions: Tensor = method.action(build_batch(objects=60))
     assert method.fit_actions(actions) == pytest.approx(shortcut_share(actions) if share is None else share, abs=1e-6)
     assert build_method("Composed split").fit_actions(torch.randn(9, 6)) == 0  # an MLP has a bias
-    assert build_method("VICReg").fit_actions(actions) is None
-    assert build_method("AugSelf").fit_actions(actions) is None
+    assert build_method("Composed", predictor="embedded_action").fit_actions(actions) == 0
+    for name in ("VICReg", "AugSelf", "SeqJEPA"):  # no predictor that is told whole actions: no data is read for it
+        assert not build_method(name).fits_actions and build_method(name).fit_actions(actions) is None
 
 
 @pytest.mark.parametrize("options", [{"init": "identity"}, {"residual": True}])

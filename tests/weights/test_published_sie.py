@@ -78,7 +78,7 @@ def batch() -> ViewBatch:
 
 
 def action(batch: ViewBatch, option: str) -> Tensor:
-    """What the authors' data sets give: the relative quaternion, by SciPy, and the differences of the two hues."""
+    """Actions of the authors' data sets: the relative quaternion, by SciPy, and the differences of the two hues."""
     first, second = (Rotation.from_euler("xyz", batch.latents[:, view, :3].numpy()) for view in (0, 1))
     found = torch.from_numpy((first.inv() * second).as_quat())
     hues = batch.latents[:, 1, [3, 6]] - batch.latents[:, 0, [3, 6]]

@@ -47,6 +47,12 @@ class ViewMethod(Method):
         """
         return {"all": widen(self.encoder(self.normalise(inputs)))}
 
+    @property
+    def fits_actions(self) -> bool:
+        """True where `fit_actions` has something to do: actions to whiten, or a predictor that can be asked."""
+        asked = isinstance(getattr(self, "predictor", None), ActionPredictor)
+        return self.action is not None and (self.action.whiten or asked)
+
     def fit_actions(self, actions: Tensor) -> float | None:
         """Whiten the actions, where they are to be, before the first step.
 
@@ -58,7 +64,7 @@ class ViewMethod(Method):
             or None without a predictor that can tell.
         """
         predictor = getattr(self, "predictor", None)
-        if self.action is None or predictor is None:
+        if self.action is None:
             return None
         if self.action.whiten:
             self.action.fit(actions)

@@ -1,4 +1,4 @@
-"""What Blender reads; run in an interpreter with ``bpy``: ``blender_polygons.py FILES.json ANSWERS.json``."""
+"""Polygon files as Blender reads them, under its own interpreter: ``blender_polygons.py FILES.json ANSWERS.json``."""
 
 from __future__ import annotations
 

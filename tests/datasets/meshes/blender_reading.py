@@ -1,4 +1,4 @@
-"""What Blender's importer makes of mesh files. A program for an interpreter with ``bpy``, run in a process of its own.
+"""Mesh files as read by Blender's importer. A program for an interpreter with ``bpy``, run in a process of its own.
 
     python -P blender_reading.py FOLDER
 

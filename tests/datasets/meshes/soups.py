@@ -36,7 +36,7 @@ class Soup:
 
 
 def compare(soup: Soup, truth: Soup, *, directions: float = 1e-4, all_normals: bool = True) -> dict[str, float]:
-    """How far the triangles of ``soup`` lie from the nearest of ``truth``, whose number is the same.
+    """Distance of each triangle of ``soup`` from the nearest of ``truth``, which has as many.
 
     Keys: ``faces`` that differ in number, ``corners`` in units of the extent, ``normals`` and ``albedo`` (as sRGB) that
     differ by more than the given bounds. Only what differs is given.

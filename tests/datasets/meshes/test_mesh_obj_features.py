@@ -109,7 +109,7 @@ def differences(case: Case, reading: list[dict[str, Any]]) -> set[str]:
 
 
 def in_order(case: Case, reading: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was read, in the order of the statements: Blender's objects have an order of their own."""
+    """Faces as read, in the order of the statements: Blender's objects have an order of their own."""
     centres = np.array([np.unique(np.array(read["positions"]).round(3), axis=0).mean(0) for read in reading])
     wanted = np.array([np.mean([corner.position for corner in polygon], axis=0) for polygon in case.polygons])
     return [reading[i] for i in np.linalg.norm(centres - wanted[:, None], axis=-1).argmin(axis=1)]

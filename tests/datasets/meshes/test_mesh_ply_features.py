@@ -98,7 +98,7 @@ def test_blender_reads_the_same(tmp_path: Path) -> None:
 
 
 def differs(case: PlyCase, polygons: Any) -> str:
-    """How what Blender read differs from what the file states; colours of faces and textures it never reads."""
+    """Differences between Blender's reading and the file; it never reads colours of faces or textures."""
     if isinstance(polygons, str) or len(polygons) != len(case.polygons):
         return polygons if isinstance(polygons, str) else f"{len(polygons)} polygons for {len(case.polygons)}"
     vertex_colours = any(word.startswith("colours of vertices") for word in case.features)

@@ -1,4 +1,4 @@
-"""What users learn of the making of views: each kind once on the terminal, all of it in store and card."""
+"""Warnings of a build of views: each kind once on the terminal, all of them in store and card."""
 
 from __future__ import annotations
 
