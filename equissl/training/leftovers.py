@@ -16,7 +16,8 @@ from equissl.util.runfolder import CONFIG_FILE, LAST
 def removed_unless_started(out: Path) -> Iterator[None]:
     """Remove what is written into ``out`` inside of the context, if that ends with an error before the first step.
 
-    What was there before stays, with the config as it was. Folders above that were made for it go too.
+    What was there before stays, with the config as it was, and so do the folders of other runs that began meanwhile.
+    Folders above that were made for it go too.
 
     Args:
         out: run folder, which need not be there yet.
@@ -29,7 +30,8 @@ def removed_unless_started(out: Path) -> Iterator[None]:
         yield
     except BaseException:
         if process_rank() == 0 and not _started(out):
-            _remove([path for path in (out / name for name in _entries(out)) if path not in before])
+            new = [path for path in (out / name for name in _entries(out)) if path not in before]
+            _remove([path for path in new if not _holds_runs(path)])
             if saved is not None:
                 config.write_bytes(saved)
             _remove_empty(missing)
@@ -39,6 +41,11 @@ def removed_unless_started(out: Path) -> Iterator[None]:
 def _started(out: Path) -> bool:
     """Return True where a checkpoint is there, or a row of the log, which the first step writes."""
     return (out / LAST).is_file() or ((out / METRICS_FILE).is_file() and bool(read_metrics(out)))
+
+
+def _holds_runs(path: Path) -> bool:
+    """Return True for a run folder, and for one of run folders (NAME/seed0)."""
+    return (path / CONFIG_FILE).is_file() or any(path.glob(f"*/{CONFIG_FILE}"))
 
 
 def _entries(folder: Path) -> list[str]:

@@ -43,6 +43,21 @@ def test_nothing_is_left_of_a_first_step_that_fails(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("other", ["sie", "sie/seed0"])
+def test_runs_that_began_meanwhile_are_not_touched(
+    make_config: Callable[..., PretrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    def beside(*_: Any) -> None:
+        (tmp_path / other).mkdir(parents=True)
+        (tmp_path / other / "config.yaml").write_text("seed: 0\n")
+        raise torch.OutOfMemoryError("too large")
+
+    monkeypatch.setattr(SIE, "step", beside)
+    with pytest.raises(torch.OutOfMemoryError):
+        pretrain(make_config(), tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")] == [f"{other}/config.yaml"]
+
+
 @pytest.mark.parametrize("change", [{"batch_size": 64}, {"store": "nowhere.h5"}])
 def test_nothing_is_left_of_wrong_data(
     make_config: Callable[..., PretrainConfig], tmp_path: Path, change: dict[str, Any]
