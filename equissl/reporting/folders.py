@@ -8,7 +8,7 @@ from pathlib import Path
 
 from equissl.reporting.comparable import Joined, join_selections
 from equissl.runs.results import RESULTS_FILE, RESULTS_FOLDER, read_evaluations
-from equissl.util.runfolder import LAST
+from equissl.util.runfolder import CONFIG_FILE, LAST
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,6 @@ def why_left_out(path: Path) -> str:
         return ""
     if (path / LAST).is_file():
         return f"not evaluated; do it with: equissl evaluate {path}"
-    if (path / "config.yaml").is_file():
+    if (path / CONFIG_FILE).is_file():
         return "no checkpoint: its training failed before the first one, or has not come to it"
     return "not a run folder: neither results nor a checkpoint are in it"

@@ -16,6 +16,7 @@ from equissl.reporting.seeds import group_seeds, merge_seeds, seedless
 from equissl.reporting.table import ROW, names
 from equissl.runs.log import read_metrics
 from equissl.runs.results import RESULTS_FOLDER, Results
+from equissl.util.runfolder import CONFIG_FILE
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -101,7 +102,7 @@ def _named(results: Results, group: Sequence[Path], found: Mapping[Path, object]
 
 
 def _load_run(name: str, colour: str, row: Joined, group: Sequence[Path]) -> Run:
-    folder, config = group[0], group[0] / "config.yaml"
+    folder, config = group[0], group[0] / CONFIG_FILE
     curves = read_metrics(folder) if (folder / "metrics.csv").is_file() else {}
     text = config.read_text(encoding="utf-8") if config.is_file() else ""
     results = {**row.results, ROW: name}

@@ -13,7 +13,7 @@ from equissl.objectives import Objective
 from equissl.runs.config import PretrainConfig
 from equissl.runs.configfile import build_method, resolve_config, save_config
 from equissl.util.configtree import merge
-from equissl.util.runfolder import LAST
+from equissl.util.runfolder import CONFIG_FILE, LAST
 from equissl.weights.detectors import import_openpcdet
 from equissl.weights.imported import ImportReport, save_imported
 from equissl.weights.layouts import Family, Layout, find_layout, rename
@@ -98,7 +98,7 @@ def _write_run(
     resolved = filled_config(layout, stored, store)
     method = filled_method(stored, layout, resolved)
     (out / LAST).parent.mkdir(parents=True, exist_ok=True)
-    save_config(resolved, out / "config.yaml")
+    save_config(resolved, out / CONFIG_FILE)
     save_imported(out / LAST, method, resolved.to_dict(), _provenance(family, layout, stored, script))
     parameters = sum(parameter.numel() for parameter in method.parameters())
     return ImportReport(out, layout.option, type(method).__name__, parameters, _messages(layout, stored, script))

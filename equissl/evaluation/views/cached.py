@@ -25,6 +25,7 @@ from equissl.evaluation.views.features import (
     view_quats,
 )
 from equissl.evaluation.views.retrieval import EMBEDDING, embed_features
+from equissl.util.runfolder import LAST
 
 if TYPE_CHECKING:
     from equissl.methods.views.base import ViewMethod
@@ -107,7 +108,7 @@ def features_mark(run_dir: Path, store: ViewStore, split: str, config: EvaluateC
         config: precision and type of the features.
     """
     settings = {"split": split, "precision": config.precision, "dtype": config.feature_dtype}
-    return fingerprint(run_dir / "checkpoints" / "last.ckpt", store, **settings)
+    return fingerprint(run_dir / LAST, store, **settings)
 
 
 def with_embeddings(
