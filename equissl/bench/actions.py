@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from equissl.bench.methods import benchmark_run
+from equissl.bench.record import Measured
 from equissl.bench.sweep import Run, grid, run_sweep, write_table
 
 #: Methods of ``configs/benchmark`` with a hypernetwork; an MLP, as conditional BYOL's, has no start to choose.
@@ -82,12 +83,13 @@ def bench_actions(
     return lines | write_table([run.folder for run in runs.values()], out, store)
 
 
-def _line(results: list[dict]) -> str:
+def _line(results: list[dict]) -> Measured:
     """Format mean and values by seed of each measure."""
     ratios = [r["predictor/equivariance_ignored_action"] / r["predictor/equivariance"] for r in results]
     columns = {name: [r[key] for r in results] for name, key in _MEASURES.items() if key in results[0]}
     columns["wrong / right action"] = ratios
-    return ", ".join(
+    text = ", ".join(
         f"{name} {statistics.mean(values):.3g} ({', '.join(f'{value:.3g}' for value in values)})"
         for name, values in columns.items()
     )
+    return Measured(text, columns)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from equissl.bench.record import Measured
 from equissl.bench.sweep import (
     Run,
     command,
@@ -185,10 +186,11 @@ def _steps(run: Path) -> int:
     return read_checkpoint(run / LAST, mmap=True)[OURS]["step"] if (run / LAST).is_file() else 0
 
 
-def _gains(out: Path, labels: Sequence[float], methods: Sequence[str], seeds: int) -> str:
+def _gains(out: Path, labels: Sequence[float], methods: Sequence[str], seeds: int) -> Measured:
     """Compute mean 3D AP above that of training from scratch, seed by seed: the choice of labels adds alike to both."""
     if SCRATCH not in methods or seeds < 2:
-        return ""
+        return Measured("", {})
+    numbers: dict[str, dict[str, list[float]]] = {}
     lines = [f"mean 3D AP above {SCRATCH}, of {seeds} pairs with the same labels:"]
     for share in labels:
         for name in methods:
@@ -197,8 +199,9 @@ def _gains(out: Path, labels: Sequence[float], methods: Sequence[str], seeds: in
             scores = [[_score(_folder(out, kind, share, seed)) for kind in (name, SCRATCH)] for seed in range(seeds)]
             gains = [a - b for a, b in scores]
             spread = statistics.stdev(gains)
+            numbers.setdefault(f"{100 * share:g} %", {})[name] = gains
             lines.append(f"  {100 * share:>5g} %  {name:<14} {statistics.fmean(gains):+.1f} ± {spread:.1f}")
-    return "\n".join(lines)
+    return Measured("\n".join(lines), numbers)
 
 
 def _score(run: Path) -> float:

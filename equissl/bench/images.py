@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from equissl.bench.record import Measured
 from equissl.bench.sweep import Run, grid, run_sweep, seed_folder, trained_and_evaluated, write_table
 
 METHODS = ("simclr", "vicreg", "byol", "swav")
@@ -64,5 +65,6 @@ def _gains(runs: dict[tuple[str, int], Run], methods: Sequence[str], seeds: int)
         results = [runs[name, seed].results() for seed in range(seeds)]
         for score, key in SCORES.items():
             pairs = [(r[key], r[f"{key}_se"] or float("inf")) for r in results]
-            found[f"{name} {score} gain"] = ", ".join(f"{100 * g:+.1f} ({g / error:.1f} SE)" for g, error in pairs)
+            text = ", ".join(f"{100 * g:+.1f} ({g / error:.1f} SE)" for g, error in pairs)
+            found[f"{name} {score} gain"] = Measured(text, {"gain": [g for g, _ in pairs], "se": [e for _, e in pairs]})
     return found

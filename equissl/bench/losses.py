@@ -7,7 +7,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from equissl import losses
 from equissl.bench.lightly_losses import INSTALL_LIGHTLY, has_lightly, lightly_rival
+from equissl.bench.record import Measured
 from equissl.objectives.base import Embedded
 from equissl.objectives.create import OBJECTIVES, create_objective
 
@@ -74,7 +75,7 @@ def bench_losses(
     threads: int | None = None,
     prototypes: int = 3000,
     queue: int = 16384,
-) -> dict[str, float]:
+) -> dict[str, float | str]:
     """Measure every objective on random float32 embeddings (B, V, D), with gradient.
 
     Ours and lightly's take turns in one run, so that other load on the machine favours neither; lightly gets its views
@@ -96,7 +97,7 @@ def bench_losses(
 
     Returns:
         ``lines`` measured and ``left_out``; ``compared`` with lightly, and of them the ``lowest_ratio`` (lightly's time
-        over ours) and the number ``slower``.
+        over ours) and the number ``slower``; ``timings``, the numbers of all lines for a record.
 
     Raises:
         ValueError: for an unknown objective, numbers that are none, or lightly missing where it was asked for.
@@ -147,12 +148,13 @@ def _run(bench: _Bench, cells: list[tuple[str, int, int]], budget: float | None)
     return rows
 
 
-def _summary(rows: list[LossTiming], cells: int) -> dict[str, float]:
+def _summary(rows: list[LossTiming], cells: int) -> dict[str, float | str]:
     ratios = [row.ratio for row in rows if row.ratio is not None]
-    result: dict[str, float] = {"lines": len(rows), "left_out": cells - len(rows), "compared": len(ratios)}
+    result: dict[str, float | str] = {"lines": len(rows), "left_out": cells - len(rows), "compared": len(ratios)}
     if ratios:
         result |= {"lowest_ratio": min(ratios), "slower": sum(ratio < 1 for ratio in ratios)}
-    return result
+    timings = [{**asdict(row), "ratio": row.ratio} for row in rows]
+    return result | {"timings": Measured("as above", timings)}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any, Literal, cast
 import torch
 import yaml
 
+from equissl.bench.record import Measured
 from equissl.bench.sweep import Run, command, grid, run_sweep, seed_folder
 from equissl.datasets.views.config import ViewsData
 from equissl.evaluation.probes import linear_probe, standardize
@@ -137,14 +138,14 @@ def score(run: Path) -> dict[str, float]:
     }
 
 
-def _line(scores: list[dict[str, float]]) -> str:
+def _line(scores: list[dict[str, float]]) -> Measured:
     """Format mean ± standard deviation of each score."""
+    columns = {key: [score[key] for score in scores] for key in scores[0]}
     parts = []
-    for key in scores[0]:
-        values = [score[key] for score in scores]
+    for key, values in columns.items():
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         parts.append(f"{key} {statistics.mean(values):.3f} ± {spread:.3f}")
-    return ", ".join(parts)
+    return Measured(", ".join(parts), columns)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 import yaml
 
+from equissl.bench.record import Measured
 from equissl.kinds import KINDS
 from equissl.reporting import format_table, write_report
-from equissl.reporting.runs import load_runs
+from equissl.reporting.report import read_report
 from equissl.runs.checkpoint import run_config
 from equissl.runs.results import RESULTS_FILE, SETTINGS, flat_config, read_evaluations
 from equissl.util.commands import Commands, run_commands
@@ -187,10 +188,29 @@ def write_table(folders: Sequence[Path], out: Path, store: Path | None = None) -
         store: data that pictures come from; the first run's where None.
 
     Returns:
-        the table with mean and standard deviation over seeds, and where the page is.
+        the table with mean and standard deviation over seeds, with the numbers of every run, and where the page is.
     """
-    table = format_table([run.results for run in load_runs(folders)])
-    return {"table": f"\n\n{table}\n", "report": str(write_report(folders, out / "report.html", store))}
+    report = read_report(folders)
+    numbers = [
+        {"run": "/".join(folder.parts[-2:]), **numbers_of(each.results)}
+        for folder, evaluations in report.evaluations.items()
+        for each in evaluations
+    ]
+    table = Measured(f"\n\n{report.table()}\n", numbers)
+    return {"table": table, "report": str(report.write(out / "report.html", store))}
+
+
+def numbers_of(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of flat results, without their settings.
+
+    Args:
+        results: flat.
+    """
+    return {
+        key: value
+        for key, value in results.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not key.startswith(SETTINGS)
+    }
 
 
 def run_and_report(

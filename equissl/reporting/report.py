@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from equissl.kinds import KINDS, Kind
-from equissl.reporting.comparable import comparable, headings
-from equissl.reporting.folders import sort_out
+from equissl.reporting.comparable import Joined, comparable, headings
+from equissl.reporting.folders import LeftOut, sort_out
 from equissl.reporting.html import join_pages
 from equissl.reporting.plain import plain_text
-from equissl.reporting.runs import load_runs
+from equissl.reporting.runs import Run, runs_of
 from equissl.reporting.table import build_table, names
 from equissl.runs.results import Results
 from equissl.util.files import write_text
@@ -54,12 +55,47 @@ def write_report(
         ValueError: no runs, or runs of several kinds.
         FileNotFoundError: a path that does not exist, or no evaluated run; names the command that evaluates one.
     """
-    runs, (_, left) = load_runs(run_dirs), sort_out(run_dirs)
-    kind = kind_of([run.results for run in runs])
-    groups = comparable((run.results, run) for run in runs)
-    pages = [kind.page(group, store, title) for group in groups]
-    parts = headings([group[0].results for group in groups]) if len(groups) > 1 else [""]
-    return write_text(out, join_pages(pages, parts, [str(one) for one in left]))
+    return read_report(run_dirs).write(out, store, title)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Evaluated runs, read once for their table and their page.
+
+    Attributes:
+        evaluations: of each run folder.
+        runs: as rows: those of several seeds are one.
+        left: paths without results.
+    """
+
+    evaluations: Mapping[Path, Sequence[Joined]]
+    runs: Sequence[Run]
+    left: Sequence[LeftOut]
+
+    def table(self) -> str:
+        """Return the plain-text tables, see `format_table`."""
+        return format_table([run.results for run in self.runs])
+
+    def write(self, out: str | Path, store: str | Path | None = None, title: str | None = None) -> Path:
+        """Write the page, see `write_report`."""
+        kind = kind_of([run.results for run in self.runs])
+        groups = comparable((run.results, run) for run in self.runs)
+        pages = [kind.page(group, store, title) for group in groups]
+        parts = headings([group[0].results for group in groups]) if len(groups) > 1 else [""]
+        return write_text(out, join_pages(pages, parts, [str(one) for one in self.left]))
+
+
+def read_report(run_dirs: Sequence[str | Path]) -> Report:
+    """Read the evaluations of run folders.
+
+    Args:
+        run_dirs: in the order they appear.
+
+    Raises:
+        ValueError, FileNotFoundError: see `write_report`.
+    """
+    evaluations, left = sort_out(run_dirs)
+    return Report(evaluations, runs_of(evaluations), left)
 
 
 def _plain_table(kind: Kind, results: Sequence[Results]) -> str:

@@ -61,7 +61,18 @@ def load_runs(run_dirs: Sequence[str | Path]) -> list[Run]:
         ValueError: no folders, or seeds that do not belong together.
         FileNotFoundError: a path that does not exist, or no evaluated run.
     """
-    found, _ = sort_out(run_dirs)
+    return runs_of(sort_out(run_dirs)[0])
+
+
+def runs_of(found: Mapping[Path, Sequence[Joined]]) -> list[Run]:
+    """Join the evaluations of run folders to runs, see `load_runs`.
+
+    Args:
+        found: evaluations by folder, of `sort_out`.
+
+    Raises:
+        ValueError: seeds that do not belong together.
+    """
     groups = list(group_seeds(list(found)).values())
     rows = [_rows(group, found) for group in groups]
     firsts = names([_named(own[0].results, group, found) for own, group in zip(rows, groups, strict=True)])

@@ -50,14 +50,13 @@ def report(argv: list[str]) -> int:
     """Write one HTML page that compares evaluated runs, and print their table; seeds of one run make one row."""
     parser = VerbParser("report", report)
     parser.add_word("runs", "evaluated run folders", many=True)
-    write_report = parser.add_signature("equissl.reporting.report:write_report", skip={"run_dirs"})
+    parser.add_signature("equissl.reporting.report:write_report", skip={"run_dirs"})
     values = parser.parse(argv)
-    runs = values.pop("runs")
-    for left in loaded("equissl.reporting.folders:sort_out")(runs)[1]:
+    found = loaded("equissl.reporting.report:read_report")(values.pop("runs"))
+    for left in found.left:
         say(f"left out: {left}")
-    page = write_report()(runs, **values)
-    format_table, load_runs = loaded("equissl.reporting:format_table"), loaded("equissl.reporting.runs:load_runs")
-    print(_painted(format_table([run.results for run in load_runs(runs)])), page, sep="\n\n")
+    page = found.write(**values)
+    print(_painted(found.table()), page, sep="\n\n")
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from equissl.bench import BENCHES
 from equissl.util.signatures import summary_of
 from equissl.verbs.parser import VerbParser, loaded
-from equissl.verbs.words import unknown
+from equissl.verbs.words import split_options, unknown
 
 
 def demo(argv: list[str]) -> int:
@@ -29,15 +29,29 @@ def _demo_lidar(argv: list[str]) -> int:
 
 
 def bench(argv: list[str]) -> int:
-    """Measure on this machine: ``bench KIND``; ``methods``, ``study``, ``fernn``, ``detection`` train, others time."""
+    """Measure on this machine: ``bench KIND``; ``methods``, ``study``, ``fernn``, ``detection`` train, others time.
+
+    ``--record FILE.json`` adds the numbers to a file, with command, commit, machine and seeds.
+    """
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: equissl bench {{{','.join(BENCHES)}}} [--help]\n\n{bench.__doc__}")
         return 0
     path = BENCHES.path_of(argv[0])
     parser = VerbParser(f"bench {argv[0]}", bench)
     parser.text = summary_of(path)
-    for name, value in parser.call(parser.add_signature(path, skip={"say"}), argv[1:]).items():
+    parser.add_flag("record", "JSON file to add the numbers to, with command, commit, machine and seeds")
+    run = parser.add_signature(path, skip={"say"})
+    values = parser.parse(argv[1:])
+    record = values.pop("record")
+    if record is not None:
+        loaded("equissl.bench.record:read_records")(record)  # a wrong file is known before the work, not after it
+    results = run()(**values)
+    for name, value in results.items():
         print(f"{name:>28}  {value:,.4g}" if isinstance(value, float) else f"{name:>28}  {value}")
+    if record is not None:
+        words, _ = split_options(argv[1:], ("--record",))
+        described = loaded("equissl.bench.record:describe_bench")(argv[0], words, values, results)
+        print(loaded("equissl.bench.record:add_record")(record, described))
     return 0
 
 

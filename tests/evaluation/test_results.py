@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from equissl import cli
 from equissl.bench.sweep import Run as Task
 from equissl.bench.sweep import evaluated_with, trained_and_evaluated
-from equissl.reporting import format_table
+from equissl.reporting import folders, format_table
 from equissl.reporting.runs import load_runs
 from equissl.runs.results import read_evaluations, read_results, result_folder, write_results
 
@@ -97,6 +98,25 @@ def test_folders_without_results_are_named_and_left_out(tmp_path: Path, write_le
     assert all(f"{path}: {reason}" in str(error.value) for path, reason in reasons.items())
     with pytest.raises(FileNotFoundError, match="typo, which does not exist"):
         load_runs([good, tmp_path / "typo"])
+
+
+def test_a_report_reads_every_folder_once(
+    tmp_path: Path, write_left_out, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reasons = write_left_out(tmp_path)
+    good = tmp_path / "good"
+    write_results(good, results("a.h5", good))
+    read: list[Path] = []
+    monkeypatch.setattr(folders, "read_evaluations", lambda path: read.append(path) or read_evaluations(path))
+    monkeypatch.setattr("equissl.reporting.report.join_pages", lambda pages, parts, left: "\n".join(left))
+    monkeypatch.setattr("equissl.kinds.views.Views.page", lambda *_: "")
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(good), *map(str, reasons), "--out", str(page)]) == 0
+    printed = capsys.readouterr()
+    left = [f"{path}: {reason}" for path, reason in reasons.items()]
+    assert len(read) == len(set(read)) and good in read
+    assert all(any(line.startswith(f"left out: {text}") for line in printed.err.splitlines()) for text in left)
+    assert len(printed.err.splitlines()) == len(left) == len(page.read_text().splitlines()) and "SIE" in printed.out
 
 
 @pytest.fixture
