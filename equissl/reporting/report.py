@@ -77,7 +77,16 @@ class Report:
         return format_table([run.results for run in self.runs])
 
     def write(self, out: str | Path, store: str | Path | None = None, title: str | None = None) -> Path:
-        """Write the page, see `write_report`."""
+        """Write the page, see `write_report`.
+
+        Args:
+            out: HTML file to write.
+            store: where the pictures' data come from; the first run's evaluation data of each part where None.
+            title: heading of the page.
+
+        Returns:
+            ``out``.
+        """
         kind = kind_of([run.results for run in self.runs])
         groups = comparable((run.results, run) for run in self.runs)
         pages = [kind.page(group, store, title) for group in groups]
