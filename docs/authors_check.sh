@@ -12,12 +12,14 @@ EQUICAPS=${EQUICAPS:-$PWD/EquiCaps}         # github.com/AberdeenML/EquiCaps,
 SEQJEPA=${SEQJEPA:-$PWD/seq-jepa/seq-jepa}  # github.com/hafezgh/seq-jepa, its folder of that name; whole paths
 OUT=${OUT:-authors_check}
 OBJECTS=${OBJECTS:-400} SIZE=${SIZE:-64} EPOCHS=${EPOCHS:-20} BATCH=${BATCH:-64}
+ROTATION=${ROTATION:-[1.5708,1.5708,1.5708]}   # up to which angles objects turn about x, y and z; 3DIEBench's
 mkdir -p "$OUT"
 OUT=$(cd "$OUT" && pwd)
 
 data() {
     # their scripts draw from 50 views of each object, whatever is there
-    equissl render --meshes procedural --objects "$OBJECTS" --views 50 --size "$SIZE" --val_fraction 0.2 --out "$OUT/views.h5"
+    equissl render --meshes procedural --objects "$OBJECTS" --views 50 --size "$SIZE" \
+        --rotation_range "$ROTATION" --val_fraction 0.2 --out "$OUT/views.h5"
     equissl unpack "$OUT/views.h5" "$OUT/views"
     equissl pack "$OUT/views" "$OUT/again.h5"
     cmp "$OUT/views.h5" "$OUT/again.h5" && echo "views.h5 came back whole"
