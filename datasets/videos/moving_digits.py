@@ -39,6 +39,8 @@ class MovingSpec:
         size: side of a frame, in pixels.
         digit_size: side that digits are resized to, at most ``size``; None leaves them as they are.
         digits: in each video, each with its own velocity; where they overlap, brightness adds up to at most 1.
+        shown: share of the pixels of every frame that can be seen, drawn anew for each frame; the others are 0. Where
+            it is small no frame tells the digit, and it takes several, put together along the motion.
         held_out: velocities that no video has, so that they are new to a model that trained on these.
     """
 
@@ -49,6 +51,7 @@ class MovingSpec:
     size: int = 28
     digit_size: int | None = None
     digits: int = 2
+    shown: float = 1.0
     held_out: list[list[float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -59,6 +62,8 @@ class MovingSpec:
                 raise ValueError(f"expected {name} of at least {least}, got {getattr(self, name)}")
         if self.digit_size is not None and not 1 <= self.digit_size <= self.size:
             raise ValueError(f"expected a digit_size in 1..{self.size} (size), got {self.digit_size}")
+        if not 0 < self.shown <= 1:
+            raise ValueError(f"expected shown above 0 and at most 1, got {self.shown}")
         if not self.velocities:
             raise ValueError(f"expected some velocities of radius {self.radius} that are not held out, got none")
 
@@ -213,21 +218,28 @@ class MovingDigits(Dataset):
     def __getitems__(self, addresses: Sequence[Address]) -> VideoBatch:
         """Return the batch of videos at ``addresses``, a list of (epoch, index)."""
         drawn = [self._draw(epoch * self.length + index) for epoch, index in addresses]
-        chosen, which, places = (torch.from_numpy(np.stack(column)) for column in zip(*drawn, strict=True))
+        chosen, which, places, seen = (torch.from_numpy(np.stack(column)) for column in zip(*drawn, strict=True))
         velocities = self.velocities[which]
         digits = self.canvases[chosen]
         move = _rotated if self.spec.motion == "rotation" else _translated
-        frames = move(digits, places, velocities, self.spec.frames).sum(dim=1).clamp_(max=1.0)
+        frames = move(digits, places, velocities, self.spec.frames).sum(dim=1).clamp_(max=1.0) * seen
         labels, indices = (torch.from_numpy(a)[chosen] for a in (self.store.labels, self.store.indices))
         return VideoBatch(frames.unsqueeze(2), velocities, labels, indices)
 
-    def _draw(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draw digits (D,), velocities (D,) and places (D, 2) in [0, 1) of one video."""
+    def _draw(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Draw digits (D,), velocities (D,), places (D, 2) in [0, 1) and pixels seen (T, S, S) of one video."""
         seeds = np.random.SeedSequence([self.seed, self._stream, number])
         rng, count = np.random.default_rng(seeds), self.spec.digits
         chosen = rng.integers(len(self.store.labels), size=count)
         places = rng.random((count, 2))
-        return chosen, rng.integers(len(self.velocities), size=count), places
+        which = rng.integers(len(self.velocities), size=count)
+        return chosen, which, places, self._seen(rng)
+
+    def _seen(self, rng: np.random.Generator) -> np.ndarray:
+        """(T, S, S) bool, or (1, 1, 1) where every pixel is seen."""
+        if self.spec.shown == 1:
+            return np.ones((1, 1, 1), bool)
+        return rng.random((self.spec.frames, self.spec.size, self.spec.size)) < self.spec.shown
 
 
 def _on_canvas(images: np.ndarray, spec: MovingSpec) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from equissl.encoders.recurrent.cell import (
@@ -11,6 +12,7 @@ from equissl.encoders.recurrent.cell import (
     LearnedTransport,
     Pool,
     RecurrentCell,
+    RecurrentState,
     pool_velocities,
     torus_conv,
 )
@@ -73,12 +75,23 @@ class VideoClassifier(nn.Module):
 
     def features(self, frames: Tensor) -> Tensor:
         """Compute (B, C) of frames (B, T, C_in, H, W)."""
-        state = self.cell.encode(frames)
-        return pool_velocities(self.cell.look(state), self.pool).mean(dim=(-2, -1))
+        return self._read(self.cell.encode(frames))
 
     def forward(self, frames: Tensor) -> Tensor:
         """Compute (B, classes) logits of frames (B, T, C_in, H, W)."""
         return self.head(self.features(frames))
+
+    def by_frame(self, frames: Tensor) -> Tensor:
+        """Compute the logits (B, T, classes) after each of the frames (B, T, C_in, H, W)."""
+        state: RecurrentState | None = None
+        found = []
+        for t in range(frames.shape[1]):
+            state = self.cell(frames[:, t], state)
+            found.append(self.head(self._read(state)))
+        return torch.stack(found, dim=1)
+
+    def _read(self, state: RecurrentState) -> Tensor:
+        return pool_velocities(self.cell.look(state), self.pool).mean(dim=(-2, -1))
 
 
 class VideoCNN(nn.Module):
@@ -110,6 +123,10 @@ class VideoCNN(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Compute (B, classes) logits."""
         return self.head(self.features(frames))
+
+    def by_frame(self, frames: Tensor) -> Tensor:
+        """Compute the logits (B, T, classes) of the first frame, the first two, … of (B, T, C_in, H, W)."""
+        return torch.stack([self(frames[:, : t + 1]) for t in range(frames.shape[1])], dim=1)
 
 
 def _block(inside: int, out: int, stride: tuple[int, int, int]) -> list[nn.Module]:

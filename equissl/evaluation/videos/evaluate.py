@@ -40,7 +40,7 @@ class VideoEvaluateConfig:
         velocity_videos: of each velocity.
         velocity_radius: velocities of the generalisation curve, both parts in −radius..radius; None takes what the
             model's velocity set or the training data span, whichever is larger.
-        length_factor: roll-outs are carried on until the sequence has this many times the frames of training.
+        length_factor: videos have this many times the frames of training, in all but the scores of single velocities.
         rollouts: sequences whose roll-outs are kept for figures.
         batch_size: sequences at a time.
         seed: of the sequences.
@@ -74,7 +74,7 @@ def evaluate_videos(
 
     Of a predictor: next-frame error, error at each step of long roll-outs, error for each velocity, and how far states
     and roll-outs are from flow equivariance; ``rollouts.npz`` keeps some roll-outs beside the truth. Of a
-    classifier: accuracy, also for each velocity.
+    classifier: accuracy, after each frame of long videos, and for each velocity.
 
     Args:
         run_dir: folder written by ``pretrain``.
@@ -208,13 +208,32 @@ def _classification(
     method: VideoClassification, digits: DigitSource, config: VideoEvaluateConfig, log: Log
 ) -> dict[str, Any]:
     log("classification")
-    batches = _batches(method, digits, method.videos, config.videos, config)
-    results: dict[str, Any] = {
-        "classification/top1": float(torch.cat([_correct(method, batch) for batch in batches]).mean()),
-        "classification/chance": 1 / len(digits.classes),
-    }
+    long = replace(method.videos, frames=config.length_factor * method.videos.frames)
+    results = accuracy_scores(method, _batches(method, digits, long, config.videos, config))
+    results["classification/chance"] = 1 / len(digits.classes)
     log("single velocities")
     return results | _by_velocity(method, digits, config, _correct, "velocity/top1")
+
+
+def accuracy_scores(method: VideoClassification, batches: Iterator[VideoBatch]) -> dict[str, float]:
+    """Compute the accuracy after each frame of videos at least as long as in training.
+
+    Args:
+        method: the trained model.
+        batches: videos of one length.
+
+    Returns:
+        ``classification/top1``, after as many frames as in training, ``classification/top1_beyond``, after all, and
+        ``classification/step_top1/K`` after K.
+    """
+    found = [method.encoder.by_frame(b.frames).argmax(dim=2) == b.labels[:, :1] for b in batches]
+    steps = torch.cat(found).double().mean(dim=0).tolist()
+    curve = {f"classification/step_top1/{k:03d}": value for k, value in enumerate(steps, start=1)}
+    return {
+        "classification/top1": steps[method.videos.frames - 1],
+        "classification/top1_beyond": steps[-1],
+        **curve,
+    }
 
 
 def _by_velocity(

@@ -15,8 +15,9 @@ from equissl.reporting.table import Cell, Column, Row, Table
 from equissl.runs.results import Results
 
 STEPS = (
-    ("Error of the next frame, true frames fed", "prediction/step_mse/"),
-    ("Error along the roll-out, predictions fed", "rollout/step_mse/"),
+    ("Error of the next frame, true frames fed", "prediction/step_mse/", "frames after those observed", "MSE"),
+    ("Error along the roll-out, predictions fed", "rollout/step_mse/", "frames after those observed", "MSE"),
+    ("Accuracy after each frame", "classification/step_top1/", "frames seen", "top-1"),
 )
 SETTINGS = "videos/"  # beginning of the keys that hold the settings of the training sequences
 
@@ -40,8 +41,8 @@ class VelocityTable(Table):
 
 
 def step_curves(runs: Sequence[Run]) -> list[Card]:
-    """Draw errors of the frames that follow those observed, one by one."""
-    return cards(*(Card(title, _step_chart(runs, prefix)) for title, prefix in STEPS))
+    """Draw errors of the frames that follow those observed, or accuracy, frame by frame."""
+    return cards(*(Card(title, _step_chart(runs, *rest)) for title, *rest in STEPS))
 
 
 def velocity_tables(runs: Sequence[Run]) -> list[VelocityTable]:
@@ -54,9 +55,9 @@ def videos_of(results: Results) -> MovingSpec:
     return MovingSpec(**{k.removeprefix(SETTINGS): v for k, v in results.items() if k.startswith(SETTINGS)})
 
 
-def _step_chart(runs: Sequence[Run], prefix: str) -> Markup:
+def _step_chart(runs: Sequence[Run], prefix: str, x_label: str, y_label: str) -> Markup:
     series = [Series(run.name, run.colour, _steps(run.results, prefix)) for run in runs]
-    return line_chart(series, "frames after those observed", "MSE", y_zero=True)
+    return line_chart(series, x_label, y_label, y_zero=True)
 
 
 def _steps(results: Results, prefix: str) -> list[tuple[float, float]]:

@@ -30,6 +30,7 @@ COLUMNS = (
     _error("unseen v", "velocity/mse_unseen"),
     _error("state error", "equivariance/states", best=""),
     _accuracy("top-1 %", "classification/top1"),
+    _accuracy("longer", "classification/top1_beyond"),
     _accuracy("top-1 % seen v", "velocity/top1_seen"),
     _accuracy("top-1 % unseen v", "velocity/top1_unseen"),
 )

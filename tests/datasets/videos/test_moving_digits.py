@@ -122,6 +122,20 @@ def test_held_out_velocities_are_never_drawn(folder: Path) -> None:
     assert not ((drawn == 1).all(1) | (drawn == 0).all(1)).any()
 
 
+def test_a_share_of_the_pixels_of_each_frame_is_shown(folder: Path) -> None:
+    whole = MovingDigits(folder, "val", replace(SMALL, digits=1), 4)
+    addresses = [(0, i) for i in range(4)]
+    part, longer = (MovingDigits(folder, "val", replace(whole.spec, shown=0.25, frames=f), 4) for f in (6, 12))
+    frames, all_frames = part.__getitems__(addresses).frames, whole.__getitems__(addresses).frames
+    lit = all_frames > 0
+    assert torch.equal(frames[frames > 0], all_frames[frames > 0])
+    # 4 digits of 5 × 5 or so in 6 frames: a standard deviation of 0.02
+    assert abs(float((frames[lit] > 0).float().mean()) - 0.25) < 0.08
+    drawn = (frames > 0).flatten(0, 1)
+    assert not any(torch.equal(a, b) for a, b in pairwise(drawn)), "drawn anew for each frame"
+    assert torch.equal(longer.__getitems__(addresses).frames[:, :6], frames)
+
+
 def test_given_velocities_change_nothing_else(folder: Path) -> None:
     plain = MovingDigits(folder, "val", SMALL, 4)
     fast = MovingDigits(folder, "val", SMALL, 4, velocities=[(5, 0)])
@@ -170,6 +184,8 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         ({"frames": 0}, "frames"),
         ({"radius": -1}, "radius"),
         ({"radius": 0, "held_out": [[0, 0]]}, "held out"),
+        ({"shown": 0.0}, "shown"),
+        ({"shown": 1.5}, "shown"),
     ],
 )
 def test_impossible_specs(change: dict, message: str) -> None:

@@ -220,6 +220,18 @@ def test_classifier_is_invariant_where_velocities_are_a_group() -> None:
     assert equivariance_error(padded, frames(5, 5), (1, -1)) > 1e-5
 
 
+@pytest.mark.parametrize("learned", [False, True])
+def test_classifiers_after_each_frame(learned: bool) -> None:
+    recurrent = VideoClassifier(TranslationVelocities(1), 3, (2, 3, 4), learned_transport=learned)
+    for model in (recurrent, VideoCNN(3, channels=(2, 3, 4))):
+        model.eval()
+        x = frames(5, 8)
+        logits = model.by_frame(x)
+        assert logits.shape == (2, 5, 3)
+        for seen in (1, 3, 5):
+            torch.testing.assert_close(logits[:, seen - 1], model(x[:, :seen]))
+
+
 def test_gradient_stops_at_frames_that_are_fed_back() -> None:
     model, x = video_predictor(TranslationVelocities(0), 2, 0), frames(2, 4)
     grads = []

@@ -24,6 +24,7 @@ from equissl.runs.configfile import load_config
 from equissl.training import pretrain
 
 SEQUENCES = {"radius": 1, "frames": 6, "size": 8, "digit_size": 6, "digits": 1, "held_out": [[1, 1]]}
+SMALL = ["fernn_rotation_small", "fernn_classification_small"]
 FEW = VideoEvaluateConfig(videos=8, velocity_videos=4, batch_size=4, rollouts=2, device="cpu")
 
 
@@ -131,6 +132,10 @@ def test_pretrain_resume_evaluate_and_report(mnist: Path, tmp_path: Path, method
         assert "predicted frames beside the truth" in page
     else:
         assert results["classification/chance"] == 0.1
+        steps = [results[k] for k in sorted(results) if k.startswith("classification/step_top1/")]
+        assert len(steps) == 12
+        assert steps[5] == results["classification/top1"] and steps[11] == results["classification/top1_beyond"]
+        assert "Accuracy after each frame" in page
     values = [k for k in results if k.startswith(("velocity/mse/", "velocity/top1/"))]
     assert len(values) == (3 if init_args.get("orientations") else 9)
 
@@ -156,7 +161,7 @@ def test_figure_puts_predictions_at_their_times() -> None:
     assert isinstance(rollout_figure(truth, {}, observed=2), Image.Image)
 
 
-@pytest.mark.parametrize("name", ["fernn_translation", "fernn_rotation", "fernn_small", "fernn_classification"])
+@pytest.mark.parametrize("name", ["fernn_translation", "fernn_rotation", "fernn_small", "fernn_classification", *SMALL])
 def test_packaged_recipes_resolve(name: str) -> None:
     assert load_config(name).method.class_path in ("FERNN", "VideoClassification")
 
