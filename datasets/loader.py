@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from equissl.datasets.sampling import choose_views, epoch_order
+from equissl.datasets.sampling import choose_objects, choose_views, epoch_order
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.schema import ROTATION, TRANSLATION, LatentSchema
 from equissl.datasets.views.store.store import ViewStore
@@ -92,17 +92,23 @@ class ViewDataset(Dataset):
         store: a store or its path.
         split: ``train``, ``val``, or None for all objects.
         views: V.
-        seed: of the choice of views.
+        seed: of the choice of views, and of objects.
+        objects: so many of the split only, chosen by the seed, fewer among more; None takes all.
 
     Raises:
-        ValueError: when V is larger than the views stored, or the split holds no objects.
+        ValueError: when V is larger than the views stored, or the split holds fewer objects or none.
         StoreError: see :class:`ViewStore`.
     """
 
     items = "objects"
 
     def __init__(
-        self, store: ViewStore | Path | str, split: str | None = "train", views: int = 2, seed: int = 0
+        self,
+        store: ViewStore | Path | str,
+        split: str | None = "train",
+        views: int = 2,
+        seed: int = 0,
+        objects: int | None = None,
     ) -> None:
         self.store = store if isinstance(store, ViewStore) else ViewStore(store)
         self.split, self.views, self.seed = split, views, seed
@@ -111,7 +117,7 @@ class ViewDataset(Dataset):
             raise ValueError(
                 f"expected 1 to {stored} views (stored per object in {self.store.path}), got views={views}"
             )
-        self.objects = self.store.select(split)
+        self.objects = choose_objects(self.store.select(split), objects, seed)
 
     def __len__(self) -> int:
         return len(self.objects)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+_OBJECTS = 0x0B7EC7  # keeps the choice of objects apart from those of views
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -54,6 +55,25 @@ def choose_views(seed: int, epochs: np.ndarray, indices: np.ndarray, chosen: int
         for taken in np.sort(views[:, :k], axis=1).T:
             views[:, k] += views[:, k] >= taken
     return views
+
+
+def choose_objects(objects: np.ndarray, count: int | None, seed: int) -> np.ndarray:
+    """Choose ``count`` of the objects by a seed, in their order; a larger count keeps those of a smaller one.
+
+    Args:
+        objects: (N,) indices.
+        count: how many; None keeps all.
+        seed: of the choice.
+
+    Raises:
+        ValueError: for less than one, or more than there are.
+    """
+    if count is None:
+        return objects
+    if not 1 <= count <= len(objects):
+        raise ValueError(f"expected 1 to {len(objects)} objects, got {count}")
+    ranks = mix(seed, _OBJECTS, np.arange(len(objects)))
+    return objects[np.sort(np.argsort(ranks, kind="stable")[:count])]
 
 
 def epoch_order(seed: int, epoch: int, count: int, shuffle: bool) -> np.ndarray:

@@ -15,7 +15,10 @@ class ViewsData(DataConfig):
     Attributes:
         store: view store (.h5). May be left out with ``live``, and is then what `equissl evaluate` takes.
         live: render fresh views while training instead of reading stored ones, see `LiveViews`.
+        objects: train on so many of the stored training objects, for curves over data; None takes all. The choice is
+            the seed's, and a larger number keeps those of a smaller one. Evaluation knows all of them.
     """
 
     store: str = ""
     live: LiveSpec | None = None
+    objects: int | None = None

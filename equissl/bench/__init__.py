@@ -22,6 +22,7 @@ BENCHES: Registry[Callable[..., dict[str, Any]]] = Registry(
         "fidelity": "equissl.bench.fidelity:bench_fidelity",
         "methods": "equissl.bench.methods:bench_methods",
         "actions": "equissl.bench.actions:bench_actions",
+        "scaling": "equissl.bench.scaling:bench_scaling",
         "images": "equissl.bench.images:bench_images",
         "study": "equissl.bench.study:bench_study",
         "sequences": "equissl.bench.sequences:bench_sequences",

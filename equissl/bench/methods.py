@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from equissl.bench.sweep import Run, grid, run_sweep, seed_folder, trained_and_evaluated, write_table
+from equissl.datasets.views.store.store import ViewStore
+from equissl.runs.configfile import load_config
 
 
 def benchmark_methods() -> list[str]:
@@ -80,11 +83,32 @@ def benchmark_run(
     steps, batch_size, probe_steps = budget
     pretrain = {
         "--config": f"benchmark/{name}", "--seed": seed, "--data.store": store,
-        "--data.batch_size": batch_size, "--trainer.max_steps": steps, "--trainer.threads": 1, **(flags or {}),
+        "--data.batch_size": batch_size, "--trainer.max_steps": steps, "--trainer.threads": 1,
+        **_facts_of(store, name), **(flags or {}),
     }  # fmt: skip
-    evaluate = {
+    label = label or name
+    folder = seed_folder(out, label, seed)
+    return trained_and_evaluated(f"{label} seed {seed}", folder, pretrain, evaluation_flags(probe_steps, seed))
+
+
+def _facts_of(store: Path, name: str) -> dict[str, Any]:
+    """Return what a recipe says of the data, as the store has it."""
+    if not store.is_file():  # pretraining says so
+        return {}
+    views = ViewStore(store)
+    facts = {"image_size": views.image_size, "num_classes": len(views.classes)}
+    said = load_config(f"benchmark/{name}").method.init_args
+    return {f"--method.init_args.{key}": value for key, value in facts.items() if key in said}
+
+
+def evaluation_flags(probe_steps: int, seed: int) -> dict[str, Any]:
+    """Return the flags of `equissl evaluate` that all benchmarks of methods share.
+
+    Args:
+        probe_steps: updates of each probe.
+        seed: of the probes.
+    """
+    return {
         "--classification.steps": probe_steps, "--rotation.steps": probe_steps, "--standardize": "true",
         "--seed": seed, "--probe_precision": "auto", "--protocols": "[classification,rotation]",
     }  # fmt: skip
-    label = label or name
-    return trained_and_evaluated(f"{label} seed {seed}", seed_folder(out, label, seed), pretrain, evaluate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from markupsafe import Markup
@@ -18,12 +18,16 @@ MAX_POINTS = 160
 
 @dataclass(frozen=True)
 class Series:
-    """Line of a chart: a name, a CSS colour, and points; ``dashed`` sets references apart from measurements."""
+    """Line of a chart: a name, a CSS colour, and points.
+
+    ``dashed`` sets references apart from measurements, ``dots`` marks each point.
+    """
 
     name: str
     colour: str
     points: Sequence[tuple[float, float]]
     dashed: bool = False
+    dots: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,12 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return 1, 2 and 5 times the powers of ten within [low, high], both above zero."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [factor * 10.0**power for power in powers for factor in (1, 2, 5) if low <= factor * 10.0**power <= high]
+
+
 def thin(points: Sequence[tuple[float, float]], limit: int = MAX_POINTS) -> list[tuple[float, float]]:
     """Average finite points in equal groups where there are over ``limit``: a noisy loss becomes its local mean.
 
@@ -75,7 +85,9 @@ def number(value: float) -> str:
     return f"{value:g}"
 
 
-def line_chart(series: Sequence[Series], x_label: str, y_label: str, y_zero: bool = False) -> Markup:
+def line_chart(
+    series: Sequence[Series], x_label: str, y_label: str, y_zero: bool = False, log_x: bool = False
+) -> Markup:
     """Draw lines over a common axis. Empty where no series has a finite point.
 
     Args:
@@ -83,17 +95,18 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, y_zero: boo
         x_label: of the horizontal axis.
         y_label: of the vertical axis.
         y_zero: let the vertical axis start at zero.
+        log_x: logarithmic horizontal axis, for x above zero.
     """
-    lines = [Series(s.name, s.colour, thin(s.points), s.dashed) for s in series]
+    lines = [replace(s, points=thin(_logarithmic(s.points) if log_x else s.points)) for s in series]
     lines = [line for line in lines if line.points]
     if not lines:
         return Markup("")
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
-    x0, x1 = _span(min(xs), max(xs))
+    x0, x1 = _span(min(xs), max(xs), pad=0.05 if log_x else 0.0)
     y0, y1 = _span(0.0 if y_zero else min(ys), max(ys), pad=0.04)
     y0 = 0.0 if y_zero else y0
-    frame = _Frame(x0, x1, y0, y1)
+    frame = _Frame(x0, x1, y0, y1, log_x)
     return _svg(frame.axes(x_label, y_label) + "".join(frame.line(line) for line in lines), f"{y_label} over {x_label}")
 
 
@@ -174,6 +187,7 @@ class _Frame:
     x1: float
     y0: float
     y1: float
+    log_x: bool = False
 
     def x(self, value: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (value - self.x0) / (self.x1 - self.x0)
@@ -188,8 +202,8 @@ class _Frame:
             for t in ticks(self.y0, self.y1)
         )
         columns = "".join(
-            f'<text x="{self.x(t):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{number(t)}</text>'
-            for t in ticks(self.x0, self.x1, 6)
+            f'<text x="{self.x(place):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{number(value)}</text>'
+            for place, value in self.columns()
         )
         middle = (TOP + HEIGHT - BOTTOM) / 2
         return (
@@ -198,16 +212,28 @@ class _Frame:
             f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
         )
 
+    def columns(self) -> list[tuple[float, float]]:
+        """Return place and value of each tick of the horizontal axis."""
+        if self.log_x:
+            return [(math.log10(value), value) for value in log_ticks(10**self.x0, 10**self.x1)]
+        return [(value, value) for value in ticks(self.x0, self.x1, 6)]
+
     def line(self, series: Series) -> str:
         path = "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in series.points)
         dot = len(series.points) == 1
         path, width = (f"{path}h0", 7) if dot else (path, 2)
         dash = ' stroke-dasharray="5 4"' if series.dashed else ""
+        dots = [f'<circle cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="3.5"/>' for x, y in series.points]
         return (
             f'<path d="M{path}" fill="none" stroke="{series.colour}" stroke-width="{width}" stroke-linejoin="round" '
             f'stroke-linecap="round"{dash}>'
             f"<title>{escape(series.name)}</title></path>"
+            + (f'<g fill="{series.colour}">{"".join(dots)}</g>' if series.dots else "")
         )
+
+
+def _logarithmic(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [(math.log10(x), y) for x, y in points]
 
 
 def _span(low: float, high: float, pad: float = 0.0) -> tuple[float, float]:

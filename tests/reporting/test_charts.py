@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from equissl.reporting.charts import MAX_POINTS, Bar, Series, bar_chart, line_chart, number, thin, ticks
+from equissl.reporting.charts import MAX_POINTS, Bar, Series, bar_chart, line_chart, log_ticks, number, thin, ticks
 from equissl.reporting.colours import COLOURS, assign_colours
+from equissl.reporting.panels import Panel, write_panels
 from equissl.reporting.views.figures import cumulative
 
 
@@ -41,6 +43,28 @@ def test_lines_go_through_their_points() -> None:
     xs, ys = zip(*(map(float, point.split()) for point in path.split("L")), strict=True)
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.11)
     assert (ys[0] - ys[2]) == pytest.approx((ys[0] - ys[1]) / 2, abs=0.11)
+
+
+def test_factors_are_steps_on_a_logarithmic_axis() -> None:
+    assert log_ticks(90, 1100) == [100, 200, 500, 1000]
+    svg = line_chart([Series("a", "red", [(100, 1), (200, 2), (400, 3)], dots=True)], "x", "y", log_x=True)
+    ElementTree.fromstring(svg)
+    xs = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', svg)]
+    assert len(xs) == 3 and xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.11)
+    assert ">200<" in svg and ">150<" not in svg
+
+
+def test_panels_stand_side_by_side_in_one_file(tmp_path: Path) -> None:
+    lines = [Series("a < b", "red", [(1, 1), (10, 2)]), Series("reference", "blue", [(1, 0), (10, 0)], dashed=True)]
+    file = write_panels(
+        [Panel(title, "views", "degrees", lines) for title in ("left", "right & last")], tmp_path / "f.svg"
+    )
+    root = ElementTree.parse(file).getroot()
+    texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts.count("a < b") == texts.count("reference") == texts.count("degrees") == 2 and "right & last" in texts
+    assert [chart.get("x") for chart in root.findall("{http://www.w3.org/2000/svg}svg")] == ["0", "520"]
+    with pytest.raises(ValueError, match="at least one panel"):
+        write_panels([], tmp_path / "none.svg")
 
 
 def test_nothing_to_draw_gives_no_chart() -> None:

@@ -97,6 +97,16 @@ class TestDataset:
         batch = make_batch(ViewStore(tmp_path / "t.h5"), np.array([1]), np.array([[1, 0]]))
         assert np.allclose(batch.translations.numpy(), latents[1, [1, 0], 7:][None])
 
+    def test_fewer_objects_are_among_more_and_the_seed_chooses(self, store: ViewStore) -> None:
+        whole = ViewDataset(store, "train").objects.tolist()
+        few, more = (ViewDataset(store, "train", seed=1, objects=count).objects.tolist() for count in (3, 7))
+        assert len(few) == 3 and len(more) == 7 and set(few) < set(more) < set(whole) and few == sorted(few)
+        assert len({tuple(ViewDataset(store, "train", seed=s, objects=3).objects) for s in range(8)}) > 1
+        assert ViewDataset(store, "train", objects=len(whole)).objects.tolist() == whole
+        for count in (0, len(whole) + 1):
+            with pytest.raises(ValueError, match=rf"expected 1 to {len(whole)} objects, got {count}"):
+                ViewDataset(store, "train", objects=count)
+
     def test_too_many_views_names_both_numbers(self, store: ViewStore) -> None:
         with pytest.raises(ValueError, match=r"1 to 5 views .* got views=6"):
             ViewDataset(store, views=6)
