@@ -84,21 +84,11 @@ def benchmark_run(
     pretrain = {
         "--config": f"benchmark/{name}", "--seed": seed, "--data.store": store,
         "--data.batch_size": batch_size, "--trainer.max_steps": steps, "--trainer.threads": 1,
-        **_facts_of(store, name), **(flags or {}),
+        **_image_size(name, store), **(flags or {}),
     }  # fmt: skip
     label = label or name
     folder = seed_folder(out, label, seed)
     return trained_and_evaluated(f"{label} seed {seed}", folder, pretrain, evaluation_flags(probe_steps, seed))
-
-
-def _facts_of(store: Path, name: str) -> dict[str, Any]:
-    """Return what a recipe says of the data, as the store has it."""
-    if not store.is_file():  # pretraining says so
-        return {}
-    views = ViewStore(store)
-    facts = {"image_size": views.image_size, "num_classes": len(views.classes)}
-    said = load_config(f"benchmark/{name}").method.init_args
-    return {f"--method.init_args.{key}": value for key, value in facts.items() if key in said}
 
 
 def evaluation_flags(probe_steps: int, seed: int) -> dict[str, Any]:
@@ -112,3 +102,10 @@ def evaluation_flags(probe_steps: int, seed: int) -> dict[str, Any]:
         "--classification.steps": probe_steps, "--rotation.steps": probe_steps, "--standardize": "true",
         "--seed": seed, "--probe_precision": "auto", "--protocols": "[classification,rotation]",
     }  # fmt: skip
+
+
+def _image_size(name: str, store: Path) -> dict[str, int]:
+    """Return the flag of a config that is made for one size of images, for those of the store."""
+    if "image_size" not in load_config(f"benchmark/{name}").method.init_args:
+        return {}
+    return {"--method.init_args.image_size": ViewStore(store).image_size}

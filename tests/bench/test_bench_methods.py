@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from equissl.bench.actions import PREDICTING, SETTINGS, bench_actions
-from equissl.bench.methods import bench_methods, benchmark_methods, benchmark_run
+from equissl.bench.methods import bench_methods, benchmark_methods
 from equissl.bench.study import bench_study, cells
 from equissl.datasets.views.build.builder import BuildSpec, build_views
 from equissl.runs.checkpoint import load_method
@@ -89,18 +89,3 @@ def test_study_scores_runs(store: Path, tmp_path: Path, monkeypatch: pytest.Monk
     (line,) = found.values()
     top1 = float(line.split("top1 ")[1].split(" ")[0])
     assert 0 <= top1 <= 1 and "rankme_embedding" in line
-
-
-def test_recipes_take_size_and_classes_of_the_store(store: Path, tmp_path: Path) -> None:
-    small = tmp_path / "small.h5"
-    spec = BuildSpec("procedural", objects=10, views=2, size=32, encoding="raw", classes=["bed", "car"])
-    build_views(spec, small, workers=0, progress=False)
-
-    def told(name: str, path: Path) -> list[str]:
-        command = benchmark_run(name, 0, tmp_path, path, (1, 4, 1)).stages["pretrain"]
-        return [flag for flag in command if "image_size" in flag or "num_classes" in flag]
-
-    assert told("equicaps", store) == ["--method.init_args.image_size=64"]
-    assert told("equicaps", small) == ["--method.init_args.image_size=32"]
-    assert told("supervised", small) == ["--method.init_args.num_classes=2"]
-    assert told("vicreg", small) == []
