@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from equissl.bench.record import Measured
 from equissl.bench.sweep import Run, grid, run_sweep, seed_folder, trained_and_evaluated, write_table
 from equissl.datasets.views.store.store import ViewStore
 from equissl.runs.configfile import load_config
+
+#: Name, key of the results, and factor of what is compared seed by seed.
+MEASURES = (("rotation °", "rotation/mean_deg/all", 1.0), ("top-1 %", "classification/all/top1", 100.0))
 
 
 def benchmark_methods() -> list[str]:
@@ -26,6 +31,7 @@ def bench_methods(
     steps: int = 400,
     probe_steps: int = 1000,
     batch_size: int = 128,
+    reference: str | None = None,
     parallel: int | None = None,
 ) -> dict[str, str]:
     """Pretrain and evaluate every method.
@@ -41,23 +47,43 @@ def bench_methods(
         steps: optimiser steps of each run.
         probe_steps: updates of each probe.
         batch_size: objects in a batch, two views of each.
+        reference: one of the methods, to which the others are compared seed by seed.
         parallel: runs at a time, one thread each; None takes one for each CPU.
 
     Returns:
-        the table with mean and standard deviation over seeds, and where the report is.
+        the table with mean and standard deviation over seeds, where the report is, and for each method its differences
+        to ``reference``: means over pairs of one seed, with standard errors.
 
     Raises:
-        ValueError: for an unknown method or no seeds.
+        ValueError: for an unknown method or reference, or no seeds.
         CommandError: a run failed; with the end of its log.
     """
     known = benchmark_methods()
     if unknown := [name for name in methods or [] if name not in known]:
         raise ValueError(f"expected methods among {', '.join(known)}, got {', '.join(unknown)}")
+    if reference not in (None, *(methods or known)):
+        raise ValueError(f"expected reference among {', '.join(methods or known)}, got {reference}")
     store, out = Path(store).resolve(), Path(out)
     budget = steps, batch_size, probe_steps
     runs = [benchmark_run(name, seed, out, store, budget) for name, seed in grid(methods or known, seeds)]
     run_sweep(runs, out / "logs", parallel)
-    return write_table([run.folder for run in runs], out, store)
+    found = write_table([run.folder for run in runs], out, store)
+    if reference is None:
+        return found
+    results = {name: [run.results() for run in runs if run.folder.parent.name == name] for name in methods or known}
+    theirs = results.pop(reference)
+    return found | {f"{name} - {reference}": _differences(own, theirs) for name, own in results.items()}
+
+
+def _differences(own: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> Measured:
+    """Format the mean difference of each measure over pairs of one seed, with its standard error."""
+    numbers, words = {}, []
+    for name, key, scale in MEASURES:
+        pairs = [scale * (a[key] - b[key]) for a, b in zip(own, theirs, strict=True)]
+        numbers[name] = pairs
+        error = statistics.stdev(pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else float("nan")
+        words.append(f"{name} {statistics.mean(pairs):+.1f} ± {error:.1f}")
+    return Measured(", ".join(words), numbers)
 
 
 def benchmark_run(

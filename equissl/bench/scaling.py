@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from equissl.bench.methods import evaluation_flags
+from equissl.bench.record import Measured
 from equissl.bench.sweep import Run, command, grid, run_sweep, seed_folder
 from equissl.datasets.views.build.builder import BuildSpec, build_views
 from equissl.demo import DemoTask
@@ -230,11 +231,15 @@ def read_rows(point: Point, seed: int, folder: Path, steps: Sequence[int]) -> li
     return rows
 
 
-def curve(rows: Sequence[dict[str, Any]], point: Point) -> list[tuple[float, float]]:
-    """Return (views seen, degrees below the constant predictor), means over seeds, of one point."""
-    own = [row for row in rows if all(row[name] == value for name, value in asdict(point).items())]
+def rows_of(rows: Sequence[dict[str, Any]], point: Point) -> list[dict[str, Any]]:
+    """Return the rows of one point."""
+    return [row for row in rows if all(row[name] == value for name, value in asdict(point).items())]
+
+
+def curve(rows: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
+    """Return (views seen, degrees below the constant predictor), means over seeds, of the rows of one point."""
     gains: dict[float, list[float]] = {}
-    for row in own:
+    for row in rows:
         gains.setdefault(row["views_seen"], []).append(row["constant"] - row["error"])
     return [(views, statistics.mean(values)) for views, values in sorted(gains.items())]
 
@@ -256,13 +261,14 @@ def views_for(points: Sequence[tuple[float, float]], gain: float = GOAL) -> floa
     return float(np.exp((gain - start) / slope)) if slope > 0 else None
 
 
-def describe(rows: Sequence[dict[str, Any]], point: Point) -> str:
+def describe(rows: Sequence[dict[str, Any]], point: Point) -> Measured:
     """Format the gain of one point by budget, and the views at which its fitted curve reaches the goal."""
-    found = curve(rows, point)
+    own = rows_of(rows, point)
+    found = curve(own)
     needed = views_for(found)
     line = ", ".join(f"{gain:.1f}° at {views:,.0f} views" for views, gain in found)
     reached = f"{GOAL:g}° at {needed:,.0f} by the fit" if needed and math.isfinite(needed) else "no rise to fit"
-    return f"below the constant predictor by {line}; {reached}"
+    return Measured(f"below the constant predictor by {line}; {reached}", own)
 
 
 def panels(rows: Sequence[dict[str, Any]], wanted: Sequence[Point]) -> list[Panel]:
@@ -277,7 +283,7 @@ def panels(rows: Sequence[dict[str, Any]], wanted: Sequence[Point]) -> list[Pane
         chosen = [p for p in wanted if replace(p, **{name: getattr(base, name)}) == base]
         chosen = sorted(chosen, key=lambda point: getattr(point, name))
         lines = [
-            Series(unit.format(getattr(p, name)), colour, curve(rows, p), dots=True)
+            Series(unit.format(getattr(p, name)), colour, curve(rows_of(rows, p)), dots=True)
             for p, colour in zip(chosen, COLOURS, strict=False)
         ]
         made.append(Panel(title, "views seen", "degrees below the constant predictor", lines + _references(rows)))

@@ -12,6 +12,7 @@ from equissl.bench.study import bench_study, cells
 from equissl.datasets.views.build.builder import BuildSpec, build_views
 from equissl.runs.checkpoint import load_method
 from equissl.runs.configfile import build_method, load_config
+from equissl.runs.results import read_results
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +37,30 @@ def test_table_of_two_seeds_and_nothing_runs_twice(store: Path, tmp_path: Path) 
     arguments = {"methods": ["vicreg", "sie"], "seeds": 2, "steps": 2, "probe_steps": 2}
     with pytest.raises(Exception, match="batch"):  # 128 objects are not there: said by the run, passed on
         bench_methods(store, tmp_path / "large", **arguments)
-    found = bench_methods(store, tmp_path, batch_size=4, **arguments)
+    found = bench_methods(store, tmp_path, batch_size=4, reference="vicreg", **arguments)
     assert Path(found["report"]).is_file()
     rows = [line for line in found["table"].splitlines() if line.startswith(("vicreg ", "sie "))]
     assert len(rows) == 2 and all("±" in row for row in rows)
+    errors = {n: [_mean_error(tmp_path / n / f"seed{k}") for k in (0, 1)] for n in ("vicreg", "sie")}
+    pairs = [a - b for a, b in zip(errors["sie"], errors["vicreg"], strict=True)]
+    assert found["sie - vicreg"].numbers["rotation °"] == pytest.approx(pairs)
+    expected = f"rotation ° {sum(pairs) / 2:+.1f} ± {abs(pairs[0] - pairs[1]) / 2:.1f}"  # of two: half their distance
+    assert found["sie - vicreg"].startswith(expected)
     marks = {run: (run / "results.json").stat().st_mtime_ns for run in tmp_path.glob("*/seed*")}
     assert len(marks) == 4
     bench_methods(store, tmp_path, batch_size=4, **arguments)
     assert all((run / "results.json").stat().st_mtime_ns == mark for run, mark in marks.items())
 
 
+def _mean_error(run: Path) -> float:
+    return read_results(run)["rotation/mean_deg/all"]
+
+
 def test_unknown_methods_and_no_seeds_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected methods among .*equicaps.*, got oracle"):
         bench_methods("views.h5", tmp_path, methods=["oracle"])
+    with pytest.raises(ValueError, match=r"expected reference among sie, got vicreg"):
+        bench_methods("views.h5", tmp_path, methods=["sie"], reference="vicreg")
     with pytest.raises(ValueError, match=r"at least 1 seed, got \d+ settings and 0 seeds"):
         bench_methods("views.h5", tmp_path, seeds=0)
 

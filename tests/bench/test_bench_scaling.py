@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from equissl.bench.scaling import GOAL, Point, ScalingTask, bench_scaling, curve, panels, points, views_for
+from equissl.bench.scaling import GOAL, Point, ScalingTask, bench_scaling, curve, panels, points, rows_of, views_for
 from equissl.runs.checkpoint import run_config
 
 TINY = ScalingTask("procedural", ("bed", "car", "chair"), 24, 2, 0.5, batch_size=4, probe_steps=2)
@@ -38,7 +38,7 @@ def test_curves_are_means_over_seeds_and_panels_share_the_base() -> None:
     rows = [
         row(p, seed, views, 2.0 * seed + views / 1e5) for p in wanted for seed in (0, 1) for views in (100000, 200000)
     ]
-    assert curve(rows, wanted[0]) == [(100000, pytest.approx(2.0)), (200000, pytest.approx(3.0))]
+    assert curve(rows_of(rows, wanted[0])) == [(100000, pytest.approx(2.0)), (200000, pytest.approx(3.0))]
     ranges, objects, sizes = panels(rows, wanted)
     assert [line.name for line in ranges.series] == ["±30°", "±60°", "constant predictor", f"{GOAL:g}° below it"]
     assert [line.name for line in objects.series][:2] == ["50 objects", "100 objects"]
@@ -60,4 +60,5 @@ def test_every_budget_of_a_run_is_scored_once(tmp_path: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*/seed0/curve/*.json")}
     more = bench_scaling(tmp_path, steps=(1, 2, 3), **arguments)
     assert len(before) == 6 and all(file.stat().st_mtime_ns == time for file, time in before.items())
+    assert [r["views_seen"] for r in more["45deg-12objects-32px"].numbers] == [8, 16, 24]
     assert "at 24 views" in more["60deg-12objects-32px"]
