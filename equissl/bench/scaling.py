@@ -65,7 +65,7 @@ class Point:
 
 @dataclass
 class ScalingTask:
-    """What all points share.
+    """Task of the scaling benchmark: objects, loss and probes that all points share.
 
     Attributes:
         meshes, classes: of the objects.
@@ -232,12 +232,21 @@ def read_rows(point: Point, seed: int, folder: Path, steps: Sequence[int]) -> li
 
 
 def rows_of(rows: Sequence[dict[str, Any]], point: Point) -> list[dict[str, Any]]:
-    """Return the rows of one point."""
+    """Return the rows of one point.
+
+    Args:
+        rows: of all points.
+        point: whose.
+    """
     return [row for row in rows if all(row[name] == value for name, value in asdict(point).items())]
 
 
 def curve(rows: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
-    """Return (views seen, degrees below the constant predictor), means over seeds, of the rows of one point."""
+    """Return (views seen, degrees below the constant predictor), means over seeds, of one point.
+
+    Args:
+        rows: of that point.
+    """
     gains: dict[float, list[float]] = {}
     for row in rows:
         gains.setdefault(row["views_seen"], []).append(row["constant"] - row["error"])
@@ -262,7 +271,12 @@ def views_for(points: Sequence[tuple[float, float]], gain: float = GOAL) -> floa
 
 
 def describe(rows: Sequence[dict[str, Any]], point: Point) -> Measured:
-    """Format the gain of one point by budget, and the views at which its fitted curve reaches the goal."""
+    """Format the gain of one point by budget, and the views at which its fitted curve reaches the goal.
+
+    Args:
+        rows: of all points.
+        point: whose.
+    """
     own = rows_of(rows, point)
     found = curve(own)
     needed = views_for(found)

@@ -59,7 +59,12 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times the powers of ten within [low, high], both above zero."""
+    """Return 1, 2 and 5 times the powers of ten within [low, high].
+
+    Args:
+        low: end of the axis, above zero.
+        high: other end.
+    """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [factor * 10.0**power for power in powers for factor in (1, 2, 5) if low <= factor * 10.0**power <= high]
 
