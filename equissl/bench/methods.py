@@ -16,7 +16,6 @@ from equissl.runs.configfile import load_config
 #: Name, key of the results, and factor of what is compared seed by seed.
 MEASURES = (("rotation °", "rotation/mean_deg/all", 1.0), ("top-1 %", "classification/all/top1", 100.0))
 
-
 def benchmark_methods() -> list[str]:
     """Return the names of the packaged benchmark configs."""
     folder = Path(str(resources.files("equissl.configs"))) / "benchmark"
@@ -46,7 +45,8 @@ def bench_methods(
         seeds: runs of each method.
         steps: optimiser steps of each run.
         probe_steps: updates of each probe.
-        batch_size: objects in a batch, two views of each.
+        batch_size: objects in a batch of methods that take two views of each; those that take more get fewer objects,
+            so that a step shows every method as many views.
         reference: one of the methods, to which the others are compared seed by seed.
         parallel: runs at a time, one thread each; None takes one for each CPU.
 
@@ -102,14 +102,15 @@ def benchmark_run(
         seed: of the run and the probes.
         out: folder of the runs.
         store: view store.
-        budget: training steps, batch size, and updates of each probe.
+        budget: training steps, pairs of views in a step, and updates of each probe.
         label: name of the run; the config's where None.
         flags: of `equissl pretrain`, beside the budget's.
     """
-    steps, batch_size, probe_steps = budget
+    steps, pairs, probe_steps = budget
+    views = load_config(f"benchmark/{name}").method.init_args.get("views", 2)
     pretrain = {
         "--config": f"benchmark/{name}", "--seed": seed, "--data.store": store,
-        "--data.batch_size": batch_size, "--trainer.max_steps": steps, "--trainer.threads": 1,
+        "--data.batch_size": 2 * pairs // views, "--trainer.max_steps": steps, "--trainer.threads": 1,
         **_image_size(name, store), **(flags or {}),
     }  # fmt: skip
     label = label or name

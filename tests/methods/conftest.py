@@ -67,13 +67,16 @@ _TINY: dict[str, dict[str, Any]] = {
 }
 CASES = list(_TINY)
 # More than two views: not for the tests that every method runs.
-SEQUENCES = {"SeqJEPA four": {**_TINY["SeqJEPA"], "views": 4}}
+MORE_VIEWS = {
+    "SeqJEPA four": {**_TINY["SeqJEPA"], "views": 4},
+    "GroupEquivariant three": {**_TINY["GroupEquivariant"], "views": 3},
+}
 
 
 def tiny_method(name: str, seed: int = 0, **changes: Any) -> Method:
     """A small method with no parameter at a special starting value (zero branches, uniform routing)."""
     torch.manual_seed(seed)
-    method = METHODS[name.split()[0]](encoder=EncoderConfig(width=4), **{**(_TINY | SEQUENCES)[name], **changes})
+    method = METHODS[name.split()[0]](encoder=EncoderConfig(width=4), **{**(_TINY | MORE_VIEWS)[name], **changes})
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)

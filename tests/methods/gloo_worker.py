@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 
 import torch
 import torch.distributed as dist
-from conftest import CASES, SEQUENCES, make_batch, tiny_method
+from conftest import CASES, MORE_VIEWS, make_batch, tiny_method
 from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
@@ -47,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{init_file}", rank=rank, world_size=world)
-    torch.save({name: run(name, rank, world) for name in [*CASES, *SEQUENCES]}, out)
+    torch.save({name: run(name, rank, world) for name in [*CASES, *MORE_VIEWS]}, out)
     if world > 1:
         dist.destroy_process_group()
     os._exit(0)  # the result is written; taking gloo's threads down can abort the interpreter, rarely

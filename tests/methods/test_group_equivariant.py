@@ -19,6 +19,7 @@ from equissl.methods import GroupEquivariant
 from equissl.objectives import ObjectiveConfig
 
 TINY = EncoderConfig(width=2)
+PAIRS = [(0, 1), (0, 2), (1, 2)]
 NOTHING = ObjectiveConfig("vicreg", {"sim": 0.0, "std": 0.0, "cov": 0.0})
 
 
@@ -59,27 +60,28 @@ def oracle(irreps: str, **changes: Any) -> GroupEquivariant:
 def exact_batch(method: GroupEquivariant, template: ViewBatch, scale: float = 1.0, **changes: Any) -> ViewBatch:
     """Views whose images hold ρ(g)ᵀ c for content c of each object, g being the pose of each view."""
     torch.manual_seed(4)
-    objects = len(template)
+    objects, views = len(template), method.views
     batch = replace(
-        template, rotations=random_rotmat(2 * objects, dtype=torch.float64).view(objects, 2, 3, 3), **changes
+        template, rotations=random_rotmat(views * objects, dtype=torch.float64).view(objects, views, 3, 3), **changes
     )
     g = batch.rotations
     if method.predictor.action_size == 4:
         t = batch.translations
         g = rigid(g, t if method.frame == "object" else (g @ t.unsqueeze(-1)).squeeze(-1))
     content = scale * torch.randn(objects, method.predictor.dim, dtype=torch.float64)
-    views = [torch.einsum("bij,bi->bj", method.predictor.matrix(g[:, v]), content) for v in range(2)]
+    seen = [torch.einsum("bij,bi->bj", method.predictor.matrix(g[:, v]), content) for v in range(views)]
     same = torch.randn(objects, 4, dtype=torch.float64)
-    pixels = torch.stack([torch.cat([same, view], dim=1) for view in views], dim=1)
+    pixels = torch.stack([torch.cat([same, view], dim=1) for view in seen], dim=1)
     pad = -pixels.shape[2] % 3
-    images = torch.cat([pixels[..., :4], pixels.new_zeros(objects, 2, pad), pixels[..., 4:]], dim=2)
-    return replace(batch, images=images.view(objects, 2, 3, 1, -1))
+    images = torch.cat([pixels[..., :4], pixels.new_zeros(objects, views, pad), pixels[..., 4:]], dim=2)
+    return replace(batch, images=images.view(objects, views, 3, 1, -1))
 
 
+@pytest.mark.parametrize("views", [2, 4])
 @pytest.mark.parametrize("equi_loss", ["likelihood", "alignment"])
-def test_exactly_equivariant_irreps_have_no_error(equi_loss: Any, build_batch: Any) -> None:
-    method = oracle("2x0e+3x1e+2x2e+1x3e", equi_loss=equi_loss)
-    out = method.step(exact_batch(method, build_batch(8)))
+def test_exactly_equivariant_irreps_have_no_error(equi_loss: Any, views: int, build_batch: Any) -> None:
+    method = oracle("2x0e+3x1e+2x2e+1x3e", equi_loss=equi_loss, views=views)
+    out = method.step(exact_batch(method, build_batch(8, views=views)))
     assert out.terms["equivariance"] < 1e-24
     assert out.action_gap is not None and out.action_gap["equivariance_ignored_action"] > 0.05
 
@@ -120,6 +122,22 @@ def test_likelihood_finds_the_rotation_and_costs_log_b_where_irreps_say_nothing(
     assert geodesic_angle(best, batch.relative_rotations()).max() < 0.45  # spacing of 4,000 random rotations
 
 
+def test_likelihood_of_many_views_is_that_of_all_pairs_together(build_batch: Any) -> None:
+    """The candidates of each of 3·B pairs are the actions of all of them; irreps that say nothing cost log 3B."""
+    method = oracle("2x1e+1x2e", invariant=NOTHING, equi=1.0, views=3)
+    batch = exact_batch(method, build_batch(5, views=3))
+    irreps = [method.embed(view)[1] for view in method.view_features(batch)]
+    scores = torch.cat([
+        torch.cat([method.scores(irreps[i], irreps[j], batch.relative_rotations(*pair)) for pair in PAIRS], dim=1)
+        for i, j in PAIRS
+    ])  # fmt: skip
+    torch.testing.assert_close(method.step(batch).loss, (scores.logsumexp(dim=1) - scores.diagonal()).mean())
+    blank = method.step(replace(batch, images=torch.zeros_like(batch.images)))
+    assert blank.loss.item() == pytest.approx(math.log(15))
+    with pytest.raises(ValueError, match="takes 3 views"):
+        method.step(build_batch(4))
+
+
 def test_alignment_needs_its_variance_terms(build_batch: Any) -> None:
     method = oracle("2x1e", equi_loss="alignment", invariant=NOTHING, equi=3.0, equi_std=2.0, equi_cov=5.0)
     out = method.step(exact_batch(method, build_batch(8)))
@@ -141,7 +159,7 @@ def test_equivariant_part_of_the_loss_ignores_a_common_turn_of_the_world(build_b
 
 def test_any_invariant_objective_beside_the_irreps(build_batch: Any) -> None:
     batch = exact_batch(oracle("2x1e"), build_batch(8))
-    out = oracle("2x1e", invariant=ObjectiveConfig("nt_xent", {"temperature": 0.5})).step(batch)
+    out = oracle("2x1e", invariant=ObjectiveConfig("nt_xent", {"temperature": 0.5}), equi=5.0).step(batch)
     z = batch.images.flatten(2)[..., :4]
     torch.testing.assert_close(out.terms["inv_nt_xent"], nt_xent(z, temperature=0.5))
     torch.testing.assert_close(out.loss.detach(), out.terms["inv_nt_xent"] + 5 * out.terms["action_likelihood"])

@@ -47,8 +47,9 @@ def test_two_processes_equal_one_on_the_joined_batch(case: str, runs: tuple[dict
 
 
 @pytest.mark.slow
-def test_so_they_do_on_sequences(runs: tuple[dict, list[dict]]) -> None:
-    compare("SeqJEPA four", *runs)
+@pytest.mark.parametrize("name", ["SeqJEPA four", "GroupEquivariant three"])
+def test_so_they_do_on_more_than_two_views(name: str, runs: tuple[dict, list[dict]]) -> None:
+    compare(name, *runs)
 
 
 def compare(case: str, one: dict, two: list[dict]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Literal, get_args
 
 import torch
@@ -18,17 +19,17 @@ from equissl.methods.views.embedding import embed_together, plain_objective
 from equissl.objectives import ObjectiveConfig
 from equissl.predictors import GroupRepresentation
 
-VICREG = ObjectiveConfig("vicreg", {"sim": 10.0, "std": 10.0})
+MV_DHEL = ObjectiveConfig("mv_dhel", {"temperature": 0.5})
 
 
 class GroupEquivariant(ViewMethod):
     """Method with an invariant objective on one embedding, and Wigner-D matrices acting on a second one of irreps.
 
-    The equivariant loss is one of two. ``likelihood``: the batch's rotations are candidates, each moves the first
-    view's irreps, and the right one must bring them nearest to the second view's. Irreps that say nothing about the
-    pose cost log B, so nothing else has to keep them from collapse. ``alignment``: moved and second
-    copies, each of unit length, must agree, as EquiCaps' poses must; variance and covariance terms that know no axes
-    keep them apart.
+    The equivariant loss is one of two. ``likelihood``: the rotations of all pairs in the batch are candidates, each
+    moves the first view's irreps, and the right one must bring them nearest to the second view's. Irreps that say
+    nothing about the pose cost log C for C candidates, so nothing else has to keep them from collapse.
+    ``alignment``: moved and second copies, each of unit length, must agree, as EquiCaps' poses must; variance and
+    covariance terms that know no axes keep them apart.
 
     Args:
         encoder: image encoder.
@@ -42,10 +43,11 @@ class GroupEquivariant(ViewMethod):
             the others the invariant embedding, and ``inv`` and ``equi`` are these parts. None: both projectors read all
             of it, and ``inv`` and ``equi`` are the two embeddings.
         equi_loss: ``likelihood`` or ``alignment``.
-        invariant: objective of the invariant embeddings; None is VICReg with SIE's weights (10, 10, 1).
+        invariant: objective of the invariant embeddings; None is MV-DHEL at temperature 0.5.
         equi: weight of the equivariant loss.
         equi_std, equi_cov: weights of the irreps' variance and covariance terms; used by ``alignment``.
         frame: of the poses where there are homogeneous vectors, see `ViewBatch.relative_rigids`.
+        views: views of each object; the equivariant loss takes all pairs of them, the invariant one all at once.
 
     Raises:
         ValueError: for no irreps, an ``equi_dim`` that leaves one part empty, an unknown loss or frame, or an objective
@@ -62,10 +64,11 @@ class GroupEquivariant(ViewMethod):
         equi_dim: int | None = None,
         equi_loss: Literal["likelihood", "alignment"] = "likelihood",
         invariant: ObjectiveConfig | None = None,
-        equi: float = 5.0,
-        equi_std: float = 10.0,
-        equi_cov: float = 1.0,
+        equi: float = 1.0,
+        equi_std: float = 2.0,
+        equi_cov: float = 0.2,
         frame: Frame = "object",
+        views: int = 2,
     ) -> None:
         super().__init__(encoder)
         _check_choice("equi_loss", equi_loss, ("likelihood", "alignment"))
@@ -76,19 +79,20 @@ class GroupEquivariant(ViewMethod):
         inv_dim = whole - (equi_dim or 0)
         self.predictor = GroupRepresentation(irreps, homogeneous)
         self.projector_inv = Projector(inv_dim, split_sizes(projector, inv_dim, whole))
-        self.invariant = plain_objective(invariant or VICREG, self.projector_inv.out_dim)
+        self.invariant = plain_objective(invariant or MV_DHEL, self.projector_inv.out_dim, views)
+        self.views = views
         self.projector_equi = Projector(equi_dim or whole, (*irrep_projector, self.predictor.dim))
         self.equi_loss, self.frame = equi_loss, frame
         self.equi, self.equi_std, self.equi_cov = equi, equi_std, equi_cov
 
     def step(self, batch: ViewBatch) -> StepOutput:
-        g = self.actions(batch)
         views = self.view_features(batch)
-        (x_inv, x_equi), (y_inv, y_equi) = map(self.embed, views)
-        inv_loss, inv_terms = self.invariant(embed_together([x_inv, y_inv], batch, self.invariant.needs))
-        equi_loss, terms = self.equivariant_loss(*gather_together(x_equi, y_equi, g.flatten(1)))
+        inv, equi = zip(*map(self.embed, views), strict=True)
+        inv_loss, inv_terms = self.invariant(embed_together(inv, batch, self.invariant.needs))
+        x, y, g = self._pairs(equi, batch)
+        equi_loss, terms = self.equivariant_loss(*gather_together(x, y, g.flatten(1)))
         terms |= {f"inv_{name}": term for name, term in inv_terms.items()}
-        gap = self._action_gap(x_equi, y_equi, g) if self.track_action_gap else None
+        gap = self._action_gap(x, y, g) if self.track_action_gap else None
         return StepOutput(widen(inv_loss) + equi_loss, terms, stack_features(views), gap)
 
     def after_step(self, step: int, last_step: int) -> None:
@@ -123,18 +127,22 @@ class GroupEquivariant(ViewMethod):
         """
         return self.predictor.match(x, y, g) / self.predictor.dim**0.5
 
-    def actions(self, batch: ViewBatch) -> Tensor:
+    def actions(self, batch: ViewBatch, first: int = 0, second: int = 1) -> Tensor:
         """Return (B, 3, 3) relative rotations, or (B, 4, 4) relative poses where there are homogeneous vectors.
+
+        Args:
+            batch: of views.
+            first, second: views that the action leads between.
 
         Raises:
             ValueError: for homogeneous vectors and a batch without translations.
         """
         dtype = next(self.parameters()).dtype
         if self.predictor.action_size == 3:
-            return batch.relative_rotations().to(dtype)
+            return batch.relative_rotations(first, second).to(dtype)
         if batch.translations is None:
             raise ValueError(f"{self.predictor} need translations, which this batch does not have")
-        return batch.relative_rigids(frame=self.frame).to(dtype)
+        return batch.relative_rigids(first, second, self.frame).to(dtype)
 
     def embed(self, representation: Tensor) -> tuple[Tensor, Tensor]:
         """Embed a representation (B, D) as its invariant embedding and its irreps."""
@@ -154,14 +162,21 @@ class GroupEquivariant(ViewMethod):
 
     @torch.no_grad()
     def predictor_losses(self, batch: ViewBatch) -> dict[str, Tensor]:
-        x, y = (self.embed(view)[1] for view in self.view_features(batch))
-        return self._action_gap(x, y, self.actions(batch))
+        irreps = [self.embed(view)[1] for view in self.view_features(batch)]
+        return self._action_gap(*self._pairs(irreps, batch))
 
     def _parts(self, representation: Tensor) -> tuple[Tensor, Tensor]:
         if self.equi_dim is None:
             return representation, representation
         inv, equi = representation.split([self.feature_dim - self.equi_dim, self.equi_dim], dim=1)
         return inv, equi
+
+    def _pairs(self, irreps: Sequence[Tensor], batch: ViewBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return first and second irreps (P·B, E) of all P pairs of views, and the actions between them."""
+        pairs = list(combinations(range(self.views), 2))
+        actions = [self.actions(batch, first, second) for first, second in pairs]
+        first, second = ([irreps[pair[side]] for pair in pairs] for side in (0, 1))
+        return torch.cat(first), torch.cat(second), torch.cat(actions)
 
     def _misalignment(self, x: Tensor, y: Tensor, g: Tensor) -> Tensor:
         return invariance(self.predictor.normalize(self.predictor(x, g)), self.predictor.normalize(y))
