@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from equissl.losses.precision import full_precision, unit_norm
+
 Need = Literal["teacher", "labels", "samples", "rotations", "hues", "source"]
 
 
@@ -99,6 +101,17 @@ class Objective(nn.Module, ABC):
             )
             crops = f" and {small_crops} small crops" if small_crops else ""
             raise ValueError(f"objective {name!r} takes {wanted} views, got {views}{crops}")
+
+    @full_precision
+    def prediction_error(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Compute how far predictions are from targets, as the objective sees it: ``2 - 2 cos``, mean of the batch.
+
+        Objectives that mind lengths replace it.
+
+        Args:
+            predicted, target: (B, D).
+        """
+        return 2 - 2 * (unit_norm(predicted) * unit_norm(target)).sum(dim=1).mean()
 
     def after_step(self) -> None:
         """Update the state after an optimiser step."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from equissl.losses.precision import full_precision, unit_norm
+from equissl.losses.precision import full_precision
 from equissl.losses.vicreg import covariance_penalty, invariance, variance_hinge
 from equissl.objectives.base import Embedded, Objective
 
@@ -35,9 +35,12 @@ class PredictedVICReg(Objective):
     def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         return self._loss(batch.require("source"), *batch.z.unbind(1))
 
+    def prediction_error(self, predicted: Tensor, target: Tensor) -> Tensor:
+        return invariance(predicted, target)
+
     @full_precision
     def _loss(self, source: Tensor, predicted: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        error = invariance(predicted, target)
+        error = self.prediction_error(predicted, target)
         std = (variance_hinge(source) + variance_hinge(target)) / 2
         cov = covariance_penalty(source) + covariance_penalty(target)
         loss = self.sim * error + self.std * std + self.cov * cov
@@ -64,10 +67,6 @@ class PredictedCosine(Objective):
         super().__init__()
 
     def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = _cosine_distance(*batch.z.unbind(1))
+        predicted, target = batch.z.unbind(1)
+        loss = self.prediction_error(predicted, target.detach())
         return loss, {"equivariance": loss.detach()}
-
-
-@full_precision
-def _cosine_distance(predicted: Tensor, target: Tensor) -> Tensor:
-    return 2 - 2 * (unit_norm(predicted) * unit_norm(target.detach())).sum(dim=1).mean()

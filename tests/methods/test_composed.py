@@ -168,10 +168,24 @@ def test_capsule_methods_take_another_invariant_objective(kind: Any, batch: View
 
 @pytest.mark.parametrize("split", [False, True])
 def test_predictions_for_retrieval_are_those_of_the_equivariance_term(split: bool, batch: ViewBatch) -> None:
-    method = Composed(ENCODER, (24, 20), split=split).double().eval()
+    method = Composed(ENCODER, (24, 20), VICREG, PREDICTED, split=split).double().eval()
     first, second = (method.equi_embedding(method.features(batch.images[:, view])) for view in (0, 1))
     error = invariance(method.predict_embedding(first, batch), second)
     torch.testing.assert_close(error, method.predictor_losses(batch)["equivariance"])
+
+
+@pytest.mark.parametrize("objective", [NT_XENT, ObjectiveConfig("cosine_prediction")])
+def test_action_gap_of_an_objective_of_directions_is_that_of_directions(
+    objective: ObjectiveConfig, batch: ViewBatch
+) -> None:
+    method = Composed(ENCODER, (24, 20), None, objective).double()
+    _, (_, second), predicted = embeddings(method, batch)
+    gap = method.predictor_losses(batch)
+    torch.testing.assert_close(gap["equivariance"], 2 - 2 * torch.cosine_similarity(predicted, second).mean())
+    with torch.no_grad():
+        method.predictor.net[-1].weight.mul_(100)  # lengths do not count
+    torch.testing.assert_close(method.predictor_losses(batch), gap)
+    assert gap["equivariance_ignored_action"] != gap["equivariance"]
 
 
 def test_vicreg_may_leave_dimensions_free(batch: ViewBatch) -> None:

@@ -16,7 +16,6 @@ from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders import Projector, split_sizes
 from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from equissl.geometry import QuaternionSign
-from equissl.losses import invariance
 from equissl.methods.base import StepOutput, gather_together, stack_features, widen
 from equissl.methods.views.actions import Action
 from equissl.methods.views.base import ViewMethod
@@ -184,10 +183,10 @@ class Composed(ViewMethod):
 
     @torch.no_grad()
     def _action_gap(self, equi: list[Tensor], targets: list[Tensor], batch: ViewBatch) -> dict[str, Tensor]:
-        action = self._actions(batch)[0]
+        action, error = self._actions(batch)[0], self.equivariant.prediction_error
         return {
-            "equivariance": invariance(self.predictor(equi[0], action), targets[1]),
-            "equivariance_ignored_action": invariance(self.predictor(equi[0], action.roll(1, dims=0)), targets[1]),
+            "equivariance": error(self.predictor(equi[0], action), targets[1]),
+            "equivariance_ignored_action": error(self.predictor(equi[0], action.roll(1, dims=0)), targets[1]),
         }
 
 
