@@ -13,6 +13,7 @@ from equissl.datasets.views.batch import ViewBatch
 from equissl.kinds.kind import Kind
 from equissl.methods import Method
 from equissl.runs.config import PretrainConfig
+from equissl.training.collapse import SHORTCUT
 from equissl.training.metriclog import MetricLog
 from equissl.training.probes import OnlineProbes
 from equissl.util.ranks import process_rank
@@ -43,7 +44,7 @@ class ImageKind(Kind):
             return []
         return [OnlineProbes(config.probes, log, method.feature_dim, classes, self.posed_views(method), config.seed)]
 
-    def prepare(self, config: PretrainConfig, method: Any, dataset: Any, out: Path, fresh: bool) -> None:
+    def prepare(self, config: PretrainConfig, method: Any, dataset: Any, out: Path, fresh: bool) -> dict[str, float]:
         """Whiten the actions that a predictor is told, and say what an invariant embedding would cost it.
 
         Args:
@@ -52,20 +53,29 @@ class ImageKind(Kind):
             dataset: training data.
             out: run folder.
             fresh: False where a run continues, or starts from given weights.
+
+        Returns:
+            the shortcut share, of a fresh run whose predictor can tell.
         """
         if not method.fits_actions:
-            return
+            return {}
         share = method.fit_actions(training_actions(method.action.raw, dataset))
-        if share is None or not fresh or process_rank() > 0:
-            return
-        if share < FREE:
-            logger.warning("%s: shortcut share %.3f of 1: %s", out, share, NEARLY_FREE)
-        else:
-            logger.info("%s: shortcut share %.3f of 1 (docs/actions.md)", out, share)
+        if share is None or not fresh:
+            return {}
+        if process_rank() == 0:
+            _say(out, share)
+        return {SHORTCUT: share}
 
     def posed_views(self, method: Method) -> int:
         """Return the number of views of an object with known poses; the rotation probe needs two."""
         return 1
+
+
+def _say(out: Path, share: float) -> None:
+    if share < FREE:
+        logger.warning("%s: shortcut share %.3f of 1: %s", out, share, NEARLY_FREE)
+    else:
+        logger.info("%s: shortcut share %.3f of 1 (docs/actions.md)", out, share)
 
 
 def training_actions(action: Any, dataset: Any) -> Tensor:

@@ -68,7 +68,7 @@ class Kind(ABC):
         """Return the section ``data`` with absolute paths, as it is saved."""
         return replace(data, store=str(Path(data.store).resolve())) if data.store else data
 
-    def prepare(self, config: PretrainConfig, method: Method, dataset: Any, out: Path, fresh: bool) -> None:  # noqa: B027
+    def prepare(self, config: PretrainConfig, method: Method, dataset: Any, out: Path, fresh: bool) -> dict[str, float]:
         """Do what is due once before the first step, in every process.
 
         Args:
@@ -77,7 +77,11 @@ class Kind(ABC):
             dataset: from `open`.
             out: run folder.
             fresh: False where a run continues, or starts from given weights.
+
+        Returns:
+            measures of the start, by name, for the first row of the log.
         """
+        return {}
 
     def arrange(self, method: Method, channels_last: bool) -> Method:
         """Return the method in the memory format that suits the data.

@@ -50,7 +50,7 @@ class Sweeps(Kind):
             sweeps.require_velocities()
         return sweeps
 
-    def prepare(self, config: PretrainConfig, method: Method, dataset: Any, out: Path, fresh: bool) -> None:
+    def prepare(self, config: PretrainConfig, method: Method, dataset: Any, out: Path, fresh: bool) -> dict[str, float]:
         """Write the ids of the labelled sweeps, and cut out the objects to paste, before the workers start.
 
         A frozen backbone that nothing was handed to takes these sweeps' statistics instead of those of initialisation,
@@ -71,6 +71,7 @@ class Sweeps(Kind):
             count = min(SETTLING, len(dataset.entries))
             clouds = [torch.from_numpy(dataset.read(place).points) for place in range(count)]
             calibrate(method.encoder, clouds, SETTLING_BATCH)
+        return {}
 
     def export_formats(self) -> Mapping[str, Callable[[Any, Path], Any]]:
         return {"openpcdet": export_for_openpcdet}

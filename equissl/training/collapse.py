@@ -18,6 +18,7 @@ from equissl.training.observers import Observer
 
 logger = logging.getLogger(__name__)
 REAL, IGNORED = "equivariance", "equivariance_ignored_action"
+SHORTCUT = "collapse/shortcut_share"  # of the loss, see equissl.metrics.shortcut_share; before the first step
 
 
 class CollapseMonitor(Observer):

@@ -120,8 +120,8 @@ def _run(config: PretrainConfig, out: Path, observers: Sequence[Observer] = (), 
         elif config.init is not None:
             _start_from(config.init, method, out)
         fresh = checkpoint is None and config.init is None
-        KINDS[config.data.kind].prepare(config, method, dataset, out, fresh)
-        _fit(config, out, method, dataset, batches, last_step, accelerator, observers, checkpoint)
+        start = KINDS[config.data.kind].prepare(config, method, dataset, out, fresh)
+        _fit(config, out, method, dataset, batches, last_step, accelerator, observers, checkpoint, start)
     return out
 
 
@@ -135,6 +135,7 @@ def _fit(
     accelerator: str,
     observers: Sequence[Observer],
     checkpoint: dict[str, Any] | None,
+    start: dict[str, float],
 ) -> None:
     settings = config.trainer
     if checkpoint:
@@ -147,6 +148,7 @@ def _fit(
         last_step,
         unit=KINDS[config.data.kind].unit,
     )
+    log.add(start)
     random = checkpoint[OURS]["random"] if checkpoint else None
     saver = CheckpointSaver(out, config.to_dict(), settings, log, versions(), random)
     strategy = create_strategy(process_device(accelerator), settings)

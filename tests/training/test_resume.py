@@ -105,10 +105,13 @@ def test_whitening_of_actions_resumes_to_the_same_bits(make_config, tmp_path, ca
     whole = pretrain(config, tmp_path / "whole")
     assert f"shortcut share {'0.000' if 'residual' in options else '1.000'} of 1" in caplog.text
     assert ("costs this predictor little" in caplog.text) is ("residual" in options)
+    ((step, share),) = read_metrics(whole)["collapse/shortcut_share"]
+    assert step == 1 and share == pytest.approx(0 if "residual" in options else 1, abs=1e-6)
     with pytest.raises(Killed):
         pretrain(config, tmp_path / "cut", [KillAt(8)])
     expected, found = weights(whole), weights(pretrain(config, tmp_path / "cut"))
     assert all(torch.equal(expected[key], found[key]) for key in expected)
+    assert rows(whole) == rows(tmp_path / "cut")
     method, _ = load_method(whole)
     assert method.action.mean.abs().sum() > 0 and not torch.equal(method.action.whitening, torch.eye(9))
 
