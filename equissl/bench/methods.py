@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from equissl.bench.record import Measured
-from equissl.bench.sweep import Run, grid, run_sweep, seed_folder, trained_and_evaluated, write_table
+from equissl.bench.sweep import (
+    Run,
+    grid,
+    paired_difference,
+    run_sweep,
+    seed_folder,
+    trained_and_evaluated,
+    write_table,
+)
 from equissl.datasets.views.store.store import ViewStore
 from equissl.runs.configfile import load_config
 
@@ -79,10 +86,10 @@ def _differences(own: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]
     """Format the mean difference of each measure over pairs of one seed, with its standard error."""
     numbers, words = {}, []
     for name, key, scale in MEASURES:
-        pairs = [scale * (a[key] - b[key]) for a, b in zip(own, theirs, strict=True)]
-        numbers[name] = pairs
-        error = statistics.stdev(pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else float("nan")
-        words.append(f"{name} {statistics.mean(pairs):+.1f} ± {error:.1f}")
+        ours, others = ([scale * each[key] for each in results] for results in (own, theirs))
+        numbers[name] = [a - b for a, b in zip(ours, others, strict=True)]
+        mean, error = paired_difference(ours, others)
+        words.append(f"{name} {mean:+.1f} ± {error:.1f}")
     return Measured(", ".join(words), numbers)
 
 

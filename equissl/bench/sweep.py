@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -112,6 +113,17 @@ def grid(settings: Iterable[Setting], seeds: int) -> list[tuple[Setting, int]]:
     if not settings or seeds < 1:
         raise ValueError(f"expected settings and at least 1 seed, got {len(settings)} settings and {seeds} seeds")
     return [(setting, seed) for seed in range(seeds) for setting in settings]
+
+
+def paired_difference(own: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """Compute the mean difference over pairs of one seed, and its standard error; NaN of a single pair.
+
+    Args:
+        own, theirs: one value for each seed.
+    """
+    pairs = [a - b for a, b in zip(own, theirs, strict=True)]
+    error = statistics.stdev(pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else float("nan")
+    return statistics.mean(pairs), error
 
 
 def seed_folder(out: Path, name: str, seed: int) -> Path:

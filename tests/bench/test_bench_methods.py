@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from equissl.bench.actions import PREDICTING, SETTINGS, bench_actions
-from equissl.bench.methods import bench_methods, benchmark_methods
+from equissl.bench.actions import PREDICTING, SETTINGS, _line, bench_actions, fits
+from equissl.bench.methods import bench_methods, benchmark_methods, benchmark_run
 from equissl.bench.study import bench_study, cells
 from equissl.datasets.views.build.builder import BuildSpec, build_views
+from equissl.predictors import MLPPredictor
 from equissl.runs.checkpoint import load_method
 from equissl.runs.configfile import build_method, load_config
 from equissl.runs.results import read_results
@@ -68,20 +69,41 @@ def test_unknown_methods_and_no_seeds_are_named(tmp_path: Path) -> None:
 def test_every_setting_of_the_actions_runs(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected some of .*whitened.*, got white"):
         bench_actions(store, tmp_path, settings=["white"])
-    budget = {"seeds": 1, "steps": 2, "probe_steps": 2, "batch_size": 4}
-    found = bench_actions(store, tmp_path, methods=["sen"], settings=["published", "whitened_identity"], **budget)
-    assert list(found)[:2] == ["sen-published", "sen-whitened_identity"]
+    budget = {"seeds": 1, "first": 3, "steps": 2, "probe_steps": 2, "batch_size": 4}
+    settings = ["published", "whitened_identity"]
+    found = bench_actions(store, tmp_path, ["sen", "conditional_byol"], settings, ["vicreg"], **budget)
+    assert list(found)[:4] == ["sen-published", "sen-whitened_identity", "conditional_byol-published", "vicreg"]
     assert "wrong / right action" in found["sen-published"] and Path(found["report"]).is_file()
-    trained, _ = load_method(tmp_path / "sen-whitened_identity" / "seed0")
-    assert trained.action.whiten and trained.predictor.init == "identity"
+    assert "shortcut share 1 (1)" in found["sen-whitened_identity"]
+    assert "shortcut share 0 (0)" in found["conditional_byol-published"] and "action" not in found["vicreg"]
+    trained, config = load_method(tmp_path / "sen-whitened_identity" / "seed3")
+    assert trained.action.whiten and trained.predictor.init == "identity" and config.seed == 3
+
+
+def test_difference_to_the_published_setting_is_paired_by_seed() -> None:
+    columns = {"rotation °": [30.0, 33.0, 30.0], "shortcut share": [1.0, 1.0, 1.0]}
+    published = {"rotation °": [40.0, 45.0, 41.0], "shortcut share": [0.1, 0.1, 0.1]}
+    # differences -10, -12, -11: mean -11, standard deviation 1, standard error 1 / sqrt 3
+    assert _line(columns, published) == "rotation ° 31 (30, 33, 30) -11 ± 0.58, shortcut share 1 (1, 1, 1)"
+    assert "±" not in _line(columns, None) + _line(published, published)
+    assert _line({"rotation °": [30.0]}, {"rotation °": [40.0]}) == "rotation ° 30 (30) -10"
 
 
 @pytest.mark.parametrize("method", PREDICTING)
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_every_method_takes_every_setting(method: str, setting: str) -> None:
+def test_every_method_takes_every_setting_that_fits(method: str, setting: str) -> None:
     words = [word for pair in SETTINGS[setting].items() for word in pair]
+    if not fits(method, setting):
+        assert isinstance(build_method(load_config(f"benchmark/{method}").method).predictor, MLPPredictor)
+        return
     built = build_method(load_config(f"benchmark/{method}", words).method)
-    assert built.action.whiten is ("whiten" in setting)
+    assert built.action.whiten is ("whiten" in setting or "wigner" in setting)
+
+
+def test_size_of_images_is_the_store_s(store: Path, tmp_path: Path) -> None:
+    flags = {name: benchmark_run(name, 0, tmp_path, store, (2, 4, 2)).stages["pretrain"] for name in ("capsie", "sie")}
+    assert "--method.init_args.image_size=64" in flags["capsie"]
+    assert not any("image_size" in word for word in flags["sie"])
 
 
 def test_study_cells_differ_in_one_thing() -> None:
