@@ -13,8 +13,6 @@ SEQJEPA=${SEQJEPA:-$PWD/seq-jepa/seq-jepa}  # github.com/hafezgh/seq-jepa, its f
 OUT=${OUT:-authors_check}
 OBJECTS=${OBJECTS:-400} SIZE=${SIZE:-64} EPOCHS=${EPOCHS:-20} BATCH=${BATCH:-64}
 ROTATION=${ROTATION:-[1.5708,1.5708,1.5708]}   # up to which angles objects turn about x, y and z; 3DIEBench's
-mkdir -p "$OUT"
-OUT=$(cd "$OUT" && pwd)
 
 data() {
     # their scripts draw from 50 views of each object, whatever is there
@@ -83,6 +81,10 @@ compare() {
 }
 
 case ${1:-} in
-    data | theirs | ours | compare) "$1" ;;
+    data | theirs | ours | compare)
+        mkdir -p "$OUT"
+        OUT=$(cd "$OUT" && pwd)
+        "$1"
+        ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" ;;
 esac
