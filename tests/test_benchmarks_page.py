@@ -21,10 +21,6 @@ PENDING = {
     "seq-JEPA with and without actions",
     "FERNN beside an ordinary recurrent network",
     "Full rotations",
-    "Wigner-D matrices",
-    "Objectives beside lightly",
-    "Evaluation",
-    "Loading",
 }
 
 
