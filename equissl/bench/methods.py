@@ -23,6 +23,7 @@ from equissl.runs.configfile import load_config
 #: Name, key of the results, and factor of what is compared seed by seed.
 MEASURES = (("rotation °", "rotation/mean_deg/all", 1.0), ("top-1 %", "classification/all/top1", 100.0))
 
+
 def benchmark_methods() -> list[str]:
     """Return the names of the packaged benchmark configs."""
     folder = Path(str(resources.files("equissl.configs"))) / "benchmark"
