@@ -60,7 +60,7 @@ def _run(name: str, seed: int, out: Path, root: Path, steps: int | None) -> Run:
 
 def _gains(runs: dict[tuple[str, int], Run], methods: Sequence[str], seeds: int) -> dict[str, str]:
     """``+6.1 (5.2 SE)`` for each seed, in percentage points and standard errors."""
-    found = {}
+    found: dict[str, str] = {}
     for name in methods:
         results = [runs[name, seed].results() for seed in range(seeds)]
         for score, key in SCORES.items():
