@@ -27,6 +27,7 @@ class PixelGrid:
         floor_x, floor_y: where.
         turn: cosine and sine of a pseudo-random angle per sub-sample.
         stretch: pseudo-random number in [0, 1) per sub-sample.
+        field_of_view: of the whole image, in radians.
     """
 
     size: int
@@ -36,6 +37,12 @@ class PixelGrid:
     floor_y: np.ndarray
     turn: tuple[np.ndarray, np.ndarray]
     stretch: np.ndarray
+    field_of_view: float = scene.CAMERA_FIELD_OF_VIEW
+
+    @property
+    def pixel_width(self) -> float:
+        """Width of a pixel at distance 1."""
+        return pixel_width(self.size, self.field_of_view)
 
     @property
     def samples(self) -> int:
@@ -84,7 +91,7 @@ class PixelGrid:
         if (rim[:, 2] > -1e-3).any():
             return None
         points = light + rim * ((scene.FLOOR_Z - light[2]) / rim[:, 2])[:, None]
-        row, column, depth = project(points, self.size)
+        row, column, depth = project(points, self.size, self.field_of_view)
         if (depth < 1e-2).any():
             return None
         low = np.floor([row.min(), column.min()]) - 1
@@ -100,33 +107,42 @@ def _complete(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first, np.cross(direction, first)
 
 
-def project(points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pixel_width(size: int, field_of_view: float) -> float:
+    """Return the width of a pixel at distance 1 in an image of ``size`` pixels across ``field_of_view`` radians."""
+    return 2 * math.tan(field_of_view / 2) / size
+
+
+def project(
+    points: np.ndarray, size: int, field_of_view: float = scene.CAMERA_FIELD_OF_VIEW
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Project world points to image row, column (pixel centres at whole numbers) and depth.
 
     Args:
         points: (..., 3).
         size: size of the image, in pixels.
+        field_of_view: of the whole image, in radians.
     """
     relative = np.asarray(points, np.float64) - np.array(scene.CAMERA_POSITION)
     right, up, forward = (
         relative @ np.array(axis) for axis in (scene.CAMERA_RIGHT, scene.CAMERA_UP, scene.CAMERA_FORWARD)
     )
-    scale = size / (2 * math.tan(scene.CAMERA_FIELD_OF_VIEW / 2))
+    scale = 1 / pixel_width(size, field_of_view)
     with np.errstate(divide="ignore", invalid="ignore"):
         return size / 2 - 0.5 - up / forward * scale, size / 2 - 0.5 + right / forward * scale, forward
 
 
 @lru_cache(maxsize=8)
-def pixel_grid(size: int, antialias: int) -> PixelGrid:
+def pixel_grid(size: int, antialias: int, field_of_view: float = scene.CAMERA_FIELD_OF_VIEW) -> PixelGrid:
     """Return the grid of an image size with antialias² samples a pixel.
 
     Args:
         size: size of the image, in pixels.
         antialias: samples along one side of a pixel.
+        field_of_view: of the whole image, in radians.
     """
     offsets = SUBPIXEL_OFFSETS[antialias]
     dy, dx = (o.reshape(-1, 1, 1) for o in np.meshgrid(offsets, offsets, indexing="ij"))
-    scale = math.tan(scene.CAMERA_FIELD_OF_VIEW / 2) * 2 / size
+    scale = pixel_width(size, field_of_view)
     x = (np.arange(size) + 0.5 - size / 2 + dx) * scale
     y = (size / 2 - np.arange(size)[:, None] - 0.5 - dy) * scale
     x, y = np.broadcast_arrays(x, y)
@@ -142,7 +158,7 @@ def pixel_grid(size: int, antialias: int) -> PixelGrid:
     t, x, y, cos, sin, stretch = (
         a.astype(np.float32) for a in (floor_t, floor_x, floor_y, np.cos(turn), np.sin(turn), noise[1])
     )
-    return PixelGrid(size, (rays[0], rays[1], rays[2]), t, x, y, (cos, sin), stretch)
+    return PixelGrid(size, (rays[0], rays[1], rays[2]), t, x, y, (cos, sin), stretch, field_of_view)
 
 
 @lru_cache(maxsize=64)
@@ -150,7 +166,7 @@ def _near_sphere(grid: PixelGrid, centre: tuple[float, float, float], radius: fl
     offset = [c - o for c, o in zip(centre, scene.CAMERA_POSITION, strict=True)]
     distance2 = sum(o * o for o in offset)
     # One pixel diagonal at the sphere's distance covers the sub-samples.
-    margin = 1.5 * 2 * math.tan(scene.CAMERA_FIELD_OF_VIEW / 2) / grid.size * (math.sqrt(distance2) + radius)
+    margin = 1.5 * grid.pixel_width * (math.sqrt(distance2) + radius)
     middle = [d[grid.samples // 2] for d in grid.direction]
     along = sum(d * np.float32(o) for d, o in zip(middle, offset, strict=True))
     near = distance2 - along * along <= (radius + margin) ** 2

@@ -78,6 +78,7 @@ class RaycastOptions:
         view_transform: ``filmic`` (Blender's, as the data set) or ``standard`` (sRGB).
         sun_strength: irradiance of open ground by the sun.
         swap_red_blue: exchange red and blue as the files of the published data set do.
+        field_of_view: of the camera, in radians; half the default shows the object at twice its size.
     """
 
     quality: str = "plain"
@@ -96,6 +97,7 @@ class RaycastOptions:
     view_transform: str = "filmic"
     sun_strength: float = scene.SUN_IRRADIANCE
     swap_red_blue: bool = False
+    field_of_view: float = scene.CAMERA_FIELD_OF_VIEW
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any]) -> RaycastOptions:
@@ -114,6 +116,8 @@ class RaycastOptions:
                 raise RendererError(f"expected {name} in {low}..{high}, got {getattr(self, name)!r}")
         if not (math.isfinite(self.sun_strength) and self.sun_strength >= 0):
             raise RendererError(f"expected a finite sun_strength >= 0, got {self.sun_strength!r}")
+        if not 0 < self.field_of_view < math.pi / 2:
+            raise RendererError(f"expected field_of_view above 0 and below pi/2, got {self.field_of_view!r}")
         if self.gather and self.floor_nodes < 2:
             raise RendererError(f"gather needs floor_nodes of at least 2, got {self.floor_nodes!r}")
         for rays, user in (("floor_rays", self.floor_nodes), ("gloss_rays", self.gather and self.specular)):

@@ -86,7 +86,7 @@ class RaycastRenderer:
             raise RendererError(f"expected an image size of at least 8 pixels, got {size!r}")
         arrays = view_arrays(views)
         traced = self._trace(mesh)
-        grid = pixel_grid(int(size), self._options.antialias)
+        grid = pixel_grid(int(size), self._options.antialias, self._options.field_of_view)
         images, counts = np.empty((len(arrays), grid.pixels, 3), np.uint8), np.empty(len(arrays), np.int64)
         step = max(1, _RAYS_PER_PASS // (grid.pixels * grid.samples))
         for start in range(0, len(arrays), step):

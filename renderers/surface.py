@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from equissl.renderers import scene
 from equissl.renderers.lighting import Vector, dot
 from equissl.renderers.materials import lookup
 from equissl.renderers.traced_mesh import Hits, TracedMesh, pack_rays
@@ -91,7 +89,7 @@ def _pixels_near(mesh: TracedMesh, views: Views) -> tuple[np.ndarray, np.ndarray
     origin = columns(views.camera, view)
     # All samples of a pixel lie within this of the one tested, as far away as the object's rear.
     distance = np.sqrt(dot(origin, origin)) + mesh.radius
-    margin = distance * np.float32(4 * math.tan(scene.CAMERA_FIELD_OF_VIEW / 2) / grid.size)
+    margin = distance * np.float32(2 * grid.pixel_width)
     enter, leave = np.float32(0), np.float32(np.inf)
     for axis in range(3):
         with np.errstate(divide="ignore", invalid="ignore"):

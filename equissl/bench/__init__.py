@@ -26,6 +26,7 @@ BENCHES: Registry[Callable[..., dict[str, Any]]] = Registry(
         "images": "equissl.bench.images:bench_images",
         "study": "equissl.bench.study:bench_study",
         "sequences": "equissl.bench.sequences:bench_sequences",
+        "paths": "equissl.bench.paths:bench_paths",
         "fernn": "equissl.bench.fernn:bench_fernn",
         "detection": "equissl.bench.detection:bench_detection",
     },

@@ -12,7 +12,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from equissl.datasets.meshes.mesh import Material, Mesh
-from equissl.renderers import RendererError, ViewParameters, get_renderer
+from equissl.renderers import RendererError, ViewParameters, get_renderer, scene
 from equissl.renderers.raycast import RaycastRenderer
 from equissl.util.srgb import srgb_decode
 
@@ -223,6 +223,17 @@ def test_smooth_normals_remove_the_facets(sphere) -> None:
     assert steps[0] < 0.6 * steps[1]
 
 
+@pytest.mark.parametrize("quality", ["plain", "draft"])
+def test_narrow_field_of_view_is_the_middle_of_a_larger_image(lopsided: Mesh, quality: str) -> None:
+    view = ViewParameters(
+        rotation=Rotation.from_euler("xyz", (0.4, 0.2, 0.9)).as_matrix(), floor_hue=0.3, light_theta=0.5, light_phi=2.0
+    )
+    narrow = 2 * math.atan(math.tan(scene.CAMERA_FIELD_OF_VIEW / 2) / 2)
+    middle = render(lopsided, view, size=96, quality=quality)[0, 24:72, 24:72].astype(int)
+    image = render(lopsided, view, size=48, quality=quality, field_of_view=narrow)[0].astype(int)
+    assert (np.abs(image - middle) > 1).mean() < 1e-3
+
+
 @pytest.mark.parametrize(("hue", "channel"), [(0.0, 0), (1 / 3, 1), (2 / 3, 2)])
 def test_floor_hue_is_true_rgb_and_may_be_swapped(speck: Mesh, hue: float, channel: int) -> None:
     view = ViewParameters(floor_hue=hue, light_hue=hue)
@@ -337,6 +348,7 @@ def test_degenerate_faces_and_missing_normals_do_no_harm(sphere) -> None:
         ({"view_transform": "agx"}, r"view_transform in .*, got 'agx'"),
         ({"spot_samples": 0}, r"spot_samples in 1\.\.256, got 0"),
         ({"sun_strength": float("nan")}, "sun_strength >= 0, got nan"),
+        ({"field_of_view": 2.0}, "field_of_view above 0 and below pi/2, got 2.0"),
     ],
 )
 def test_bad_options_are_refused(options: dict, message: str) -> None:
