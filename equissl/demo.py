@@ -9,7 +9,7 @@ from math import pi
 from pathlib import Path
 from typing import Any
 
-from equissl.bench.sweep import Run, run_and_report, timed, trained_and_evaluated
+from equissl.bench.sweep import Run, objects_in_step, run_and_report, timed, trained_and_evaluated
 from equissl.datasets.meshes import PROCEDURAL_CLASSES, sweethome3d_available
 from equissl.datasets.meshes.sweethome3d import PACKAGE
 from equissl.datasets.views.build.builder import BuildSpec, build_views
@@ -17,7 +17,7 @@ from equissl.util.files import write_json
 from equissl.util.parts_folder import differences
 from equissl.util.processes import usable_cores
 
-METHODS = ("vicreg", "sie", "equicaps", "supervised")
+METHODS = ("vicreg", "sie", "equicaps", "group_equivariant", "supervised")
 logger = logging.getLogger(__name__)
 
 
@@ -37,7 +37,7 @@ class DemoTask:
         rotation_range: half-width in radians of the random rotation about x, y and z. Three times π/2 is the full task.
         val_fraction: share of the objects that no method sees in training.
         val_source: source of those objects, where it is among ``meshes``.
-        steps, batch_size: budget of every method.
+        steps, batch_size: budget of every method, in steps and pairs of views; methods of more views get fewer objects.
         classification_steps, rotation_steps: updates of the two probes.
         val_pairs: pairs of views scored per unseen object.
         standardize: probe standardised features, see :class:`equissl.evaluation.EvaluateConfig`.
@@ -168,7 +168,8 @@ def method_run(name: str, out: Path, task: DemoTask, seed: int) -> Run:
     """
     pretrain = {
         "--config": f"demo_{name}", "--seed": seed, "--data.store": out / "views.h5",
-        "--data.batch_size": task.batch_size, "--trainer.max_steps": task.steps, "--trainer.threads": 1,
+        "--data.batch_size": objects_in_step(f"demo_{name}", task.batch_size),
+        "--trainer.max_steps": task.steps, "--trainer.threads": 1,
     }  # fmt: skip
     evaluate = {
         "--protocols": "[classification, rotation]",

@@ -11,6 +11,7 @@ from equissl.bench.record import Measured
 from equissl.bench.sweep import (
     Run,
     grid,
+    objects_in_step,
     paired_difference,
     run_sweep,
     seed_folder,
@@ -115,11 +116,10 @@ def benchmark_run(
         flags: of `equissl pretrain`, beside the budget's.
     """
     steps, pairs, probe_steps = budget
-    views = load_config(f"benchmark/{name}").method.init_args.get("views", 2)
     pretrain = {
         "--config": f"benchmark/{name}", "--seed": seed, "--data.store": store,
-        "--data.batch_size": 2 * pairs // views, "--trainer.max_steps": steps, "--trainer.threads": 1,
-        **_image_size(name, store), **(flags or {}),
+        "--data.batch_size": objects_in_step(f"benchmark/{name}", pairs),
+        "--trainer.max_steps": steps, "--trainer.threads": 1, **_image_size(name, store), **(flags or {}),
     }  # fmt: skip
     label = label or name
     folder = seed_folder(out, label, seed)

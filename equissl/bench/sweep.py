@@ -19,6 +19,7 @@ from equissl.kinds import KINDS
 from equissl.reporting import format_table, write_report
 from equissl.reporting.report import read_report
 from equissl.runs.checkpoint import run_config
+from equissl.runs.configfile import load_config
 from equissl.runs.results import RESULTS_FILE, SETTINGS, flat_config, read_evaluations
 from equissl.util.commands import Commands, run_commands
 from equissl.util.runfolder import LAST
@@ -135,6 +136,16 @@ def seed_folder(out: Path, name: str, seed: int) -> Path:
         seed: of the run.
     """
     return out / name / f"seed{seed}"
+
+
+def objects_in_step(recipe: str, pairs: int) -> int:
+    """Return the objects in a batch with which a step of a recipe shows as many views as that many pairs have.
+
+    Args:
+        recipe: name of a packaged config.
+        pairs: of views.
+    """
+    return 2 * pairs // load_config(recipe).method.init_args.get("views", 2)
 
 
 def trained_and_evaluated(
