@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,18 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", benchmark_methods())
 def test_recipes_share_encoder_data_and_length(name: str) -> None:
     config, reference = load_config(f"benchmark/{name}"), load_config("benchmark/vicreg")
-    assert (config.data, config.optim, config.trainer) == (reference.data, reference.optim, reference.trainer)
+    views = config.method.init_args.get("views", 2)
+    data = replace(config.data, batch_size=config.data.batch_size * views // 2)  # as many views in a step
+    assert (data, config.optim, config.trainer) == (reference.data, reference.optim, reference.trainer)
     encoder = build_method(config.method).encoder
     expected = build_method(reference.method).encoder
     assert [p.shape for p in encoder.parameters()] == [p.shape for p in expected.parameters()]
+
+
+def test_methods_of_more_views_get_fewer_objects(tmp_path: Path) -> None:
+    for name, objects in (("vicreg", 128), ("irrep_dhel", 64)):
+        flags = benchmark_run(name, 0, tmp_path, tmp_path / "views.h5", (400, 128, 10)).stages["pretrain"]
+        assert f"--data.batch_size={objects}" in flags
 
 
 @pytest.mark.slow
