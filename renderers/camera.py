@@ -108,7 +108,12 @@ def _complete(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pixel_width(size: int, field_of_view: float) -> float:
-    """Return the width of a pixel at distance 1 in an image of ``size`` pixels across ``field_of_view`` radians."""
+    """Return the width of a pixel at distance 1.
+
+    Args:
+        size: of the image, in pixels.
+        field_of_view: of the whole image, in radians.
+    """
     return 2 * math.tan(field_of_view / 2) / size
 
 

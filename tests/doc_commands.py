@@ -19,7 +19,7 @@ from equissl.verbs.runs import kind_class
 from equissl.verbs.values import wrong_value
 
 LEFT_OUT = ("…", "FLAGS")
-NUMBERS = {"S": "0"}  # placeholders of flags that take a number
+PLACEHOLDERS = {"S": "0", "NAME": "render"}  # where not any text will do: a seed, and a benchmark
 
 
 def commands_of(text: str) -> list[str]:
@@ -43,7 +43,7 @@ def words_of(command: str) -> list[str]:
         command: one line.
     """
     words = shlex.split(command, comments=True)[1:]
-    return [NUMBERS.get(word, word).rstrip("…") for word in words if word not in LEFT_OUT]
+    return [PLACEHOLDERS.get(word, word).rstrip("…") for word in words if word not in LEFT_OUT]
 
 
 def wrong_words(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
@@ -53,10 +53,10 @@ def wrong_words(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         command: one line; nothing of it is run.
     """
     words = words_of(command)
-    if words[0] in ("pretrain", "finetune") and "--out" not in words:
-        words += ["--out", "RUN"]
     if not any(word.startswith("--") for word in words[1:]):
         words += ["--help"]  # a verb alone, or with words: no flags to check
+    elif words[0] in ("pretrain", "finetune") and "--out" not in words:
+        words += ["--out", "RUN"]
     with _only_checking(monkeypatch):
         try:
             code = cli.main(words)

@@ -24,7 +24,7 @@ LOSS, RATE = "train/loss", "time/frames_per_second"
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained and compared.
+    """A recipe to train, and the measures to compare its networks by.
 
     Attributes:
         recipe: packaged one.
