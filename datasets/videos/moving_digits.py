@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from equissl.datasets.images.idx import read_idx_folder
-from equissl.geometry.planar import rotate_planes
+from equissl.geometry.planar import distinct_turns, rotate_planes
 
 Address = tuple[int, int]  # (epoch, index)
 MotionName = Literal["translation", "rotation"]
@@ -69,11 +69,14 @@ class MovingSpec:
 
     @property
     def velocities(self) -> list[tuple[float, ...]]:
-        """Those drawn from: (right, down) in pixels, or (degrees,), ascending, the first part in the outer loop."""
+        """Those drawn from: (right, down) in pixels, or (degrees,), ascending, the first part in the outer loop.
+
+        Of angles that are the same turn, such as −180° and 180°, there is one.
+        """
         span = range(-self.radius, self.radius + 1)
         found: list[tuple[float, ...]] = [(right, down) for right in span for down in span]
         if self.motion == "rotation":
-            found = [(self.step * k,) for k in span]
+            found = [(angle,) for angle in distinct_turns(self.step, self.radius)]
         return [v for v in found if list(v) not in self.held_out]
 
 

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from equissl.bench.record import Measured
-from equissl.bench.sweep import Run, grid, run_sweep, seed_folder, trained_and_evaluated, write_table
+from equissl.bench.sweep import (
+    Run,
+    grid,
+    paired_difference,
+    run_sweep,
+    seed_folder,
+    trained_and_evaluated,
+    write_table,
+)
 from equissl.runs.configfile import load_config
 from equissl.runs.log import read_metrics
 
@@ -189,43 +197,42 @@ def _compared(
 ) -> dict[str, str]:
     """Compare a network with the baseline, seed by seed."""
     found: dict[str, str] = {}
-    pairs = [*zip(ours, theirs, strict=True)]
     for measure in (m for m in task.measures if m in ours[0]):
+        own, other = ([each[measure] for each in results] for results in (ours, theirs))
         if task.errors:
-            found[f"G-RNN / {name} {measure}"] = ratios([b[measure] / a[measure] for a, b in pairs])
+            found[f"G-RNN / {name} {measure}"] = ratios(other, own)
         else:
-            found[f"{name} - G-RNN {measure} %"] = differences([100 * (a[measure] - b[measure]) for a, b in pairs])
-    reached = [steps_to(a["loss"], last_loss(b["loss"])) for a, b in pairs]
+            found[f"{name} - G-RNN {measure} %"] = differences([100 * v for v in own], [100 * v for v in other])
+    reached = [steps_to(a["loss"], last_loss(b["loss"])) for a, b in zip(ours, theirs, strict=True)]
     text = ", ".join(str(step or "never") for step in reached)
     found[f"{name} at G-RNN's last loss"] = Measured(f"step {text} of {ours[0]['loss'][-1][0]}", reached)
-    return found | {f"{name} / G-RNN time of a step": ratios([b["rate"] / a["rate"] for a, b in pairs])}
+    rates = ([each["rate"] for each in results] for results in (theirs, ours))
+    return found | {f"{name} / G-RNN time of a step": ratios(*rates)}
 
 
-def ratios(values: Sequence[float]) -> Measured:
-    """Format ratios as ``71 ×/÷ 1.5 (119, 33, 128)``: geometric mean, its standard error as a factor, and each.
-
-    Args:
-        values: positive.
-    """
-    logs = [math.log(value) for value in values]
-    error = f" ×/÷ {math.exp(_error(logs)):.2g}" if len(logs) > 1 else ""
-    return Measured(f"{math.exp(statistics.fmean(logs)):.3g}{error} ({_listed(values)})", list(values))
-
-
-def differences(values: Sequence[float]) -> Measured:
-    """Format differences as ``+4.0 ± 1.0 (+5.1, +2.0, +4.9)``: mean, its standard error, and each.
+def ratios(above: Sequence[float], below: Sequence[float]) -> Measured:
+    """Format ratios of pairs as ``71 ×/÷ 1.5 (119, 33, 128)``: geometric mean, its standard error as a factor, each.
 
     Args:
-        values: of pairs.
+        above, below: one positive value for each seed.
     """
-    error = f" ± {_error(values):.1f}" if len(values) > 1 else ""
-    text = f"{statistics.fmean(values):+.1f}{error} ({', '.join(f'{value:+.1f}' for value in values)})"
-    return Measured(text, list(values))
+    mean, error = paired_difference([math.log(value) for value in above], [math.log(value) for value in below])
+    values = [a / b for a, b in zip(above, below, strict=True)]
+    spread = "" if math.isnan(error) else f" ×/÷ {math.exp(error):.2g}"
+    return Measured(f"{math.exp(mean):.3g}{spread} ({_listed(values)})", values)
+
+
+def differences(own: Sequence[float], theirs: Sequence[float]) -> Measured:
+    """Format differences of pairs as ``+4.0 ± 1.0 (+5.1, +2.0, +4.9)``: mean, its standard error, and each.
+
+    Args:
+        own, theirs: one value for each seed.
+    """
+    mean, error = paired_difference(own, theirs)
+    values = [a - b for a, b in zip(own, theirs, strict=True)]
+    spread = "" if math.isnan(error) else f" ± {error:.1f}"
+    return Measured(f"{mean:+.1f}{spread} ({', '.join(f'{value:+.1f}' for value in values)})", values)
 
 
 def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.3g}" for value in values)
-
-
-def _error(values: Sequence[float]) -> float:
-    return statistics.stdev(values) / math.sqrt(len(values))

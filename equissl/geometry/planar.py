@@ -13,6 +13,17 @@ from torch.nn import functional as F
 QUARTER = 90.0
 
 
+def distinct_turns(step: float, radius: int) -> list[float]:
+    """Return −radius..radius steps in degrees, ascending; of angles that are the same turn, the last.
+
+    Args:
+        step: degrees.
+        radius: steps to either side.
+    """
+    angles = [step * k for k in range(-radius, radius + 1)]
+    return [a for i, a in enumerate(angles) if (a % 360) not in [b % 360 for b in angles[i + 1 :]]]
+
+
 def roll_plane(x: Tensor, right: int, down: int) -> Tensor:
     """Move content on the torus by whole pixels; exact.
 

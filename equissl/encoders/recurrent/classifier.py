@@ -81,13 +81,13 @@ class VideoClassifier(nn.Module):
         """Compute (B, classes) logits of frames (B, T, C_in, H, W)."""
         return self.head(self.features(frames))
 
-    def by_frame(self, frames: Tensor) -> Tensor:
-        """Compute the logits (B, T, classes) after each of the frames (B, T, C_in, H, W)."""
+    def features_by_frame(self, frames: Tensor) -> Tensor:
+        """Compute the features (B, T, C) after each of the frames (B, T, C_in, H, W)."""
         state: RecurrentState | None = None
         found = []
         for t in range(frames.shape[1]):
             state = self.cell(frames[:, t], state)
-            found.append(self.head(self._read(state)))
+            found.append(self._read(state))
         return torch.stack(found, dim=1)
 
     def _read(self, state: RecurrentState) -> Tensor:
@@ -124,9 +124,9 @@ class VideoCNN(nn.Module):
         """Compute (B, classes) logits."""
         return self.head(self.features(frames))
 
-    def by_frame(self, frames: Tensor) -> Tensor:
-        """Compute the logits (B, T, classes) of the first frame, the first two, … of (B, T, C_in, H, W)."""
-        return torch.stack([self(frames[:, : t + 1]) for t in range(frames.shape[1])], dim=1)
+    def features_by_frame(self, frames: Tensor) -> Tensor:
+        """Compute the features (B, T, C) of the first frame, the first two, … of (B, T, C_in, H, W)."""
+        return torch.stack([self.features(frames[:, : t + 1]) for t in range(frames.shape[1])], dim=1)
 
 
 def _block(inside: int, out: int, stride: tuple[int, int, int]) -> list[nn.Module]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from equissl.geometry.planar import roll_plane, rotate_plane
+from equissl.geometry.planar import distinct_turns, roll_plane, rotate_plane
 
 Velocity = tuple[float, ...]
 
@@ -190,11 +190,9 @@ class RotationVelocities(VelocitySet):
         if radius < 0 or orientations < 1:
             raise ValueError(f"expected radius >= 0 and orientations >= 1, got {radius} and {orientations}")
         self.step, self.radius, self.orientations, self.name = step, radius, orientations, "rotation"
-        angles = [step * k for k in range(-radius, radius + 1)]
-        kept = [a for i, a in enumerate(angles) if (a % 360) not in [b % 360 for b in angles[i + 1 :]]]
-        self.velocities = tuple((a,) for a in kept)
-        for angle in kept:
-            self._shift((angle,), 1)
+        self.velocities = tuple((angle,) for angle in distinct_turns(step, radius))
+        for velocity in self.velocities:
+            self._shift(velocity, 1)
 
     def move(self, frames: Tensor, velocity: Velocity, steps: int = 1) -> Tensor:
         return rotate_plane(frames, (velocity[0] * steps) % 360)

@@ -226,7 +226,7 @@ def accuracy_scores(method: VideoClassification, batches: Iterator[VideoBatch]) 
         ``classification/top1``, after as many frames as in training, ``classification/top1_beyond``, after all, and
         ``classification/step_top1/K`` after K.
     """
-    found = [method.encoder.by_frame(b.frames).argmax(dim=2) == b.labels[:, :1] for b in batches]
+    found = [_classes_by_frame(method, b) == b.labels[:, :1] for b in batches]
     steps = torch.cat(found).double().mean(dim=0).tolist()
     curve = {f"classification/step_top1/{k:03d}": value for k, value in enumerate(steps, start=1)}
     return {
@@ -234,6 +234,11 @@ def accuracy_scores(method: VideoClassification, batches: Iterator[VideoBatch]) 
         "classification/top1_beyond": steps[-1],
         **curve,
     }
+
+
+def _classes_by_frame(method: VideoClassification, batch: VideoBatch) -> Tensor:
+    """(B, T) class after each frame."""
+    return method.encoder.head(method.encoder.features_by_frame(batch.frames)).argmax(dim=2)
 
 
 def _by_velocity(

@@ -143,7 +143,7 @@ class FERNN(VideoMethod):
 
 
 class VideoClassification(VideoMethod):
-    """Classification of the digit of a moving video, from all of its frames.
+    """Classification of the digit of a moving video.
 
     Args:
         videos: videos of training, of one digit each; translations, but for ``cnn``.
@@ -152,6 +152,8 @@ class VideoClassification(VideoMethod):
         classes: number of classes.
         channels: channels of the three layers of the stem, or the three stages of the CNN.
         pool: over velocities.
+        every_frame: train on the class after each frame; else after the last alone, as published, which leaves what
+            the network says at any other length to chance.
 
     Raises:
         ValueError: unknown network, or videos of several digits.
@@ -165,6 +167,7 @@ class VideoClassification(VideoMethod):
         classes: int = 10,
         channels: Sequence[int] = (32, 64, 128),
         pool: Pool = "max",
+        every_frame: bool = False,
     ) -> None:
         if network not in ("fernn", "learned", "cnn"):
             raise ValueError(f"expected network 'fernn', 'learned' or 'cnn', got {network!r}")
@@ -179,14 +182,18 @@ class VideoClassification(VideoMethod):
                 velocity_set_of(videos, radius, 1), classes, channels, 1, pool, network == "learned"
             )
         super().__init__(videos, model, channels[-1])
+        self.every_frame = every_frame
 
     def step(self, batch: VideoBatch) -> StepOutput:
-        """Compute the cross-entropy."""
-        features = self.video_features(batch.frames)
-        logits, labels = self.encoder.head(features), batch.labels[:, 0]
-        loss = F.cross_entropy(widen(logits), labels)
-        top1 = (logits.argmax(dim=1) == labels).float().mean()
-        return StepOutput(loss, detach_terms(cross_entropy=loss, top1=top1), widen(features.detach()).unsqueeze(1))
+        """Compute the mean cross-entropy after the frames that are trained on, and the accuracy after the last."""
+        if self.every_frame:
+            features = self.encoder.features_by_frame(batch.frames)
+        else:
+            features = self.video_features(batch.frames).unsqueeze(1)
+        logits, labels = widen(self.encoder.head(features)), batch.labels[:, :1].expand(-1, features.shape[1])
+        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        top1 = (logits[:, -1].argmax(dim=1) == labels[:, -1]).float().mean()
+        return StepOutput(loss, detach_terms(cross_entropy=loss, top1=top1), widen(features[:, -1:].detach()))
 
     def video_features(self, frames: Tensor) -> Tensor:
         return self.encoder.features(frames)

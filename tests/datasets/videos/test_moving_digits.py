@@ -106,6 +106,12 @@ def test_labelled_rotation_is_the_motion(folder: Path) -> None:
             torch.testing.assert_close(after, before.rot90(int(degrees) // 90, (-2, -1)), atol=1e-5, rtol=0)
 
 
+def test_half_turns_either_way_are_one_velocity() -> None:
+    spec = MovingSpec("rotation", radius=2, step=90)
+    assert spec.velocities == [(-90,), (0,), (90,), (180,)]
+    assert replace(spec, step=10.0).velocities == [(-20,), (-10,), (0,), (10,), (20,)]
+
+
 def test_overlapping_digits_add_up_to_at_most_one(tmp_path: Path) -> None:
     write_idx(tmp_path / "x-images-idx3-ubyte", np.full((10, 4, 4), 200, np.uint8))
     write_idx(tmp_path / "x-labels-idx1-ubyte", np.zeros(10, np.uint8))

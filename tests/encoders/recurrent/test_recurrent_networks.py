@@ -226,10 +226,10 @@ def test_classifiers_after_each_frame(learned: bool) -> None:
     for model in (recurrent, VideoCNN(3, channels=(2, 3, 4))):
         model.eval()
         x = frames(5, 8)
-        logits = model.by_frame(x)
-        assert logits.shape == (2, 5, 3)
+        features = model.features_by_frame(x)
+        assert features.shape == (2, 5, 4)
         for seen in (1, 3, 5):
-            torch.testing.assert_close(logits[:, seen - 1], model(x[:, :seen]))
+            torch.testing.assert_close(features[:, seen - 1], model.features(x[:, :seen]))
 
 
 def test_gradient_stops_at_frames_that_are_fed_back() -> None:

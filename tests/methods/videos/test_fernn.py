@@ -24,7 +24,7 @@ from equissl.runs.configfile import load_config
 from equissl.training import pretrain
 
 SEQUENCES = {"radius": 1, "frames": 6, "size": 8, "digit_size": 6, "digits": 1, "held_out": [[1, 1]]}
-SMALL = ["fernn_rotation_small", "fernn_classification_small"]
+SMALL = ["fernn_rotation_small", "fernn_quarter_turns_small", "fernn_classification_small"]
 FEW = VideoEvaluateConfig(videos=8, velocity_videos=4, batch_size=4, rollouts=2, device="cpu")
 
 
@@ -74,6 +74,17 @@ def test_loss_is_the_rollouts_mean_squared_error() -> None:
     assert output.features.shape == (2, 1, 3)
 
 
+def test_loss_after_every_frame_is_the_mean_of_those_of_shorter_videos() -> None:
+    spec = MovingSpec(radius=1, frames=6, size=5, digit_size=5, digits=1)
+    batch = batch_of((1, 0))
+    method = VideoClassification(spec, radius=1, channels=(2, 3, 4), every_frame=True).eval()
+    single = VideoClassification(spec, radius=1, channels=(2, 3, 4)).eval()
+    single.load_state_dict(method.state_dict())
+    shorter = [single.step(replace(batch, frames=batch.frames[:, :seen])).loss for seen in range(1, 7)]
+    torch.testing.assert_close(method.step(batch).loss, torch.stack(shorter).mean())
+    assert method.step(batch).features.shape == single.step(batch).features.shape == (2, 1, 4)
+
+
 def test_scores_of_a_perfect_and_of_a_blank_model() -> None:
     method = FERNN(MovingSpec(radius=1, frames=6, size=5, digit_size=5, digits=1), 3, 1, 2, 0)
 
@@ -109,6 +120,7 @@ def test_scores_of_a_perfect_and_of_a_blank_model() -> None:
         ("VideoClassification", {"channels": [2, 3, 4]}),
         ("VideoClassification", {"channels": [2, 3, 4], "network": "learned"}),
         ("VideoClassification", {"channels": [2, 3, 4], "network": "cnn"}),
+        ("VideoClassification", {"channels": [2, 3, 4], "every_frame": True}),
     ],
 )  # fmt: skip
 def test_pretrain_resume_evaluate_and_report(mnist: Path, tmp_path: Path, method: str, init_args: dict) -> None:
