@@ -19,7 +19,6 @@ PENDING = {
     "Why predictors ignore the action",
     "Detection: what pretraining is worth to a detector",
     "seq-JEPA with and without actions",
-    "FERNN beside an ordinary recurrent network",
     "Full rotations",
 }
 
