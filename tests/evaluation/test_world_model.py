@@ -143,6 +143,9 @@ def test_one_step_is_read_exactly_and_only_from_the_action(kind: str, config: Ev
         assert found["path_integration_linear/r2_uniform/no_vision/2"] > 0.9
     else:
         assert found["path_integration_linear/mean_deg/full/1"] < 0.1 < found["path_integration/mean_deg/constant/1"]
+        blind, seeing = (found[f"path_integration/mean_deg/{name}/2"] for name in ("no_vision", "full"))
+        assert found["path_integration/gain_deg/2"] == pytest.approx(blind - seeing)
+        assert found["path_integration/gain_deg_se/2"] > 0
 
 
 def test_zeroed_inputs_carry_nothing() -> None:
@@ -209,6 +212,9 @@ def test_classes_are_read_from_aggregates(config: EvaluateConfig) -> None:
     found = aggregate_scores(model(action=None), sets[0], sets[1], [1, 6], 3, config)
     assert found["aggregate/top1/6"] > found["aggregate/top1/1"] + 0.15
     assert found["aggregate/top1/1"] > 0.4 and found["aggregate/top5/1"] == 1
+    assert found["aggregate/top1_gain/1"] == found["aggregate/top1_gain_se/1"] == 0
+    assert found["aggregate/top1_gain/6"] == pytest.approx(found["aggregate/top1/6"] - found["aggregate/top1/1"])
+    assert 0 < found["aggregate/top1_gain_se/6"] < 0.15
 
 
 def test_all_protocols_where_there_is_room(config: EvaluateConfig) -> None:

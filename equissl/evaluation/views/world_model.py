@@ -42,10 +42,10 @@ AGGREGATE, PATH, LOOK_UP = SEQUENCE_PROTOCOLS
 HITS = (1, 5)
 FIT_ROWS = 1 << 16  # sequences that a linear head is fitted to at most
 NOTHING = np.empty((0, 3), np.int64)  # no pairs
-WHOLE = "full"
+WHOLE, BLIND = "full", "no_vision"
 ABLATIONS: dict[str, dict[str, bool]] = {
     WHOLE: {},
-    "no_vision": {"vision": False},
+    BLIND: {"vision": False},
     "no_actions": {"actions": False},
 }
 
@@ -139,6 +139,8 @@ def aggregate_scores(
 ) -> Scores:
     """Compute top-1 and top-5 of a linear classifier on the aggregate, one for each number of views.
 
+    ``top1_gain`` is the difference to the fewest views, in pairs: with the standard error over objects.
+
     Args:
         method: the frozen method.
         train: sequences to learn from.
@@ -150,6 +152,7 @@ def aggregate_scores(
     """
     results: Scores = {}
     task = Task("classes", num_classes, config.classification, _labels, loss=F.cross_entropy)
+    fewest: np.ndarray | None = None
     for length in lengths:
         parts = [aggregates(method, s, length, device) for s in (train, val)]
         probes, scaling = _train(task, train.known({}), {"all": parts[0]}, config, device)
@@ -160,6 +163,9 @@ def aggregate_scores(
         for key, value in found.items():
             _, part, measure = key.split("/")
             results[f"{AGGREGATE}/{measure}/{part}"] = value
+        right = (logits.argmax(-1) == labels).double().numpy()
+        fewest = right if fewest is None else fewest
+        results |= _gain(right - fewest, owners, f"{AGGREGATE}/top1_gain", length)
     return results
 
 
@@ -176,7 +182,8 @@ def path_scores(
     The target is the action from the first view to the one after the last observed. Views or actions are zeroed in the
     frozen model. Each variant has its own heads: the rotation probe's MLP, and a least squares fit (group
     ``path_integration_linear``), which for one step, where the answer is part of the input, is exact. ``…_same_head``
-    are scores of the head that learned with views and actions.
+    are scores of the head that learned with views and actions. ``gain_deg`` is how much nearer the answers come with
+    views than with actions alone, each with heads of their own, in pairs: with the standard error over objects.
 
     Args:
         method: the frozen method.
@@ -202,6 +209,11 @@ def path_scores(
         for group, by_name in found.items():
             for name, preds in by_name.items():
                 results |= _path_entries(preds, target.flatten(0, 1), action, group, f"{name}/{length}")
+        if "quaternion" in action.parts and BLIND in ablations:
+            blind, seeing = (_errors_deg(found[PATH][name], target, action) for name in (BLIND, WHOLE))
+            results |= _gain(
+                blind - seeing, np.repeat(np.arange(len(target)), target.shape[1]), f"{PATH}/gain_deg", length
+            )
         if "quaternion" in action.parts:
             way, ways = (_quats(action, x.flatten(0, 1)) for x in (target, known))
             errors = rotation_errors_deg(constant_rotation_prediction(way, ways), way)
@@ -304,9 +316,20 @@ def _path_entries(preds: Tensor, target: Tensor, action: Action, group: str, nam
     varies = target.var(0, correction=0) > 1e-12
     found: Scores = {f"{group}/r2_uniform/{name}": r2_uniform(preds[:, varies], target[:, varies])}
     if "quaternion" in action.parts:
-        errors = rotation_errors_deg(_quats(action, preds), _quats(action, target))
-        found[f"{group}/mean_deg/{name}"] = float(errors.mean())
+        found[f"{group}/mean_deg/{name}"] = float(_errors_deg(preds, target, action).mean())
     return found
+
+
+def _errors_deg(preds: Tensor, target: Tensor, action: Action) -> np.ndarray:
+    """Return angles (P,) between rotations of (…, A) values."""
+    quats = (_quats(action, values.reshape(-1, values.shape[-1])) for values in (preds, target))
+    return rotation_errors_deg(*quats).double().numpy()
+
+
+def _gain(differences: np.ndarray, owners: np.ndarray, key: str, length: int) -> Scores:
+    """Return mean and standard error over objects of paired differences (P,)."""
+    means = scores.per_object_means(differences, owners)
+    return {f"{key}/{length}": float(means.mean()), f"{key}_se/{length}": scores.standard_error(means)}
 
 
 def _quats(action: Action, values: Tensor) -> Tensor:
