@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 import sys
 from collections.abc import Sequence
@@ -62,6 +63,12 @@ class Point:
     def name(self) -> str:
         return f"{self.degrees:g}deg-{self.objects}objects-{self.size}px"
 
+    @classmethod
+    def named(cls, name: str) -> Point | None:
+        """Return the point of a name; None for another name."""
+        found = re.fullmatch(r"([\d.]+)deg-(\d+)objects-(\d+)px", name)
+        return cls(float(found[1]), int(found[2]), int(found[3])) if found else None
+
 
 @dataclass
 class ScalingTask:
@@ -115,7 +122,8 @@ def bench_scaling(
 ) -> dict[str, str]:
     """Train the supervised ceiling at every point, one thing varied at a time, and score it at several budgets.
 
-    Stores are OUT/stores, runs OUT/POINT/seed0 …, all scores OUT/scaling.json, the figure OUT/scaling.svg.
+    Stores are OUT/stores, runs OUT/POINT/seed0 …, all scores OUT/scaling.json, the figure OUT/scaling.svg. A later call
+    with other points or budgets adds to both.
 
     Args:
         out: folder of everything that is made.
@@ -128,8 +136,8 @@ def bench_scaling(
         parallel: runs at a time, one thread each; None takes one for each CPU.
 
     Returns:
-        for each point the rotation error on unseen objects by budget, and the constant predictor's; the views, by the
-        fitted curve, at which it is 20° below; and where the figure is.
+        for each point in OUT the degrees by which the rotation error on unseen objects is below the constant
+        predictor's, by budget; the views, by the fitted curve, at which it is 20° below; and where the figure is.
 
     Raises:
         ValueError: budgets that do not rise, a thing without values, or no seeds.
@@ -140,15 +148,15 @@ def bench_scaling(
     out, task = Path(out), task or ScalingTask()
     wanted = points(degrees, objects, sizes)
     stores = {(p.degrees, p.size): render(p, task, out / "stores", parallel) for p in wanted}
-    cells = [
-        (point, seed, scaling_run(point, seed, stores[point.degrees, point.size], out, steps, task))
+    runs = [
+        scaling_run(point, seed, stores[point.degrees, point.size], out, steps, task)
         for point, seed in grid(wanted, seeds)
     ]
-    run_sweep([run for *_, run in cells], out / "logs", parallel)
-    rows = [row for point, seed, run in cells for row in read_rows(point, seed, run.folder, steps)]
+    run_sweep(runs, out / "logs", parallel)
+    rows = read_rows(out)
     write_json(out / RESULTS, rows)
-    write_panels(panels(rows, wanted), out / FIGURE)
-    return {point.name: describe(rows, point) for point in wanted} | {"figure": str(out / FIGURE)}
+    write_panels(panels(rows, wanted[0]), out / FIGURE)
+    return {point.name: describe(rows_of(rows, point)) for point in found_points(rows)} | {"figure": str(out / FIGURE)}
 
 
 def render(point: Point, task: ScalingTask, folder: Path, workers: int | None = None) -> Path:
@@ -213,22 +221,29 @@ def _kept(folder: Path, steps: int) -> Path:
     return folder / CURVE / f"{steps}.json"
 
 
-def read_rows(point: Point, seed: int, folder: Path, steps: Sequence[int]) -> list[dict[str, Any]]:
-    """Read the scores of a run, a row for each budget, angles in degrees.
+def read_rows(out: Path) -> list[dict[str, Any]]:
+    """Read the scores of all runs, a row for each point, seed and budget, angles in degrees.
 
     Args:
-        point, seed, folder: of the run.
-        steps: budgets.
+        out: folder of the runs.
     """
     rows = []
-    for budget in steps:
-        found = json.loads(_kept(folder, budget).read_text(encoding="utf-8"))
-        rows.append(
-            asdict(point)
-            | {"seed": seed, "steps": budget, "views_seen": found["views_seen"]}
-            | {name: found[key] for name, key in SCORES.items()}
-        )
-    return rows
+    for file in out.glob(f"*/seed*/{CURVE}/*.json"):
+        point, seed = Point.named(file.parents[2].name), file.parents[1].name.removeprefix("seed")
+        if point is not None:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            budget = {"seed": int(seed), "steps": found["steps"], "views_seen": found["views_seen"]}
+            rows.append(asdict(point) | budget | {name: found[key] for name, key in SCORES.items()})
+    return sorted(rows, key=lambda row: list(row.values())[:5])
+
+
+def found_points(rows: Sequence[dict[str, Any]]) -> list[Point]:
+    """Return the points of rows, each once.
+
+    Args:
+        rows: scores.
+    """
+    return [*dict.fromkeys(Point(row["degrees"], row["objects"], row["size"]) for row in rows)]
 
 
 def rows_of(rows: Sequence[dict[str, Any]], point: Point) -> list[dict[str, Any]]:
@@ -270,32 +285,29 @@ def views_for(points: Sequence[tuple[float, float]], gain: float = GOAL) -> floa
     return float(np.exp((gain - start) / slope)) if slope > 0 else None
 
 
-def describe(rows: Sequence[dict[str, Any]], point: Point) -> Measured:
+def describe(rows: Sequence[dict[str, Any]]) -> Measured:
     """Format the gain of one point by budget, and the views at which its fitted curve reaches the goal.
 
     Args:
-        rows: of all points.
-        point: whose.
+        rows: of that point.
     """
-    own = rows_of(rows, point)
-    found = curve(own)
+    found = curve(rows)
     needed = views_for(found)
     line = ", ".join(f"{gain:.1f}° at {views:,.0f} views" for views, gain in found)
     reached = f"{GOAL:g}° at {needed:,.0f} by the fit" if needed and math.isfinite(needed) else "no rise to fit"
-    return Measured(f"below the constant predictor by {line}; {reached}", own)
+    return Measured(f"below the constant predictor by {line}; {reached}", list(rows))
 
 
-def panels(rows: Sequence[dict[str, Any]], wanted: Sequence[Point]) -> list[Panel]:
+def panels(rows: Sequence[dict[str, Any]], base: Point) -> list[Panel]:
     """Make a panel for each thing that was varied: gain over views seen, a line for each value.
 
     Args:
         rows: scores.
-        wanted: the base point first.
+        base: the point that all lines but one differ from in one thing.
     """
-    base, made = wanted[0], []
+    found, made = found_points(rows), []
     for name, title, unit in THINGS:
-        chosen = [p for p in wanted if replace(p, **{name: getattr(base, name)}) == base]
-        chosen = sorted(chosen, key=lambda point: getattr(point, name))
+        chosen = [p for p in found if replace(p, **{name: getattr(base, name)}) == base]
         lines = [
             Series(unit.format(getattr(p, name)), colour, curve(rows_of(rows, p)), dots=True)
             for p, colour in zip(chosen, COLOURS, strict=False)
