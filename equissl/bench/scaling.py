@@ -299,21 +299,27 @@ def describe(rows: Sequence[dict[str, Any]]) -> Measured:
 
 
 def panels(rows: Sequence[dict[str, Any]], base: Point) -> list[Panel]:
-    """Make a panel for each thing that was varied: gain over views seen, a line for each value.
+    """Make a panel for each thing that was varied, or one of the base: gain over views seen, a line for each value.
 
     Args:
         rows: scores.
         base: the point that all lines but one differ from in one thing.
     """
-    found, made = found_points(rows), []
-    for name, title, unit in THINGS:
-        chosen = [p for p in found if replace(p, **{name: getattr(base, name)}) == base]
-        lines = [
-            Series(unit.format(getattr(p, name)), colour, curve(rows_of(rows, p)), dots=True)
-            for p, colour in zip(chosen, COLOURS, strict=False)
-        ]
-        made.append(Panel(title, "views seen", "degrees below the constant predictor", lines + _references(rows)))
-    return made
+    found = found_points(rows)
+    chosen = {
+        thing: [p for p in found if replace(p, **{thing[0]: getattr(base, thing[0])}) == base] for thing in THINGS
+    }
+    varied = [thing for thing in THINGS if len(chosen[thing]) > 1] or THINGS[:1]
+    return [_panel(rows, thing, chosen[thing]) for thing in varied]
+
+
+def _panel(rows: Sequence[dict[str, Any]], thing: tuple[str, str, str], chosen: Sequence[Point]) -> Panel:
+    name, title, unit = thing
+    lines = [
+        Series(unit.format(getattr(p, name)), colour, curve(rows_of(rows, p)), dots=True)
+        for p, colour in zip(chosen, COLOURS, strict=False)
+    ]
+    return Panel(title, "views seen", "degrees below the constant predictor", lines + _references(rows))
 
 
 def _references(rows: Sequence[dict[str, Any]]) -> list[Series]:
