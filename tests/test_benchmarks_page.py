@@ -18,7 +18,6 @@ MACHINES = r"EPYC|Xeon|NVIDIA \w+"
 PENDING = {
     "Detection: what pretraining is worth to a detector",
     "seq-JEPA with and without actions",
-    "Full rotations",
 }
 
 
