@@ -20,6 +20,7 @@ from equissl.bench.sweep import (
     trained_and_evaluated,
     write_table,
 )
+from equissl.datasets.drives.config import DrivesData
 from equissl.datasets.drives.simulated.options import DriveOptions
 from equissl.datasets.drives.simulated.store import simulate_drives
 from equissl.datasets.sweeps.config import SweepsData
@@ -52,11 +53,13 @@ class DetectionTask:
         beams, columns, max_range, rate: of the simulated sensor.
         flow: of E-SSL3D: ``icp_cluster``, estimated without labels, or ``stored``, that of the store.
         config: recipe of the detector; pretraining takes over its voxels, and how many points of a sweep it sees.
+        pretrain_store: drives to pretrain on, without their labels; None takes those of detection.
         pretrain_steps, pretrain_batch, pretrain_lr: budget of pretraining.
         pretrain_seeds: pretraining runs of each method; a detector of seed s starts from run s modulo that number.
             None makes one for every seed.
         steps: of every detector, whatever its share of labels.
         encoder_scale: learning rate of backbones that were pretrained, as a multiple of that of the other layers.
+        scratch_scale: the same of backbones from scratch, whose best rate may be another.
         frozen: train neck and head alone.
     """
 
@@ -68,16 +71,33 @@ class DetectionTask:
     rate: float = 5.0
     flow: str = "icp_cluster"
     config: str = "detection/second_small"
+    pretrain_store: str | None = None
     pretrain_steps: int = 300
     pretrain_batch: int = 4
     pretrain_lr: float = 1e-3
     pretrain_seeds: int | None = None
     steps: int = 300
     encoder_scale: float = 1.0
+    scratch_scale: float = 1.0
     frozen: bool = False
 
 
 DEFAULT_TASK = DetectionTask()
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where detectors start from.
+
+    Attributes:
+        name: in tables and of folders.
+        recipe: of pretraining; None starts from scratch.
+        steps: of pretraining.
+    """
+
+    name: str
+    recipe: str | None
+    steps: int
 
 
 def bench_detection(
@@ -88,6 +108,7 @@ def bench_detection(
     methods: str = "scratch,E-SSL3D,STRL,PointContrast",
     task: DetectionTask = DEFAULT_TASK,
     parallel: int | None = None,
+    first: int = 0,
 ) -> dict[str, str]:
     """Pretrain, fine-tune and evaluate every combination.
 
@@ -100,33 +121,71 @@ def bench_detection(
         store: drive store to learn from and to be scored on; None simulates drives.
         labels: shares, separated by commas.
         seeds: runs of each combination.
-        methods: starting points, separated by commas: ``scratch``, or names of pretraining methods.
+        methods: starting points, separated by commas: ``scratch``, names of pretraining methods, or files of recipes;
+            ``E-SSL3D@500`` pretrains 500 steps instead of ``task.pretrain_steps``.
         task: data and budget.
         parallel: runs at a time, one thread each; None takes one for each CPU.
+        first: seed of the first run.
 
     Returns:
-        the table, mean gains over training from scratch, and where the report is.
+        the table, mean gains over training from scratch with their standard errors, and where the report is.
 
     Raises:
-        ValueError: for an unknown method, no seeds, or shares that are no numbers.
+        ValueError: for an unknown method, no seeds, steps that are no number, or shares that are no numbers.
         CommandError: a run failed; with the end of its log.
     """
-    names, shares = methods.split(","), [float(share) for share in labels.split(",")]
-    if unknown := [name for name in names if name not in (SCRATCH, *RECIPES)]:
-        raise ValueError(f"expected methods among {SCRATCH}, {', '.join(RECIPES)}, got {', '.join(unknown)}")
-    pretrain_seeds = seeds if task.pretrain_seeds is None else task.pretrain_seeds
-    cells = grid([(share, name) for share in shares for name in names], seeds)
-    pretrained = [cell for cell in grid(names, pretrain_seeds) if cell[0] != SCRATCH]
+    starts, shares = [parse_start(word, task) for word in methods.split(",")], [float(s) for s in labels.split(",")]
+    if task.pretrain_seeds is not None and task.pretrain_seeds < 1:
+        raise ValueError(f"expected at least 1 run of pretraining, got pretrain_seeds {task.pretrain_seeds}")
+    names, every = [start.name for start in starts], range(first, first + seeds)
+    cells = [(*cell, first + place) for cell, place in grid([(s, start) for s in shares for start in starts], seeds)]
     out, workers = Path(out), parallel or usable_cores()
     data = Path(store).resolve() if store is not None else _simulated(out / DRIVES, task, workers)
-    with_flow = _with_flow(data, out / WITH_FLOW, task) if "E-SSL3D" in names else data
-    sources = {name: with_flow if name == "E-SSL3D" else data for name in names}
-    runs = [_pretraining(name, seed, out, sources[name], task) for name, seed in pretrained]
-    run_sweep([run for run in runs if _steps(run.folder) < task.pretrain_steps], out / "logs", workers)
-    run_sweep([_finetuning(name, share, seed, out, data, task) for (share, name), seed in cells], out / "logs", workers)
+    _pretrain([start for start in starts if start.recipe], every, out, data, task, workers)
+    run_sweep([_finetuning(start, share, seed, out, data, task) for share, start, seed in cells], out / "logs", workers)
     # by share, then method: those to be compared stand together
-    folders = [_folder(out, name, share, seed) for share in shares for name in names for seed in range(seeds)]
-    return {**write_table(folders, out, data), "gains": _gains(out, shares, names, seeds)}
+    folders = [_folder(out, name, share, seed) for share in shares for name in names for seed in every]
+    return {**write_table(folders, out, data), "gains": _gains(out, shares, names, every)}
+
+
+def parse_start(word: str, task: DetectionTask) -> Start:
+    """Return the starting point that a word names: ``scratch``, a method or a recipe's file, and ``@`` its steps.
+
+    Raises:
+        ValueError: for an unknown method, or steps that are no number above 0.
+    """
+    name, at, steps = word.partition("@")
+    recipe = RECIPES.get(name, name if name.endswith(".yaml") else None)
+    if recipe is None and word != SCRATCH:
+        raise ValueError(f"expected methods among {SCRATCH}, {', '.join(RECIPES)} or a recipe's .yaml, got {word}")
+    if at and not (steps.isdecimal() and int(steps)):
+        raise ValueError(f"expected the steps of pretraining behind @, got {word}")
+    return Start(word if name in (SCRATCH, *RECIPES) else Path(name).stem + word.removeprefix(name), recipe,
+                 int(steps or task.pretrain_steps))  # fmt: skip
+
+
+def _pretrain(
+    starts: Sequence[Start], seeds: Sequence[int], out: Path, data: Path, task: DetectionTask, workers: int
+) -> None:
+    """Pretrain what is not there yet, on the drives of detection or on others."""
+    drives = data if task.pretrain_store is None else Path(task.pretrain_store).resolve()
+    flow = {start: cast(DrivesData, load_config(str(start.recipe)).data).flow for start in starts}
+    with_flow = _with_flow(drives, out / WITH_FLOW, task) if "stored" in flow.values() else drives
+    runs = [
+        _pretraining(start, seed, out, with_flow if flow[start] == "stored" else drives, task)
+        for start, seed in dict.fromkeys((start, _pretrained_by(seed, task)) for seed in seeds for start in starts)
+        if _steps(_pretrained(out, start, seed)) < start.steps
+    ]
+    run_sweep(runs, out / "logs", workers)
+
+
+def _pretrained_by(seed: int, task: DetectionTask) -> int:
+    """Return the seed of the pretraining that the detector of a seed starts from."""
+    return seed if task.pretrain_seeds is None else seed % task.pretrain_seeds
+
+
+def _pretrained(out: Path, start: Start, seed: int) -> Path:
+    return seed_folder(out / "pretrain", start.name, seed)
 
 
 def _simulated(store: Path, task: DetectionTask, workers: int) -> Path:
@@ -151,33 +210,32 @@ def _folder(out: Path, method: str, share: float, seed: int) -> Path:
     return seed_folder(out, f"{method}_{100 * share:g}%", seed)
 
 
-def _pretraining(name: str, seed: int, out: Path, store: Path, task: DetectionTask) -> Run:
-    folder = seed_folder(out / "pretrain", name, seed)
+def _pretraining(start: Start, seed: int, out: Path, store: Path, task: DetectionTask) -> Run:
+    folder = _pretrained(out, start, seed)
     detector = load_config(task.config)
     options, points = detector.method.init_args, cast(SweepsData, detector.data).max_points
     encoder = options["encoder"] | {"norm_momentum": options["norm_momentum"]}
     flags = {
-        "--config": RECIPES[name], "--out": folder, "--seed": seed, "--data.store": store,
+        "--config": start.recipe, "--out": folder, "--seed": seed, "--data.store": store,
         "--data.batch_size": task.pretrain_batch, "--optim.lr": task.pretrain_lr,
-        "--trainer.max_steps": task.pretrain_steps, "--trainer.threads": 1, "--trainer.loggers": "[csv]",
+        "--trainer.max_steps": start.steps, "--trainer.threads": 1, "--trainer.loggers": "[csv]",
         "--data.max_points": json.dumps(points),
         **{f"--method.init_args.encoder.{key}": json.dumps(encoder[key]) for key in
            ("backbone", "point_range", "voxel_size", "max_points", "in_channels", "coordinates", "norm_momentum")},
     }  # fmt: skip
-    return Run(f"{name} seed {seed}", folder, {"pretrain": command("pretrain", flags=flags)})
+    return Run(f"{start.name} seed {seed}", folder, {"pretrain": command("pretrain", flags=flags)})
 
 
-def _finetuning(name: str, share: float, seed: int, out: Path, store: Path, task: DetectionTask) -> Run:
-    folder = _folder(out, name, share, seed)
+def _finetuning(start: Start, share: float, seed: int, out: Path, store: Path, task: DetectionTask) -> Run:
+    folder = _folder(out, start.name, share, seed)
     flags: dict[str, Any] = {
         "--config": task.config, "--seed": seed, "--data.store": store, "--labels": share,
         "--label_seed": seed, "--trainer.max_steps": task.steps, "--trainer.threads": 1,
         "--trainer.loggers": "[csv]", "--method.init_args.frozen": str(task.frozen).lower(),
+        "--optim.encoder_scale": task.encoder_scale if start.recipe else task.scratch_scale,
     }  # fmt: skip
-    if name != SCRATCH:
-        start = seed if task.pretrain_seeds is None else seed % task.pretrain_seeds
-        flags["--init"] = seed_folder(out / "pretrain", name, start)
-        flags["--optim.encoder_scale"] = task.encoder_scale
+    if start.recipe:
+        flags["--init"] = _pretrained(out, start, _pretrained_by(seed, task))
     return trained_and_evaluated(f"{folder.parent.name} seed {seed}", folder, flags, {}, "finetune")
 
 
@@ -186,21 +244,21 @@ def _steps(run: Path) -> int:
     return read_checkpoint(run / LAST, mmap=True)[OURS]["step"] if (run / LAST).is_file() else 0
 
 
-def _gains(out: Path, labels: Sequence[float], methods: Sequence[str], seeds: int) -> Measured:
+def _gains(out: Path, labels: Sequence[float], methods: Sequence[str], seeds: Sequence[int]) -> Measured:
     """Compute mean 3D AP above that of training from scratch, seed by seed: the choice of labels adds alike to both."""
-    if SCRATCH not in methods or seeds < 2:
+    if SCRATCH not in methods or len(seeds) < 2:
         return Measured("", {})
     numbers: dict[str, dict[str, list[float]]] = {}
-    lines = [f"mean 3D AP above {SCRATCH}, of {seeds} pairs with the same labels:"]
+    lines = [f"mean 3D AP above {SCRATCH}, of {len(seeds)} pairs with the same labels, ± standard error:"]
     for share in labels:
         for name in methods:
             if name == SCRATCH:
                 continue
-            scores = [[_score(_folder(out, kind, share, seed)) for kind in (name, SCRATCH)] for seed in range(seeds)]
+            scores = [[_score(_folder(out, kind, share, seed)) for kind in (name, SCRATCH)] for seed in seeds]
             gains = [a - b for a, b in scores]
-            spread = statistics.stdev(gains)
+            error = statistics.stdev(gains) / len(gains) ** 0.5
             numbers.setdefault(f"{100 * share:g} %", {})[name] = gains
-            lines.append(f"  {100 * share:>5g} %  {name:<14} {statistics.fmean(gains):+.1f} ± {spread:.1f}")
+            lines.append(f"  {100 * share:>5g} %  {name:<14} {statistics.fmean(gains):+.1f} ± {error:.1f}")
     return Measured("\n".join(lines), numbers)
 
 

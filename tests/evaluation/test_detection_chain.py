@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from equissl import cli
-from equissl.bench.detection import DetectionTask, bench_detection
+from equissl.bench.detection import DetectionTask, Start, bench_detection, parse_start
 from equissl.datasets.drives.simulated import DriveOptions
 from equissl.datasets.drives.simulated.store import simulate_drives
 from equissl.datasets.drives.store.writer import write_drives
@@ -195,23 +195,42 @@ def test_a_frozen_backbone_from_scratch_has_the_statistics_of_the_frames(store, 
 @pytest.mark.slow
 def test_bench_of_starting_points(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "equissl")
-    task = DetectionTask(drives=4, sweeps=2, beams=16, columns=160, flow="stored", pretrain_steps=1, pretrain_batch=2,
-                         pretrain_seeds=1, steps=1, encoder_scale=0.5)  # fmt: skip
-    options = {"labels": "0.5,1", "seeds": 2, "methods": "scratch,E-SSL3D", "task": task, "parallel": 1}
+    options = DriveOptions(beams=16, columns=160, max_range=25.0)
+    others = simulate_drives(tmp_path / "others.h5", 3, 2, 1, options)
+    task = DetectionTask(drives=4, sweeps=2, beams=16, columns=160, flow="stored", pretrain_store=str(others),
+                         pretrain_steps=2, pretrain_batch=2, pretrain_seeds=1, steps=1, encoder_scale=0.5,
+                         scratch_scale=0.25)  # fmt: skip
+    options = {"labels": "0.5,1", "seeds": 2, "methods": "scratch,E-SSL3D@1", "task": task, "parallel": 1, "first": 1}
     found = bench_detection(tmp_path, **options)
     text = found["table"] + found["gains"]
     assert any("took" in message for message in caplog.messages)
-    for name in ("scratch_50%", "scratch_100%", "E-SSL3D_50%", "E-SSL3D_100%"):
-        assert name in text and (tmp_path / name / "seed1" / "results.json").is_file()
-    assert "mean 3D AP above scratch, of 2 pairs" in text
+    for name in ("scratch_50%", "scratch_100%", "E-SSL3D@1_50%", "E-SSL3D@1_100%"):
+        assert name in text and (tmp_path / name / "seed2" / "results.json").is_file()
+        assert not (tmp_path / name / "seed0").exists()
+    assert "mean 3D AP above scratch, of 2 pairs with the same labels, ± standard error" in text
     assert (tmp_path / "report.html").is_file()
-    assert [run.name for run in (tmp_path / "pretrain" / "E-SSL3D").iterdir() if run.is_dir()] == ["seed0"]
-    for name, scale in (("E-SSL3D_50%", 0.5), ("scratch_50%", 1.0)):
+    pretrained = tmp_path / "pretrain" / "E-SSL3D@1"
+    assert [run.name for run in pretrained.iterdir() if run.is_dir()] == ["seed0"]
+    config = load_config(pretrained / "seed0" / "config.yaml")
+    assert config.trainer.max_steps == 1 and config.data.store == str(others)
+    for name, scale in (("E-SSL3D@1_50%", 0.5), ("scratch_50%", 0.25)):
         assert load_config(tmp_path / name / "seed1" / "config.yaml").optim.encoder_scale == scale
     caplog.clear()
     assert bench_detection(tmp_path, **options) == found
     assert not any("took" in message for message in caplog.messages)  # nothing was left to do
-    with pytest.raises(ValueError, match="expected methods among scratch"):
-        bench_detection(tmp_path, methods="scratch,Nothing")
-    with pytest.raises(ValueError, match="at least 1 seed, got 2 settings and 0 seeds"):
-        bench_detection(tmp_path, methods="scratch,STRL", task=DetectionTask(pretrain_seeds=0))
+
+
+def test_words_for_starting_points() -> None:
+    task = DetectionTask(pretrain_steps=300)
+    assert parse_start("scratch", task) == Start("scratch", None, 300)
+    assert parse_start("STRL", task) == Start("STRL", "lidar/strl_small", 300)
+    assert parse_start("STRL@1500", task) == Start("STRL@1500", "lidar/strl_small", 1500)
+    assert parse_start("my/no_flow.yaml@5", task) == Start("no_flow@5", "my/no_flow.yaml", 5)
+    for word in ("Nothing", "scratch@5"):
+        with pytest.raises(ValueError, match="expected methods among scratch"):
+            bench_detection(methods=word)
+    for word in ("STRL@", "STRL@0", "STRL@x"):
+        with pytest.raises(ValueError, match="expected the steps of pretraining behind @"):
+            bench_detection(methods=word)
+    with pytest.raises(ValueError, match="at least 1 run of pretraining, got pretrain_seeds 0"):
+        bench_detection(methods="scratch,STRL", task=DetectionTask(pretrain_seeds=0))

@@ -18,6 +18,7 @@ GEOMETRY = {
     "nuscenes_centerpoint": ((128, 128), (40, 1024, 1024)),
     "waymo_centerpoint": ((188, 188), (40, 1504, 1504)),
     "second_small": ((48, 48), (25, 192, 192)),
+    "second_cars_small": ((48, 48), (25, 192, 192)),
     "kitti_second_small": ((48, 48), (25, 192, 192)),
     "centerpoint_small": ((48, 48), (25, 192, 192)),
     "voxel_rcnn_small": ((48, 48), (25, 192, 192)),
