@@ -16,7 +16,6 @@ KEYS = {"command", "commit", "machine", "date", "seeds", "results"}
 MACHINES = r"EPYC|Xeon|NVIDIA \w+"
 #: Sections that are being measured again.
 PENDING = {
-    "seq-JEPA with and without actions",
 }
 
 
