@@ -15,8 +15,7 @@ MEASURED = DOCS / "measured"
 KEYS = {"command", "commit", "machine", "date", "seeds", "results"}
 MACHINES = r"EPYC|Xeon|NVIDIA \w+"
 #: Sections that are being measured again.
-PENDING = {
-}
+PENDING = {}
 
 
 def sections(text: str) -> dict[str, str]:
