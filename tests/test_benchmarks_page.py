@@ -14,8 +14,6 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 MEASURED = DOCS / "measured"
 KEYS = {"command", "commit", "machine", "date", "seeds", "results"}
 MACHINES = r"EPYC|Xeon|NVIDIA \w+"
-#: Sections that are being measured again.
-PENDING = {}
 
 
 def sections(text: str) -> dict[str, str]:
@@ -49,8 +47,6 @@ def missing(body: str) -> list[str]:
 @pytest.mark.parametrize("title", SECTIONS)
 def test_a_table_says_where_its_numbers_come_from(title: str) -> None:
     found = missing(SECTIONS[title])
-    if found and title in PENDING:
-        pytest.xfail(f"measured again: {', '.join(found)}")
     assert not found, f"{title}: expected {', '.join(found)}"
 
 
