@@ -28,6 +28,11 @@ from equissl.datasets.meshes.source import MeshEntry, MeshSourceError, choose_cl
 PACKAGE = "sweethome3d-furniture"
 SYSTEM_FOLDER = Path("/usr/share/sweethome3d/furniture")
 ARCHIVES = ("BlendSwap-CC-0.sh3f", "BlendSwap-CC-BY.sh3f", "KatorLegaz.sh3f", "Reallusion.sh3f", "Scopia.sh3f")
+#: The less symmetric classes: a pose that cannot be seen cannot be measured.
+ORIENTED_CLASSES = (
+    "bed", "bookcase_shelf", "cabinet", "car", "chair", "cup_glass", "electronics", "hand_tool", "oven_stove",
+    "person", "plug_switch", "sofa",
+)  # fmt: skip
 _CATALOGUE = "PluginFurnitureCatalog.properties"
 #: The catalogue's frame (y up, front along +z) to ours: z up, front along +y, as ShapeNet's objects in 3DIEBench.
 _TO_WORLD = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])

@@ -12,7 +12,7 @@ import re
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ import numpy as np
 from equissl.bench.methods import evaluation_flags
 from equissl.bench.record import Measured
 from equissl.bench.sweep import Run, command, grid, run_sweep, seed_folder
+from equissl.datasets.meshes.sweethome3d import ORIENTED_CLASSES
 from equissl.datasets.views.build.builder import BuildSpec, build_views
-from equissl.demo import DemoTask
 from equissl.reporting.charts import Series
 from equissl.reporting.panels import Panel, write_panels
 from equissl.runs.results import read_results
@@ -84,7 +84,7 @@ class ScalingTask:
     """
 
     meshes: str = "sweethome3d+procedural"
-    classes: tuple[str, ...] = field(default_factory=lambda: DemoTask().classes)
+    classes: tuple[str, ...] = ORIENTED_CLASSES
     stored: int = 7200
     views: int = 8
     val_fraction: float = 0.1
