@@ -87,7 +87,7 @@ DEFAULT_TASK = DetectionTask()
 
 @dataclass(frozen=True)
 class Start:
-    """Where detectors start from.
+    """Starting point of detectors: scratch, or a method pretrained for some steps.
 
     Attributes:
         name: in tables and of folders.
@@ -150,6 +150,10 @@ def bench_detection(
 
 def parse_start(word: str, task: DetectionTask) -> Start:
     """Return the starting point that a word names: ``scratch``, a method or a recipe's file, and ``@`` its steps.
+
+    Args:
+        word: such as ``E-SSL3D@500``.
+        task: whose steps of pretraining hold where the word names none.
 
     Raises:
         ValueError: for an unknown method, or steps that are no number above 0.
