@@ -88,7 +88,7 @@ def test_help_of_each_verb(verb, capsys) -> None:
 def test_help_of_pretrain_lists_the_method(capsys) -> None:
     assert cli.main(["pretrain", "--config", "demo_sie", "--help"]) == 0
     text = capsys.readouterr().out
-    assert "--method.sim" in text and "[10.0] weight of the invariance term" in text
+    assert "--method.sim" in text and "[1.0] weight of the invariance term" in text
     assert "--trainer.max_steps" in text
 
 

@@ -30,6 +30,7 @@ RECIPES = [
     "demo_sie_published",
     "demo_strl",
     *(f"fernn_{name}" for name in ("translation", "rotation", "classification", "small")),
+    *(f"fernn_{name}_small" for name in ("rotation", "quarter_turns", "classification")),
 ]
 
 
