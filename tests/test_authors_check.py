@@ -30,7 +30,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, part: str) -> str:
-    """What a part of the script prints, with the programs of FOLDER/bin before others."""
+    """Run a part of the script, the programs of FOLDER/bin before others, and return what it prints."""
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
     given = {"OUT": str(folder / "out"), "OBJECTS": "12", "SIZE": "16", "EPOCHS": "2", "SIE": "/SIE", "PATH": path}
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import statistics
@@ -11,6 +12,7 @@ from pathlib import Path
 from equissl.bench.methods import benchmark_run
 from equissl.bench.record import Measured
 from equissl.bench.sweep import Run, grid, paired_difference, run_sweep, write_table
+from equissl.runs.configfile import build_method, load_config
 from equissl.runs.log import read_metrics
 from equissl.training.collapse import IGNORED, REAL, SHORTCUT
 
@@ -21,9 +23,8 @@ _SCALED, _IDENTITY, _RESIDUAL = (
     {_OPTIONS: json.dumps(options)}
     for options in ({"init": "scaled"}, {"init": "identity"}, {"init": "scaled", "residual": True})
 )
-#: Methods of ``configs/benchmark`` with a learned predictor that is told the action; those of `MLP` concatenate it.
+#: Methods of ``configs/benchmark`` with a learned predictor that is told the action.
 PREDICTING = ("sie", "simclr_equimod", "vicreg_equimod", "sen", "capsie", "conditional_byol")
-MLP = ("conditional_byol",)
 #: Flags of each setting beside the recipe's own.
 SETTINGS: dict[str, dict[str, str]] = {
     "published": {},
@@ -43,6 +44,7 @@ _MEASURES = {
 RATIO, SHARE = "wrong / right action", "shortcut share"
 
 
+@functools.cache
 def fits(method: str, setting: str) -> bool:
     """Return True for a setting that a method has: an MLP has no start to choose.
 
@@ -50,7 +52,9 @@ def fits(method: str, setting: str) -> bool:
         method: one of `PREDICTING`.
         setting: one of `SETTINGS`.
     """
-    return method not in MLP or _OPTIONS not in SETTINGS[setting]
+    if _OPTIONS not in SETTINGS[setting]:
+        return True
+    return hasattr(build_method(load_config(f"benchmark/{method}").method).predictor, "init")
 
 
 def bench_actions(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from equissl.bench.sweep import (
     Run,
     command,
     grid,
+    paired_difference,
     run_sweep,
     seed_folder,
     trained_and_evaluated,
@@ -258,11 +258,10 @@ def _gains(out: Path, labels: Sequence[float], methods: Sequence[str], seeds: Se
         for name in methods:
             if name == SCRATCH:
                 continue
-            scores = [[_score(_folder(out, kind, share, seed)) for kind in (name, SCRATCH)] for seed in seeds]
-            gains = [a - b for a, b in scores]
-            error = statistics.stdev(gains) / len(gains) ** 0.5
-            numbers.setdefault(f"{100 * share:g} %", {})[name] = gains
-            lines.append(f"  {100 * share:>5g} %  {name:<14} {statistics.fmean(gains):+.1f} ± {error:.1f}")
+            own, scratch = ([_score(_folder(out, kind, share, seed)) for seed in seeds] for kind in (name, SCRATCH))
+            mean, error = paired_difference(own, scratch)
+            numbers.setdefault(f"{100 * share:g} %", {})[name] = [a - b for a, b in zip(own, scratch, strict=True)]
+            lines.append(f"  {100 * share:>5g} %  {name:<14} {mean:+.1f} ± {error:.1f}")
     return Measured("\n".join(lines), numbers)
 
 

@@ -1,4 +1,4 @@
-"""Benchmark of paths of rotations: what actions without their order tell of the whole, and what the last pose adds.
+"""Benchmark of path integration without views: whole rotations from unordered actions, with or without a pose.
 
 An aggregate of M views does not know the order of the actions between them. Rotations about one axis commute, so that
 their sum is the answer; others do not, and only then are views worth something beside actions (docs/sequences.md).

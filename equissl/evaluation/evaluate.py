@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ from equissl.kinds import KINDS, Kind
 from equissl.runs import load_method
 from equissl.runs.checkpoint import run_config
 from equissl.runs.results import finite
-
-Log = Callable[[str], None]
+from equissl.util.progress import Log
 
 
 def evaluate(

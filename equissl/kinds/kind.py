@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from equissl.reporting.table import Column, Row
     from equissl.runs.config import PretrainConfig
     from equissl.training.metriclog import MetricLog
+    from equissl.util.progress import Log
 
 Results = dict[str, Any]
-Log = Callable[[str], None]
 
 
 class Kind(ABC):

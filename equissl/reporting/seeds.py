@@ -47,10 +47,10 @@ def merge_seeds(results: Sequence[Results], name: str) -> Results:
         raise ValueError(f"expected different seeds in {name}, got {seeds}")
     merged = dict(results[0])
     for key, value in results[0].items():
-        values = [result.get(key) for result in results]
-        if isinstance(value, float) and all(isinstance(v, int | float) for v in values):
-            merged[key] = statistics.fmean(values)  # type: ignore[arg-type]
-            merged[SPREAD + key] = statistics.stdev(values)  # type: ignore[type-var]
+        values = [v for result in results if isinstance(v := result.get(key), int | float)]
+        if isinstance(value, float) and len(values) == len(results):
+            merged[key] = statistics.fmean(values)
+            merged[SPREAD + key] = statistics.stdev(values)
             if key.startswith("collapse/rankme/"):
-                merged[LOWEST + key] = min(values)  # type: ignore[type-var]
+                merged[LOWEST + key] = min(values)
     return {**merged, "run": name, "name": name, "seeds": len(results), "seed": seeds}

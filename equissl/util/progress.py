@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TypeVar
 
 from tqdm import tqdm
+
+#: Receiver of a line about what is being done.
+Log = Callable[[str], None]
 
 Item = TypeVar("Item")
 _shown: ContextVar[bool] = ContextVar("progress_shown", default=False)

@@ -1,4 +1,4 @@
-"""What unordered actions tell of a path."""
+"""Benchmark of path integration without views: unordered actions, and the last pose beside them."""
 
 from __future__ import annotations
 

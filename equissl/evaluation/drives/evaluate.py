@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,12 +26,11 @@ from equissl.runs.checkpoint import read_saved
 from equissl.runs.config import PretrainConfig
 from equissl.runs.results import flat_config, result_folder, write_results
 from equissl.util.device import choose_device
-from equissl.util.progress import staged
+from equissl.util.progress import Log, staged
 
 if TYPE_CHECKING:
     from equissl.methods.drives.base import DriveMethod
 
-Log = Callable[[str], None]
 MAPS = "maps.npz"
 END_OF_DRIVE = "the end of the only drive"
 TRAIN_STREAM, VAL_STREAM = 0, 1  # of random rotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -29,8 +29,8 @@ from equissl.runs.config import PretrainConfig
 from equissl.runs.results import flat_config, result_folder, write_results
 from equissl.util.device import choose_device
 from equissl.util.files import atomic_path
+from equissl.util.progress import Log
 
-Log = Callable[[str], None]
 PREDICTIONS = "predictions.npz"
 UNLABELLED = (
     "k-NN and linear evaluation need labels, and the images of {} have none: name a folder of labelled images "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -40,10 +40,9 @@ from equissl.runs.config import PretrainConfig
 from equissl.runs.configfile import build_method
 from equissl.runs.results import flat_config, result_folder, write_results
 from equissl.util.device import choose_device
-from equissl.util.progress import staged
+from equissl.util.progress import Log, staged
 from equissl.util.runfolder import LAST
 
-Log = Callable[[str], None]
 COLLAPSE_SWEEPS = 64  # whose representations RankMe is measured of, at most
 BoxRows = TypeVar("BoxRows", DetectedBoxes, LabelledBoxes)
 

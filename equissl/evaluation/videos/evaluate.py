@@ -21,12 +21,11 @@ from equissl.runs.config import PretrainConfig
 from equissl.runs.results import flat_config, result_folder, write_results
 from equissl.util.device import choose_device
 from equissl.util.files import atomic_path
-from equissl.util.progress import staged
+from equissl.util.progress import Log, staged
 
 if TYPE_CHECKING:
     from equissl.methods.videos.fernn import FERNN, VideoClassification, VideoMethod
 
-Log = Callable[[str], None]
 ROLLOUTS = "rollouts.npz"
 COLLAPSE_VIDEOS = 256  # whose representations RankMe is measured of, at most
 

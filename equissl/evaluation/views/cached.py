@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,12 +24,11 @@ from equissl.evaluation.views.features import (
     view_quats,
 )
 from equissl.evaluation.views.retrieval import EMBEDDING, embed_features
+from equissl.util.progress import Log
 from equissl.util.runfolder import LAST
 
 if TYPE_CHECKING:
     from equissl.methods.views.base import ViewMethod
-
-Log = Callable[[str], None]
 
 
 def feature_sets(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,11 +29,11 @@ from equissl.runs.config import PretrainConfig
 from equissl.runs.results import flat_config, result_folder, write_results
 from equissl.util.device import choose_device, choose_precision
 from equissl.util.files import atomic_path
+from equissl.util.progress import Log
 
 if TYPE_CHECKING:
     from equissl.methods.views.base import ViewMethod
 
-Log = Callable[[str], None]
 ERRORS = "eval.npz"
 SKIPPING = "skipping "  # beginning of the line about a protocol left out
 SKIPPED = "skipped"  # key of the protocols left out, each with its reason

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +16,10 @@ from equissl.evaluation.views.probing import choose_tasks, probe_all
 from equissl.evaluation.views.tasks import asked_for
 from equissl.evaluation.views.world_model import world_model_scores
 from equissl.geometry import QuaternionSign
+from equissl.util.progress import Log
 
 if TYPE_CHECKING:
     from equissl.methods.views.base import ViewMethod
-
-Log = Callable[[str], None]
 
 
 def ood_features(

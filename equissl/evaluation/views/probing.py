@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -21,8 +21,7 @@ from equissl.evaluation.views.scores import Scores
 from equissl.evaluation.views.tasks import Task, asked_for, wanted_tasks, why_impossible
 from equissl.geometry import QuaternionSign
 from equissl.metrics import rotation_errors_deg
-
-Log = Callable[[str], None]
+from equissl.util.progress import Log
 
 PAIRED_ROTATION = "rotation"  # whose errors are kept pair by pair
 

@@ -8,7 +8,6 @@ those of the frozen network, under names of their own, for comparison with publi
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from equissl.evaluation.views.online import OnlineProbe
 from equissl.evaluation.views.probing import choose_parts, choose_tasks, score_task, val_pairs
 from equissl.evaluation.views.tasks import TRAIN_MODE, Task
 from equissl.geometry import QuaternionSign
+from equissl.util.progress import Log
 
 if TYPE_CHECKING:
     from equissl.methods.views.base import ViewMethod
@@ -37,7 +37,7 @@ def train_mode_scores(
     sign: QuaternionSign,
     config: EvaluateConfig,
     device: torch.device | str = "cpu",
-    log: Callable[[str], None] = lambda message: None,
+    log: Log = lambda message: None,
 ) -> dict[str, Any]:
     """Compute ``classification_train_mode/…`` and ``rotation_train_mode/…`` of every part.
 
@@ -78,7 +78,7 @@ def train_mode_tasks(
     num_classes: int,
     sign: QuaternionSign,
     config: EvaluateConfig,
-    log: Callable[[str], None] = lambda message: None,
+    log: Log = lambda message: None,
 ) -> list[Task]:
     """Choose those of the two protocols that the views allow.
 

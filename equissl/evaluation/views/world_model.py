@@ -5,7 +5,6 @@ Ghaemi et al. 2025 (seq-JEPA, arXiv 2505.03176).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,11 +29,11 @@ from equissl.evaluation.views.tasks import SEQUENCE_PROTOCOLS, Task, asked_for
 from equissl.methods.views.actions import Action
 from equissl.metrics import constant_rotation_prediction, r2_uniform, rotation_errors_deg
 from equissl.metrics import retrieval as metrics
+from equissl.util.progress import Log
 
 if TYPE_CHECKING:
     from equissl.methods import SeqJEPA
 
-Log = Callable[[str], None]
 Device = torch.device | str
 Scaling = tuple[Tensor, Tensor] | None
 
