@@ -11,6 +11,8 @@ import sys
 import traceback
 
 import equissl
+from equissl.util.processes import Ending
+from equissl.util.ranks import launched_outside
 from equissl.verbs import VERBS
 from equissl.verbs.words import USAGE_ERROR, unknown
 
@@ -29,7 +31,14 @@ def main(argv: list[str] | None = None) -> int:
         ``EQUISSL_DEBUG=1`` a traceback), 130 after Ctrl-C, 141 where
         nobody reads on.
     """
-    words = sys.argv[1:] if argv is None else argv
+    if argv is not None or not launched_outside():
+        return _answer(sys.argv[1:] if argv is None else argv)
+    ending = Ending()
+    ending.code = _answer(sys.argv[1:])
+    return ending.code
+
+
+def _answer(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0

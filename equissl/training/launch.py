@@ -19,7 +19,7 @@ import torch.multiprocessing as mp
 
 from equissl.runs.config import ConfigError, TrainerConfig
 from equissl.training.signals import SIGNALS
-from equissl.util.processes import end_with_parent
+from equissl.util.processes import Ending, end_with_parent
 from equissl.util.ranks import process_rank
 
 INTERRUPTED = 130  # exit code of a process that was asked to stop, and has saved
@@ -116,12 +116,15 @@ def _enter(rank: int, function: Callable[..., Any], args: tuple[Any, ...], count
         NODE_RANK="0",
     )  # fmt: skip
     end_with_parent()
+    ending = Ending()
     if rank == 0:
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
         logging.getLogger("equissl").setLevel(level)
     try:
         function(*args)
+        ending.code = 0
     except KeyboardInterrupt:
+        ending.code = INTERRUPTED
         sys.exit(INTERRUPTED)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import multiprocessing
 import multiprocessing.context
 import os
@@ -51,6 +53,29 @@ def _wait_for_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+class Ending:
+    """End of a process of several, without the teardown of its interpreter once ``code`` is set.
+
+    Threads of torch's process groups let go of tensors whenever they are scheduled. One that does so while the
+    interpreter is torn down aborts the process ("terminate called without an active exception"), and what had ended
+    well counts as failed. Exit handlers that were registered later run first, so create this before the work.
+
+    Attributes:
+        code: exit code; None leaves the end to Python.
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        if self.code is not None:
+            logging.shutdown()  # its own handler was registered earlier, and would come after this one
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self.code)
 
 
 def usable_cores() -> int:
