@@ -24,6 +24,7 @@ BENCHES: Registry[Callable[..., dict[str, Any]]] = Registry(
         "actions": "equissl.bench.actions:bench_actions",
         "scaling": "equissl.bench.scaling:bench_scaling",
         "images": "equissl.bench.images:bench_images",
+        "recipes": "equissl.bench.recipes:bench_recipes",
         "study": "equissl.bench.study:bench_study",
         "sequences": "equissl.bench.sequences:bench_sequences",
         "paths": "equissl.bench.paths:bench_paths",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +29,7 @@ class Images(ImageKind):
     name = "images"
     data, options = ImagesData, ImageOptions
     source = "a folder of images, or CIFAR's, STL-10's or MNIST's files"
+    place = "root"
     evaluate = staticmethod(evaluate_images)
     columns, baselines, page = staticmethod(columns), staticmethod(baselines), staticmethod(page)
 
@@ -40,12 +40,6 @@ class Images(ImageKind):
             return not isinstance(find_format(path), Mnist)  # videos are made of MNIST too
         except ImagesError:
             return False
-
-    def location(self, data: ImagesData) -> str:
-        return data.root
-
-    def resolve(self, data: ImagesData) -> ImagesData:
-        return replace(data, root=str(Path(data.root).resolve())) if data.root else data
 
     def open(self, config: PretrainConfig, method: Method, split: str | None = "train") -> ImageSequences:
         data = cast(ImagesData, config.data)

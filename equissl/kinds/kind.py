@@ -30,6 +30,7 @@ class Kind(ABC):
         data: the section ``data`` of its configs.
         options: dataclass of what `equissl evaluate` can be told.
         source: what the data have to be, for errors: ``a view store, which `equissl render` writes``.
+        place: setting of the section ``data`` that names the store or folder.
     """
 
     name: ClassVar[str]
@@ -38,6 +39,7 @@ class Kind(ABC):
     data: ClassVar[type[DataConfig]]
     options: ClassVar[type]
     source: ClassVar[str]
+    place: ClassVar[str] = "store"
 
     @abstractmethod
     def recognises(self, path: Path) -> bool:
@@ -62,11 +64,12 @@ class Kind(ABC):
 
     def location(self, data: Any) -> str:
         """Return the store or folder that a section ``data`` names; empty where it names none."""
-        return data.store
+        return getattr(data, self.place)
 
     def resolve(self, data: Any) -> Any:
         """Return the section ``data`` with absolute paths, as it is saved."""
-        return replace(data, store=str(Path(data.store).resolve())) if data.store else data
+        place = self.location(data)
+        return replace(data, **{self.place: str(Path(place).resolve())}) if place else data
 
     def prepare(self, config: PretrainConfig, method: Method, dataset: Any, out: Path, fresh: bool) -> dict[str, float]:
         """Do what is due once before the first step, in every process.

@@ -42,17 +42,22 @@ def find_config(path: str | Path) -> Path:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """Read the nested dictionaries of a YAML file, over those of the file that its ``base`` key names (one level).
+    """Read the nested dictionaries of a YAML file, over those that its ``base`` key names.
+
+    A base is a packaged recipe, or a file beside this one that has no base itself.
 
     Raises:
-        ConfigError: not a YAML mapping, a base that is not there, or a base with a base.
+        ConfigError: not a YAML mapping, a base that is not there, or a file with a base as a base.
     """
     tree = _load_yaml(file)
     if BASE not in tree:
         return tree
-    base = file.parent / str(tree.pop(BASE))
+    name = str(tree.pop(BASE))
+    base = file.parent / name
+    if not base.is_file() and name in recipe_names():
+        return merge(read_yaml(find_config(name)), tree)
     if not base.is_file():
-        raise ConfigError(f"{file.name}: its base {base.name!r} is not in {file.parent}")
+        raise ConfigError(f"{file.name}: its base {name!r} is no packaged config and not in {file.parent}")
     parent = _load_yaml(base)
     if BASE in parent:
         raise ConfigError(f"{base.name}: a base cannot have a base itself (one level only)")

@@ -28,15 +28,21 @@ def test_unknown_methods_are_named(tmp_path: Path) -> None:
         bench_images(tmp_path, methods=["moco"])
 
 
-@pytest.mark.slow
-def test_gains_of_two_seeds(tmp_path: Path) -> None:
+def write_images(root: Path) -> Path:
+    """Write two classes of random images, 64 of each for training and 8 for the test."""
     generator = np.random.default_rng(0)
     for split, count in (("train", 64), ("test", 8)):
         for label in ("a", "b"):
-            folder = tmp_path / "images" / split / label
+            folder = root / split / label
             folder.mkdir(parents=True)
             for i in range(count):
                 Image.fromarray(generator.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / f"{i}.png")
+    return root
+
+
+@pytest.mark.slow
+def test_gains_of_two_seeds(tmp_path: Path) -> None:
+    write_images(tmp_path / "images")
     found = bench_images(tmp_path / "images", tmp_path / "out", methods=["swav"], seeds=2, steps=2)
     assert re.fullmatch(r"[+-]\d+\.\d \(-?\d+\.\d SE\), [+-]\d+\.\d \(-?\d+\.\d SE\)", found["swav k-NN gain"])
     assert "before training" in found["table"] and Path(found["report"]).is_file()

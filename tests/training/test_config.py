@@ -137,6 +137,17 @@ def test_base_file_is_under_the_recipe(write) -> None:
     assert (config.data.batch_size, config.trainer.max_steps, config.trainer.log_every) == (8, 3, 9)
 
 
+def test_base_may_be_a_packaged_recipe(write) -> None:
+    packaged = load_config("cifar10_simclr")
+    config = load_config(write("base: cifar10_simclr\ntrainer: {max_steps: 3}\n"))
+    assert config.method == packaged.method and config.data == packaged.data and config.trainer.max_steps == 3
+
+
+def test_missing_base_is_named(write) -> None:
+    with pytest.raises(ConfigError, match="its base 'cifar10_simcl' is no packaged config and not in"):
+        load_config(write("base: cifar10_simcl\n"))
+
+
 def test_base_has_one_level(write) -> None:
     write("base: other.yaml\n", "_base.yaml")
     with pytest.raises(ConfigError, match="one level"):
