@@ -22,11 +22,11 @@ from equissl.losses.capsule import (
     sharpened_cross_entropy,
 )
 from equissl.losses.clip import LogitScale, clip
-from equissl.losses.cmim import a_mim, cmim
+from equissl.losses.cmim import a_mim, cmim, negative_elbo
 from equissl.losses.contrastive import contrast
 from equissl.losses.dcl import dcl, dclw
 from equissl.losses.dhel import dhel, mv_dhel
-from equissl.losses.distributed import all_reduce_mean, gather, world_size
+from equissl.losses.distributed import all_reduce_mean, gather, own_rows, world_size
 from equissl.losses.feature_queue import FeatureQueue
 from equissl.losses.gating import (
     PairGate,
@@ -36,6 +36,7 @@ from equissl.losses.gating import (
     open_probability,
     stochastic_gate,
 )
+from equissl.losses.gaussian import gaussian_log_density
 from equissl.losses.groco import groco, group_ordering
 from equissl.losses.hard_contrastive import hard_contrastive
 from equissl.losses.info_nce import info_nce, info_nce_of_views
@@ -112,6 +113,7 @@ __all__ = [
     "gated_cosine",
     "gated_product",
     "gather",
+    "gaussian_log_density",
     "groco",
     "group_ordering",
     "group_whiten",
@@ -135,9 +137,11 @@ __all__ = [
     "moco",
     "mv_dhel",
     "mv_info_nce",
+    "negative_elbo",
     "normalize_poses",
     "nt_xent",
     "open_probability",
+    "own_rows",
     "pose_alignment",
     "rank_mass",
     "repulsion",

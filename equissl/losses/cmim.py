@@ -1,7 +1,8 @@
 """Contrastive mutual information machine (Livne, cMIM, 2025): its contrastive term, and the A-MIM bound beside it.
 
 The formulas are recalled from the abstract and public reviews, not checked against the paper's text, and no
-temperature was found there. The full objective adds `a_mim`, which needs a decoder's likelihood.
+temperature was found there. The full objective adds `a_mim`, which needs a decoder's likelihood, and which agrees with
+the code of the paper's author for hidden states of language models (NVIDIA NeMo). `negative_elbo` is its counterpart.
 """
 
 from __future__ import annotations
@@ -68,7 +69,34 @@ def a_mim(log_likelihood: Tensor, log_posterior: Tensor | None, log_prior: Tenso
         ValueError: for shapes that differ or are not (B,).
     """
     terms = [log_likelihood, log_prior] if log_posterior is None else [log_likelihood, log_prior, log_posterior]
-    if log_likelihood.ndim != 1 or any(term.shape != log_likelihood.shape for term in terms):
-        raise ValueError(f"expected log densities of one shape (B,), got {[tuple(term.shape) for term in terms]}")
+    _check_densities(*terms)
     codes = log_prior if log_posterior is None else log_posterior + log_prior
     return -(log_likelihood + codes / 2).mean()
+
+
+@full_precision
+def negative_elbo(log_likelihood: Tensor, log_posterior: Tensor, log_prior: Tensor) -> Tensor:
+    """Mean of ``-(log p(x|z) + log p(z) - log q(z|x))`` at codes z drawn from q: the VAE's loss beside `a_mim`.
+
+    Kingma and Welling 2014 (arXiv 1312.6114), equation 2 by one draw. The posterior's density is subtracted here, which
+    keeps codes uncertain; `a_mim` adds half of it, which makes them certain.
+
+    Args:
+        log_likelihood: (B,) log density of each sample under the decoder.
+        log_posterior: (B,) log density of each code under its encoder.
+        log_prior: (B,) log density of each code under the prior.
+
+    Returns:
+        Scalar; no less than the mean of -log p(x), in expectation.
+
+    Raises:
+        ValueError: for shapes that differ or are not (B,).
+    """
+    _check_densities(log_likelihood, log_prior, log_posterior)
+    return -(log_likelihood + log_prior - log_posterior).mean()
+
+
+def _check_densities(first: Tensor, *others: Tensor) -> None:
+    if first.ndim != 1 or any(other.shape != first.shape for other in others):
+        shapes = [tuple(density.shape) for density in (first, *others)]
+        raise ValueError(f"expected log densities of one shape (B,), got {shapes}")

@@ -80,6 +80,24 @@ def gather(x: Tensor) -> Tensor:
     return _Gather.apply(x.contiguous())
 
 
+def own_rows(x: Tensor) -> Tensor:
+    """Take the rows of this process from a table of the global batch, such as noise that every process draws alike.
+
+    Args:
+        x: (B_local * world size, ...) in rank order.
+
+    Returns:
+        (B_local, ...); ``x`` itself without a process group or with one process.
+
+    Raises:
+        ValueError: for rows that the processes cannot share evenly.
+    """
+    world = world_size()
+    if x.ndim == 0 or len(x) % world:
+        raise ValueError(f"expected a multiple of {world} rows, one share for each process, got {tuple(x.shape)}")
+    return x if world == 1 else x.chunk(world)[dist.get_rank()]
+
+
 def all_reduce_mean(x: Tensor) -> Tensor:
     """Average over processes with gradients; ``x`` itself without a process group or with one process.
 

@@ -17,6 +17,7 @@ METHODS: Registry[type[Method]] = Registry(
         "AugSelf": "equissl.methods.views.aug_self:AugSelf",
         "Composed": "equissl.methods.views.composed:Composed",
         "ConvJEPA": "equissl.methods.views.conv_jepa:ConvJEPA",
+        "CMIM": "equissl.methods.views.cmim:CMIM",
         "SIE": "equissl.methods.views.sie:SIE",
         "EquiCaps": "equissl.methods.views.equicaps:EquiCaps",
         "CapsIE": "equissl.methods.views.capsie:CapsIE",

@@ -16,6 +16,7 @@ from equissl.datasets.images.sources import ImagesError
 from equissl.datasets.images.whole import iterate_images
 from equissl.evaluation import evaluate
 from equissl.evaluation.images.config import ImageOptions
+from equissl.evaluation.images.decoding import DECODED
 from equissl.evaluation.images.encoding import image_encoders
 from equissl.evaluation.images.evaluate import PREDICTIONS, open_labelled
 from equissl.evaluation.images.knn import knn_votes
@@ -55,6 +56,7 @@ def config(root: Path, method: str = "SimCLR", data: dict[str, Any] | None = Non
     return resolve_config(tree)
 
 
+DECODERS = ("CMIM",)
 SMALL = {"projector": [8, 8]}
 SWAV = {"objective": {"name": "swav", "options": {"prototypes": 4}}, "small_crops": 2, "small_size": 8, **SMALL}
 
@@ -67,6 +69,7 @@ SWAV = {"objective": {"name": "swav", "options": {"prototypes": 4}}, "small_crop
         ("Invariant", {"policy": "asymmetric"}, {"objective": {"name": "byol", "options": {"hidden": 8}}, **SMALL}),
         ("AugSelf", {"policy": "simclr_cifar"}, {"action": "crop+jitter", "hidden": 8, **SMALL}),
         ("Supervised", {"policy": "none"}, {"num_classes": 2, "hidden": 8}),
+        ("CMIM", {"policy": "none"}, {"image_size": 16, "code_dim": 6, "decoder_width": 2}),
     ],
 )
 def test_from_images_to_a_report(method: str, data: dict, init_args: dict, tmp_path: Path) -> None:
@@ -88,7 +91,11 @@ def test_from_images_to_a_report(method: str, data: dict, init_args: dict, tmp_p
     table = format_table([results])
     assert "before training" in table and "raw pixels" in table and "majority" in table
     page = write_report([run], tmp_path / "report.html").read_text()
-    assert "neither encoder nor probe has seen" in page and page.count("data:image/png") == 12
+    assert "neither encoder nor probe has seen" in page
+    decoded = np.load(run / DECODED) if (run / DECODED).is_file() else {}
+    assert page.count("data:image/png") == 12 + len(decoded)
+    assert ("images" in decoded) == (method in DECODERS) and ("Decoded images" in page) == (method in DECODERS)
+    assert all(decoded[name].shape == (8, 3, 16, 16) for name in decoded)
 
 
 def test_the_encoder_before_training_is_that_of_the_seed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.schema import threediebench_schema
 from equissl.encoders.config import EncoderConfig
 from equissl.geometry import euler_to_rotmat
-from equissl.methods import METHODS, Method
+from equissl.methods import METHODS, Method, StepOutput
 from equissl.objectives import ObjectiveConfig
 
 IMAGE_SIZE = 64
@@ -39,6 +39,15 @@ _TINY: dict[str, dict[str, Any]] = {
         "invariant": ObjectiveConfig("byol", {"hidden": 8}),
         "equivariant": ObjectiveConfig("cosine_prediction"),
         "target": "teacher",
+    },
+    "CMIM": {"image_size": IMAGE_SIZE, "code_dim": 8, "decoder_width": 2, "views": 2},
+    "CMIM vae": {
+        "image_size": IMAGE_SIZE,
+        "code_dim": 8,
+        "decoder_width": 2,
+        "views": 2,
+        "bound": "vae",
+        "contrast": 0.0,
     },
     "SIE": {"projector": (24, 20)},
     "EquiCaps": {"image_size": IMAGE_SIZE, "capsules": 4},
@@ -76,11 +85,18 @@ MORE_VIEWS = {
 def tiny_method(name: str, seed: int = 0, **changes: Any) -> Method:
     """A small method with no parameter at a special starting value (zero branches, uniform routing)."""
     torch.manual_seed(seed)
-    method = METHODS[name.split()[0]](encoder=EncoderConfig(width=4), **{**(_TINY | MORE_VIEWS)[name], **changes})
+    given = {"encoder": EncoderConfig(width=4), **(_TINY | MORE_VIEWS)[name], **changes}
+    method = METHODS[name.split()[0]](**given)
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
     return method
+
+
+def seeded_step(method: Method, batch: ViewBatch) -> StepOutput:
+    """A step whose random draws (codes, masks) are the same every time."""
+    torch.manual_seed(0)
+    return method.step(batch)
 
 
 def make_batch(objects: int = 6, size: int = IMAGE_SIZE, views: int = 2, seed: int = 0) -> ViewBatch:
@@ -110,6 +126,11 @@ def build_batch() -> Any:
 @pytest.fixture
 def build_method() -> Any:
     return tiny_method
+
+
+@pytest.fixture
+def take_step() -> Any:
+    return seeded_step
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 
 import torch
 import torch.distributed as dist
-from conftest import CASES, MORE_VIEWS, make_batch, tiny_method
+from conftest import CASES, MORE_VIEWS, make_batch, seeded_step, tiny_method
 from torch import Tensor
 
 from equissl.datasets.views.batch import ViewBatch
@@ -27,7 +27,7 @@ def run(name: str, rank: int, world: int) -> dict[str, Tensor]:
     method = tiny_method(name).double().train()
     if world > 1:
         method = convert_sync_batchnorm(method)
-    out = method.step(share(make_batch(8, views=method.views), rank, world))
+    out = seeded_step(method, share(make_batch(8, views=method.views), rank, world))
     out.loss.backward()
     result = {"loss": out.loss.detach(), **{f"terms.{k}": v for k, v in out.terms.items()}}
     for key, parameter in method.named_parameters():

@@ -21,6 +21,8 @@ from equissl.methods.views.supervised import quaternion_alignment
 IMAGE_METHODS = [name for name, method in METHODS.items() if method.kind == "views"]
 PARTS = {
     "Composed split": {"all": 32, "inv": 16, "equi": 16},
+    "CMIM": {"all": 8, "decoder": 62},
+    "CMIM vae": {"all": 8, "decoder": 62},
     "SIE": {"all": 32, "inv": 16, "equi": 16},
     "EquiCaps": {"all": 32, "inv": 4, "equi": 36},
     "EquiCaps 4x4": {"all": 32, "inv": 4, "equi": 64},
@@ -57,9 +59,11 @@ def test_forward_backward_save_load(case: str, batch: ViewBatch, build_method: A
         assert torch.equal(value, expected[part])
 
 
-def test_a_step_of_gradient_descent_lowers_the_loss(case: str, batch: ViewBatch, build_method: Any) -> None:
+def test_a_step_of_gradient_descent_lowers_the_loss(
+    case: str, batch: ViewBatch, build_method: Any, take_step: Any
+) -> None:
     method = build_method(case).double()
-    loss = method.step(batch).loss
+    loss = take_step(method, batch).loss
     loss.backward()
     learned = [p for p in method.parameters() if p.requires_grad]
     squared = sum(float(p.grad.square().sum()) for p in learned)
@@ -67,17 +71,17 @@ def test_a_step_of_gradient_descent_lowers_the_loss(case: str, batch: ViewBatch,
     with torch.no_grad():
         for parameter in learned:
             parameter -= rate * parameter.grad
-    fall = float((loss - method.step(batch).loss).detach())
+    fall = float((loss - take_step(method, batch).loss).detach())
     assert fall == pytest.approx(rate * squared, rel=0.05)  # the finite difference along the gradient
 
 
 def test_bfloat16_autocast_gives_a_float32_loss_near_the_exact_one(
-    case: str, batch: ViewBatch, build_method: Any
+    case: str, batch: ViewBatch, build_method: Any, take_step: Any
 ) -> None:
     method = build_method(case)
-    exact = method.step(batch).loss
+    exact = take_step(method, batch).loss
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = method.step(batch)
+        out = take_step(method, batch)
         features = method.features(batch.images[:, 0])
     assert out.loss.dtype == torch.float32
     assert all(term.dtype == torch.float32 for term in out.terms.values())
@@ -87,10 +91,12 @@ def test_bfloat16_autocast_gives_a_float32_loss_near_the_exact_one(
     assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.requires_grad)
 
 
-def test_channels_last_changes_nothing_but_the_layout(case: str, batch: ViewBatch, build_method: Any) -> None:
+def test_channels_last_changes_nothing_but_the_layout(
+    case: str, batch: ViewBatch, build_method: Any, take_step: Any
+) -> None:
     method = build_method(case).double()
-    expected = method.step(batch).loss
-    torch.testing.assert_close(method.to(memory_format=torch.channels_last).step(batch).loss, expected)
+    expected = take_step(method, batch).loss
+    torch.testing.assert_close(take_step(method.to(memory_format=torch.channels_last), batch).loss, expected)
 
 
 def test_wrong_number_of_views_is_named(case: str, build_batch: Any, build_method: Any) -> None:
@@ -273,8 +279,10 @@ def test_constructors_can_be_configured_from_yaml(name: str) -> None:
         config["projector"] = [8, 6]
     if name == "SIE":
         config["predictor_options"] = {"init": "identity"}
-    if name == "EquiCaps":
+    if name in ("EquiCaps", "CMIM"):
         config["image_size"] = 32
+    if name == "CMIM":
+        config["code_dim"] = 32  # its representation is the code
     parsed = parser.parse_object({"method": config})
     again = parser.parse_string(parser.dump(parsed))  # as a saved config.yaml is read
     method = parser.instantiate(again).method

@@ -23,7 +23,7 @@ RECIPES = [
     "demo_seq_jepa",
     "3diebench_seq_jepa",
     "3diebench_seq_jepa_released",
-    *(f"cifar10_{name}" for name in ("simclr", "vicreg", "byol", "swav")),
+    *(f"cifar10_{name}" for name in ("simclr", "vicreg", "byol", "swav", "cmim", "mim", "vae")),
     "cifar100_seq_jepa",
     "stl10_seq_jepa",
     "demo_essl3d",

@@ -97,6 +97,20 @@ def test_state_of_objectives_resumes_to_the_same_bits(make_config, tmp_path, nam
     assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
 
 
+DRAWING = {"CMIM": {"encoder": {"width": 4}, "code_dim": 4, "decoder_width": 2}}
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_codes_and_masks_resume_to_the_same_bits(make_config, tmp_path, name) -> None:
+    config = make_config(name, DRAWING[name])
+    whole = pretrain(config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        pretrain(config, tmp_path / "cut", [KillAt(8)])
+    expected, found = weights(whole), weights(pretrain(config, tmp_path / "cut"))
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    assert rows(whole) == rows(tmp_path / "cut")
+
+
 @pytest.mark.parametrize("options", [{"init": "identity"}, {"residual": True}])
 def test_whitening_of_actions_resumes_to_the_same_bits(make_config, tmp_path, caplog, options) -> None:
     caplog.set_level("INFO", "equissl")

@@ -19,6 +19,7 @@ from equissl.datasets.views.store.format import FORMAT
 from equissl.evaluation.diagnostics import collapse_scores
 from equissl.evaluation.images.classifiers import KNN, LINEAR, Logits, all_scores, probe_linear, vote_all
 from equissl.evaluation.images.config import ImageOptions
+from equissl.evaluation.images.decoding import write_decoded
 from equissl.evaluation.images.encoding import PIXELS, ImageEncoders, image_encoders, named
 from equissl.evaluation.images.scores import label_scores
 from equissl.evaluation.views.evaluate import evaluate_views
@@ -50,7 +51,8 @@ def evaluate_images(
 
     Everything is measured for the trained encoder, for the same encoder before training and for raw pixels. Beside the
     results, ``predictions.npz``: the class of every validation image, and those that k-NN and the linear probe name.
-    Of images without labels collapse alone is measured.
+    Of images without labels collapse alone is measured. Of a method with a decoder, ``decoded.npz``: what it makes of a
+    few validation images.
 
     Args:
         run_dir: folder that `pretrain` wrote.
@@ -83,6 +85,7 @@ def evaluate_images(
         results |= _classified(known, asked, train, val, encoders, result_folder(run_dir, results), log)
     else:
         log(f"skipping k-NN and the linear probe: {UNLABELLED.format(train.path)}")
+    write_decoded(result_folder(run_dir, results), val, encoders)
     results["seconds"] = round(time.perf_counter() - started, 2)
     write_results(run_dir, results)
     return results

@@ -110,6 +110,22 @@ class ViewMethod(Method):
         """
         raise TypeError(f"{type(self).__name__} has no predictor")
 
+    def decoded(self, images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Compute what the decoder makes of images, for pages: (N, 3, S, S) in [0, 1] by name.
+
+        Empty for a method without a decoder of images.
+
+        Args:
+            images: (N, 3, S, S) uint8.
+            generator: source of random draws, on the CPU.
+        """
+        return {}
+
+    def denormalise(self, images: Tensor) -> Tensor:
+        """Return normalised images (N, 3, S, S) as float32 pixels in [0, 1], the inverse of :meth:`normalise`."""
+        mean, std = (images.new_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (self.pixel_mean, self.pixel_std))
+        return (images.float() * std + mean).clamp(0, 1)
+
     def normalise(self, images: Tensor) -> Tensor:
         """Return images ready for the encoder, in its floating-point type."""
         return normalize_images(images, next(self.parameters()).dtype, self.pixel_mean, self.pixel_std)

@@ -20,7 +20,11 @@ from equissl.reporting.table import Column, Row, Table
 SEEN, UNIT = "images_seen", "images"
 CURVES = (LOSS, Curve("Online class probe, on training views", "top-1 (%)", "online/top1", 100), RANK)
 GROUPS = {"knn": "k-NN", "linear": "Linear probe"}
-PARTS = (("all", ""), ("initial", " · before"))  # part, and what its bars add to the run's name
+PARTS = (
+    ("all", ""),
+    ("decoder", " · decoder"),
+    ("initial", " · before"),
+)  # part, and what its bars add to the run's name
 PAIRS = 8  # confusions shown of each run
 
 

@@ -15,7 +15,7 @@ from equissl.reporting.blocks import Tile
 from equissl.reporting.diagnostics import COLUMNS as DIAGNOSTICS
 from equissl.reporting.diagnostics import collapse_rows
 from equissl.reporting.images.figures import SEEN, UNIT, class_bars, confusions, curves, score_bars
-from equissl.reporting.images.pictures import gallery
+from equissl.reporting.images.pictures import decoded_pictures, gallery
 from equissl.reporting.images.table import baselines, columns
 from equissl.reporting.page import budget, counted, listed, run_page
 from equissl.reporting.runs import Run
@@ -53,6 +53,7 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
         bars=score_bars(runs),
         curves=curves(runs),
         gallery=gallery(shown),
+        decoded=decoded_pictures(runs),
         classes=class_bars(runs),
         confusions=tables,
         diagnostics=_diagnostics(runs),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from equissl.datasets.images.sequences import ImageSequences
 from equissl.datasets.images.whole import whole_images
+from equissl.evaluation.images.decoding import DECODED
 from equissl.reporting.blocks import Picture, data_uri
+from equissl.reporting.runs import Run
 
 TILE = 96  # pixels that a view is shown at
 
@@ -33,6 +36,24 @@ def gallery(dataset: ImageSequences, strips: int = 12) -> list[Picture]:
         )
         for i, row in enumerate(rows)
     ]
+
+
+def decoded_pictures(runs: Sequence[Run]) -> list[Picture]:
+    """Rows of validation images, and of what each run's decoder makes of them; none for runs without a decoder.
+
+    Args:
+        runs: of the page.
+    """
+    pictures = []
+    for run in runs:
+        file = run.file(DECODED)
+        if file is None:
+            continue
+        with np.load(file) as arrays:
+            rows = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        for name, pixels in rows.items():
+            pictures.append(Picture(data_uri(_strip(pixels.unbind())), f"{run.name} · {name}", colour=run.colour))
+    return pictures
 
 
 def _strip(images: Sequence[Tensor]) -> Image.Image:
