@@ -60,7 +60,7 @@ from equissl.losses.sep_clr import SepCLRWeights, sep_clr, sep_clr_terms
 from equissl.losses.simple_contrastive import hard_simple, simple_contrastive
 from equissl.losses.soft_sort import rank_mass, soft_sort
 from equissl.losses.sup_re_mix import Mixing, sup_re_mix
-from equissl.losses.supcon import supcon
+from equissl.losses.supcon import supcon, token_supcon
 from equissl.losses.swav import swav
 from equissl.losses.vicreg import covariance_penalty, invariance, variance_hinge
 from equissl.losses.vicreg_objective import vicreg
@@ -157,6 +157,7 @@ __all__ = [
     "sup_re_mix",
     "supcon",
     "swav",
+    "token_supcon",
     "uniformity_loss",
     "unit_norm",
     "variance_hinge",

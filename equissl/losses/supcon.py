@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from equissl.losses.blocks import in_blocks
 from equissl.losses.contrastive import contrast
-from equissl.losses.precision import full_precision
+from equissl.losses.precision import full_precision, unit_norm
 from equissl.losses.similarity import check_temperature, log_sum, unit_views
 
 
@@ -61,3 +62,40 @@ def _mean_logits(z: Tensor, same: Tensor, count: Tensor, temperature: float | Te
     """Mean logit with the other rows of a class, from the sum of the class: no table of all pairs of rows."""
     sums = (same.to(z.dtype) @ z.sum(dim=1))[:, None] - z
     return (z * sums).sum(dim=2).flatten() / count.clamp(min=1) / temperature
+
+
+@full_precision
+def token_supcon(tokens: Tensor, labels: Tensor, temperature: float | Tensor = 0.25) -> Tensor:
+    """Compute SupCon among the tokens of each item, with its tokens of the same label as positives.
+
+    MixedAE's homologous contrast (Chen et al. 2023, arXiv 2303.17152): the labels are the images that the patches of a
+    mixed image come from. Its temperature is recalled, not read. Equal to `supcon` of each item's tokens with one view.
+
+    Args:
+        tokens: (N, L, D) with L >= 2.
+        labels: (N, L) integers; compared within an item alone.
+        temperature: divides the cosine similarities.
+
+    Returns:
+        (N,); ``log(L - 1)`` for equal tokens. A token without a positive costs 0 and counts in the mean.
+
+    Raises:
+        ValueError: for other shapes, fewer than 2 tokens, or a temperature that is not positive.
+    """
+    check_temperature(temperature)
+    if tokens.ndim != 3 or tokens.shape[1] < 2 or labels.shape != tokens.shape[:2]:
+        got = f"{tuple(tokens.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"expected tokens (N, L, D) with L >= 2 and labels (N, L), got {got}")
+    z, length = unit_norm(tokens), tokens.shape[1]
+    own = torch.eye(length, dtype=torch.bool, device=tokens.device)
+
+    def block(items: slice) -> Tensor:
+        logits = z[items] @ z[items].mT / temperature
+        positive = (labels[items, :, None] == labels[items, None, :]) & ~own
+        count = positive.sum(dim=2)
+        mean = torch.where(positive, logits, 0).sum(dim=2) / count.clamp(min=1)
+        others = logits.masked_fill(own, float("-inf")).logsumexp(dim=2)
+        loss = contrast(mean.unsqueeze(2), others, admitted="none")
+        return torch.where(count > 0, loss, 0 * loss).mean(dim=1)  # 0, but NaN tokens show
+
+    return in_blocks(block, len(tokens), length**2)

@@ -18,6 +18,8 @@ METHODS: Registry[type[Method]] = Registry(
         "Composed": "equissl.methods.views.composed:Composed",
         "ConvJEPA": "equissl.methods.views.conv_jepa:ConvJEPA",
         "CMIM": "equissl.methods.views.cmim:CMIM",
+        "MAE": "equissl.methods.views.mae:MAE",
+        "MixedAE": "equissl.methods.views.mixed_ae:MixedAE",
         "SIE": "equissl.methods.views.sie:SIE",
         "EquiCaps": "equissl.methods.views.equicaps:EquiCaps",
         "CapsIE": "equissl.methods.views.capsie:CapsIE",

@@ -56,7 +56,12 @@ def config(root: Path, method: str = "SimCLR", data: dict[str, Any] | None = Non
     return resolve_config(tree)
 
 
-DECODERS = ("CMIM",)
+VIT = {
+    "name": "timm/vit_tiny_patch16_224",
+    "options": {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2},
+}
+MASKED = {"encoder": VIT, "decoder_width": 8, "decoder_depth": 1, "decoder_heads": 1}
+DECODERS = ("CMIM", "MAE", "MixedAE")
 SMALL = {"projector": [8, 8]}
 SWAV = {"objective": {"name": "swav", "options": {"prototypes": 4}}, "small_crops": 2, "small_size": 8, **SMALL}
 
@@ -70,6 +75,8 @@ SWAV = {"objective": {"name": "swav", "options": {"prototypes": 4}}, "small_crop
         ("AugSelf", {"policy": "simclr_cifar"}, {"action": "crop+jitter", "hidden": 8, **SMALL}),
         ("Supervised", {"policy": "none"}, {"num_classes": 2, "hidden": 8}),
         ("CMIM", {"policy": "none"}, {"image_size": 16, "code_dim": 6, "decoder_width": 2}),
+        ("MAE", {"policy": "none"}, MASKED),
+        ("MixedAE", {}, MASKED),
     ],
 )
 def test_from_images_to_a_report(method: str, data: dict, init_args: dict, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,11 @@ from equissl.objectives import ObjectiveConfig
 
 IMAGE_SIZE = 64
 NUM_CLASSES = 5
+VIT = EncoderConfig(
+    "timm/vit_tiny_patch16_224",
+    options={"img_size": IMAGE_SIZE, "patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 2},
+)
+_DECODER = {"encoder": VIT, "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "views": 2}
 # By class name; what follows a space tells variants of one class apart.
 _TINY: dict[str, dict[str, Any]] = {
     "VICReg": {"projector": (12, 10)},
@@ -49,6 +55,14 @@ _TINY: dict[str, dict[str, Any]] = {
         "bound": "vae",
         "contrast": 0.0,
     },
+    "MAE": _DECODER,
+    "MAE avg": {
+        **_DECODER,
+        "encoder": replace(VIT, options={**VIT.options, "global_pool": "avg", "reg_tokens": 1}),
+        "normalise_patches": False,
+    },
+    "MixedAE": {**_DECODER, "group": 2},
+    "MixedAE naive": {**_DECODER, "group": 2, "mixtures": 2, "homologous": 0, "segments": False, "contrast": 0.0},
     "SIE": {"projector": (24, 20)},
     "EquiCaps": {"image_size": IMAGE_SIZE, "capsules": 4},
     "EquiCaps 4x4": {"image_size": IMAGE_SIZE, "capsules": 4, "pose": "rigid"},
@@ -126,6 +140,11 @@ def build_batch() -> Any:
 @pytest.fixture
 def build_method() -> Any:
     return tiny_method
+
+
+@pytest.fixture
+def small_vit() -> EncoderConfig:
+    return VIT
 
 
 @pytest.fixture

@@ -269,7 +269,7 @@ def test_registry_goes_by_class_name(cases: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", IMAGE_METHODS)
-def test_constructors_can_be_configured_from_yaml(name: str) -> None:
+def test_constructors_can_be_configured_from_yaml(name: str, small_vit: EncoderConfig) -> None:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
@@ -283,6 +283,8 @@ def test_constructors_can_be_configured_from_yaml(name: str) -> None:
         config["image_size"] = 32
     if name == "CMIM":
         config["code_dim"] = 32  # its representation is the code
+    if name in ("MAE", "MixedAE"):
+        config["encoder"] = {"name": small_vit.name, "options": small_vit.options}
     parsed = parser.parse_object({"method": config})
     again = parser.parse_string(parser.dump(parsed))  # as a saved config.yaml is read
     method = parser.instantiate(again).method

@@ -97,7 +97,12 @@ def test_state_of_objectives_resumes_to_the_same_bits(make_config, tmp_path, nam
     assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
 
 
-DRAWING = {"CMIM": {"encoder": {"width": 4}, "code_dim": 4, "decoder_width": 2}}
+VIT = {
+    "name": "timm/vit_tiny_patch16_224",
+    "options": {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
+}
+MASKED = {"encoder": VIT, "decoder_width": 8, "decoder_depth": 1, "decoder_heads": 1}
+DRAWING = {"CMIM": {"encoder": {"width": 4}, "code_dim": 4, "decoder_width": 2}, "MAE": MASKED, "MixedAE": MASKED}
 
 
 @pytest.mark.parametrize("name", DRAWING)
