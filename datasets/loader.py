@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from equissl.datasets.sampling import choose_objects, choose_views, epoch_order
+from equissl.datasets.sampling import choose_labelled, choose_objects, choose_views, epoch_order
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.schema import ROTATION, TRANSLATION, LatentSchema
 from equissl.datasets.views.store.store import ViewStore
@@ -94,6 +94,8 @@ class ViewDataset(Dataset):
         views: V.
         seed: of the choice of views, and of objects.
         objects: so many of the split only, chosen by the seed, fewer among more; None takes all.
+        labels: share of the objects of each class, see :func:`equissl.datasets.sampling.choose_labelled`.
+        label_seed: of the share.
 
     Raises:
         ValueError: when V is larger than the views stored, or the split holds fewer objects or none.
@@ -109,6 +111,8 @@ class ViewDataset(Dataset):
         views: int = 2,
         seed: int = 0,
         objects: int | None = None,
+        labels: float = 1.0,
+        label_seed: int = 0,
     ) -> None:
         self.store = store if isinstance(store, ViewStore) else ViewStore(store)
         self.split, self.views, self.seed = split, views, seed
@@ -117,7 +121,8 @@ class ViewDataset(Dataset):
             raise ValueError(
                 f"expected 1 to {stored} views (stored per object in {self.store.path}), got views={views}"
             )
-        self.objects = choose_objects(self.store.select(split), objects, seed)
+        chosen = choose_objects(self.store.select(split), objects, seed)
+        self.objects = chosen[choose_labelled(self.store.labels[chosen], labels, label_seed)]
 
     def __len__(self) -> int:
         return len(self.objects)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 _OBJECTS = 0x0B7EC7  # keeps the choice of objects apart from those of views
+_LABELS = 0x1ABE15
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -74,6 +75,36 @@ def choose_objects(objects: np.ndarray, count: int | None, seed: int) -> np.ndar
         raise ValueError(f"expected 1 to {len(objects)} objects, got {count}")
     ranks = mix(seed, _OBJECTS, np.arange(len(objects)))
     return objects[np.sort(np.argsort(ranks, kind="stable")[:count])]
+
+
+def choose_labelled(labels: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
+    """Choose the items whose labels are used, the same share of every class, and at least one item of each.
+
+    The choice is the seed's alone, and that of a larger share keeps those of a smaller one.
+
+    Args:
+        labels: (N,) class of each item, at least 0.
+        share: in (0, 1].
+        seed: of the choice.
+
+    Returns:
+        (n,) positions, increasing.
+
+    Raises:
+        ValueError: for a share outside (0, 1], or items without a label.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"expected a share of labels in (0, 1], got {share}")
+    if share == 1:
+        return np.arange(len(labels))
+    if len(labels) and labels.min() < 0:
+        raise ValueError(f"expected labels, to choose a share of {share} of them, got items without")
+    chosen = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = max(1, int(np.floor(share * len(members) + 0.5)))
+        chosen.append(choose_objects(members, count, int(mix(seed, _LABELS, int(label)))))
+    return np.sort(np.concatenate(chosen)) if chosen else np.arange(0)
 
 
 def epoch_order(seed: int, epoch: int, count: int, shuffle: bool) -> np.ndarray:

@@ -19,6 +19,9 @@ class ImagesData(DataConfig):
             recognises it; see `equissl.datasets.images.formats.FORMATS`.
         split: images to train on; ``unlabeled`` are STL-10's, or those of a folder of that name.
         val_fraction: share of each class that is held out where the images come without a validation split.
+        labels: share of the training images of each class that is learnt from, chosen by ``label_seed``; a larger share
+            holds the images of a smaller one. At least one image of each class.
+        label_seed: of the share.
         size: side of a view in pixels; None takes that of the images, which then must be of one size.
         form: ``augmentations``, or ``saccades`` (fixations, told the eye's movements).
         policy: of augmentations: ``simclr``, ``asymmetric`` (BYOL, VICReg), ``multi_crop``, each also as ``…_cifar``,
@@ -31,6 +34,8 @@ class ImagesData(DataConfig):
     format: str = AUTO
     split: Literal["train", "unlabeled"] = "train"
     val_fraction: float = 0.1
+    labels: float = 1.0
+    label_seed: int = 0
     size: int | None = None
     form: str = "augmentations"
     policy: str = "simclr"

@@ -7,7 +7,8 @@ from typing import Any
 from equissl.datasets.images.config import ImagesData
 from equissl.datasets.images.formats import open_images
 from equissl.datasets.images.sequences import ImageSequences, SmallCrops, choose_policy, open_sequences
-from equissl.datasets.images.sources import ImagesError, ImageSource
+from equissl.datasets.images.sources import ImagesError, ImageSource, ImageSubset
+from equissl.datasets.sampling import choose_labelled
 
 AUGMENTATIONS = "augmentations"
 
@@ -21,8 +22,13 @@ def open_source(data: ImagesData, split: str | None = "train") -> ImageSource:
 
     Raises:
         ImagesError: see `open_images`.
+        ValueError: a share of labels outside (0, 1], or of images without labels.
     """
-    return open_images(data.root, data.split if split in ("train", None) else split, data.format, data.val_fraction)
+    learnt = split in ("train", None)
+    source = open_images(data.root, data.split if learnt else split, data.format, data.val_fraction)
+    if not learnt or data.labels == 1:
+        return source
+    return ImageSubset(source, choose_labelled(source.labels.numpy(), data.labels, data.label_seed))
 
 
 def open_form(

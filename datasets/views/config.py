@@ -17,8 +17,13 @@ class ViewsData(DataConfig):
         live: render fresh views while training instead of reading stored ones, see `LiveViews`.
         objects: train on so many of the stored training objects, for curves over data; None takes all. The choice is
             the seed's, and a larger number keeps those of a smaller one. Evaluation knows all of them.
+        labels: share of the stored training objects of each class that is learnt from, chosen by ``label_seed``; a
+            larger share holds the objects of a smaller one. At least one object of each class.
+        label_seed: of the share.
     """
 
     store: str = ""
     live: LiveSpec | None = None
     objects: int | None = None
+    labels: float = 1.0
+    label_seed: int = 0

@@ -12,7 +12,7 @@ from torch import Tensor
 from equissl.datasets.views.batch import ViewBatch
 from equissl.kinds.kind import Kind
 from equissl.methods import Method
-from equissl.runs.config import PretrainConfig
+from equissl.runs.config import ConfigError, PretrainConfig
 from equissl.training.collapse import SHORTCUT
 from equissl.training.metriclog import MetricLog
 from equissl.training.probes import OnlineProbes
@@ -65,6 +65,22 @@ class ImageKind(Kind):
         if process_rank() == 0:
             _say(out, share)
         return {SHORTCUT: share}
+
+    def check_classes(self, method: Any, dataset: Any) -> None:
+        """Refuse a classifier for another number of classes than the data have.
+
+        Args:
+            method: of the run.
+            dataset: training data.
+
+        Raises:
+            ConfigError: naming both numbers.
+        """
+        wanted, held = getattr(method, "num_classes", None), len(dataset.store.classes)
+        if wanted is not None and held > wanted:
+            raise ConfigError(f"expected method.num_classes {held}, the classes of {dataset.store.path}, got {wanted}")
+        if wanted is not None and not held:
+            raise ConfigError(f"{type(method).__name__} learns from labels, and {dataset.store.path} has none")
 
     def posed_views(self, method: Method) -> int:
         """Return the number of views of an object with known poses; the rotation probe needs two."""

@@ -52,6 +52,7 @@ class Images(ImageKind):
             raise ConfigError(str(error)) from error
         if not source.labelled and method.objective is not None and "labels" in method.objective.needs:
             raise ConfigError(f"the objective needs labels, and the images of {source.path} have none")
+        self.check_classes(method, dataset)
         return dataset
 
     def card(self, method: Any, config: PretrainConfig) -> dict[str, Any]:

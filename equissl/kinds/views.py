@@ -44,14 +44,20 @@ class Views(ImageKind):
     def open(self, config: PretrainConfig, method: Method, split: str | None = "train") -> AddressedDataset:
         data: Any = config.data
         seed = config.seed if data.seed is None else data.seed
-        if data.live is not None and data.objects is not None:
-            raise ConfigError("expected data.objects with a store only; live views have data.live.objects")
+        if data.live is not None and (data.objects is not None or data.labels != 1):
+            raise ConfigError(
+                "expected data.objects and data.labels with a store only; live views have data.live.objects"
+            )
         if data.live is not None:
-            return open_live(data, method.views, split, seed)
+            live = open_live(data, method.views, split, seed)
+            self.check_classes(method, live)
+            return live
         if not data.store:
             raise ConfigError(f"expected data.store to be {self.source}, or data.live to render while training")
-        objects = data.objects if split == "train" else None
-        return ViewDataset(data.store, split=split, views=method.views, seed=seed, objects=objects)
+        learnt = {name: getattr(data, name) for name in ("objects", "labels", "label_seed")} if split == "train" else {}
+        dataset = ViewDataset(data.store, split=split, views=method.views, seed=seed, **learnt)
+        self.check_classes(method, dataset)
+        return dataset
 
     def posed_views(self, method: Method) -> int:
         return method.views

@@ -24,6 +24,7 @@ from equissl.losses.capsule import (
 from equissl.losses.clip import LogitScale, clip
 from equissl.losses.cmim import a_mim, cmim, negative_elbo
 from equissl.losses.contrastive import contrast
+from equissl.losses.core_tuning import focal_supcon, hard_mixtures, hardest_pairs
 from equissl.losses.dcl import dcl, dclw
 from equissl.losses.dhel import dhel, mv_dhel
 from equissl.losses.distributed import all_reduce_mean, gather, own_rows, world_size
@@ -45,7 +46,14 @@ from equissl.losses.irreps import action_cross_entropy, copy_covariance_penalty,
 from equissl.losses.kmeans import kmeans
 from equissl.losses.label_spaces import ANGLES, ROTATIONS, SCALARS, LabelSpace
 from equissl.losses.memory_bank import MemoryBank
-from equissl.losses.mixing import draw_pairs, draw_partners, label_matched_weights, mix_rows, mix_with_queries
+from equissl.losses.mixing import (
+    draw_pairs,
+    draw_partners,
+    draw_shares,
+    label_matched_weights,
+    mix_rows,
+    mix_with_queries,
+)
 from equissl.losses.mochi import HardMixtures, draw_mixtures, mochi
 from equissl.losses.moco import moco
 from equissl.losses.momentum import cosine_momentum, ema_update, make_teacher
@@ -107,8 +115,10 @@ __all__ = [
     "draw_mixtures",
     "draw_pairs",
     "draw_partners",
+    "draw_shares",
     "ema_update",
     "flow_distance",
+    "focal_supcon",
     "full_precision",
     "gated_cosine",
     "gated_product",
@@ -119,7 +129,9 @@ __all__ = [
     "group_whiten",
     "gumbel_sigmoid",
     "hard_contrastive",
+    "hard_mixtures",
     "hard_simple",
+    "hardest_pairs",
     "in_blocks",
     "info_nce",
     "info_nce_of_views",

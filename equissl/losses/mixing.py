@@ -106,6 +106,35 @@ def _positions(
     return torch.randint(high, shape, generator=generator, device=source).to(device)
 
 
+def draw_shares(
+    shape: tuple[int, ...],
+    concentration: float = 1.0,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Draw shares from Beta(a, a), as mixup does (Zhang et al., ICLR 2018).
+
+    Args:
+        shape: of the result.
+        concentration: a, above 0; 1 is uniform, less favours shares near 0 and 1.
+        generator: source of the draws.
+        device: device of the result.
+
+    Returns:
+        shares in [0, 1].
+
+    Raises:
+        ValueError: for a concentration that is not positive.
+    """
+    if not concentration > 0:
+        raise ValueError(f"expected a concentration above 0, got {concentration}")
+    source = device if generator is None else generator.device
+    # torch.distributions takes no generator; in float64 a small concentration does not end in 0 / 0
+    wanted = torch.full((2, *shape), concentration, dtype=torch.float64, device=source)
+    first, second = torch._standard_gamma(wanted, generator=generator)
+    return (first / (first + second)).float().to(device)
+
+
 def draw_pairs(
     queries: int,
     mixtures: int,

@@ -25,6 +25,8 @@ METHODS: Registry[type[Method]] = Registry(
         "CapsIE": "equissl.methods.views.capsie:CapsIE",
         "GroupEquivariant": "equissl.methods.views.group_equivariant:GroupEquivariant",
         "SeqJEPA": "equissl.methods.views.seq_jepa:SeqJEPA",
+        "Classifier": "equissl.methods.views.classifier:Classifier",
+        "CoreTuning": "equissl.methods.views.core_tuning:CoreTuning",
         "Supervised": "equissl.methods.views.supervised:Supervised",
         "FERNN": "equissl.methods.videos.fernn:FERNN",
         "VideoClassification": "equissl.methods.videos.fernn:VideoClassification",

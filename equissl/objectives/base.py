@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equissl.losses.precision import full_precision, unit_norm
+from equissl.objectives.draws import Draws
 
 Need = Literal["teacher", "labels", "samples", "rotations", "hues", "source"]
 
@@ -48,7 +48,7 @@ class Embedded:
         return value
 
 
-class Objective(nn.Module, ABC):
+class Objective(Draws, ABC):
     """A loss of embeddings with its parameters, queues and other state, which its state dict holds.
 
     State moves while ``training`` is set, after the loss has been computed. Every process sees the same global batch
@@ -67,22 +67,10 @@ class Objective(nn.Module, ABC):
     for_predictions: bool = False
     sees_global_batch = True  # so batch norm in a predictor needs no other process' statistics
     momentum: tuple[float, float] = (0.996, 1.0)
-    draws: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("draws", torch.zeros((), dtype=torch.long))
 
     @abstractmethod
     def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss of the global batch (scalar), and its detached terms by name for the log."""
-
-    def generator(self) -> torch.Generator:
-        """Create a source of random numbers (CPU), equal in every process and rerun; another at each training call."""
-        source = torch.Generator().manual_seed(int(self.draws))
-        if self.training:
-            self.draws += 1
-        return source
 
     def check_views(self, name: str, views: int, small_crops: int = 0) -> None:
         """Raise ValueError unless the objective, called ``name``, is defined for so many views and small crops.

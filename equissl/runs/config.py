@@ -154,8 +154,8 @@ class PretrainConfig:
         probes: online probes.
         collapse: collapse diagnostics.
         seed: of the initial weights, and of the data where ``data.seed`` is None.
-        init: run folder, exported folder or checkpoint (OpenPCDet's too) whose voxel backbone training starts from; see
-            :func:`equissl.weights.load_backbone`. None starts from random weights.
+        init: run folder, exported folder or checkpoint (OpenPCDet's, torchvision's and timm's too) whose encoder
+            training starts from; see :func:`equissl.weights.load_backbone`. None starts from random weights.
     """
 
     method: MethodConfig

@@ -123,7 +123,7 @@ def config_parser(method_class: type[Method] | None = None, kind: Kind | None = 
     for name, section in SECTIONS.items():
         parser.add_class_arguments(section, name)
     parser.add_argument("--seed", type=int, default=0, help="seed of the run")
-    parser.add_argument("--init", type=str | None, default=None, help="run or checkpoint whose voxel backbone to take")
+    parser.add_argument("--init", type=str | None, default=None, help="run or checkpoint whose encoder to take")
     return parser
 
 

@@ -74,7 +74,7 @@ def pretrain(config: PretrainConfig, out: str | Path, observers: Sequence[Observ
         StoreError, DriveStoreError: the store is not one.
         SweepPairsError: a drive store without pairs, or without the flow asked for.
         LabelledSweepsError: a drive store without labels.
-        WeightsError: ``init`` holds no voxel backbone, or one that does not fit.
+        WeightsError: ``init`` holds no encoder, or one that does not fit.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGUSR1; a checkpoint has been saved.
     """
     out = Path(out)

@@ -1,4 +1,4 @@
-"""Files of a run folder, by their paths alone."""
+"""Files of run folders and exported folders, by their paths alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 CONFIG_FILE = "config.yaml"
 LAST = Path("checkpoints") / "last.ckpt"
+CARD = "card.json"  # of an exported folder
 
 
 def checkpoint_file(run_dir: str | Path) -> Path:

@@ -33,7 +33,9 @@ VERBS: dict[str, Verb] = {
     "sequences": Verb("equissl.verbs.views:sequences", "Write fixed image sequences into a store, to evaluate on"),
     "flow": Verb("equissl.verbs.lidar:flow", "Copy a drive store with the scene flow of a provider"),
     "pretrain": Verb("equissl.verbs.train:pretrain", "Pretrain a method; started again, it continues"),
-    "finetune": Verb("equissl.verbs.train:finetune", "Train a detector, from a pretrained backbone or from scratch"),
+    "finetune": Verb(
+        "equissl.verbs.train:finetune", "Train a detector or a classifier, from a pretrained encoder or from scratch"
+    ),
     "evaluate": Verb("equissl.verbs.results:evaluate", "Measure the frozen method of a run on unseen data"),
     "predict": Verb("equissl.verbs.results:predict", "Write the detections of a detector, as files and pictures"),
     "report": Verb("equissl.verbs.results:report", "Compare evaluated runs in a table and on one HTML page"),

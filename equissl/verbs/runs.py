@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from equissl.kinds import KINDS
 from equissl.util.recipes import read_yaml
-from equissl.util.runfolder import CONFIG_FILE, checkpoint_file
+from equissl.util.runfolder import CARD, CONFIG_FILE, checkpoint_file
 from equissl.util.signatures import attribute_of, registry_of
 from equissl.util.sources import Definition
 from equissl.verbs.parser import loaded
@@ -56,6 +57,31 @@ def kind_class(kind: str | None, attribute: str) -> str | None:
     """
     found = kind_attribute(kind, attribute)
     return found.path if isinstance(found, Definition) else None
+
+
+def adopted_encoder(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a config with the encoder of the run that it starts from, where the method adopts it and no key names it.
+
+    Args:
+        tree: config.
+    """
+    method = tree.get("method") or {}
+    adopts = attribute_of(method_path(str(method.get("class_path"))), "adopts_encoder") == str(True)
+    if not adopts or not tree.get("init") or "encoder" in (method.get("init_args") or {}):
+        return {}
+    encoder = saved_encoder(Path(str(tree["init"])))
+    return {"method": {"init_args": {"encoder": encoder}}} if encoder else {}
+
+
+def saved_encoder(path: Path) -> dict[str, Any] | None:
+    """Return the config of the encoder of a run or exported folder, or of a file in one; None where it does not say."""
+    for folder in (path, path.parent, path.parent.parent):
+        config, card = folder / CONFIG_FILE, folder / CARD
+        if config.is_file() or card.is_file():
+            saved = read_yaml(config) if config.is_file() else json.loads(card.read_text(encoding="utf-8"))
+            encoder = (saved.get("method", {}).get("init_args") or {}).get("encoder")
+            return encoder if isinstance(encoder, dict) else None
+    return None
 
 
 def evaluation_options(run: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from equissl.verbs.check import WordError, split_words
 from equissl.verbs.helptext import HELP, MORE, asked_section, full_help, section_help, short_help, wants_all, wants_help
 from equissl.verbs.options import Option, Options
 from equissl.verbs.parser import loaded
+from equissl.verbs.runs import adopted_encoder
 from equissl.verbs.training import check_kind, check_method, check_names, check_tree, config_options
 from equissl.verbs.words import split_options
 
@@ -23,11 +25,9 @@ OWN = (
     Option("print_config", "show the resolved config and stop", default=""),
 )
 FINETUNE = (
-    Option(
-        "labels", "share of the training frames whose labels are used (0.05), or a file of their ids", default="1.0"
-    ),
+    Option("labels", "share of the labels that are used (0.05); for sweeps also a file of their ids", default="1.0"),
     Option("label_seed", "of the share", default="0"),
-    Option("frozen", "train neck and head alone", default=""),
+    Option("frozen", "leave the pretrained encoder as it is", default=""),
 )
 
 
@@ -40,7 +40,7 @@ def pretrain(argv: list[str]) -> int:
 
 
 def finetune(argv: list[str]) -> int:
-    """Train a detector of 3D boxes, from a pretrained backbone or from scratch; started again it continues.
+    """Train a detector or a classifier, from a pretrained encoder or from scratch; started again it continues.
 
     equissl finetune --config FILE.yaml --out RUN [--init PRETRAINED] [--labels SHARE] [--frozen] [--any.key value]
     """
@@ -67,6 +67,7 @@ def _train(argv: list[str], verb: str, own: tuple[Option, ...]) -> int:
         return 0
     shown = "--print_config" in words
     words = [word for word in words if word != "--print_config"]
+    words += _adopted(words, base)
     _check(words, verb, base, own, Path(config_file).name if config_file else "command line")
     if not shown and out is None:
         raise ValueError("expected --out RUN, the folder to write to")
@@ -88,6 +89,13 @@ def _check(words: list[str], verb: str, base: dict[str, Any], own: tuple[Option,
     check_names([full_key(key) for key, _ in given], config_options(chosen, own), verb)
     tree = merge(base, parse_overrides(words))
     check_tree(tree, config_options(tree), origin)
+
+
+def _adopted(words: list[str], base: dict[str, Any]) -> list[str]:
+    """Return flags of the encoder that a method takes from the run it starts from; none of other methods."""
+    given = [f"--{key}={value}" for key, value in _pairs(words)]
+    found = values_by_key(adopted_encoder(merge(base, parse_overrides(given))))
+    return [f"--{key}={json.dumps(value)}" for key, value in found.items() if key.endswith(".encoder")]
 
 
 def _pairs(words: list[str]) -> list[tuple[str, str]]:

@@ -18,10 +18,11 @@ from equissl.runs.config import MethodConfig, PretrainConfig
 from equissl.runs.configfile import build_method
 from equissl.runs.versions import versions
 from equissl.util.files import atomic_path, write_json
+from equissl.util.runfolder import CARD
 from equissl.weights.images import BACKBONE
 from equissl.weights.reading import WeightsError
 
-CARD, METHOD = "card.json", "method.safetensors"
+METHOD = "method.safetensors"
 OURS_FORMAT = "equissl"
 FORMAT, FORMAT_VERSION = "equissl-method", 1
 

@@ -49,6 +49,10 @@ def _classes(z: Tensor) -> Tensor:
     return torch.arange(len(z), device=z.device) % 4
 
 
+def _one_hot(z: Tensor) -> Tensor:
+    return torch.eye(4, dtype=z.dtype, device=z.device)[_classes(z)].repeat_interleave(z.shape[1], dim=0)
+
+
 def _queue(z: Tensor, *shape: int) -> Tensor:
     return torch.arange(math.prod(shape), device=z.device).to(z.dtype).mul(1.7).sin().view(shape)
 
@@ -83,6 +87,10 @@ CASES: dict[str, Case] = {
     "clip": Case(losses.clip),
     "supcon": Case(lambda z: losses.supcon(z, _classes(z)), views=1),
     "supcon_in": Case(lambda z: losses.supcon(z, _classes(z), average="in"), views=1),
+    "focal_supcon": Case(lambda z: losses.focal_supcon(z.flatten(0, 1), _one_hot(z)), samples=1, views=1),
+    "focal_supcon_columns": Case(
+        lambda z: losses.focal_supcon(z.flatten(0, 1), _one_hot(z), average="columns"), samples=1, views=1
+    ),
     "dcl": Case(losses.dcl),
     "dclw": Case(losses.dclw),
     "dhel": Case(losses.dhel),

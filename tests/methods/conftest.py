@@ -86,6 +86,9 @@ _TINY: dict[str, dict[str, Any]] = {
         "dropout": 0.0,
     },
     "SeqJEPA blind": {"views": 2, "action": None, "layers": 1, "hidden": 16, "dropout": 0.0},
+    "Classifier": {"num_classes": NUM_CLASSES, "views": 2},
+    "Classifier frozen": {"num_classes": NUM_CLASSES, "views": 2, "frozen": True},
+    "CoreTuning": {"num_classes": NUM_CLASSES, "views": 2, "contrast": (12, 10), "temperature": 0.5},
     "Supervised": {"num_classes": NUM_CLASSES, "hidden": 16},
 }
 CASES = list(_TINY)

@@ -25,6 +25,7 @@ RECIPES = [
     "3diebench_seq_jepa_released",
     *(f"cifar10_{name}" for name in ("simclr", "vicreg", "byol", "swav", "cmim", "mim", "vae")),
     *(f"cifar10_{name}" for name in ("mae", "mixed_ae", "naive_mixing")),
+    *("core_tuning", "fine_tuning", "linear_probe"),
     "cifar100_seq_jepa",
     "stl10_seq_jepa",
     "demo_essl3d",

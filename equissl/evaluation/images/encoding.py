@@ -79,13 +79,13 @@ def image_encoders(
     Args:
         method: trained.
         training: config of the run.
-        train: images that statistics of the initial encoder's batch norm are taken from.
+        train: images that statistics of the initial encoder's batch norm are taken from, unless it was pretrained.
         size: side of the images in pixels.
         options: of the evaluation.
     """
     device = choose_device(options.device)
     initial = initial_method(training).to(device)
-    if options.calibrate:
+    if options.calibrate and training.init is None:  # a pretrained encoder has statistics
         _calibrate(initial, train, size, options)
     frozen = [found.to(device).eval().requires_grad_(False) for found in (method, initial)]
     return ImageEncoders(frozen[0], frozen[1], size, options, device)

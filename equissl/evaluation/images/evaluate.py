@@ -17,11 +17,13 @@ from equissl.datasets.images.formats import AUTO, open_images
 from equissl.datasets.images.sources import ImagesError, ImageSource
 from equissl.datasets.views.store.format import FORMAT
 from equissl.evaluation.diagnostics import collapse_scores
+from equissl.evaluation.head import head_scores
 from equissl.evaluation.images.classifiers import KNN, LINEAR, Logits, all_scores, probe_linear, vote_all
 from equissl.evaluation.images.config import ImageOptions
 from equissl.evaluation.images.decoding import write_decoded
 from equissl.evaluation.images.encoding import PIXELS, ImageEncoders, image_encoders, named
 from equissl.evaluation.images.scores import label_scores
+from equissl.evaluation.initial import starting_point
 from equissl.evaluation.views.evaluate import evaluate_views
 from equissl.evaluation.views.features import FeatureSet
 from equissl.methods.views.base import ViewMethod
@@ -49,10 +51,12 @@ def evaluate_images(
 ) -> dict[str, Any]:
     """Classify unseen images by frozen features, and write the results.
 
-    Everything is measured for the trained encoder, for the same encoder before training and for raw pixels. Beside the
-    results, ``predictions.npz``: the class of every validation image, and those that k-NN and the linear probe name.
-    Of images without labels collapse alone is measured. Of a method with a decoder, ``decoded.npz``: what it makes of a
-    few validation images.
+    Everything is measured for the trained encoder, for the same encoder before training and for raw pixels; of a method
+    that learns from labels also its own classifier. k-NN and the linear probe learn from all training images, whatever
+    the share of labels that the method learnt from. Beside the results, ``predictions.npz``: the class of every
+    validation image, and those that k-NN and the linear probe name.
+    Of images without labels collapse alone is measured. Of a method with a decoder, ``decoded.npz``: what it
+    makes of a few validation images.
 
     Args:
         run_dir: folder that `pretrain` wrote.
@@ -107,9 +111,10 @@ def _classified(
         LINEAR: probe_linear(known, asked, classes, encoders),
         **vote_all(known, asked, classes, encoders.options),
     }
+    own = head_scores(encoders.trained, asked, classes)
     named_by = {name: scores[name]["all"] for name in (LINEAR, KNN)}
     write_predictions(folder / PREDICTIONS, val.labels, named_by, train.classes)
-    return label_scores(train.labels, val.labels, classes) | all_scores(scores, val.labels, train.classes)
+    return label_scores(train.labels, val.labels, classes) | all_scores(scores, val.labels, train.classes) | own
 
 
 def open_splits(training: PretrainConfig, store: str | Path | None = None) -> tuple[ImageSource, ImageSource]:
@@ -193,7 +198,7 @@ def _meta(
     return {
         "kind": training.data.kind,
         "method": type(method).__name__,
-        "label": method.label,
+        "label": method.label if training.init is None else f"{method.label}, {starting_point(training)}",
         "run": run_dir.name,
         "store": str(train.path.parent if train.path.name == "train" else train.path),
         "seed": training.seed,
@@ -206,5 +211,7 @@ def _meta(
         "image_size": encoders.size,
         "form": data.form,
         "policy": data.policy,
+        "labels": data.labels,
+        "label_seed": data.label_seed,
         **flat_config({key: value for key, value in asdict(encoders.options).items() if key != "views"}),
     }

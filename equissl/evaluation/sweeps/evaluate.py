@@ -24,6 +24,7 @@ from equissl.detection import Detections, Detector
 from equissl.detection.sweeps import open_unseen
 from equissl.evaluation.diagnostics import collapse_scores
 from equissl.evaluation.drives.encoding import batches, spread
+from equissl.evaluation.initial import starting_point
 from equissl.evaluation.sweeps.config import DetectionEvaluateConfig
 from equissl.evaluation.sweeps.detecting import DETECTIONS, detect_sweeps, write_detections
 from equissl.geometry.rigid import transform_points
@@ -35,13 +36,11 @@ from equissl.metrics.detection import (
     RangeAP,
     kitti_labels,
 )
-from equissl.runs.checkpoint import read_saved, run_config
+from equissl.runs.checkpoint import read_saved
 from equissl.runs.config import PretrainConfig
-from equissl.runs.configfile import build_method
 from equissl.runs.results import flat_config, result_folder, write_results
 from equissl.util.device import choose_device
 from equissl.util.progress import Log, staged
-from equissl.util.runfolder import LAST
 
 COLLAPSE_SWEEPS = 64  # whose representations RankMe is measured of, at most
 BoxRows = TypeVar("BoxRows", DetectedBoxes, LabelledBoxes)
@@ -223,11 +222,3 @@ def _meta(
         "labelled_sweeps": sum(not line.startswith("#") for line in lines) or None,
         **flat_config(asdict(config)),
     }
-
-
-def starting_point(training: PretrainConfig) -> str:
-    """Name what the backbone was before training: a pretraining method, a file, or ``scratch``."""
-    if training.init is None:
-        return "scratch"
-    path = Path(training.init)
-    return build_method(run_config(path).method).label if (path / LAST).is_file() else path.name

@@ -14,6 +14,7 @@ from equissl.datasets.views.config import ViewsData
 from equissl.datasets.views.live.spec import LiveSpec
 from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.diagnostics import predictor_scores
+from equissl.evaluation.head import head_scores
 from equissl.evaluation.views.cached import feature_sets, with_embeddings
 from equissl.evaluation.views.config import EvaluateConfig
 from equissl.evaluation.views.features import FeatureSet, has_euler_latents
@@ -82,6 +83,7 @@ def evaluate_views(
     retrieve = _retrieves(method, val, config, log)
     train, val = with_embeddings(method, train, val, retrieve, run_dir, views, config, device)
     results, errors = probe_all(train, val, classes, sign, config, device, log)
+    results |= head_scores(method, val, classes)
     if retrieve:
         log("looking up predicted embeddings")
         results |= retrieval_scores(method, train, val, config.retrieval, device, config.seed)

@@ -21,6 +21,9 @@ class ViewMethod(Method):
     Attributes:
         pixel_mean, pixel_std: what images are normalised by, see `EncoderConfig`.
         action: actions between views, for methods that are told or asked them.
+        encoder_config: what the encoder was built from; None for another thing that builds one.
+        adopts_encoder: True where a run that starts from another one takes that one's encoder, unless it says which.
+        num_classes: classes of a method that learns from labels; None for others.
     """
 
     kind = "views"
@@ -29,11 +32,15 @@ class ViewMethod(Method):
     pixel_mean: tuple[float, ...] = PIXEL_MEAN
     pixel_std: tuple[float, ...] = PIXEL_STD
     action: Action | None
+    encoder_config: EncoderConfig | None = None
+    adopts_encoder: bool = False
+    num_classes: int | None = None
 
     def __init__(self, encoder: BuildsEncoder) -> None:
         super().__init__(encoder)
         self.action = None
         if isinstance(encoder, EncoderConfig):
+            self.encoder_config = encoder
             self.pixel_mean, self.pixel_std = tuple(encoder.pixel_mean), tuple(encoder.pixel_std)
 
     def features(self, inputs: Tensor) -> dict[str, Tensor]:
@@ -94,6 +101,10 @@ class ViewMethod(Method):
         Where there is a predictor, it is the embedding that the predictor moves.
         """
         return self.equi_embedding(parts)
+
+    def class_logits(self, parts: dict[str, Tensor]) -> Tensor | None:
+        """Compute the logits of the method's own classifier, from ``features``: (N, C), or None without one."""
+        return None
 
     def predict_embedding(self, embedding: Tensor, batch: ViewBatch) -> Tensor:
         """Predict the second views' equivariant embeddings.

@@ -13,6 +13,7 @@ from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from equissl.losses import full_precision, gather, invariance, unit_norm
 from equissl.methods.base import StepOutput, detach_terms, gather_together, stack_features
 from equissl.methods.views.base import ViewMethod
+from equissl.methods.views.labels import LabelCheck
 
 
 class Supervised(ViewMethod):
@@ -48,11 +49,11 @@ class Supervised(ViewMethod):
         self.classifier = nn.Linear(self.feature_dim, num_classes)
         self.num_classes, self.rotation_loss = num_classes, rotation_loss
         self.rotation, self.classification = rotation, classification
-        self._labels_checked = False
+        self.check_labels = LabelCheck(num_classes)
 
     def step(self, batch: ViewBatch) -> StepOutput:
         views = self.view_features(batch)
-        self._check_labels(batch.labels)
+        self.check_labels(batch.labels)
         predicted = self.regressor(torch.cat(views, dim=1))
         target = batch.relative_quats(sign="canonical").to(predicted.dtype)
         predicted, target, x, y = gather_together(predicted, target, *(self.classifier(view) for view in views))
@@ -79,16 +80,6 @@ class Supervised(ViewMethod):
         classification = (F.cross_entropy(x, labels) + F.cross_entropy(y, labels)) / 2
         loss = self.rotation * rotation + self.classification * classification
         return loss, detach_terms(rotation=rotation, classification=classification)
-
-    def _check_labels(self, labels: Tensor) -> None:
-        if self._labels_checked:  # once: it makes the device wait
-            return
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= self.num_classes:
-            raise ValueError(
-                f"expected labels in 0..{self.num_classes - 1} (num_classes={self.num_classes}), got {low}..{high}"
-            )
-        self._labels_checked = True
 
 
 @full_precision

@@ -16,7 +16,7 @@ from equissl.reporting.diagnostics import COLUMNS as DIAGNOSTICS
 from equissl.reporting.diagnostics import collapse_rows
 from equissl.reporting.images.figures import SEEN, UNIT, class_bars, confusions, curves, score_bars
 from equissl.reporting.images.pictures import decoded_pictures, gallery
-from equissl.reporting.images.table import baselines, columns
+from equissl.reporting.images.table import OWN, baselines, columns
 from equissl.reporting.page import budget, counted, listed, run_page
 from equissl.reporting.runs import Run
 from equissl.reporting.table import Column, Table
@@ -73,7 +73,7 @@ def _shown(run: Run, store: str | Path | None) -> ImageSequences:
 
 def _setup(runs: Sequence[Run]) -> str:
     first = runs[0].results
-    start = f"{listed(runs)}, pretrained without labels on views of images"
+    start = f"{listed(runs)}, {_trained(runs)}"
     sizes = f"{first['image_size']}×{first['image_size']} pixels"
     if LABELLED not in first:
         return (
@@ -86,6 +86,16 @@ def _setup(runs: Sequence[Run]) -> str:
         f"images of {first['classes']} classes name the class of {first['val_images']:,} whole images of {sizes} that "
         "neither encoder nor probe has seen."
     )
+
+
+def _trained(runs: Sequence[Run]) -> str:
+    """Say how the encoders were trained; those with a classifier of their own learnt from labels."""
+    tuned = [run.name for run in runs if OWN.key in run.results]
+    if not tuned:
+        return "pretrained without labels on views of images"
+    if len(tuned) == len(runs):
+        return "trained with labels on images"
+    return f"pretrained without labels on views of images, but for {', '.join(tuned)}, trained with labels"
 
 
 def _tiles(runs: Sequence[Run]) -> list[Tile]:

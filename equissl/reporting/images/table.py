@@ -21,30 +21,32 @@ COLUMNS = (
     Column("linear top-5 %", "linear/all/top5", 100, 1, "max"),
     Column("RankMe", "collapse/rankme/all", 1, 1),
 )
+OWN = _top1("own head %", "head/all")  # of methods that learn from labels
 GUESSES = ("majority", "chance")
 
 
 def columns(results: Sequence[Results]) -> tuple[Column, ...]:
     """Gains are over the encoder before training, on the same images."""
-    return COLUMNS
+    return (OWN, *COLUMNS) if any(OWN.key in result for result in results) else COLUMNS
 
 
 def baselines(results: Sequence[Results]) -> list[Row]:
     """Encoders before training, raw pixels, and guesses from the classes alone."""
-    rows = distinct_rows("before training", results, _of_part("initial"))
+    shown = columns(results)
+    rows = distinct_rows("before training", results, _of_part("initial", shown))
     for suffix, result in by_store(results):
-        rows.append(Row(f"raw pixels{suffix}", row_values(result, _of_part("pixels")), baseline=True))
-        rows += [_guess(name + suffix, result[name]) for name in GUESSES if name in result]
+        rows.append(Row(f"raw pixels{suffix}", row_values(result, _of_part("pixels", shown)), baseline=True))
+        rows += [_guess(name + suffix, result[name], shown) for name in GUESSES if name in result]
     return [row for row in rows if any(value is not None for value in row.values)]
 
 
-def _of_part(part: str) -> tuple[Column, ...]:
+def _of_part(part: str, shown: Sequence[Column]) -> tuple[Column, ...]:
     """The columns of another part of the features; without gains."""
     return tuple(
-        replace(c, key="" if "/gain/" in c.key else c.key.replace("/all", f"/{part}"), error="") for c in COLUMNS
+        replace(c, key="" if "/gain/" in c.key else c.key.replace("/all", f"/{part}"), error="") for c in shown
     )
 
 
-def _guess(name: str, accuracy: float) -> Row:
-    values = [100 * accuracy if c.key in ("knn/all/top1", "linear/all/top1") else None for c in COLUMNS]
-    return Row(name, tuple(values), baseline=True)
+def _guess(name: str, accuracy: float, shown: Sequence[Column]) -> Row:
+    guessed = (OWN.key, "knn/all/top1", "linear/all/top1")
+    return Row(name, tuple(100 * accuracy if c.key in guessed else None for c in shown), baseline=True)

@@ -60,7 +60,9 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
 
 def _setup(runs: Sequence[Run], views: ViewStore) -> str:
     first = runs[0].results
-    labelled = " Supervised, for comparison, is trained on those labels." if supervised(runs) else ""
+    known = supervised(runs)
+    verb = "is" if len(known) == 1 else "are"
+    labelled = f" {', '.join(known)}, for comparison, {verb} trained on those labels." if known else ""
     scale = "standardised " if first.get("config/standardize") else ""
     read, unseen = protocols_in_words(runs), f"on {first['val_objects']:,} objects that"
     probes = (

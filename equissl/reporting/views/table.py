@@ -17,6 +17,7 @@ COLUMNS = (
     Column("R² uniform", "rotation/r2_uniform/all", 1, 3, "max"),
     Column("R² global", "rotation/r2_global/all", 1, 3, "max"),
 )
+OWN = Column("own head %", "head/all/top1", 100, 1, "max", "head/all/top1_se")  # of methods that learn from labels
 CONSTANT = "rotation/mean_deg/constant"
 
 
@@ -47,8 +48,9 @@ def baselines(results: Sequence[Results]) -> list[Row]:
 
 
 def _entries(results: Sequence[Results]) -> list[Measured]:
-    shown = {group_of(column) for column in COLUMNS if _whole(column) and holds(results, column.key)}
-    main = [_main(column) for column in COLUMNS if group_of(column) in shown]
+    usual = (OWN, *COLUMNS)
+    shown = {group_of(column) for column in usual if _whole(column) and holds(results, column.key)}
+    main = [_main(column) for column in usual if group_of(column) in shown]
     if main and all(result.get("config/protocols") is None for result in results):
         return main
     return main + [entry for entry in measured(results) if group_of(entry.column) not in shown]
@@ -63,7 +65,7 @@ def _main(column: Column) -> Measured:
     """Return a column of class or rotation with its baselines; those of the parts have none."""
     if not _whole(column):
         return Measured(column)
-    if group_of(column) == "classification":
+    if group_of(column) in ("classification", "head"):
         return Measured(column, "classification/majority", "classification/chance")
     return Measured(column, column.key.replace("/all", "/constant"))
 

@@ -10,6 +10,7 @@ from equissl.reporting.page import best_run
 from equissl.reporting.runs import Run
 from equissl.reporting.tiles import best_tile, uncounted
 from equissl.reporting.views.measures import group_of, measured
+from equissl.reporting.views.table import OWN
 
 SUPERVISED = "Supervised"  # method that learns from the labels which the others are scored on
 WORDS = {"classification": "the class of a view", "rotation": "the rotation between two"}
@@ -19,7 +20,11 @@ OTHERS = 3  # tiles where neither class nor rotation was measured
 
 def supervised(runs: Sequence[Run]) -> dict[str, str]:
     """Return why runs are no competitors of the others, by name; none where all of them are supervised."""
-    found = {run.name: "trained on the labels" for run in runs if run.results["method"] == SUPERVISED}
+    found = {
+        run.name: "trained on the labels"
+        for run in runs
+        if run.results["method"] == SUPERVISED or OWN.key in run.results
+    }
     return found if len(found) < len(runs) else {}
 
 
