@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from equissl.bench.record import Measured
 from equissl.bench.sweep import Run, grid, paired_difference, run_sweep, seed_folder, trained_and_evaluated, write_table
@@ -25,8 +25,9 @@ def bench_recipes(
     train: Sequence[str] = (),
     evaluate: Sequence[str] = (),
     parallel: int | None = None,
+    verb: Literal["pretrain", "finetune"] = "pretrain",
 ) -> dict[str, str]:
-    """Pretrain recipes on the same data with the same seeds, evaluate them, and compare them with the first.
+    """Train recipes on the same data with the same seeds, evaluate them, and compare them with the first.
 
     Runs are OUT/RECIPE/seed1, seed2 …; started again it goes on where it stopped.
 
@@ -38,9 +39,11 @@ def bench_recipes(
         seeds: runs of each recipe.
         first: seed of the first run: choose settings on another.
         steps: optimiser steps of each run; None takes those of the recipes.
-        train: flags for every run of ``equissl pretrain``, such as ``--data.batch_size=64``.
+        train: flags for the training of every run, such as ``--data.batch_size=64``; ``{seed}`` in a value stands for
+            the run's seed, as in ``--init=runs/base/seed{seed}``.
         evaluate: flags for every ``equissl evaluate``, such as ``--protocols=[classification]``.
         parallel: runs at a time, one thread each; None takes one for each CPU.
+        verb: ``finetune`` for recipes that learn from labels, which take over the encoder of ``--init``.
 
     Returns:
         by recipe and metric the mean ± standard deviation over seeds and the values, and the paired difference from
@@ -57,7 +60,7 @@ def bench_recipes(
         raise ValueError(f"expected recipes of different names, got {', '.join(names)}")
     flags = {"--trainer.threads": 1, **_flags(train)} | ({} if steps is None else {"--trainer.max_steps": steps})
     runs = {
-        (name, seed): _run(name, recipe, first + seed, out, data, flags, _flags(evaluate))
+        (name, seed): _run(name, recipe, first + seed, out, data, flags, _flags(evaluate), verb)
         for (name, recipe), seed in grid(zip(names, recipes, strict=True), seeds)
     }
     run_sweep([*runs.values()], out / "logs", parallel)
@@ -71,12 +74,20 @@ def bench_recipes(
 
 
 def _run(
-    name: str, recipe: str, seed: int, out: Path, data: Path, train: Mapping[str, Any], evaluate: Mapping[str, Any]
+    name: str,
+    recipe: str,
+    seed: int,
+    out: Path,
+    data: Path,
+    train: Mapping[str, Any],
+    evaluate: Mapping[str, Any],
+    verb: str,
 ) -> Run:
     place = KINDS[load_config(recipe).data.kind].place
-    flags = {"--config": recipe, "--seed": seed, f"--data.{place}": data, **train}
+    flags = {"--config": recipe, "--seed": seed, f"--data.{place}": data}
+    flags |= {flag: str(value).replace("{seed}", str(seed)) for flag, value in train.items()}
     return trained_and_evaluated(
-        f"{name} seed {seed}", seed_folder(out, name, seed), flags, {"--seed": seed, **evaluate}
+        f"{name} seed {seed}", seed_folder(out, name, seed), flags, {"--seed": seed, **evaluate}, verb
     )
 
 

@@ -32,3 +32,14 @@ def test_difference_from_the_first(tmp_path: Path) -> None:
     assert re.search(r", [+-]\S+ ± \S+$", found["narrow knn/all/top1"]) and Path(found["report"]).is_file()
     with pytest.raises(ValueError, match=r"expected a number of the results, got knn/all/top2"):
         bench_recipes(["cifar10_simclr", str(own)], images, ["knn/all/top2"], tmp_path / "out", **arguments)
+
+
+def test_fine_tuning_starts_from_the_run_of_its_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    monkeypatch.setattr("equissl.bench.recipes.run_sweep", lambda runs, *_: started.extend(runs))
+    flags = ["--init=base/seed{seed}", "--data.labels=0.1"]
+    with pytest.raises(FileNotFoundError):  # there are no results, since nothing was run
+        bench_recipes(["fine_tuning"], tmp_path, out=tmp_path / "out", seeds=2, train=flags, verb="finetune")
+    words = [run.stages["finetune"] for run in started]
+    assert ["--init=base/seed1" in words[0], "--init=base/seed2" in words[1]] == [True, True]
+    assert all("--data.labels=0.1" in found for found in words)
