@@ -61,6 +61,22 @@ def results(run: Path) -> dict:
     return json.loads((run / "results.json").read_text())
 
 
+def test_further_parts_of_a_method_on_single_views_are_probed(runs: list[Path], tmp_path: Path) -> None:
+    encoder = {"name": "resnet18", "width": 4, "stem": "small"}
+    arguments = {"encoder": encoder, "image_size": 16, "code_dim": 6, "decoder_width": 2}
+    config = {
+        "method": {"class_path": "CMIM", "init_args": arguments},
+        "data": {"store": str(runs[0].parent / "views.h5"), "batch_size": 8},
+        "trainer": {"max_steps": 3, "log_every": 1, "loggers": ["csv"], "threads": 1, "precision": "32"},
+    }
+    run = pretrain(resolve_config(config), tmp_path / "cmim")
+    found = evaluate(run, settings())
+    assert found["views_seen"] == 3 * 8 and found["method"] == "CMIM"
+    for part in ("all", "decoder"):
+        assert 0 <= found[f"classification/{part}/top1"] <= 1 and f"rotation/r2_uniform/{part}" in found
+    assert "cmim" in write_report([run], tmp_path / "page.html").read_text()
+
+
 def test_results_are_flat_and_hold_scores_baselines_and_diagnostics(runs: list[Path]) -> None:
     vicreg, sie, equicaps = map(results, runs)
     assert vicreg["method"] == "VICReg" and vicreg["views_seen"] == 3 * 8 * 2

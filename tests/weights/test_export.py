@@ -25,6 +25,10 @@ from equissl.util.runfolder import LAST
 from equissl.weights import WeightsError, export_run, import_weights, library_backbone, load_exported
 
 TINY = {"encoder": {"width": 4}, "projector": [16, 16]}
+SMALL_VIT = {
+    "name": "timm/vit_tiny_patch16_224",
+    "options": {"img_size": 64, "embed_dim": 16, "depth": 2, "num_heads": 2},
+}
 TORCHVISION = [
     ("resnet18", "fc"),
     ("mobilenet_v3_small", "classifier"),
@@ -57,6 +61,8 @@ def untrained(folder: Path, method: str, arguments: dict[str, Any]) -> Path:
         ("Composed", {**TINY, "invariant": {"name": "byol", "options": {"hidden": 8}}}),
         ("GroupEquivariant", {"encoder": {"width": 4}, "projector": [16]}),
         ("VICReg", {"encoder": {"name": "timm/vit_tiny_patch16_224", "options": {"img_size": 64}}, "projector": [8]}),
+        ("CMIM", {"encoder": {"width": 4}, "image_size": 64, "code_dim": 6, "decoder_width": 2}),
+        ("MixedAE", {"encoder": SMALL_VIT, "decoder_width": 8, "decoder_depth": 1, "decoder_heads": 1}),
     ],
 )
 def test_round_trip_is_bit_exact(method: str, arguments: dict[str, Any], tmp_path: Path) -> None:
