@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,6 +90,11 @@ def _run(
     return trained_and_evaluated(
         f"{name} seed {seed}", seed_folder(out, name, seed), flags, {"--seed": seed, **evaluate}, verb
     )
+    kind = KINDS[load_config(recipe).data.kind]
+    flags = {"--config": recipe, "--seed": seed, f"--data.{kind.place}": data, **train}
+    drawn = any(option.name == "seed" for option in fields(kind.options))
+    own = {"--seed": seed} if drawn else {}  # a full ranking, for one, draws nothing
+    return trained_and_evaluated(f"{name} seed {seed}", seed_folder(out, name, seed), flags, {**own, **evaluate})
 
 
 def _flags(words: Sequence[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ KINDS: Registry[Kind] = Registry(
         "drives": "equissl.kinds.drives:DRIVES",
         "sweeps": "equissl.kinds.sweeps:SWEEPS",
         "videos": "equissl.kinds.videos:VIDEOS",
+        "interactions": "equissl.kinds.interactions:INTERACTIONS",
     },
     group="equissl.kinds",
     base=Kind,

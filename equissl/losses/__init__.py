@@ -59,12 +59,14 @@ from equissl.losses.moco import moco
 from equissl.losses.momentum import cosine_momentum, ema_update, make_teacher
 from equissl.losses.mv_info_nce import mv_info_nce
 from equissl.losses.negative_cosine import byol, cross_view_cosine, simsiam
+from equissl.losses.next_item import next_item_loss
 from equissl.losses.nt_xent import nt_xent
 from equissl.losses.potentials import log_mean_potential, log_potentials
 from equissl.losses.precision import full_precision, unit_norm
 from equissl.losses.prototypes import Prototypes, sinkhorn
 from equissl.losses.scene_flow import flow_distance, warp_features
 from equissl.losses.sep_clr import SepCLRWeights, sep_clr, sep_clr_terms
+from equissl.losses.similarity_gap import similarity_gap
 from equissl.losses.simple_contrastive import hard_simple, simple_contrastive
 from equissl.losses.soft_sort import rank_mass, soft_sort
 from equissl.losses.sup_re_mix import Mixing, sup_re_mix
@@ -150,6 +152,7 @@ __all__ = [
     "mv_dhel",
     "mv_info_nce",
     "negative_elbo",
+    "next_item_loss",
     "normalize_poses",
     "nt_xent",
     "open_probability",
@@ -161,6 +164,7 @@ __all__ = [
     "sep_clr_terms",
     "sharpen",
     "sharpened_cross_entropy",
+    "similarity_gap",
     "simple_contrastive",
     "simsiam",
     "sinkhorn",

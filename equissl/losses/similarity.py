@@ -30,13 +30,24 @@ def unit_views(z: Tensor, purpose: str, views: int = 2) -> Tensor:
     Raises:
         ValueError: for another number of dimensions, fewer than 2 instances (no negatives) or fewer than ``views``.
     """
+    check_contrasted(z, purpose, views)
+    return unit_norm(z)
+
+
+def check_contrasted(z: Tensor, purpose: str, views: int = 2) -> None:
+    """Raise ValueError unless ``z`` is (B, V, D) with at least 2 instances and ``views`` views.
+
+    Args:
+        z: embeddings of the global batch.
+        purpose: name of the objective, for messages.
+        views: fewest views the objective is defined for.
+    """
     if z.ndim != 3 or z.shape[2] == 0:
         raise ValueError(f"{purpose} expected embeddings of shape (B, V, D), got {tuple(z.shape)}")
     if z.shape[0] < 2:
         raise ValueError(f"{purpose} needs a batch of at least 2 samples, got {z.shape[0]} (shape {tuple(z.shape)})")
     if z.shape[1] < views:
         raise ValueError(f"{purpose} needs at least {views} views, got {z.shape[1]} (shape {tuple(z.shape)})")
-    return unit_norm(z)
 
 
 def check_temperature(temperature: float | Tensor) -> None:

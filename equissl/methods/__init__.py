@@ -5,7 +5,7 @@ Those of other packages are found through entry points in the group ``equissl.me
 
 from typing import Any
 
-from equissl.methods.base import Method, StepOutput
+from equissl.methods.base import Method, Phase, StepOutput
 from equissl.util.registry import Registry
 
 METHODS: Registry[type[Method]] = Registry(
@@ -30,6 +30,8 @@ METHODS: Registry[type[Method]] = Registry(
         "Supervised": "equissl.methods.views.supervised:Supervised",
         "FERNN": "equissl.methods.videos.fernn:FERNN",
         "VideoClassification": "equissl.methods.videos.fernn:VideoClassification",
+        "SASRec": "equissl.methods.interactions.sasrec:SASRec",
+        "MCLRec": "equissl.methods.interactions.mclrec:MCLRec",
         "ESSL3D": "equissl.methods.drives.e_ssl3d:ESSL3D",
         "CellContrast": "equissl.methods.drives.cell_contrast:CellContrast",
         "SweepInvariant": "equissl.methods.drives.sweep_invariant:SweepInvariant",
@@ -42,7 +44,7 @@ METHODS: Registry[type[Method]] = Registry(
     base=Method,
 )
 
-__all__ = ["METHODS", "Method", "StepOutput"]
+__all__ = ["METHODS", "Method", "Phase", "StepOutput"]
 
 
 def __getattr__(name: str) -> Any:

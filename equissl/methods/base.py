@@ -38,6 +38,20 @@ class StepOutput:
     action_gap: dict[str, Tensor] | None = None
 
 
+@dataclass(frozen=True)
+class Phase:
+    """One of the updates that training makes of a batch.
+
+    Attributes:
+        step: name of the method's function from a batch to a `StepOutput`, whose loss the update lowers.
+        parts: names of the method's modules whose parameters it moves; empty moves all. The others may be in the
+            graph of the loss: the gradients that they get are thrown away.
+    """
+
+    step: str = "step"
+    parts: tuple[str, ...] = ()
+
+
 class Method(nn.Module, ABC):
     """An encoder, what is trained on top of it, and the loss.
 
@@ -48,6 +62,7 @@ class Method(nn.Module, ABC):
         feature_dim: size D of the representation.
         views: views, or sweeps, of each item of a batch.
         objective: objective of the embedding, for methods that take one by name.
+        phases: updates of each batch in their order; several train parts of the method in turn (docs/training.md).
         track_action_gap: True where ``step`` is to return the action gap too, which costs one more pass of the
             predictor.
     """
@@ -57,6 +72,7 @@ class Method(nn.Module, ABC):
     encoder: Any
     feature_dim: int
     views: int = 2
+    phases: tuple[Phase, ...] = (Phase(),)
     track_action_gap: bool = True
 
     def __init__(self, encoder: BuildsEncoder) -> None:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from equissl.methods.base import Method, StepOutput
+from equissl.methods.base import Method, Phase, StepOutput
 from equissl.runs.checkpoint import COMPILED, METHOD_PREFIX
 from equissl.runs.config import OptimConfig
 from equissl.training.observers import Observer, load_observer_states, observer_states
 from equissl.training.optimizer import create_optimizer, follow_schedule
+from equissl.training.phases import check_phases, joined, still_parameters
 from equissl.training.schedule import position
 from equissl.training.strategies import Single
 
@@ -53,11 +54,13 @@ class Loop:
         epoch: int = 1,
     ) -> None:
         self.epoch = epoch
+        check_phases(method, accumulate)
         self.method, self.optim, self.strategy, self.last_step = method, optim, strategy, last_step
         self.precision, self.accumulate, self.observers = precision, accumulate, list(observers)
         self.device = strategy.device
         self.module = strategy.wrap(method)
         self.optimizer = create_optimizer(method, optim)
+        self.phases = [(phase, still_parameters(method, phase)) for phase in method.phases]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "16")
         self.step = self.batch = 0
         self.output: StepOutput | None = None
@@ -126,22 +129,32 @@ class Loop:
     def _advance(self, batch: Any) -> None:
         for observer in self.observers:
             observer.before_batch(self, batch)
-        self._differentiate(batch)
+        self.output = joined([self._update(batch, phase, still) for phase, still in self.phases])
         if self.stepped:
-            self._take_step()
+            self.method.after_step(self.step, self.last_step)
+            self.step += 1
         for observer in self.observers:
             observer.after_batch(self, batch)
         self.batch += 1
 
-    def _differentiate(self, batch: Any) -> None:
+    def _update(self, batch: Any, phase: Phase, still: Sequence[nn.Parameter]) -> StepOutput:
+        """Make one of the updates of a batch; where gradients are accumulated, their last batch does."""
+        output = self._differentiate(batch, phase)
+        for parameter in still:
+            parameter.grad = None  # the optimiser passes over it, and leaves its moments as they are
+        if self.stepped:
+            self._take_step()
+        return output
+
+    def _differentiate(self, batch: Any, phase: Phase) -> StepOutput:
         """Add the gradients of a batch to those of the step."""
         if self.batch % self.accumulate == 0:
             self.optimizer.zero_grad()
         with self.strategy.accumulating(self.module, final=self.stepped):
             with self._autocast():
-                output = StepOutput(**self.module(batch))
+                output = StepOutput(**self.module(batch, phase.step))
             self.scaler.scale(output.loss / self.accumulate).backward()
-        self.output = replace(output, loss=output.loss.detach())  # holding the loss itself would hold its graph
+        return replace(output, loss=output.loss.detach())  # holding the loss itself would hold its graph
 
     def _take_step(self) -> None:
         where = position(self.optim, self.batch, self.accumulate, self.last_step, self.epoch)
@@ -151,8 +164,6 @@ class Loop:
             nn.utils.clip_grad_norm_(self._parameters(), self.optim.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.method.after_step(self.step, self.last_step)
-        self.step += 1
 
     def _parameters(self) -> Iterator[nn.Parameter]:
         for group in self.optimizer.param_groups:

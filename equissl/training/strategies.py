@@ -22,7 +22,7 @@ from equissl.training.launch import join_processes, leave_processes
 
 
 class Step(nn.Module):
-    """Module whose forward is ``method.step``, the form that torch's wrappers take.
+    """Module whose forward is ``method.step``, or another phase's step, the form that torch's wrappers take.
 
     It returns the fields of a `StepOutput` as a dictionary, in which the wrappers find the tensors; `fully_shard` would
     see none in a dataclass, and leave the gradients of the last shards unreduced.
@@ -32,8 +32,8 @@ class Step(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, batch: Any) -> dict[str, Any]:
-        return vars(self.method.step(batch))
+    def forward(self, batch: Any, step: str = "step") -> dict[str, Any]:
+        return vars(getattr(self.method, step)(batch))
 
 
 class Single:
@@ -116,7 +116,11 @@ class DataParallel(_Several):
 
     def wrap(self, method: Method) -> nn.Module:
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(super().wrap(method), ids, gradient_as_bucket_view=True)
+        # the loss of one phase need not depend on what another one moves
+        several = len(method.phases) > 1
+        return nn.parallel.DistributedDataParallel(
+            super().wrap(method), ids, gradient_as_bucket_view=True, find_unused_parameters=several
+        )
 
     def accumulating(self, module: nn.Module, final: bool) -> AbstractContextManager[Any]:
         assert isinstance(module, nn.parallel.DistributedDataParallel)

@@ -31,6 +31,9 @@ VERBS: dict[str, Verb] = {
     "ingest": Verb("equissl.verbs.lidar:ingest", "Read recorded LiDAR drives into a drive store"),
     "simulate": Verb("equissl.verbs.lidar:simulate", "Simulate LiDAR drives with exact poses, boxes and scene flow"),
     "sequences": Verb("equissl.verbs.views:sequences", "Write fixed image sequences into a store, to evaluate on"),
+    "interactions": Verb(
+        "equissl.verbs.interactions:interactions", "Write generated interactions of users with items, as CSV"
+    ),
     "flow": Verb("equissl.verbs.lidar:flow", "Copy a drive store with the scene flow of a provider"),
     "pretrain": Verb("equissl.verbs.train:pretrain", "Pretrain a method; started again, it continues"),
     "finetune": Verb(

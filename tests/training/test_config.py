@@ -28,6 +28,7 @@ RECIPES = [
     *("core_tuning", "fine_tuning", "linear_probe"),
     "cifar100_seq_jepa",
     "stl10_seq_jepa",
+    *(f"interactions_{name}" for name in ("sasrec", "mclrec")),
     "demo_essl3d",
     "demo_sie_published",
     "demo_strl",

@@ -43,7 +43,7 @@ def test_two_screens_with_every_recipe(capsys: pytest.CaptureFixture[str], monke
 @pytest.mark.parametrize(
     ("kind", "flag"),
     [("views", "--protocols"), ("images", "--neighbours"), ("drives", "--wedge"), ("sweeps", "--device"),
-     ("videos", "--device")],
+     ("videos", "--device"), ("interactions", "--exclude_seen")],
 )  # fmt: skip
 def test_two_screens_of_a_run(kind: str, flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "checkpoints").mkdir()

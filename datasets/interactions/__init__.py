@@ -1,0 +1,1 @@
+"""Interactions of users with items in time: files, sequences, random views, generated data."""

@@ -1,0 +1,1 @@
+"""Evaluation of runs on interactions: full ranking of the items held out."""

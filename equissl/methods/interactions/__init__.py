@@ -1,0 +1,1 @@
+"""Methods on interactions, one file each."""
