@@ -16,6 +16,7 @@ from equissl.encoders.config import EncoderConfig
 from equissl.methods import ConvJEPA, SeqJEPA
 from equissl.methods.views.actions import Action
 from equissl.methods.views.seq_jepa import cosine_distance
+from equissl.training.phases import check_phases
 from equissl.weights.layouts import find_layout, rename
 
 TINY: dict[str, Any] = {
@@ -115,6 +116,34 @@ def test_step_is_the_definition_spelled_out(sequence: ViewBatch) -> None:
             assert ours.grad is None
     for (name, ours), theirs in zip(method.named_buffers(), reference.buffers(), strict=True):
         torch.testing.assert_close(ours, theirs, msg=lambda text, n=name: f"{n}: {text}")  # the gap left no trace
+
+
+def test_contrast_of_crops_by_learned_views(sequence: ViewBatch) -> None:
+    """Two of three observed views each, contrasted by aggregates; the augmenters alone learn in a second phase."""
+    plain, method = tiny(action="turn").double(), tiny(action="turn", contrast=0.3, augmenter=(8,)).double()
+    plain.load_state_dict({k: v for k, v in method.state_dict().items() if not k.startswith("learned_views")})
+    torch.manual_seed(3)
+    out, single = method.step(sequence), plain.step(sequence)
+    torch.manual_seed(3)
+    starts = torch.randint(2, (2,)).tolist()
+    plain.eval()  # batch norms in training would have other statistics for each look at the batch
+    method.eval()
+    moves = plain.embed_actions(plain.actions(sequence))
+    z = plain.encoder(plain.normalise(sequence.images[:, :3].flatten(0, 1))).unflatten(0, (6, 3))
+    torch.manual_seed(3)
+    found = method.cropped_aggregates(z, moves)
+    for start, aggregate in zip(starts, found, strict=True):
+        torch.testing.assert_close(aggregate, plain.aggregate(z[:, start : start + 2], moves[:, start : start + 1]))
+    contrast = out.terms["learned_views"] + 0.1 * out.terms["gap"]
+    torch.testing.assert_close(out.loss.detach(), single.loss.detach() + 0.3 * contrast)
+    method.train()
+    before = {name: buffer.clone() for name, buffer in method.named_buffers()}
+    method.augment(sequence).loss.backward()
+    learning = {name.split(".")[0] for name, p in method.named_parameters() if p.grad is not None}
+    assert learning == {"learned_views"} == set(method.phases[1].parts)
+    assert all(torch.equal(before[name], buffer) for name, buffer in method.named_buffers())
+    check_phases(method, 1)
+    assert plain.phases == SeqJEPA.phases
 
 
 def test_aggregate_sees_neither_the_last_action_nor_the_order_of_tokens(sequence: ViewBatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -11,7 +12,8 @@ from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders.aggregator import AGGREGATORS
 from equissl.encoders.config import EncoderConfig
 from equissl.geometry import QuaternionSign
-from equissl.methods.base import StepOutput, gather_together, widen
+from equissl.methods.base import Phase, StepOutput, detach_terms, gather_together, stack_features, widen
+from equissl.methods.learned_views import VIEWS, LearnedViews
 from equissl.methods.views.actions import Action
 from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.seq_jepa_parts import (
@@ -59,6 +61,10 @@ class SeqJEPA(ViewMethod):
         target: whether the last view is encoded by a momentum ``teacher`` or, without gradient, by the encoder itself
             (``online``).
         momentum: momentum of the teacher at the first and at the last step; half a cosine in between.
+        contrast: weight of the contrast of two crops of the observed sequence, and of learned views of both, by their
+            aggregates: the meta-optimised contrast of MCLRec (Qin et al. 2023, arXiv 2306.03448; see `LearnedViews`).
+            Each batch then has a second update, of the augmenters alone. To put it here is ours; 0 leaves it out.
+        augmenter: widths within an augmenter.
 
     Raises:
         ValueError: for fewer than two views, an unknown choice, or conditioning that no one would see.
@@ -81,6 +87,8 @@ class SeqJEPA(ViewMethod):
         hidden: int = 1024,
         target: Target = "teacher",
         momentum: tuple[float, float] = (0.996, 1.0),
+        contrast: float = 0.0,
+        augmenter: Sequence[int] = (32, 16),
     ) -> None:
         super().__init__(encoder)
         if views < 2:
@@ -107,6 +115,11 @@ class SeqJEPA(ViewMethod):
         self.aggregate_dim: int = self.aggregator.dim
         self.predictor = prediction_head(self.aggregate_dim + self.told_size, hidden, self.feature_dim)
         self.teacher = Teacher(momentum, encoder=self.encoder) if target == "teacher" else None
+        self.contrast = contrast
+        if contrast:
+            learning = tuple(name for name, _ in self.named_children())
+            self.learned_views = LearnedViews(self.aggregate_dim, augmenter)
+            self.phases = (Phase("step", learning), Phase("augment", ("learned_views",)))
 
     def step(self, batch: ViewBatch) -> StepOutput:
         seen, target = self._encode(batch)
@@ -114,9 +127,21 @@ class SeqJEPA(ViewMethod):
         aggregate = self.aggregate(seen, moves)
         predicted = self.predict(aggregate, moves)
         loss = cosine_distance(*gather_together(predicted, target))
+        terms = {"prediction": loss}
+        if self.contrast:
+            contrast, found = self.learned_views(self.cropped_aggregates(seen, moves))
+            loss, terms = loss + self.contrast * contrast, terms | found
         features = widen(torch.cat([seen.detach(), target.unsqueeze(1)], dim=1))
         gap = self._action_gap(seen, aggregate, predicted, moves, target) if self.track_action_gap else None
-        return StepOutput(loss, {"prediction": loss.detach()}, features, gap)
+        return StepOutput(loss, detach_terms(**terms), features, gap)
+
+    def augment(self, batch: ViewBatch) -> StepOutput:
+        """Compute the loss of the augmenters, on aggregates that they do not change."""
+        with torch.no_grad(), statistics_kept(self):
+            moves = self.embed_actions(self.actions(batch))
+            aggregates = self.cropped_aggregates(self._observed(batch), moves)
+        loss, _ = self.learned_views(aggregates)
+        return StepOutput(loss, detach_terms(augmenters=loss), stack_features(aggregates))
 
     def after_step(self, step: int, last_step: int) -> None:
         if self.teacher is not None:
@@ -177,6 +202,17 @@ class SeqJEPA(ViewMethod):
             told = torch.cat([told, moves.new_zeros(len(seen), 1, self.token_size)], dim=1)
         return self.aggregator(torch.cat([seen, told.to(seen.dtype)], dim=2))
 
+    def cropped_aggregates(self, seen: Tensor, moves: Tensor | None = None) -> list[Tensor]:
+        """Aggregate (B, ``aggregate_dim``) two random crops of the observed sequence, half of its views each.
+
+        Args:
+            seen: (B, M, D) representations of the observed views.
+            moves: embedded actions, as `aggregate` takes them.
+        """
+        size = (seen.shape[1] + 1) // 2
+        starts = torch.randint(seen.shape[1] - size + 1, (VIEWS,)).tolist()
+        return [self.aggregate(seen[:, k : k + size], None if moves is None else moves[:, k:]) for k in starts]
+
     def predict(self, aggregate: Tensor, moves: Tensor | None = None) -> Tensor:
         """Predict the representation (B, D) of the view that the last of ``moves`` leads to.
 
@@ -206,12 +242,16 @@ class SeqJEPA(ViewMethod):
 
     def _encode(self, batch: ViewBatch) -> tuple[Tensor, Tensor]:
         """Representations of the observed views (B, M, D), all in one pass, and of the last view (B, D), the target."""
-        self.check_views(batch)
-        observed, last = batch.images[:, :-1], batch.images[:, -1]
-        seen = self.encoder(self.normalise(merge_views(observed))).unflatten(0, observed.shape[:2])
+        seen = self._observed(batch)
         with torch.no_grad():
-            target = (self.encoder if self.teacher is None else self.teacher["encoder"])(self.normalise(last))
+            last = self.normalise(batch.images[:, -1])
+            target = (self.encoder if self.teacher is None else self.teacher["encoder"])(last)
         return seen, target
+
+    def _observed(self, batch: ViewBatch) -> Tensor:
+        self.check_views(batch)
+        observed = batch.images[:, :-1]
+        return self.encoder(self.normalise(merge_views(observed))).unflatten(0, observed.shape[:2])
 
     @torch.no_grad()
     def _action_gap(
