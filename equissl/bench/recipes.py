@@ -84,17 +84,13 @@ def _run(
     evaluate: Mapping[str, Any],
     verb: str,
 ) -> Run:
-    place = KINDS[load_config(recipe).data.kind].place
-    flags = {"--config": recipe, "--seed": seed, f"--data.{place}": data}
-    flags |= {flag: str(value).replace("{seed}", str(seed)) for flag, value in train.items()}
-    return trained_and_evaluated(
-        f"{name} seed {seed}", seed_folder(out, name, seed), flags, {"--seed": seed, **evaluate}, verb
-    )
     kind = KINDS[load_config(recipe).data.kind]
-    flags = {"--config": recipe, "--seed": seed, f"--data.{kind.place}": data, **train}
+    flags = {"--config": recipe, "--seed": seed, f"--data.{kind.place}": data}
+    flags |= {flag: str(value).replace("{seed}", str(seed)) for flag, value in train.items()}
     drawn = any(option.name == "seed" for option in fields(kind.options))
     own = {"--seed": seed} if drawn else {}  # a full ranking, for one, draws nothing
-    return trained_and_evaluated(f"{name} seed {seed}", seed_folder(out, name, seed), flags, {**own, **evaluate})
+    folder = seed_folder(out, name, seed)
+    return trained_and_evaluated(f"{name} seed {seed}", folder, flags, {**own, **evaluate}, verb)
 
 
 def _flags(words: Sequence[str]) -> dict[str, str]:
