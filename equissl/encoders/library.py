@@ -51,8 +51,17 @@ class TorchvisionEncoder(Encoder):
             x = model.features(images)
             # DenseNet leaves its last ReLU to the head
             return F.relu(x) if type(model).__name__ == "DenseNet" else x
-        x = model.maxpool(model.relu(model.bn1(model.conv1(images))))
-        return model.layer4(model.layer3(model.layer2(model.layer1(x))))
+        return self.stage_maps(images)[-1]
+
+    def stage_maps(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps of the four stages of a ResNet; of other models the last map alone."""
+        model = self.model
+        if hasattr(model, "features"):
+            return [self.feature_map(images)]
+        maps = [model.layer1(model.maxpool(model.relu(model.bn1(model.conv1(images)))))]
+        for stage in (model.layer2, model.layer3, model.layer4):
+            maps.append(stage(maps[-1]))
+        return maps
 
 
 class TimmEncoder(Encoder):
@@ -77,7 +86,20 @@ class TimmEncoder(Encoder):
         Raises:
             ValueError: if the model's features are tokens, not a map.
         """
-        x = self.model.forward_features(images)
+        return self._checked(self.model.forward_features(images))
+
+    def stage_maps(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps that timm takes from a model, its stem's among them; of models without, the last map alone.
+
+        Raises:
+            ValueError: if the model's features are tokens, not a map.
+        """
+        if not hasattr(self.model, "forward_intermediates"):
+            return [self.feature_map(images)]
+        last, maps = self.model.forward_intermediates(images)
+        return [*maps[:-1], self._checked(last)]
+
+    def _checked(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.feature_dim:
             raise ValueError(f"expected a map (N, {self.feature_dim}, h, w) from the timm model, got {tuple(x.shape)}")
         return x

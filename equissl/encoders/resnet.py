@@ -149,7 +149,11 @@ class ResNet(Encoder):
                 nn.init.zeros_(module.last_norm.weight)  # every block starts as its shortcut
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """Encode normalised images (N, 3, H, W) to a non-negative map (N, D, h, w).
+        """Encode normalised images (N, 3, H, W) to a non-negative map (N, D, h, w); raises what `stage_maps` does."""
+        return self.stage_maps(images)[-1]
+
+    def stage_maps(self, images: Tensor) -> list[Tensor]:
+        """Encode normalised images (N, 3, H, W) to the non-negative maps of the four stages.
 
         Raises:
             ValueError: if a stage would have to halve an odd size (shortcut and main path then differ).
@@ -157,6 +161,7 @@ class ResNet(Encoder):
         x = F.relu_(self.bn1(self.conv1(F.pad(images, self.stem_padding))))
         if self.max_pool:
             x = F.max_pool2d(x, 3, 2, ceil_mode=True)  # = padding one row and column of -inf at the bottom and right
+        maps = []
         for stage in range(1, 5):
             if stage > 1 and (x.shape[2] % 2 or x.shape[3] % 2):
                 size, map_size = tuple(images.shape[2:]), tuple(x.shape[2:])
@@ -164,7 +169,8 @@ class ResNet(Encoder):
                     f"images of {size} pixels give stage {stage} an odd map {map_size}: use a multiple of 32"
                 )
             x = getattr(self, f"layer{stage}")(x)
-        return x
+            maps.append(x)
+        return maps
 
 
 def resnet18(width: int = 64, stem: Stem = "reference") -> ResNet:

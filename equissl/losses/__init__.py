@@ -57,6 +57,7 @@ from equissl.losses.mixing import (
 from equissl.losses.mochi import HardMixtures, draw_mixtures, mochi
 from equissl.losses.moco import moco
 from equissl.losses.momentum import cosine_momentum, ema_update, make_teacher
+from equissl.losses.multilevel import level_nce, multilevel_nce, similarity_log_weights
 from equissl.losses.mv_info_nce import mv_info_nce
 from equissl.losses.negative_cosine import byol, cross_view_cosine, simsiam
 from equissl.losses.next_item import next_item_loss
@@ -141,6 +142,7 @@ __all__ = [
     "invariance",
     "kmeans",
     "label_matched_weights",
+    "level_nce",
     "log_mean_potential",
     "log_potentials",
     "make_teacher",
@@ -149,6 +151,7 @@ __all__ = [
     "mix_with_queries",
     "mochi",
     "moco",
+    "multilevel_nce",
     "mv_dhel",
     "mv_info_nce",
     "negative_elbo",
@@ -165,6 +168,7 @@ __all__ = [
     "sharpen",
     "sharpened_cross_entropy",
     "similarity_gap",
+    "similarity_log_weights",
     "simple_contrastive",
     "simsiam",
     "sinkhorn",

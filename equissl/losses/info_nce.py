@@ -12,7 +12,11 @@ from equissl.losses.similarity import check_temperature, log_sum, unit_views
 
 @full_precision
 def info_nce(
-    queries: Tensor, keys: Tensor, temperature: float | Tensor = 0.07, partners: Tensor | None = None
+    queries: Tensor,
+    keys: Tensor,
+    temperature: float | Tensor = 0.07,
+    partners: Tensor | None = None,
+    log_weights: Tensor | None = None,
 ) -> Tensor:
     """Compute the mean cross-entropy of each query picking its partner among the keys, by cosine similarity.
 
@@ -21,9 +25,10 @@ def info_nce(
         keys: (N, D), N >= 2.
         temperature: divides the cosine similarities.
         partners: (B,) integer position of each query's key; by default query i belongs to key i.
+        log_weights: (B, N) logarithms of the weights of other keys in the denominator, finite; None for 1.
 
     Returns:
-        Scalar; log N for collapsed embeddings. log N minus this value bounds the mutual information from below.
+        Scalar; log N for collapsed embeddings. Without weights log N minus it bounds the mutual information from below.
 
     Raises:
         ValueError: for shapes that do not fit, fewer than 2 keys, or a temperature that is not positive.
@@ -39,9 +44,11 @@ def info_nce(
         partners = torch.arange(len(queries), device=queries.device)
     if partners.shape != queries.shape[:1]:
         raise ValueError(f"expected partners of shape ({len(queries)},), got {tuple(partners.shape)}")
+    if log_weights is not None and log_weights.shape != (len(queries), len(keys)):
+        raise ValueError(f"expected log weights {(len(queries), len(keys))}, got {tuple(log_weights.shape)}")
     queries, keys = unit_norm(queries), unit_norm(keys)
     positives = (queries * (keys[partners] / temperature)).sum(dim=1, keepdim=True)
-    return contrast(positives, log_sum(queries, keys, temperature, partners[:, None])).mean()
+    return contrast(positives, log_sum(queries, keys, temperature, partners[:, None], log_weights=log_weights)).mean()
 
 
 @full_precision

@@ -78,8 +78,9 @@ def log_sum(
     groups: tuple[Tensor, Tensor] | None = None,
     hardest: int | None = None,
     tables: int = 1,
+    log_weights: Tensor | None = None,
 ) -> Tensor:
-    """Compute ``log sum_k exp(q.k / temperature)`` over the keys that each query admits.
+    """Compute ``log sum_k w_k exp(q.k / temperature)`` over the keys that each query admits.
 
     Args:
         queries: (A, D) unit vectors.
@@ -89,6 +90,7 @@ def log_sum(
         groups: ids (A,) of queries and (N,) of keys; a query sees only the keys of its own group.
         hardest: only this many of the largest logits are summed.
         tables: how many tables of this size the objective builds, which share the limit on memory.
+        log_weights: (A, N) logarithms of the keys' weights w, finite; None for 1.
 
     Returns:
         (A,); minus infinity where no key is left.
@@ -102,6 +104,8 @@ def log_sum(
     def block(start: int) -> Tensor:
         rows = slice(start, start + step)
         logits = queries[rows] @ keys.T
+        if log_weights is not None:
+            logits = logits + log_weights[rows]
         if excluded is not None:
             logits.scatter_(1, excluded[rows], float("-inf"))
         if groups is not None:

@@ -24,6 +24,7 @@ METHODS: Registry[type[Method]] = Registry(
         "EquiCaps": "equissl.methods.views.equicaps:EquiCaps",
         "CapsIE": "equissl.methods.views.capsie:CapsIE",
         "GroupEquivariant": "equissl.methods.views.group_equivariant:GroupEquivariant",
+        "CustomContrast": "equissl.methods.views.custom_contrast:CustomContrast",
         "SeqJEPA": "equissl.methods.views.seq_jepa:SeqJEPA",
         "Classifier": "equissl.methods.views.classifier:Classifier",
         "CoreTuning": "equissl.methods.views.core_tuning:CoreTuning",

@@ -106,7 +106,7 @@ def test_every_protocol_alone_and_some_pairs(folder: Path, method: str) -> None:
         assert found["config/protocols"] == chosen and len(set(map(len, table.splitlines()))) == 1
         assert not chosen or len(table.splitlines()[0].split()) > 1, chosen  # it has a column
         assert "<h2>Results</h2>" in page
-    possible = {"classification", "rotation", "rotation_absolute", "hue", "hue_mlp", "hue_circular", "light"}
+    possible = {"classification", "rotation", "rotation_absolute", "hue", "hue_mlp", "hue_circular", "light", "subject"}
     possible |= {"retrieval", "train_mode"} if method == "SIE" else {"aggregate", "path_integration"}
     assert possible <= set(done)
 

@@ -223,3 +223,27 @@ def test_a_store_of_one_object_is_an_error(runs: list[Path], tmp_path: Path) -> 
     store = write_synthetic_store(tmp_path / "one.h5", objects=1, views=3, size=16)
     with pytest.raises(ValueError, match="all 1 are outside"):
         evaluate(runs[1], settings(cache=False), store=store)
+
+
+def test_the_subject_is_found_by_its_nearest_view(runs: list[Path]) -> None:
+    found = evaluate(runs[0], settings(protocols=["subject"], parts=["all", "embedding"]))
+    method, _ = load_method(runs[0])
+    store = ViewStore(found["store"])
+    unseen = store.select("val")
+    assert found["subject/chance"] == pytest.approx(3 / (4 * len(unseen) - 1))
+    images = store.read_images((unseen[:, None] * 4 + np.arange(4)).ravel())
+    with torch.inference_mode():
+        parts = method.features(images)
+        parts["embedding"] = method.embedding(parts)
+    for part in ("all", "embedding"):
+        rows = torch.nn.functional.normalize(parts[part], dim=1)
+        nearest = (rows @ rows.T).fill_diagonal_(-2).argmax(1)
+        right = (nearest // 4 == torch.arange(len(rows)) // 4).double().mean()
+        assert found[f"subject/{part}/top1"] == pytest.approx(right.item())
+    assert "subject top-1 %" in format_table([found])
+
+
+def test_the_subject_needs_other_views(runs: list[Path], tmp_path: Path) -> None:
+    store = write_synthetic_store(tmp_path / "one.h5", objects=16, views=1, size=16)
+    with pytest.raises(ValueError, match=r"'subject' is not possible here: .*two views of two objects"):
+        evaluate(runs[0], settings(protocols=["subject"]), store=store)

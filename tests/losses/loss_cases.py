@@ -53,6 +53,12 @@ def _one_hot(z: Tensor) -> Tensor:
     return torch.eye(4, dtype=z.dtype, device=z.device)[_classes(z)].repeat_interleave(z.shape[1], dim=0)
 
 
+def _alike(z: Tensor) -> Tensor:
+    """A reference's cosine of each two samples."""
+    order = torch.arange(len(z), device=z.device).to(z.dtype)
+    return (order[:, None] - order).cos()
+
+
 def _queue(z: Tensor, *shape: int) -> Tensor:
     return torch.arange(math.prod(shape), device=z.device).to(z.dtype).mul(1.7).sin().view(shape)
 
@@ -87,6 +93,11 @@ CASES: dict[str, Case] = {
     "similarity_gap_of_batch": Case(lambda z: losses.similarity_gap(z[:, 0], z[:, 1], by_row=False), views=0),
     "info_nce": Case(lambda z: losses.info_nce(z[:, 0], z[:, 1]), views=0),
     "info_nce_of_views": Case(losses.info_nce_of_views),
+    "level_nce": Case(losses.level_nce),
+    "level_nce_weighted": Case(lambda z: losses.level_nce(z, 0.1, losses.similarity_log_weights(_alike(z)))),
+    "multilevel_nce": Case(
+        lambda z: losses.multilevel_nce(z, [z[..., :3], z[..., 2:]], (1.0, 0.5, 2.0), 0.1, _alike(z))
+    ),
     "clip": Case(losses.clip),
     "supcon": Case(lambda z: losses.supcon(z, _classes(z)), views=1),
     "supcon_in": Case(lambda z: losses.supcon(z, _classes(z), average="in"), views=1),

@@ -98,6 +98,8 @@ _TINY: dict[str, dict[str, Any]] = {
     "Classifier": {"num_classes": NUM_CLASSES, "views": 2},
     "Classifier frozen": {"num_classes": NUM_CLASSES, "views": 2, "frozen": True},
     "CoreTuning": {"num_classes": NUM_CLASSES, "views": 2, "contrast": (12, 10), "temperature": 0.5},
+    "CustomContrast": {"projector": (12, 10), "stage_projector": (9, 7)},
+    "CustomContrast plain": {"projector": (12, 10), "stages": ()},
     "Supervised": {"num_classes": NUM_CLASSES, "hidden": 16},
 }
 CASES = list(_TINY)

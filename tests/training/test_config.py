@@ -26,6 +26,7 @@ RECIPES = [
     *(f"cifar10_{name}" for name in ("simclr", "vicreg", "byol", "swav", "cmim", "mim", "vae")),
     *(f"cifar10_{name}" for name in ("mae", "mixed_ae", "naive_mixing")),
     *("core_tuning", "fine_tuning", "linear_probe"),
+    *("demo_custom_contrast", "demo_info_nce"),
     "cifar100_seq_jepa",
     "stl10_seq_jepa",
     *(f"interactions_{name}" for name in ("sasrec", "mclrec")),

@@ -110,10 +110,10 @@ class EvaluateConfig:
 
     Attributes:
         protocols: what to measure: names of :data:`equissl.evaluation.PROBES` or import paths of one's own, and
-            ``retrieval``, ``train_mode``, ``aggregate``, ``path_integration``, ``sequence_retrieval``. None takes all
-            that the store and the method allow, but for the variants ``hue_mlp`` and ``train_mode``; one asked for by
-            name that is impossible (translations that the store does not hold, retrieval without a predictor) is an
-            error.
+            ``retrieval``, ``subject``, ``train_mode``, ``aggregate``, ``path_integration``, ``sequence_retrieval``.
+            None takes all that the store and the method allow, but for ``subject`` and the variants ``hue_mlp`` and
+            ``train_mode``; one asked for by name that is impossible (translations that the store does not hold,
+            retrieval without a predictor) is an error.
         classification, rotation, hue: the probes.
         retrieval: look-up of predicted embeddings.
         sequence: what is asked of methods that aggregate views.

@@ -19,9 +19,10 @@ from equissl.evaluation.views.cached import feature_sets, with_embeddings
 from equissl.evaluation.views.config import EvaluateConfig
 from equissl.evaluation.views.features import FeatureSet, has_euler_latents
 from equissl.evaluation.views.ood import ood_features, ood_scores
-from equissl.evaluation.views.probing import probe_all
+from equissl.evaluation.views.probing import choose_parts, probe_all
 from equissl.evaluation.views.retrieval import retrieval_scores, why_no_retrieval
-from equissl.evaluation.views.tasks import RETRIEVAL, TRAIN_MODE, asked_for, wanted_tasks
+from equissl.evaluation.views.subject import subject_scores, why_no_subject
+from equissl.evaluation.views.tasks import RETRIEVAL, SUBJECT, TRAIN_MODE, asked_for, wanted_tasks
 from equissl.evaluation.views.train_mode import train_mode_scores, train_mode_tasks
 from equissl.evaluation.views.world_model import choose_sequence_protocols, world_model_scores
 from equissl.geometry import QuaternionSign
@@ -80,10 +81,14 @@ def evaluate_views(
     other = None if config.ood_store is None else ood_features(method, views, run_dir, config, device, log)
     if asked_for(TRAIN_MODE, config):
         train_mode_tasks(train, val, classes, sign, config)
+    if asked_for(SUBJECT, config) and (reason := why_no_subject(val)) is not None:
+        raise ValueError(f"protocol {SUBJECT!r} is not possible here: {reason}")
     retrieve = _retrieves(method, val, config, log)
     train, val = with_embeddings(method, train, val, retrieve, run_dir, views, config, device)
     results, errors = probe_all(train, val, classes, sign, config, device, log)
     results |= head_scores(method, val, classes)
+    if asked_for(SUBJECT, config):
+        results |= subject_scores(val, choose_parts(val, config), device)
     if retrieve:
         log("looking up predicted embeddings")
         results |= retrieval_scores(method, train, val, config.retrieval, device, config.seed)

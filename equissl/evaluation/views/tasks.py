@@ -15,9 +15,14 @@ from equissl.evaluation.views.scoring import DISTANCES, Scoring
 from equissl.geometry import QuaternionSign
 from equissl.util.registry import Registry, is_import_path
 
-RETRIEVAL, TRAIN_MODE = "retrieval", "train_mode"
+RETRIEVAL, SUBJECT, TRAIN_MODE = "retrieval", "subject", "train_mode"
 SEQUENCE_PROTOCOLS = ("aggregate", "path_integration", "sequence_retrieval")
-OTHER_PROTOCOLS = (RETRIEVAL, TRAIN_MODE, *SEQUENCE_PROTOCOLS)  # what is measured without a probe of single features
+OTHER_PROTOCOLS = (
+    RETRIEVAL,
+    SUBJECT,
+    TRAIN_MODE,
+    *SEQUENCE_PROTOCOLS,
+)  # what is measured without a probe of single features
 
 Budget = LinearProbeConfig | RotationProbeConfig | HueProbeConfig
 

@@ -47,7 +47,7 @@ def protocols_in_words(runs: Sequence[Run]) -> str:
     found = dict.fromkeys(
         group_of(entry.column)
         for entry in measured([run.results for run in runs])
-        if group_of(entry.column) not in ("retrieval", "sequence_retrieval")
+        if group_of(entry.column) not in ("retrieval", "sequence_retrieval", "subject")
     )
     ordered = [name for name in WORDS if name in found] + [name for name in found if name not in WORDS]
     named = [WORDS.get(name, name.replace("_", " ")) for name in ordered]
