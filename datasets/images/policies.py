@@ -28,6 +28,10 @@ class Recipe:
         blur: chance of a blur; its kernel is about a tenth of the view wide.
         sigma: its deviation in pixels.
         solarize: chance of inverting bright pixels.
+        centre: shape α of Beta(α, α), which places the crop's centre along both sides of the ``middle``; below 1 it
+            suppresses the centre, so that two crops tend to lie far apart. None: uniform wherever the crop fits.
+        middle: first and last place that the centre may have, as shares of a side; a crop that would reach over the
+            border is moved inside.
 
     Raises:
         ValueError: chances outside [0, 1], ranges that are not in order, or colour changes out of range.
@@ -45,6 +49,8 @@ class Recipe:
     blur: float = 1.0
     sigma: tuple[float, float] = (0.1, 2.0)
     solarize: float = 0.0
+    centre: float | None = None
+    middle: tuple[float, float] = (0.25, 0.75)
 
     def __post_init__(self) -> None:
         for name in ("flip", "jitter", "gray", "blur", "solarize"):
@@ -54,6 +60,10 @@ class Recipe:
             low, high = getattr(self, name)
             if not 0 < low <= high or (name == "scale" and high > 1):
                 raise ValueError(f"expected {name} as a lower and an upper bound above 0, got {low} and {high}")
+        if self.centre is not None and not self.centre > 0:
+            raise ValueError(f"expected a centre above 0, or None, got {self.centre}")
+        if not 0 <= self.middle[0] <= self.middle[1] <= 1:
+            raise ValueError(f"expected middle as a lower and an upper bound in [0, 1], got {self.middle}")
         if min(self.brightness, self.contrast, self.saturation) < 0 or not 0 <= self.hue <= 0.5:
             raise ValueError(f"expected colour changes of at least 0, and hue of at most 0.5, got {self}")
 
@@ -126,6 +136,12 @@ BYOL_LAST = Recipe((0.08, 1.0), blur=0.1, solarize=0.2)
 # says how many small crops there are beside them and of which share (0.05, 0.14).
 SWAV = replace(SIMCLR, scale=(0.14, 1.0))
 
+# Hallucinator, Wu et al. 2023: centre-suppressed crops, with α = 0.1 on CIFAR and 0.6 on ImageNet. The box of the
+# centres is 0.25 to 0.75, or 0.2 to 0.8; which of them goes with which data set is not known, nor are the colours: here
+# SimCLR's.
+CENTRE_SUPPRESSED = replace(SIMCLR, centre=0.6)
+CENTRE_SUPPRESSED_CIFAR = replace(SIMCLR_CIFAR, centre=0.1)
+
 # seq-JEPA, Ghaemi et al. 2025 (arXiv 2505.03176), after EquiMod (arXiv 2211.01244): all but the last are observed.
 OBSERVED = Recipe()
 TARGET = Recipe(blur=0.1, solarize=0.2)
@@ -140,6 +156,8 @@ POLICIES: Registry[Policy] = Registry(
         "simclr_cifar": Policy(SIMCLR_CIFAR),
         "asymmetric": Policy(BYOL, BYOL_LAST),
         "asymmetric_cifar": Policy(replace(BYOL, blur=0.0), replace(BYOL_LAST, blur=0.0)),
+        "centre_suppressed": Policy(CENTRE_SUPPRESSED),
+        "centre_suppressed_cifar": Policy(CENTRE_SUPPRESSED_CIFAR),
         "multi_crop": Policy(SWAV),
         "multi_crop_cifar": Policy(replace(SIMCLR_CIFAR, scale=(0.14, 1.0))),
         "seq_jepa": Policy(OBSERVED, TARGET),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from equissl.losses.precision import full_precision, unit_norm
+from equissl.losses.precision import check_pair, full_precision, unit_norm
 
 
 @full_precision
@@ -67,6 +67,22 @@ def mix_with_queries(
     if detach:
         queries, rows = queries.detach(), rows.detach()
     return _mix(queries[:, None], rows[indices], weights, normalize)
+
+
+@full_precision
+def extrapolate(rows: Tensor, others: Tensor, share: float) -> Tensor:
+    """Compute ``(1 + r) x - r y``: rows moved away from others (Wu et al., Hallucinator, 2023).
+
+    Args:
+        rows: (..., D) rows x.
+        others: (..., D) rows y.
+        share: r, from 0, which leaves the rows as they are.
+
+    Raises:
+        ValueError: for shapes that differ.
+    """
+    check_pair("rows", rows, "others", others)
+    return rows + share * (rows - others)
 
 
 def _mix(first: Tensor, second: Tensor, weights: Tensor, normalize: bool) -> Tensor:

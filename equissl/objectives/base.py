@@ -59,12 +59,14 @@ class Objective(Draws, ABC):
         fewest_views, most_views: how many views it is defined for; ``None`` is any number.
         for_predictions: whether it compares predictions with targets, and would be met by a constant without them.
         momentum: of the teacher, at the first and at the last step, for objectives that need one.
+        wraps: name of the objective that it works on, or None.
     """
 
     needs: frozenset[Need] = frozenset()
     fewest_views: int = 2
     most_views: int | None = None
     for_predictions: bool = False
+    wraps: str | None = None
     sees_global_batch = True  # so batch norm in a predictor needs no other process' statistics
     momentum: tuple[float, float] = (0.996, 1.0)
 

@@ -26,6 +26,7 @@ OBJECTIVES: Registry[Any] = Registry(
         "dclw": "equissl.losses:dclw",
         "dhel": "equissl.losses:dhel",
         "groco": "equissl.losses:groco",
+        "hallucinator": "equissl.objectives.hallucinator:Hallucinator",
         "hard_contrastive": "equissl.losses:hard_contrastive",
         "hard_simple": "equissl.losses:hard_simple",
         "info_nce": "equissl.losses:info_nce_of_views",

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from equissl.objectives.base import Embedded, Need, Objective
+from equissl.objectives.base import Embedded, Need
+from equissl.objectives.queries import QueryObjective, in_turn
 
 # Arguments of a loss function that come from the batch, not from the config.
 _INPUTS = ("z", "embeddings", "labels", "generator")
@@ -19,7 +20,7 @@ def option_names(function: Callable[..., Any]) -> list[str]:
     return [name for name in inspect.signature(function).parameters if name not in _INPUTS]
 
 
-class FunctionObjective(Objective):
+class FunctionObjective(QueryObjective):
     """A loss function of (B, V, D) embeddings, and of labels or a generator where its signature names them.
 
     Args:
@@ -34,17 +35,19 @@ class FunctionObjective(Objective):
     ) -> None:
         super().__init__()
         parameters = inspect.signature(function).parameters
-        self.name, self.function, self.options, self.most_views = name, function, options, most_views
+        self.term, self.function, self.options, self.most_views = name, function, options, most_views
         self.random = "generator" in parameters
         needs: set[Need] = {"labels"} if "labels" in parameters else set()
         self.needs = frozenset(needs)
 
-    def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
+    def query_loss(self, queries: Tensor, batch: Embedded) -> Tensor:
         inputs: dict[str, Any] = {need: batch.require(need) for need in self.needs}
-        if self.random:
-            inputs["generator"] = self.generator()
-        loss = self.function(batch.z, **inputs, **self.options)
-        return loss, {self.name: loss.detach()}
+
+        def loss(z: Tensor) -> Tensor:
+            drawn = {"generator": self.generator()} if self.random else {}
+            return self.function(z, **inputs, **drawn, **self.options)
+
+        return in_turn(loss, queries, batch.z)
 
     def extra_repr(self) -> str:
-        return ", ".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
+        return ", ".join([self.term, *(f"{key}={value}" for key, value in self.options.items())])

@@ -50,10 +50,9 @@ class MoCHi(MoCo):
         self.warmup, self.detach = warmup, detach
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
-    def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
-        result = super().forward(batch)
-        self.batches += self.training
-        return result
+    def remember(self, batch: Embedded) -> None:
+        super().remember(batch)
+        self.batches += 1
 
     def compare(self, queries: Tensor, keys: Tensor) -> Tensor:
         if self.batches < self.warmup:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from equissl.losses.feature_queue import FeatureQueue
 from equissl.losses.moco import moco
-from equissl.objectives.base import Embedded, Need, Objective
+from equissl.objectives.base import Embedded, Need
+from equissl.objectives.queries import QueryObjective
 from equissl.objectives.teacher_views import cross_view_pairs, enqueue_views, promoted, teacher_views
 
 
-class MoCo(Objective):
+class MoCo(QueryObjective):
     """Contrast of every view with the teacher's embedding of each other view, against those of past objects.
 
     The mean over all ordered pairs of views; for two views both directions, where the paper has one. The teacher's
@@ -33,14 +36,18 @@ class MoCo(Objective):
         momentum: tuple[float, float] = (0.999, 0.999),
     ) -> None:
         super().__init__()
+        self.term = type(self).__name__.lower()
         self.queue = FeatureQueue(queue, dim)
         self.temperature, self.momentum = temperature, momentum
 
-    def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self.compare(*cross_view_pairs(batch, type(self).__name__))
-        if self.training:
-            enqueue_views(self.queue, teacher_views(batch, type(self).__name__))
-        return loss, {type(self).__name__.lower(): loss.detach()}
+    def partners(self, queries: Tensor, batch: Embedded) -> Tensor:
+        return teacher_views(batch, type(self).__name__).flip(1)
+
+    def query_loss(self, queries: Tensor, batch: Embedded) -> Tensor:
+        return self.compare(*cross_view_pairs(replace(batch, z=queries), type(self).__name__))
+
+    def remember(self, batch: Embedded) -> None:
+        enqueue_views(self.queue, teacher_views(batch, type(self).__name__))
 
     def compare(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Compute the loss of queries (A, D) with their keys (A, D) and the queue.

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from equissl.losses.negative_cosine import byol, simsiam
-from equissl.objectives.base import Embedded, Objective
+from equissl.objectives.base import Embedded
+from equissl.objectives.queries import QueryObjective
 
 
 def predictor_mlp(dim: int, hidden: int) -> nn.Sequential:
@@ -29,7 +30,7 @@ def predict_views(predictor: nn.Module, z: Tensor) -> Tensor:
     return torch.stack([predictor(view) for view in z.unbind(1)], dim=1)
 
 
-class BYOL(Objective):
+class BYOL(QueryObjective):
     """Predictions of the momentum teacher's embeddings of the other views.
 
     Args:
@@ -39,18 +40,21 @@ class BYOL(Objective):
     """
 
     needs = frozenset({"teacher"})
+    term = "byol"
 
     def __init__(self, dim: int, hidden: int = 4096, momentum: tuple[float, float] = (0.996, 1.0)) -> None:
         super().__init__()
         self.predictor = predictor_mlp(dim, hidden)
         self.momentum = momentum
 
-    def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = byol(predict_views(self.predictor, batch.z), batch.require("teacher"))
-        return loss, {"byol": loss.detach()}
+    def queries(self, batch: Embedded) -> Tensor:
+        return predict_views(self.predictor, batch.z)
+
+    def query_loss(self, queries: Tensor, batch: Embedded) -> Tensor:
+        return byol(queries, batch.require("teacher"))
 
 
-class SimSiam(Objective):
+class SimSiam(QueryObjective):
     """Predictions of the encoder's own embeddings of the other views, through which no gradient flows.
 
     Args:
@@ -58,10 +62,14 @@ class SimSiam(Objective):
         hidden: width of the predictor's hidden layer; a bottleneck of a quarter in the paper, which None takes.
     """
 
+    term = "simsiam"
+
     def __init__(self, dim: int, hidden: int | None = None) -> None:
         super().__init__()
         self.predictor = predictor_mlp(dim, max(1, dim // 4) if hidden is None else hidden)
 
-    def forward(self, batch: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = simsiam(predict_views(self.predictor, batch.z), batch.z)
-        return loss, {"simsiam": loss.detach()}
+    def queries(self, batch: Embedded) -> Tensor:
+        return predict_views(self.predictor, batch.z)
+
+    def query_loss(self, queries: Tensor, batch: Embedded) -> Tensor:
+        return simsiam(queries, batch.z)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import betaincinv
 from torch import Tensor
 
 from equissl.datasets.images import pixels
@@ -141,9 +142,19 @@ def random_boxes(chances: Tensor, sides: Tensor, recipe: Recipe) -> Tensor:
     fits = (w > 0) & (w <= width[:, None]) & (h > 0) & (h <= height[:, None])
     first = fits.float().argmax(1, keepdim=True)  # of equal values the first
     h, w = h.gather(1, first)[:, 0], w.gather(1, first)[:, 0]
-    top, left = (chances[:, 0] * (height - h + 1)).floor(), (chances[:, 1] * (width - w + 1)).floor()
+    top, left = _starts(chances[:, 0], h, height, recipe), _starts(chances[:, 1], w, width, recipe)
     found = torch.stack([top, left, h, w], 1).long()
     return torch.where(fits.any(1, keepdim=True), found, largest_boxes(sides, recipe.ratio))
+
+
+def _starts(chances: Tensor, length: Tensor, side: Tensor, recipe: Recipe) -> Tensor:
+    """First pixel (B,) of boxes of a length along a side, uniform or about a centre in the middle of the image."""
+    if recipe.centre is None:
+        return (chances * (side - length + 1)).floor()
+    low, high = recipe.middle
+    share = torch.from_numpy(betaincinv(recipe.centre, recipe.centre, chances.numpy()))
+    start = ((low + (high - low) * share) * side - length / 2).round()
+    return torch.minimum(start.clamp_min(0), side - length)
 
 
 def largest_boxes(sides: Tensor, ratio: tuple[float, float]) -> Tensor:

@@ -21,7 +21,14 @@ NT_XENT = ObjectiveConfig("nt_xent")
 
 
 # names that papers give to an objective without a predictor of actions
-PUBLISHED = {"byol": "BYOL", "swav": "SwAV", "simsiam": "SimSiam", "barlow_twins": "Barlow Twins", "moco": "MoCo"}
+PUBLISHED = {
+    "barlow_twins": "Barlow Twins",
+    "byol": "BYOL",
+    "hallucinator": "Hallucinator",
+    "moco": "MoCo",
+    "simsiam": "SimSiam",
+    "swav": "SwAV",
+}
 
 
 class Invariant(ViewMethod):
@@ -69,7 +76,8 @@ class Invariant(ViewMethod):
 
     @property
     def label(self) -> str:
-        return PUBLISHED.get(self.objective_name, self.objective_name)
+        name, inner = PUBLISHED.get(self.objective_name, self.objective_name), self.objective.wraps
+        return name if inner is None else f"{name} of {PUBLISHED.get(inner, inner)}"
 
     def step(self, batch: ViewBatch) -> StepOutput:
         views = self.view_features(batch)

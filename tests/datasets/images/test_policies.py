@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import beta
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as V
@@ -135,7 +136,32 @@ def test_areas_follow_torchvision_s_distribution() -> None:
     assert abs(ours.mean() - theirs.mean()) < 4 * error
 
 
-@pytest.mark.parametrize("policy", ["simclr", "asymmetric", "multi_crop", "none"])
+def test_centre_suppressed_crops_lie_in_the_outer_parts_of_the_middle() -> None:
+    recipe = choose_policy("centre_suppressed_cifar", {"scale": [0.04, 0.0401], "ratio": [1, 1]}).recipe
+    chances = torch.rand(4000, 22, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    sides = torch.tensor([[200, 400]])
+    boxes = random_boxes(chances, sides.expand(4000, 2), recipe).double()
+    centres = (boxes[:, :2] + boxes[:, 2:] / 2) / sides
+    place = (centres - 0.25) / 0.5  # within the box of the centres
+    assert place.min() > -0.01 and place.max() < 1.01
+    expected = beta(0.1, 0.1)
+    near = expected.cdf(0.8) - expected.cdf(0.2)
+    assert abs(float(((place > 0.2) & (place < 0.8)).double().mean()) - near) < 4 * (near / 8000) ** 0.5
+    assert near < 0.2  # a uniform centre is there three times as often
+    assert abs(float(place.mean()) - 0.5) < 0.02
+    assert float(torch.corrcoef(place.T)[0, 1].abs()) < 0.06
+
+
+def test_centred_crops_stay_inside() -> None:
+    recipe = choose_policy("centre_suppressed").recipe
+    chances = torch.rand(2000, 22, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    boxes = random_boxes(chances, torch.tensor([[32, 48]]).expand(2000, 2), recipe)
+    assert boxes[:, :2].min() == 0 and (boxes[:, :2] + boxes[:, 2:] <= torch.tensor([32, 48])).all()
+    plain = random_boxes(chances, torch.tensor([[32, 48]]).expand(2000, 2), SIMCLR)
+    assert torch.equal(plain[:, 2:], boxes[:, 2:])  # areas are SimCLR's
+
+
+@pytest.mark.parametrize("policy", ["simclr", "asymmetric", "multi_crop", "centre_suppressed", "none"])
 @pytest.mark.parametrize("images", [source(12), Ragged(pictures(12), torch.zeros(12).long(), ("a",), Path("x"))])
 def test_an_address_gives_the_same_views_in_any_company(policy: str, images: StoredImages) -> None:
     def dataset(views: int = 2, seed: int = 5) -> AugmentationSequences:
@@ -209,6 +235,8 @@ def test_options_and_unknown_names() -> None:
         ("simclr", {"blur": 2}, r"chance of blur in \[0, 1\], got 2"),
         ("simclr", {"scale": [0.5, 1.5]}, "expected scale"),
         ("simclr", {"hue": 0.6}, "hue of at most 0.5"),
+        ("simclr", {"centre": 0}, "centre above 0, or None, got 0"),
+        ("simclr", {"middle": [0.6, 0.5]}, "expected middle"),
         ("equissl.datasets.images.policies:PLAIN", {}, "to be a Policy"),
     ):
         with pytest.raises(ValueError, match=message):
