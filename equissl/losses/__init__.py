@@ -40,6 +40,7 @@ from equissl.losses.gating import (
 from equissl.losses.gaussian import gaussian_log_density
 from equissl.losses.groco import groco, group_ordering
 from equissl.losses.hard_contrastive import hard_contrastive
+from equissl.losses.hydra import draw_partner_classes, hydra, hydra_anchors
 from equissl.losses.info_nce import info_nce, info_nce_of_views
 from equissl.losses.inter_clr import arc_margin, inter_clr
 from equissl.losses.irreps import action_cross_entropy, copy_covariance_penalty, copy_variance_hinge
@@ -118,6 +119,7 @@ __all__ = [
     "dhel",
     "draw_mixtures",
     "draw_pairs",
+    "draw_partner_classes",
     "draw_partners",
     "draw_shares",
     "ema_update",
@@ -137,6 +139,8 @@ __all__ = [
     "hard_mixtures",
     "hard_simple",
     "hardest_pairs",
+    "hydra",
+    "hydra_anchors",
     "in_blocks",
     "info_nce",
     "info_nce_of_views",

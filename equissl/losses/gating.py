@@ -165,21 +165,36 @@ class PairGate(nn.Module):
         Raises:
             ValueError: for shapes that do not fit, or one pair in training, where BatchNorm needs two.
         """
+        return self.draw(first, second, generator)[0]
+
+    def draw(self, first: Tensor, second: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Compute the gates (A, D) of pairs of classes, and how open they are expected to be.
+
+        Args:
+            first, second, generator: as of the call.
+
+        Returns:
+            gates (A, D), and the probability (A, D) that each is open, in which noise has no part; of "sigmoid" the
+            gate itself.
+
+        Raises:
+            ValueError: as of the call.
+        """
         if first.ndim != 1 or first.shape != second.shape:
             raise ValueError(f"expected two (A,) of classes, got {tuple(first.shape)} and {tuple(second.shape)}")
         if self.training and len(first) < 2:
             raise ValueError(f"the gate's BatchNorm needs at least 2 pairs in training, got {len(first)}")
         if self.combine == "product":
-            return self._open(self.classes(first), generator) * self._open(self.classes(second), generator)
+            one, other = self._open(self.classes(first), generator), self._open(self.classes(second), generator)
+            return one[0] * other[0], one[1] * other[1]
         return self._open((self.classes(first) + self.classes(second)) / 2, generator)
 
-    def _open(self, embedded: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _open(self, embedded: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         scores = self.layers(embedded)
         if self.kind == "stochastic":
-            return stochastic_gate(scores, 0.5 if self.training else 0.0, generator)
-        if self.kind == "gumbel" and self.training:
-            return gumbel_sigmoid(scores, generator=generator)
-        return scores.float().sigmoid() if scores.dtype in (torch.float16, torch.bfloat16) else scores.sigmoid()
+            return stochastic_gate(scores, 0.5 if self.training else 0.0, generator), open_probability(scores)
+        plain = scores.float().sigmoid() if scores.dtype in (torch.float16, torch.bfloat16) else scores.sigmoid()
+        return gumbel_sigmoid(scores, generator=generator) if self.kind == "gumbel" and self.training else plain, plain
 
     def extra_repr(self) -> str:
         return f"kind={self.kind}, combine={self.combine}"

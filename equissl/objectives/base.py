@@ -103,5 +103,9 @@ class Objective(Draws, ABC):
         """
         return 2 - 2 * (unit_norm(predicted) * unit_norm(target)).sum(dim=1).mean()
 
+    def class_relations(self) -> Tensor | None:
+        """Compute how much each pair of classes shares, (C, C) in [0, 1]; None where the objective does not say."""
+        return None
+
     def after_step(self) -> None:
         """Update the state after an optimiser step."""

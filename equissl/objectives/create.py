@@ -29,6 +29,7 @@ OBJECTIVES: Registry[Any] = Registry(
         "hallucinator": "equissl.objectives.hallucinator:Hallucinator",
         "hard_contrastive": "equissl.losses:hard_contrastive",
         "hard_simple": "equissl.losses:hard_simple",
+        "hydra": "equissl.objectives.hydra:Hydra",
         "info_nce": "equissl.losses:info_nce_of_views",
         "inter_clr": "equissl.objectives.inter_clr:InterCLR",
         "mochi": "equissl.objectives.mochi:MoCHi",

@@ -133,6 +133,37 @@ def bar_chart(bars: Sequence[Bar], unit: str, reference: tuple[str, float] | Non
     return _svg("".join(marks), ", ".join(bar.label for bar in bars), scale.height)
 
 
+def heat_map(values: Sequence[Sequence[float]], names: Sequence[str], colour: str = "var(--c0)") -> Markup:
+    """Draw a square table of numbers as shades, from its smallest to its largest; each field names its number.
+
+    Args:
+        values: rows from above to below.
+        names: of rows and columns.
+        colour: CSS colour of the largest number.
+    """
+    numbers = [value for row in values for value in row]
+    if not numbers:
+        return Markup("")
+    low, high = min(numbers), max(numbers)
+    left = min(WIDTH / 3, 12 + LETTER * max(map(len, names)))
+    side = (WIDTH - left - RIGHT) / len(names)
+    fields = [
+        f'<rect x="{left + side * j:.1f}" y="{TOP + side * i:.1f}" width="{side:.2f}" height="{side:.2f}" '
+        f'fill="{colour}" opacity="{0.04 + 0.96 * (value - low) / ((high - low) or 1.0):.3f}">'
+        f"<title>{escape(f'{names[i]}, {names[j]}: {value:.3f}')}</title></rect>"
+        for i, row in enumerate(values)
+        for j, value in enumerate(row)
+    ]
+    labels = [
+        f'<text x="{left - 8:g}" y="{TOP + side * (i + 0.5) + 4:.1f}" text-anchor="end">{escape(name)}</text>'
+        for i, name in enumerate(names)
+        if side >= ROW / 2
+    ]
+    bottom = TOP + side * len(names)
+    scale = f'<text x="{left:g}" y="{bottom + 18:.1f}">pale {low:.3f}, full {high:.3f}; columns as rows</text>'
+    return _svg("".join(fields + labels) + scale, f"relations of {', '.join(names)}", bottom + 26)
+
+
 @dataclass(frozen=True)
 class _Bars:
     """Extent of the bars: their left and right end, the rows' top and number, and the largest value."""

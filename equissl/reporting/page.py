@@ -13,6 +13,7 @@ import torch
 import equissl
 from equissl.reporting.blocks import Card, Detail, Tile
 from equissl.reporting.html import render_page
+from equissl.reporting.relations import relation_cards
 from equissl.reporting.runs import Run
 from equissl.reporting.table import Column, Row, build_table
 
@@ -49,6 +50,7 @@ def run_page(
         context: what the blocks of the template show.
     """
     table = build_table([run.results for run in runs], columns, baselines, [run.colour for run in runs])
+    context |= {"relations": relation_cards(runs)}
     context |= {"title": title, "setup": setup, "tiles": tiles, "bars": bars, "curves": curves}
     return render_page(
         template, runs=runs, table=table, spread=spread(runs, table.rows), details=details(runs, facts), **context

@@ -21,6 +21,7 @@ from equissl.evaluation.images.encoding import image_encoders
 from equissl.evaluation.images.evaluate import PREDICTIONS, open_labelled
 from equissl.evaluation.images.knn import knn_votes
 from equissl.evaluation.images.scores import class_scores, confusion, gain_scores
+from equissl.evaluation.relations import RELATIONS
 from equissl.evaluation.views.config import LinearProbeConfig
 from equissl.kinds.images import IMAGES
 from equissl.reporting import format_table, write_report
@@ -119,6 +120,22 @@ def test_the_encoder_before_training_is_that_of_the_seed(tmp_path: Path) -> None
     first = calibrated.encoder.conv1(torch.nn.functional.pad(x, calibrated.encoder.stem_padding))
     torch.testing.assert_close(calibrated.encoder.bn1.running_mean, first.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
     assert torch.equal(plain.encoder.bn1.running_mean, torch.zeros(4))
+
+
+def test_relations_of_classes_reach_the_page(tmp_path: Path) -> None:
+    hydra = {"name": "hydra", "options": {"classes": 2, "width": 8, "hidden": 8}}
+    tree = config(write_images(tmp_path / "images"), "Invariant", objective=hydra, **SMALL)
+    run = pretrain(tree, tmp_path / "run")
+    evaluate(run, OPTIONS)
+    with np.load(run / RELATIONS) as arrays:
+        assert arrays["classes"].tolist() == ["blue", "red"]
+        expected = load_method(run)[0].eval().objective.class_relations().numpy()
+        np.testing.assert_allclose(arrays["relations"], expected, rtol=1e-6)
+    page = write_report([run], tmp_path / "report.html").read_text()
+    assert "Relations of classes" in page and f"blue, red: {expected[0, 1]:.3f}" in page
+    lines: list[str] = []
+    evaluate(run, OPTIONS, store=write_images(tmp_path / "other", classes=("a", "b", "c")), log=lines.append)
+    assert any("learned of 2 classes, evaluated on 3" in line for line in lines)
 
 
 def test_images_without_labels_are_scored_on_collapse_alone(tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ def _sup_re_mix(z: Tensor, detach: bool) -> Tensor:
     return losses.sup_re_mix(z, _scalars(z), mixing=mixing, generator=seeded(3))
 
 
+def _hydra(z: Tensor) -> Tensor:
+    gates = 1 - 0.5 * _queue(z, len(z), z.shape[2])
+    return losses.hydra(z[:, 0], z[:, 1], _classes(z), _classes(z), gates)
+
+
 def _poses(z: Tensor) -> Tensor:
     return z.unflatten(1, (-1, 2, 2))
 
@@ -144,6 +149,7 @@ CASES: dict[str, Case] = {
     "pose_alignment": Case(lambda z: losses.pose_alignment(_poses(z[:, 0]), _poses(z[:, 1])), samples=1, views=0),
     "cmim": Case(losses.cmim, views=1),
     "cmim_view": Case(lambda z: losses.cmim(z, positive="view")),
+    "hydra": Case(_hydra, samples=1, views=0),
     "simple_contrastive": Case(losses.simple_contrastive),
     "hard_simple": Case(losses.hard_simple),
     "groco": Case(lambda z: losses.groco(z, hardest=min(3, len(z) - 1))),

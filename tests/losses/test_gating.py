@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from equissl.losses.contrastive import contrast
 from equissl.losses.gating import (
     PairGate,
     gated_cosine,
@@ -29,16 +28,6 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 A, B, G = random(4, 6), random(5, 6, seed=1), random(4, 6, seed=2).sigmoid()
-
-
-def hydra(z: Tensor, k: Tensor, first: Tensor, second: Tensor, keys: Tensor, tau: float, gates: Tensor) -> Tensor:
-    """Anchors of class ``first``, positives of class ``second``; keys of neither class are the negatives."""
-    logits = gated_cosine(z, k, gates) / tau
-    excluded = (keys == first[:, None]) | (keys == second[:, None])
-    negatives = logits.masked_fill(excluded, -math.inf).logsumexp(1)
-    rows = zip(logits, keys == second[:, None], negatives, strict=True)
-    losses = torch.stack([contrast(row[positive], n, "own") for row, positive, n in rows])
-    return losses.mean()
 
 
 def test_gated_cosine_is_the_cosine_of_gated_vectors() -> None:
@@ -77,27 +66,6 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(gated_product, tensors)
     # The scale of the gates is divided out as a constant, which it is: no factor of a gate matters.
     assert torch.autograd.gradcheck(gated_cosine, tensors)
-
-
-def test_orthonormal_hydra_with_an_open_gate() -> None:
-    eye, labels, tau, batch = torch.eye(5).double(), torch.arange(5), 0.2, 5
-    gate = torch.ones(5, 5).double()
-    identical = hydra(eye, eye, labels, labels, labels, tau, gate)
-    assert identical.item() == pytest.approx(math.log1p((batch - 1) * math.exp(-1 / tau)))
-    distinct = hydra(eye, eye, labels, labels.roll(1), labels, tau, gate)
-    assert distinct.item() == pytest.approx(math.log(batch - 1))
-
-
-def test_hydra_with_an_open_gate_is_info_nce_without_the_own_class() -> None:
-    z, k, tau = random(6, 4), random(6, 4, seed=1), 0.3
-    labels = torch.tensor([0, 0, 1, 2, 1, 0])
-    value = hydra(z, k, labels, labels, labels, tau, torch.full((6, 4), 0.5).double())
-    logits, losses = normalize(z) @ normalize(k).T / tau, []
-    for i in range(6):
-        others = torch.stack([logits[i, j] for j in range(6) if labels[j] != labels[i]])
-        own = [logits[i, j] for j in range(6) if labels[j] == labels[i]]
-        losses.append(torch.stack([torch.cat((p[None], others)).logsumexp(0) - p for p in own]).mean())
-    torch.testing.assert_close(value, torch.stack(losses).mean(), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -155,6 +123,9 @@ def test_pair_gate(kind: str, combine: str) -> None:
     gate.eval()
     assert torch.equal(gate(first, second), gate(first, second))
     torch.testing.assert_close(gate(first, second), gate(second, first))
+    gates, openness = gate.draw(first, second)
+    assert torch.equal(gates, openness) is (kind != "stochastic")
+    assert openness.min() >= 0 and openness.max() <= 1
     assert gate(first[:1], second[:1]).shape == (1, 6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert gate(first, second).dtype == torch.float32

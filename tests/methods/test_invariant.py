@@ -17,6 +17,7 @@ from equissl.objectives import OBJECTIVES, ObjectiveConfig
 ENCODER = EncoderConfig(width=4)
 OPTIONS: dict[str, dict[str, Any]] = {
     "groco": {"hardest": 2},
+    "hydra": {"classes": 5, "width": 8, "hidden": 8, "ungated": 0.5, "sparsity": 0.1},
     "inter_clr": {"samples": 100, "clusters": 3, "min_members": 2, "queue": 12, "negatives": 4, "pool_size": 20},
     "moco": {"queue": 12},
     "mochi": {"queue": 12, "hardest": 4, "mixed": 2, "query_mixed": 2},

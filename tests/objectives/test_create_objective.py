@@ -13,6 +13,7 @@ from equissl.objectives import OBJECTIVES, Embedded, Objective, ObjectiveConfig,
 BATCH, VIEWS, DIM = 12, 2, 6
 OPTIONS: dict[str, dict[str, Any]] = {
     "groco": {"hardest": 3},
+    "hydra": {"classes": 5, "width": 8, "hidden": 8, "ungated": 0.5, "sparsity": 0.1},
     "inter_clr": {"samples": 40, "clusters": 3, "min_members": 2, "queue": 24, "negatives": 8, "pool_size": 20},
     "moco": {"queue": 24},
     "mochi": {"queue": 24, "hardest": 8, "mixed": 4, "query_mixed": 2},

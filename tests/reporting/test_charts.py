@@ -10,7 +10,18 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from equissl.reporting.charts import MAX_POINTS, Bar, Series, bar_chart, line_chart, log_ticks, number, thin, ticks
+from equissl.reporting.charts import (
+    MAX_POINTS,
+    Bar,
+    Series,
+    bar_chart,
+    heat_map,
+    line_chart,
+    log_ticks,
+    number,
+    thin,
+    ticks,
+)
 from equissl.reporting.colours import COLOURS, assign_colours
 from equissl.reporting.panels import Panel, write_panels
 from equissl.reporting.views.figures import cumulative
@@ -52,6 +63,15 @@ def test_factors_are_steps_on_a_logarithmic_axis() -> None:
     xs = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', svg)]
     assert len(xs) == 3 and xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.11)
     assert ">200<" in svg and ">150<" not in svg
+
+
+def test_shades_span_the_numbers_of_a_heat_map() -> None:
+    svg = heat_map([[0.2, 0.4], [0.3, 0.6]], ["a<b", "c"])
+    ElementTree.fromstring(svg)
+    shades = [float(x) for x in re.findall(r'opacity="([\d.]+)"', svg)]
+    assert shades == pytest.approx([0.04, 0.52, 0.28, 1.0])
+    assert "a&lt;b, c: 0.400" in svg and heat_map([], []) == ""
+    assert 'opacity="0.040"' in heat_map([[1.0]], ["one"])  # equal numbers are no division by zero
 
 
 def test_panels_stand_side_by_side_in_one_file(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from equissl.evaluation.images.decoding import write_decoded
 from equissl.evaluation.images.encoding import PIXELS, ImageEncoders, image_encoders, named
 from equissl.evaluation.images.scores import label_scores
 from equissl.evaluation.initial import starting_point
+from equissl.evaluation.relations import write_class_relations
 from equissl.evaluation.views.evaluate import evaluate_views
 from equissl.evaluation.views.features import FeatureSet
 from equissl.methods.views.base import ViewMethod
@@ -90,6 +91,7 @@ def evaluate_images(
     else:
         log(f"skipping k-NN and the linear probe: {UNLABELLED.format(train.path)}")
     write_decoded(result_folder(run_dir, results), val, encoders)
+    write_class_relations(result_folder(run_dir, results), method, train.classes, log)
     results["seconds"] = round(time.perf_counter() - started, 2)
     write_results(run_dir, results)
     return results

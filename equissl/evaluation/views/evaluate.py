@@ -15,6 +15,7 @@ from equissl.datasets.views.live.spec import LiveSpec
 from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.diagnostics import predictor_scores
 from equissl.evaluation.head import head_scores
+from equissl.evaluation.relations import write_class_relations
 from equissl.evaluation.views.cached import feature_sets, with_embeddings
 from equissl.evaluation.views.config import EvaluateConfig
 from equissl.evaluation.views.features import FeatureSet, has_euler_latents
@@ -102,6 +103,7 @@ def evaluate_views(
         method, views, batches=config.diagnostic_batches, batch_size=config.batch_size, seed=config.seed, device=device
     )
     results |= _meta(method, training, views, train, val, config, run_dir) | {SKIPPED: skipped.reasons}
+    write_class_relations(result_folder(run_dir, results), method, views.classes, log)
     results["seconds"] = round(time.perf_counter() - started, 2)
     if errors:
         _write_errors(result_folder(run_dir, results) / ERRORS, errors)
