@@ -24,8 +24,9 @@ class ImagesData(DataConfig):
         label_seed: of the share.
         size: side of a view in pixels; None takes that of the images, which then must be of one size.
         form: ``augmentations``, or ``saccades`` (fixations, told the eye's movements).
-        policy: of augmentations: ``simclr``, ``asymmetric`` (BYOL, VICReg), ``multi_crop``, each also as ``…_cifar``,
-            ``seq_jepa``, ``none``, or an import path; see `equissl.datasets.images.policies`.
+        policy: of augmentations: ``simclr``, ``asymmetric`` (BYOL, VICReg), ``multi_crop``, ``centre_suppressed``,
+            ``obow``, each also as ``…_cifar``, ``seq_jepa``, ``none``, or an import path; see
+            `equissl.datasets.images.policies`.
         policy_options: values in place of the policy's, ``{flip: 0}``; those below ``last`` are of the last view alone.
         form_options: further arguments of the form, such as ``patch`` and ``saliency`` of saccades.
     """

@@ -146,6 +146,10 @@ CENTRE_SUPPRESSED_CIFAR = replace(SIMCLR_CIFAR, centre=0.1)
 OBSERVED = Recipe()
 TARGET = Recipe(blur=0.1, solarize=0.2)
 
+# OBoW, Gidaris et al. 2021 (arXiv 2012.11552): crops from 8 to 60 % of the area; the last view, the teacher's, is the
+# whole image or its mirror image.
+OBOW = Recipe((0.08, 0.6), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur=0.5)
+
 # The whole image, or the largest square in its middle.
 PLAIN = Recipe((1.0, 1.0), (1.0, 1.0), flip=0.0, jitter=0.0, gray=0.0, blur=0.0)
 
@@ -161,6 +165,8 @@ POLICIES: Registry[Policy] = Registry(
         "multi_crop": Policy(SWAV),
         "multi_crop_cifar": Policy(replace(SIMCLR_CIFAR, scale=(0.14, 1.0))),
         "seq_jepa": Policy(OBSERVED, TARGET),
+        "obow": Policy(OBOW, replace(PLAIN, flip=0.5)),
+        "obow_cifar": Policy(replace(OBOW, blur=0.0), replace(PLAIN, flip=0.5)),
         "none": Policy(PLAIN),
     },
     group="equissl.augmentation_policies",

@@ -10,6 +10,15 @@ gradient. Wrong shapes, too few samples or views, and options out of range raise
 """
 
 from equissl.losses.align_uniform import align_uniform, alignment_loss, uniformity_loss
+from equissl.losses.bag_of_words import (
+    bag_of_words_loss,
+    bags_of_words,
+    map_locations,
+    nearest_word_distances,
+    perplexity,
+    word_locations,
+    word_logits,
+)
 from equissl.losses.barlow_twins import barlow_twins
 from equissl.losses.blocks import in_blocks
 from equissl.losses.cacr import attraction, cacr, repulsion
@@ -102,6 +111,8 @@ __all__ = [
     "all_reduce_mean",
     "arc_margin",
     "attraction",
+    "bag_of_words_loss",
+    "bags_of_words",
     "barlow_twins",
     "byol",
     "cacr",
@@ -152,6 +163,7 @@ __all__ = [
     "log_mean_potential",
     "log_potentials",
     "make_teacher",
+    "map_locations",
     "mean_entropy_gap",
     "mix_rows",
     "mix_with_queries",
@@ -160,12 +172,14 @@ __all__ = [
     "multilevel_nce",
     "mv_dhel",
     "mv_info_nce",
+    "nearest_word_distances",
     "negative_elbo",
     "next_item_loss",
     "normalize_poses",
     "nt_xent",
     "open_probability",
     "own_rows",
+    "perplexity",
     "pose_alignment",
     "rank_mass",
     "repulsion",
@@ -192,6 +206,8 @@ __all__ = [
     "warp_features",
     "whitened_copies",
     "whitened_cse",
+    "word_locations",
+    "word_logits",
     "world_size",
     "zca_whiten",
 ]

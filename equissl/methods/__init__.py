@@ -25,6 +25,7 @@ METHODS: Registry[type[Method]] = Registry(
         "CapsIE": "equissl.methods.views.capsie:CapsIE",
         "GroupEquivariant": "equissl.methods.views.group_equivariant:GroupEquivariant",
         "CustomContrast": "equissl.methods.views.custom_contrast:CustomContrast",
+        "OBoW": "equissl.methods.views.obow:OBoW",
         "SeqJEPA": "equissl.methods.views.seq_jepa:SeqJEPA",
         "Classifier": "equissl.methods.views.classifier:Classifier",
         "CoreTuning": "equissl.methods.views.core_tuning:CoreTuning",

@@ -29,6 +29,15 @@ _TINY: dict[str, dict[str, Any]] = {
     "SimCLR": {"projector": (12, 10)},
     "Invariant": {"projector": (12, 10)},
     "Invariant byol": {"projector": (12, 10), "objective": ObjectiveConfig("byol", {"hidden": 8})},
+    "Invariant hydra": {
+        "projector": (12, 10),
+        "objective": ObjectiveConfig("hydra", {"classes": 5, "pairs": "identical", "width": 8, "hidden": 8}),
+    },
+    "Invariant hallucinator": {
+        "projector": (12, 10),
+        "objective": ObjectiveConfig("hallucinator", {"extrapolation": 0.0}),  # else every step draws another one
+    },
+    "OBoW": {"words": 12, "inverse_delta": 2.0, "views": 2},
     "AugSelf": {"projector": (12, 10), "hidden": 16},
     "Composed": {"projector": (12, 10)},
     "Composed split": {

@@ -17,6 +17,7 @@ from equissl.objectives import OBJECTIVES, Embedded, create_objective
 BATCH, VIEWS, DIM, STEPS = 12, 2, 6, 4
 OPTIONS: dict[str, dict[str, Any]] = {
     "groco": {"hardest": 3},
+    "hydra": {"classes": 5, "width": 8, "hidden": 8, "ungated": 0.5, "sparsity": 0.1},
     "inter_clr": {"samples": 24, "clusters": 3, "min_members": 2, "queue": 24, "negatives": 4, "pool_size": 8},
     "moco": {"queue": 20},
     "mochi": {"queue": 20, "hardest": 8, "mixed": 4, "query_mixed": 2},

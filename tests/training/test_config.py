@@ -27,6 +27,8 @@ RECIPES = [
     *(f"cifar10_{name}" for name in ("mae", "mixed_ae", "naive_mixing")),
     *("core_tuning", "fine_tuning", "linear_probe"),
     *("demo_custom_contrast", "demo_info_nce"),
+    *(f"cifar10_{name}" for name in ("hallucinator", "hydra", "supcon", "obow")),
+    "demo_hydra",
     "cifar100_seq_jepa",
     "stl10_seq_jepa",
     *(f"interactions_{name}" for name in ("sasrec", "mclrec")),

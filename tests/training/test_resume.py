@@ -76,6 +76,9 @@ def test_killed_run_continues_to_the_same_bits(make_config, noisy, tmp_path, kil
 
 
 OBJECTIVES = {
+    # a queue inside of another objective, and a drawn extrapolation
+    "hallucinator": {"objective": {"name": "moco", "options": {"queue": 10}}},
+    "hydra": {"classes": 55, "width": 8, "hidden": 8},  # drawn pairs, and a gate with batch norm
     "moco": {"queue": 10},  # a teacher and a queue
     "swav": {"prototypes": 6, "freeze": 3, "queue": 16},  # prototypes put back on the sphere after every step
     "w_mse": {"eps": 0.5, "chunk": 2},  # random partitions
@@ -87,14 +90,26 @@ OBJECTIVES = {
 def test_state_of_objectives_resumes_to_the_same_bits(make_config, tmp_path, name) -> None:
     objective = {"name": name, "options": OBJECTIVES[name]}
     config = make_config("Invariant", {**TINY, "objective": objective})
+    assert any(key.startswith("method.objective.") for key in resumed(config, tmp_path))
+
+
+def test_vocabulary_and_teacher_of_obow_resume_to_the_same_bits(make_config, tmp_path) -> None:
+    settings = {"encoder": {"width": 4}, "words": 8, "small_crops": 1, "small_size": 32, "small_scale": [0.2, 0.4]}
+    config = make_config("OBoW", settings, accumulate=2, max_steps=8)
+    state = resumed(config, tmp_path, killed_at=7)
+    assert int(state["method.vocabularies.0.written"]) == 8 * 2 * 4 == 4 * int(state["method.draws"])
+
+
+def resumed(config, tmp_path: Path, killed_at: int = 8) -> dict[str, torch.Tensor]:
+    """Weights of a run, after comparing them with those of one that was killed beyond the checkpoint of step 5."""
     whole = pretrain(config, tmp_path / "whole")
     with pytest.raises(Killed):
-        pretrain(config, tmp_path / "cut", [KillAt(8)])  # continues after the checkpoint of step 5
+        pretrain(config, tmp_path / "cut", [KillAt(killed_at)])
     expected, found = weights(whole), weights(pretrain(config, tmp_path / "cut"))
-    assert any(key.startswith("method.objective.") for key in expected)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[key], found[key]) for key in expected)
     assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
+    return expected
 
 
 VIT = {

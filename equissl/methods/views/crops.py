@@ -3,10 +3,44 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from equissl.datasets.views.batch import ViewBatch
+
+
+def small_views(
+    batch: ViewBatch,
+    count: int,
+    size: int,
+    scale: tuple[float, float],
+    normalise: Callable[[Tensor], Tensor],
+    sources: Sequence[int],
+) -> list[Tensor]:
+    """Return the small crops of a batch, (B, 3, s, s) each and ready for the encoder.
+
+    Rendered views have no image of their own: crops are taken from them.
+
+    Args:
+        batch: with small crops that were cut out of the images, or None.
+        count: how many of each object.
+        size: side of crops that are cut here.
+        scale: their share of a view's area.
+        normalise: what makes images ready.
+        sources: views that they are cut from, in turn.
+
+    Raises:
+        ValueError: where the batch brings another number of them.
+    """
+    if batch.small_crops is None:
+        views = [normalise(batch.images[:, sources[crop % len(sources)]]) for crop in range(count)]
+        return [random_resized_crops(view, size, scale) for view in views]
+    if batch.small_crops.shape[1] != count:
+        raise ValueError(f"expected {count} small crops each, got {batch.small_crops.shape[1]}")
+    return [normalise(crop) for crop in batch.small_crops.unbind(1)]
 
 
 def random_resized_crops(

@@ -12,7 +12,7 @@ from equissl.encoders import Projector
 from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from equissl.methods.base import StepOutput, stack_features, widen
 from equissl.methods.views.base import ViewMethod
-from equissl.methods.views.crops import random_resized_crops
+from equissl.methods.views.crops import small_views
 from equissl.methods.views.embedding import embed_together
 from equissl.methods.views.teacher import Teacher
 from equissl.objectives import Objective, ObjectiveConfig
@@ -104,9 +104,5 @@ class Invariant(ViewMethod):
 
     def _small_features(self, batch: ViewBatch) -> list[Tensor]:
         """Representations of small crops."""
-        if batch.small_crops is None:  # rendered views have no image of their own: crops are taken from them in turn
-            images = [self.normalise(batch.images[:, crop % self.views]) for crop in range(self.small_crops)]
-            return [self.encoder(random_resized_crops(view, self.small_size, self.small_scale)) for view in images]
-        if batch.small_crops.shape[1] != self.small_crops:
-            raise ValueError(f"expected {self.small_crops} small crops each, got {batch.small_crops.shape[1]}")
-        return [self.encoder(self.normalise(crop)) for crop in batch.small_crops.unbind(1)]
+        size, scale, views = self.small_size, self.small_scale, range(self.views)
+        return [self.encoder(x) for x in small_views(batch, self.small_crops, size, scale, self.normalise, views)]
