@@ -54,6 +54,7 @@ def test_verbs_of_the_documentation() -> None:
         "import",
         "export",
         "sequences",
+        "queries",
         "bench",
         "doctor",
     }
@@ -70,6 +71,7 @@ def test_verbs_of_the_documentation() -> None:
         "simulate",
         "flow",
         "sequences",
+        "queries",
         "evaluate",
         "predict",
         "report",

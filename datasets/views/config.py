@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from equissl.datasets.config import DataConfig
 from equissl.datasets.views.live.spec import LiveSpec
+from equissl.datasets.views.queries import QuerySpec
 
 
 @dataclass(kw_only=True)
@@ -20,6 +21,7 @@ class ViewsData(DataConfig):
         labels: share of the stored training objects of each class that is learnt from, chosen by ``label_seed``; a
             larger share holds the objects of a smaller one. At least one object of each class.
         label_seed: of the share.
+        queries: answered similarity queries of the stored views, for methods that learn from them (`SIRL`).
     """
 
     store: str = ""
@@ -27,3 +29,4 @@ class ViewsData(DataConfig):
     objects: int | None = None
     labels: float = 1.0
     label_seed: int = 0
+    queries: QuerySpec | None = None

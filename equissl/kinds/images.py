@@ -43,6 +43,10 @@ class Images(ImageKind):
 
     def open(self, config: PretrainConfig, method: Method, split: str | None = "train") -> ImageSequences:
         data = cast(ImagesData, config.data)
+        if method.learns_from_queries:
+            raise ConfigError(
+                f"{type(method).__name__} learns from queries about rendered views: expected data.kind views"
+            )
         if not data.root:
             raise ConfigError(f"expected data.root to be {self.source}")
         try:

@@ -12,7 +12,10 @@ from equissl.datasets.hdf5 import declared_format
 from equissl.datasets.loader import AddressedDataset, ViewDataset
 from equissl.datasets.views.config import ViewsData
 from equissl.datasets.views.live.views import LiveViews
+from equissl.datasets.views.queries import QueryDataset, draw_queries, find_odd
+from equissl.datasets.views.query_files import read_answers
 from equissl.datasets.views.store.format import FORMAT
+from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.views.config import EvaluateConfig
 from equissl.evaluation.views.evaluate import evaluate_views
 from equissl.kinds.image_kind import ImageKind
@@ -39,11 +42,14 @@ class Views(ImageKind):
 
     def resolve(self, data: ViewsData) -> ViewsData:
         data = super().resolve(data)
+        if data.queries is not None and data.queries.answers is not None:
+            data = replace(data, queries=replace(data.queries, answers=str(Path(data.queries.answers).resolve())))
         return data if data.live is None else replace(data, live=data.live.resolved())
 
     def open(self, config: PretrainConfig, method: Method, split: str | None = "train") -> AddressedDataset:
         data: Any = config.data
         seed = config.seed if data.seed is None else data.seed
+        _check_queries(data, method)
         if data.live is not None and (data.objects is not None or data.labels != 1):
             raise ConfigError(
                 "expected data.objects and data.labels with a store only; live views have data.live.objects"
@@ -55,6 +61,8 @@ class Views(ImageKind):
         if not data.store:
             raise ConfigError(f"expected data.store to be {self.source}, or data.live to render while training")
         learnt = {name: getattr(data, name) for name in ("objects", "labels", "label_seed")} if split == "train" else {}
+        if data.queries is not None:
+            return open_queries(data, split, seed, learnt)
         dataset = ViewDataset(data.store, split=split, views=method.views, seed=seed, **learnt)
         self.check_classes(method, dataset)
         return dataset
@@ -86,6 +94,43 @@ def open_live(data: ViewsData, views: int, split: str | None, seed: int) -> Live
             f"renderer {renderer!r} draws in the training process: expected data.workers 0, got {data.workers}"
         )
     return dataset
+
+
+def _check_queries(data: ViewsData, method: Method) -> None:
+    """Refuse queries without a method that learns from them, and the reverse."""
+    name = type(method).__name__
+    if method.learns_from_queries and data.queries is None:
+        raise ConfigError(f"{name} learns from similarity queries: expected data.queries, such as {{about: pose}}")
+    if data.queries is not None and not method.learns_from_queries:
+        raise ConfigError(f"expected data.queries with a method that learns from queries only, got them with {name}")
+    if data.queries is not None and data.live is not None:
+        raise ConfigError("expected data.queries with a store only, got them with data.live")
+
+
+def open_queries(data: ViewsData, split: str | None, seed: int, learnt: dict[str, Any]) -> QueryDataset:
+    """Open answered similarity queries: an oracle's, or those of a file.
+
+    Args:
+        data: with ``queries``.
+        split: ``train``, ``val``, or None for all.
+        seed: of the choice of views, and of the order.
+        learnt: share of the objects that is learnt from, as `ViewDataset` takes it; a person's answers decide that
+            themselves.
+
+    Raises:
+        ConfigError: an unknown attribute, one that the store does not hold, or too few objects.
+        QueryFileError: answers that do not fit the store.
+    """
+    assert data.queries is not None
+    spec, store = data.queries, ViewStore(data.store)
+    if spec.answers is not None:
+        return QueryDataset(store, read_answers(spec.answers, store, split), split, seed)
+    try:
+        chosen = ViewDataset(store, split, views=1, seed=seed, **learnt).objects
+        shown = draw_queries(chosen, store.num_views, spec.count, seed)
+        return QueryDataset(store, shown.answered(find_odd(shown, store, spec.about)), split, seed)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 VIEWS = Views()

@@ -76,6 +76,7 @@ from equissl.losses.nt_xent import nt_xent
 from equissl.losses.potentials import log_mean_potential, log_potentials
 from equissl.losses.precision import full_precision, unit_norm
 from equissl.losses.prototypes import Prototypes, sinkhorn
+from equissl.losses.query_triplets import query_distances, query_softmax, query_triplets
 from equissl.losses.scene_flow import flow_distance, warp_features
 from equissl.losses.sep_clr import SepCLRWeights, sep_clr, sep_clr_terms
 from equissl.losses.similarity_gap import similarity_gap
@@ -181,6 +182,9 @@ __all__ = [
     "own_rows",
     "perplexity",
     "pose_alignment",
+    "query_distances",
+    "query_softmax",
+    "query_triplets",
     "rank_mass",
     "repulsion",
     "sep_clr",

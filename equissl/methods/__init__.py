@@ -20,6 +20,7 @@ METHODS: Registry[type[Method]] = Registry(
         "CMIM": "equissl.methods.views.cmim:CMIM",
         "MAE": "equissl.methods.views.mae:MAE",
         "MixedAE": "equissl.methods.views.mixed_ae:MixedAE",
+        "SIRL": "equissl.methods.views.sirl:SIRL",
         "SIE": "equissl.methods.views.sie:SIE",
         "EquiCaps": "equissl.methods.views.equicaps:EquiCaps",
         "CapsIE": "equissl.methods.views.capsie:CapsIE",

@@ -63,6 +63,8 @@ class Method(nn.Module, ABC):
         views: views, or sweeps, of each item of a batch.
         objective: objective of the embedding, for methods that take one by name.
         phases: updates of each batch in their order; several train parts of the method in turn (docs/training.md).
+        learns_from_queries: True where an item is an answered similarity query: the first two of its three views are
+            alike, the third is the odd one out.
         track_action_gap: True where ``step`` is to return the action gap too, which costs one more pass of the
             predictor.
     """
@@ -73,6 +75,7 @@ class Method(nn.Module, ABC):
     feature_dim: int
     views: int = 2
     phases: tuple[Phase, ...] = (Phase(),)
+    learns_from_queries: bool = False
     track_action_gap: bool = True
 
     def __init__(self, encoder: BuildsEncoder) -> None:

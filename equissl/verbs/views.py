@@ -57,3 +57,13 @@ def sequences(argv: list[str]) -> int:
     write = parser.add_signature("equissl.datasets.images.sequences.create:write_sequences", skip={"root", "out"})
     print(parser.call(write, argv))
     return 0
+
+
+def queries(argv: list[str]) -> int:
+    """Write similarity queries of a store's training views for a person: a CSV file to fill in, a picture of each."""
+    parser = VerbParser("queries", queries)
+    parser.add_word("store", "view store")
+    parser.add_flag("out", "folder of the files", required=True)
+    write = parser.add_signature("equissl.datasets.views.query_files:write_queries", skip={"store", "out"})
+    print(parser.call(write, argv))
+    return 0

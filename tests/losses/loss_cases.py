@@ -86,6 +86,11 @@ def _hydra(z: Tensor) -> Tensor:
     return losses.hydra(z[:, 0], z[:, 1], _classes(z), _classes(z), gates)
 
 
+def _answered(z: Tensor) -> Tensor:
+    """The first two views, and another sample as the odd one out."""
+    return torch.stack([z[:, 0], z[:, 1], z[:, 0].roll(1, 0)], dim=1)
+
+
 def _poses(z: Tensor) -> Tensor:
     return z.unflatten(1, (-1, 2, 2))
 
@@ -160,6 +165,8 @@ CASES: dict[str, Case] = {
     "mochi": Case(_mochi, samples=1, views=0),
     "inter_clr": Case(lambda z: losses.inter_clr(z[:, 0], z[:, 1], _queue(z, 10, z.shape[2])), samples=1, views=0),
     "sep_clr": Case(lambda z: losses.sep_clr(z[..., :4], z[..., 4:], _classes(z) % 2)),
+    "query_triplets": Case(lambda z: losses.query_triplets(_answered(z)), samples=1, views=0),
+    "query_softmax": Case(lambda z: losses.query_softmax(_answered(z)), samples=1, views=0),
     "sup_re_mix": Case(lambda z: _sup_re_mix(z, True), views=1),
     "sup_re_mix_through_mixtures": Case(lambda z: _sup_re_mix(z, False), views=1),
 }

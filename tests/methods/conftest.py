@@ -72,6 +72,8 @@ _TINY: dict[str, dict[str, Any]] = {
     },
     "MixedAE": {**_DECODER, "group": 2},
     "MixedAE naive": {**_DECODER, "group": 2, "mixtures": 2, "homologous": 0, "segments": False, "contrast": 0.0},
+    "SIRL": {"projector": (12, 10)},
+    "SIRL softmax": {"projector": (12, 10), "loss": "softmax"},
     "SIE": {"projector": (24, 20)},
     "EquiCaps": {"image_size": IMAGE_SIZE, "capsules": 4},
     "EquiCaps 4x4": {"image_size": IMAGE_SIZE, "capsules": 4, "pose": "rigid"},
@@ -151,8 +153,11 @@ def make_batch(objects: int = 6, size: int = IMAGE_SIZE, views: int = 2, seed: i
 
 
 @pytest.fixture
-def batch() -> ViewBatch:
-    return make_batch()
+def batch(request: pytest.FixtureRequest) -> ViewBatch:
+    """Two views of each object, or as many as the method of a test's ``case`` takes."""
+    if "case" not in request.fixturenames:
+        return make_batch()
+    return make_batch(views=tiny_method(request.getfixturevalue("case")).views)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_forward_backward_save_load(case: str, batch: ViewBatch, build_method: A
     out = method.step(batch)
     assert out.loss.shape == () and torch.isfinite(out.loss)
     assert all(not term.requires_grad and torch.isfinite(term) for term in out.terms.values())
-    assert out.features.shape == (6, 2, method.feature_dim) and not out.features.requires_grad
+    assert out.features.shape == (6, method.views, method.feature_dim) and not out.features.requires_grad
     out.loss.backward()
     for key, parameter in method.named_parameters():
         if not parameter.requires_grad:  # a teacher's
@@ -108,8 +108,9 @@ def test_channels_last_changes_nothing_but_the_layout(
 
 
 def test_wrong_number_of_views_is_named(case: str, build_batch: Any, build_method: Any) -> None:
-    with pytest.raises(ValueError, match=f"{case.split()[0]} takes 2 views per object, got 3"):
-        build_method(case).step(build_batch(views=3))
+    method = build_method(case)
+    with pytest.raises(ValueError, match=f"{case.split()[0]} takes {method.views} views per object, got 4"):
+        method.step(build_batch(views=4))
 
 
 @pytest.mark.parametrize(

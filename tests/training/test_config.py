@@ -19,7 +19,7 @@ RECIPES = [
     "3diebench_t_equicaps",
     "3diebench_group_equivariant",
     "demo_group_equivariant",
-    *(f"demo_{name}" for name in ("vicreg", "sie", "equicaps", "supervised")),
+    *(f"demo_{name}" for name in ("vicreg", "sie", "equicaps", "supervised", "sirl")),
     "demo_seq_jepa",
     "3diebench_seq_jepa",
     "3diebench_seq_jepa_released",

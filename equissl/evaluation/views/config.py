@@ -105,17 +105,41 @@ class SequenceConfig:
 
 
 @dataclass
+class PreferenceConfig:
+    """Preference heads of simulated people (SIRL), which learn from answers about which of two views is preferred.
+
+    Attributes:
+        about: attribute of views that the people care about: ``pose``, ``floor_hue``, ``light_hue``, ``light``, or
+            several joined by ``+``; each person's reward is a random linear function of it.
+        queries: numbers of answers that heads learn from; more keep the first ones.
+        people: how many; their accuracies are averaged.
+        pairs: pairs of validation views that the heads are scored on.
+        penalty: on the squared weights of the heads, for features whose mean squared length is 1.
+        initial: also ask the features of the encoder before training.
+    """
+
+    about: str = "floor_hue"
+    queries: tuple[int, ...] = (10, 30, 100, 300)
+    people: int = 20
+    pairs: int = 1000
+    penalty: float = 0.1
+    initial: bool = True
+
+
+@dataclass
 class EvaluateConfig:
     """Frozen features, probes and diagnostics of one run.
 
     Attributes:
         protocols: what to measure: names of :data:`equissl.evaluation.PROBES` or import paths of one's own, and
-            ``retrieval``, ``subject``, ``train_mode``, ``aggregate``, ``path_integration``, ``sequence_retrieval``.
-            None takes all that the store and the method allow, but for ``subject`` and the variants ``hue_mlp`` and
+            ``retrieval``, ``subject``, ``train_mode``, ``preference``, ``aggregate``, ``path_integration``,
+            ``sequence_retrieval``. None takes all that the store and the method allow, but for ``subject``,
+            ``preference`` and the variants ``hue_mlp`` and
             ``train_mode``; one asked for by name that is impossible (translations that the store does not hold,
             retrieval without a predictor) is an error.
         classification, rotation, hue: the probes.
         retrieval: look-up of predicted embeddings.
+        preference: heads of simulated people.
         sequence: what is asked of methods that aggregate views.
         ood_store: a store of other poses of the same classes, such as `equissl render --rotation_gap` writes: what the
             heads learned is also asked of its validation objects, under ``ood/…``.
@@ -144,6 +168,7 @@ class EvaluateConfig:
     rotation: RotationProbeConfig = field(default_factory=RotationProbeConfig)
     hue: HueProbeConfig = field(default_factory=HueProbeConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    preference: PreferenceConfig = field(default_factory=PreferenceConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     ood_store: str | None = None
     parts: list[str] | None = None

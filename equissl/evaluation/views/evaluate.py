@@ -20,10 +20,11 @@ from equissl.evaluation.views.cached import feature_sets, with_embeddings
 from equissl.evaluation.views.config import EvaluateConfig
 from equissl.evaluation.views.features import FeatureSet, has_euler_latents
 from equissl.evaluation.views.ood import ood_features, ood_scores
+from equissl.evaluation.views.preference import check_preference, preference_scores
 from equissl.evaluation.views.probing import choose_parts, probe_all
 from equissl.evaluation.views.retrieval import retrieval_scores, why_no_retrieval
 from equissl.evaluation.views.subject import subject_scores, why_no_subject
-from equissl.evaluation.views.tasks import RETRIEVAL, SUBJECT, TRAIN_MODE, asked_for, wanted_tasks
+from equissl.evaluation.views.tasks import PREFERENCE, RETRIEVAL, SUBJECT, TRAIN_MODE, asked_for, wanted_tasks
 from equissl.evaluation.views.train_mode import train_mode_scores, train_mode_tasks
 from equissl.evaluation.views.world_model import choose_sequence_protocols, world_model_scores
 from equissl.geometry import QuaternionSign
@@ -77,6 +78,8 @@ def evaluate_views(
     sign, classes = target_sign(config, views), len(views.classes)
     log = skipped = _Skipped(log)
     wanted_tasks(classes, sign, config)  # a fault shows before features are computed
+    if asked_for(PREFERENCE, config):
+        check_preference(config.preference, views.schema)
     protocols = choose_sequence_protocols(method, config, log)
     train, val = feature_sets(method, views, run_dir, config, device, log)
     other = None if config.ood_store is None else ood_features(method, views, run_dir, config, device, log)
@@ -99,6 +102,8 @@ def evaluate_views(
         results |= ood_scores(method, train, other, views, sign, protocols, config, device, log)
     if asked_for(TRAIN_MODE, config):
         results |= train_mode_scores(method, views, train, val, sign, config, device, log)
+    if asked_for(PREFERENCE, config):
+        results |= preference_scores(method, training, views, train, val, config, device, log)
     results |= predictor_scores(
         method, views, batches=config.diagnostic_batches, batch_size=config.batch_size, seed=config.seed, device=device
     )

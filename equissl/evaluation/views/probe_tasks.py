@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equissl.datasets.views import attributes
+from equissl.datasets.views.attributes import LIGHT
 from equissl.datasets.views.schema import BLUR, CROP, JITTER, POSITION, ROTATION, TRANSLATION
 from equissl.evaluation.views import scores
 from equissl.evaluation.views.features import FeatureSet
@@ -19,7 +21,6 @@ from equissl.evaluation.views.tasks import ProbeSetting, Task
 from equissl.geometry import relative_unitquat, unitquat_to_rotmat
 
 HUES = ("floor_hue", "light_hue")
-LIGHT = ("light_theta", "light_phi")
 
 
 def classification(setting: ProbeSetting) -> Task:
@@ -94,8 +95,7 @@ def position(setting: ProbeSetting) -> Task:
 
 def light_directions(views: FeatureSet) -> Tensor:
     """Compute unit vectors (N, V, 3) towards the spot light, from its polar angle (from +z) and azimuth."""
-    theta, phi = views.columns(*LIGHT).unbind(-1)
-    return torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], -1)
+    return attributes.light_directions(views.columns(*LIGHT))
 
 
 def base_translations(views: FeatureSet) -> Tensor:

@@ -15,12 +15,13 @@ from equissl.evaluation.views.scoring import DISTANCES, Scoring
 from equissl.geometry import QuaternionSign
 from equissl.util.registry import Registry, is_import_path
 
-RETRIEVAL, SUBJECT, TRAIN_MODE = "retrieval", "subject", "train_mode"
+RETRIEVAL, SUBJECT, TRAIN_MODE, PREFERENCE = "retrieval", "subject", "train_mode", "preference"
 SEQUENCE_PROTOCOLS = ("aggregate", "path_integration", "sequence_retrieval")
 OTHER_PROTOCOLS = (
     RETRIEVAL,
     SUBJECT,
     TRAIN_MODE,
+    PREFERENCE,
     *SEQUENCE_PROTOCOLS,
 )  # what is measured without a probe of single features
 
