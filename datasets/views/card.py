@@ -39,6 +39,7 @@ _BUILD = (
     "val_source",
     "classes",
     "up",
+    "bias",
     "listing_sha256",
 )
 

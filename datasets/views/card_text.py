@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from equissl.datasets.views.bias import Bias
+
 
 def card_text(card: dict, gallery: str | None = None) -> str:
     """Return the Markdown text of a machine-readable card (:func:`equissl.datasets.views.card.data_card`).
@@ -18,7 +20,9 @@ def card_text(card: dict, gallery: str | None = None) -> str:
         sections.append(f"![views, one object a row]({gallery})\n\n{axes}")
     sections += [
         "## Classes\n\n" + _classes(card["classes"]),
-        "## Latents of a view\n\nIndependent and uniform; one seed per (data set, object, view).\n\n"
+        "## Latents of a view\n\nIndependent and uniform; one seed per (data set, object, view)."
+        + _bias(card["making"].get("bias"))
+        + "\n\n"
         + _latents(card["variableMeasured"]),
         "## How it was made\n\n" + _making(card["making"]),
         "## Time\n\n" + _timing(card["timing"]),
@@ -43,6 +47,17 @@ def _contents(counts: dict) -> str:
 def _classes(classes: list[dict]) -> str:
     rows = [(row["label"], row["name"], row["train_objects"], row["val_objects"]) for row in classes]
     return table(("label", "class", "train objects", "val objects"), rows)
+
+
+def _bias(text: str | None) -> str:
+    if text is None:
+        return ""
+    bias = Bias.parse(text)
+    return (
+        f" **Biased**: in {100 * bias.share:g} % of the views of training objects {bias.latent} lies in the band of "
+        "their class, the c-th of as many equal bands as there are classes; in the others in another band, drawn at "
+        "random. Views of val objects are unbiased."
+    )
 
 
 def _latents(latents: list[dict]) -> str:

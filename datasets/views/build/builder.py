@@ -138,6 +138,8 @@ def _build(
 def _check_source(spec: BuildSpec, source: MeshSource) -> None:
     if not len(source):
         raise BuildError(f"expected meshes in {spec.meshes!r}, found none")
+    if spec.bias is not None and len(source.classes) < 2:
+        raise BuildError(f"a bias binds a hue to the class: expected meshes of at least 2, got {list(source.classes)}")
     spec.split(source, range(len(source)))  # its complaints before the rendering, not after
 
 

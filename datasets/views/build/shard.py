@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from equissl.datasets.meshes.mesh import MeshError, without_name
 from equissl.datasets.meshes.source import MeshSource
+from equissl.datasets.splits import TRAIN
+from equissl.datasets.views.bias import Bias
 from equissl.datasets.views.build.spec import BuildSpec
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.store.format import StoreHeader
@@ -93,7 +98,7 @@ class ShardJob:
             tell: called with the work that is begun.
         """
         entry, spec = self.source.entry(index), self.spec
-        latents = sample_latents(spec.schema, spec.seed, index, spec.views)
+        latents = self.latents(index)
         parameters = view_parameters(latents, spec.schema.names)
         tell(Begun(index, "reading the mesh"))
         mesh = self.source.load(index)
@@ -111,3 +116,20 @@ class ShardJob:
             object_pixels=rendered.object_pixels,
             warnings=mesh.warnings,
         )
+
+    def latents(self, index: int) -> np.ndarray:
+        """Draw the latents (V, L) of an object's views, biased where the store is and the object is not held out.
+
+        Args:
+            index: number of the object in the mesh source.
+        """
+        spec, schema = self.spec, self.spec.schema
+        latents = sample_latents(schema, spec.seed, index, spec.views)
+        if spec.bias is None or self._split[index] != TRAIN:
+            return latents
+        label, classes = self.source.entry(index).label, len(self.source.classes)
+        return Bias.parse(spec.bias).apply(latents, schema, label, classes, spec.seed, index)
+
+    @cached_property
+    def _split(self) -> np.ndarray:
+        return self.spec.split(self.source, range(len(self.source)))

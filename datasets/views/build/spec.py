@@ -14,6 +14,7 @@ import numpy as np
 
 from equissl.datasets.meshes.normalise import Up
 from equissl.datasets.meshes.source import MeshSource, notes_of
+from equissl.datasets.views.bias import Bias
 from equissl.datasets.views.findings import MIN_COVERAGE
 from equissl.datasets.views.schema import LatentSchema, Triple, threediebench_schema
 from equissl.datasets.views.split import split_objects
@@ -120,12 +121,15 @@ class BuildSpec(ViewSpec):
         views: V, views of each object.
         encoding: ``jpeg`` (about 0.2 bytes a pixel) or ``raw`` (3 bytes a pixel, many times faster to read).
         quality: of the JPEG files.
+        bias: ``LATENT:class:SHARE`` binds ``hue`` (the floor's) or ``light_hue`` to the class in that share of the
+            training views; held-out objects stay as they are. ``hue:class:0.99``, see :class:`Bias`.
         objects_per_shard: most objects in one unit of work; large raw images take fewer. Does not change the result.
     """
 
     views: int = 50
     encoding: str = "jpeg"
     quality: int = 95
+    bias: str | None = None
     objects_per_shard: int = 64
 
     def __post_init__(self) -> None:
@@ -133,6 +137,21 @@ class BuildSpec(ViewSpec):
         self._check_least(views=1, quality=1, objects_per_shard=1)
         if self.encoding not in ENCODINGS:
             raise ValueError(f"expected encoding to be one of {ENCODINGS}, got {self.encoding!r}")
+        if self.bias is not None:
+            Bias.parse(self.bias)
+
+    def split(self, source: MeshSource, indices: Sequence[int]) -> np.ndarray:
+        """Split as `ViewSpec.split`; with a bias, before it is known which meshes can be used.
+
+        Views of held-out objects are unbiased, so the split has to be settled before they are rendered.
+
+        Args:
+            source: mesh source of the objects.
+            indices: N numbers of objects in ``source``.
+        """
+        if self.bias is None:
+            return super().split(source, indices)
+        return super().split(source, range(len(source)))[np.asarray(indices, dtype=np.int64)]
 
     @property
     def bytes_per_image(self) -> int:
@@ -159,6 +178,8 @@ def describe_build(spec: BuildSpec, source: MeshSource, renderer: Renderer) -> d
     description = asdict(spec)
     for name in ("objects_per_shard", "min_coverage", "renderer_options"):
         del description[name]
+    if spec.bias is None:  # stores that were built before there was a bias stay the same build
+        del description["bias"]
     entries = [source.entry(i) for i in range(len(source))]
     listing = json.dumps([[entry.name, entry.label, entry.source] for entry in entries] + [list(source.classes)])
     description |= {

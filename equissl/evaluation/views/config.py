@@ -141,6 +141,8 @@ class EvaluateConfig:
         retrieval: look-up of predicted embeddings.
         preference: heads of simulated people.
         sequence: what is asked of methods that aggregate views.
+        group: latent whose bands make the groups of ``worst_group``: ``floor_hue`` or ``light_hue``, see
+            `equissl render --bias`.
         ood_store: a store of other poses of the same classes, such as `equissl render --rotation_gap` writes: what the
             heads learned is also asked of its validation objects, under ``ood/…``.
         parts: parts of the features to probe; all that ``features`` of the method returns where None. A method that
@@ -170,6 +172,7 @@ class EvaluateConfig:
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     preference: PreferenceConfig = field(default_factory=PreferenceConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    group: Literal["floor_hue", "light_hue"] = "floor_hue"
     ood_store: str | None = None
     parts: list[str] | None = None
     standardize: bool = False

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from equissl.datasets.views import attributes
 from equissl.datasets.views.attributes import LIGHT
+from equissl.datasets.views.bias import find_bands
 from equissl.datasets.views.schema import BLUR, CROP, JITTER, POSITION, ROTATION, TRANSLATION
 from equissl.evaluation.views import scores
 from equissl.evaluation.views.features import FeatureSet
-from equissl.evaluation.views.scoring import Classes, Regression, Rotations
+from equissl.evaluation.views.scoring import Classes, Groups, Regression, Rotations
 from equissl.evaluation.views.tasks import ProbeSetting, Task
 from equissl.geometry import relative_unitquat, unitquat_to_rotmat
 
@@ -28,6 +29,21 @@ def classification(setting: ProbeSetting) -> Task:
     count = setting.num_classes
     budget = setting.config.classification
     return Task("classification", count, budget, _labels, loss=F.cross_entropy, scoring=Classes(count))
+
+
+def worst_group(setting: ProbeSetting) -> Task:
+    """Class of the object as in `classification`, by groups of class and of a hue that is, or is not, in its band."""
+    count, latent = setting.num_classes, setting.config.group
+
+    def known(views: FeatureSet) -> Tensor:
+        band = find_bands(views.columns(latent)[..., 0], count).long()
+        return torch.stack([_labels(views), band], dim=-1)
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(logits, target[:, 0])
+
+    how: dict[str, Any] = {"scoring": Groups(count), "needs": (latent,), "on_request": True}
+    return Task("worst_group", count, setting.config.classification, known, loss=loss, **how)
 
 
 def rotation(setting: ProbeSetting) -> Task:

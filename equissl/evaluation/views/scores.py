@@ -54,6 +54,33 @@ def label_baselines(
     }
 
 
+def group_scores(logits: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str) -> Scores:
+    """Compute top-1 of the worst group, of all views, and of those that follow or go against a bias.
+
+    A class has two groups: views whose band is that of their class, and all others. A group without views does not
+    count. The standard error of the worst group counts its objects.
+
+    Args:
+        logits: (P, C).
+        target: (P, 2) class and band.
+        owners: (P,) object of every row.
+        part: name of the probed features.
+        group: first component of the keys.
+    """
+    labels, follows = target[:, 0], target[:, 0] == target[:, 1]
+    right = (logits.argmax(-1) == labels).double().numpy()
+    groups = (2 * labels + follows).numpy()
+    means = {int(number): float(right[groups == number].mean()) for number in np.unique(groups)}
+    worst = groups == min(means, key=means.__getitem__)
+    sides = {"follows": follows.numpy(), "against": ~follows.numpy()}
+    scores: Scores = {
+        f"{group}/{part}/top1": float(right[worst].mean()),
+        f"{group}/{part}/top1_se": standard_error(per_object_means(right[worst], owners[worst])),
+        f"{group}/{part}/all_views": float(right.mean()),
+    }
+    return scores | {f"{group}/{part}/{name}": float(right[rows].mean()) for name, rows in sides.items() if rows.any()}
+
+
 def rotation_scores(preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str = "rotation") -> Scores:
     """Compute both R², and geodesic errors in degrees.
 

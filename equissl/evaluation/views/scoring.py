@@ -14,6 +14,7 @@ from equissl.evaluation.views.scores import (
     Measure,
     Scores,
     classification_scores,
+    group_scores,
     identity_prediction,
     label_baselines,
     regression_scores,
@@ -148,3 +149,27 @@ class Classes(Scoring):
             same: not used.
         """
         return label_baselines(source, target, self.count, group)
+
+
+@dataclass(frozen=True)
+class Groups(Classes):
+    """Top-1 accuracy of the worst group, of all, and of the views that follow a bias or go against it.
+
+    A class has two groups: views whose band is that of their class, and all others. Targets are (P, 2), class and band
+    (:func:`equissl.datasets.views.bias.find_bands`).
+    """
+
+    def scores(self, preds: Tensor, target: Tensor, owners: np.ndarray, part: str, group: str) -> Scores:
+        return group_scores(preds, target, owners, part, group)
+
+    def baselines(self, target: Tensor, source: Tensor, owners: np.ndarray, group: str, same: Same) -> Scores:
+        """Return the accuracy of a uniform guess; always naming one class gives its worst group nothing.
+
+        Args:
+            target: not used.
+            source: not used.
+            owners: not used.
+            group: name of the protocol, the first component of the keys.
+            same: not used.
+        """
+        return {f"{group}/chance": 1.0 / self.count, f"{group}/majority": 0.0}

@@ -102,6 +102,7 @@ PROBES: Registry[Callable[[ProbeSetting], Task]] = Registry(
     "protocol",
     {
         "classification": "equissl.evaluation.views.probe_tasks:classification",
+        "worst_group": "equissl.evaluation.views.probe_tasks:worst_group",
         "rotation": "equissl.evaluation.views.probe_tasks:rotation",
         "rotation_absolute": "equissl.evaluation.views.probe_tasks:rotation_absolute",
         "hue": "equissl.evaluation.views.probe_tasks:hue",
