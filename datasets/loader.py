@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from equissl.datasets.sampling import choose_labelled, choose_objects, choose_views, epoch_order
+from equissl.datasets.samplers import Sampler, Shuffled
+from equissl.datasets.sampling import choose_labelled, choose_objects, choose_views
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.schema import ROTATION, TRANSLATION, LatentSchema
 from equissl.datasets.views.store.store import ViewStore
 from equissl.geometry import euler_to_rotmat
 from equissl.util.processes import one_thread_environment
 
-Address = tuple[int, int]  # (epoch, index)
+Address = tuple[int, int]  # (number of the visit, which is the epoch where each item is visited once, and index)
 
 
 def make_batch(store: ViewStore, objects: np.ndarray, views: np.ndarray) -> ViewBatch:
@@ -196,9 +197,9 @@ class AddressedDataset(Protocol):
 class ViewLoader:
     """Loader that yields one epoch of :class:`ViewBatch` each time it is iterated, then moves on to the next.
 
-    All ranks share one order of the objects. Batch k of the run is one slice of ``batch_size · world_size`` objects, of
-    which each rank takes its part: together the ranks see exactly the batch that one process with the whole batch size
-    would see, and all see equally many.
+    All ranks share one order of the objects, the sampler's. Batch k of the run is one slice of
+    ``batch_size · world_size`` objects, of which each rank takes its part: together the ranks see exactly the batch
+    that one process with the whole batch size would see, and all see equally many.
 
     Args:
         dataset: what to load; `SweepPairs` gives batches of pairs of sweeps in the same way.
@@ -209,9 +210,11 @@ class ViewLoader:
         drop_last: leave out the last, smaller batch. Kept, it is filled up from the start of the order to a multiple of
             ``world_size``.
         pin_memory: page-locked batches for faster copies to a GPU.
+        sampler: order of an epoch; None takes the data set's own attribute ``sampler``, and without one visits each
+            item once, shuffled or not.
 
     Raises:
-        ValueError: when not even one batch would come.
+        ValueError: when not even one batch would come, or a last batch is kept that the sampler does not have.
     """
 
     def __init__(
@@ -224,16 +227,21 @@ class ViewLoader:
         world_size: int = 1,
         drop_last: bool = True,
         pin_memory: bool = False,
+        sampler: Sampler | None = None,
     ) -> None:
         if batch_size < 1 or workers < 0 or not 0 <= rank < world_size:
             got = f"batch_size={batch_size}, workers={workers}, rank={rank}, world_size={world_size}"
             raise ValueError(f"expected batch_size >= 1, workers >= 0 and 0 <= rank < world_size, got {got}")
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
+        self.joined = batch_size * world_size
+        self.sampler = sampler or own_sampler(dataset) or Shuffled(len(dataset), dataset.seed, shuffle)
+        if self.sampler.whole_batches and not drop_last:
+            raise ValueError(f"{type(self.sampler).__name__} has no last, smaller batch: expected drop_last=True")
         if not len(self):
             split = f"split {dataset.split!r} of {dataset.store.path}"
             raise ValueError(
-                f"expected at least batch_size · world_size = {batch_size * world_size} {dataset.items} in {split}, "
+                f"expected at least batch_size · world_size = {self.joined} {dataset.items} in {split}, "
                 f"got {len(dataset)}: take a smaller batch or drop_last=False"
             )
         self.epoch = 0
@@ -252,7 +260,7 @@ class ViewLoader:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch, equal on all ranks."""
-        whole, rest = divmod(len(self.dataset), self.batch_size * self.world_size)
+        whole, rest = divmod(self.sampler.count(self.joined), self.joined)
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
@@ -291,25 +299,32 @@ class ViewLoader:
 
     def addresses(self) -> Iterator[list[Address]]:
         """Return this rank's (epoch, index) of the batches still to come in this epoch."""
-        order = epoch_order(self.dataset.seed, self.epoch, len(self.dataset), self.shuffle)
-        joined = self.batch_size * self.world_size
-        for start in range(self._first * joined, len(self) * joined, joined):
-            part = order[start : start + joined]
-            part = np.concatenate([part, np.resize(order, -len(part) % self.world_size)])
+        visits = self.sampler.visits(self.epoch, self.joined)
+        for start in range(self._first * self.joined, len(self) * self.joined, self.joined):
+            part = visits[start : start + self.joined]
+            part = np.concatenate([part, np.resize(visits, (-len(part) % self.world_size, 2))])
             share = len(part) // self.world_size
-            yield [(self.epoch, int(i)) for i in part[self.rank * share : (self.rank + 1) * share]]
+            yield [(int(n), int(i)) for n, i in part[self.rank * share : (self.rank + 1) * share]]
+
+    def visits(self, batches: int) -> int:
+        """Count the visits, over all ranks, in the first ``batches`` batches of a run."""
+        epochs, rest = divmod(batches, len(self))
+        # a last batch that is kept is filled up to a multiple of the processes
+        whole = -(-self.sampler.count(self.joined) // self.world_size) * self.world_size
+        return epochs * min(whole, len(self) * self.joined) + rest * self.joined
 
     def _advance(self) -> None:
         if self._done >= len(self):
             self.epoch, self._first, self._done = self.epoch + 1, 0, 0
 
-    def _identity(self) -> dict[str, int]:
+    def _identity(self) -> dict[str, Any]:
         return {
             "objects": len(self.dataset),
             "views": self.dataset.views,
             "seed": self.dataset.seed,
-            "joined_batch_size": self.batch_size * self.world_size,
+            "joined_batch_size": self.joined,
             "shuffle": int(self.shuffle),
+            **self.sampler.identity(),
         }
 
 
@@ -328,6 +343,11 @@ class _Addresses:
 
     def __len__(self) -> int:
         return len(self.loader)
+
+
+def own_sampler(dataset: AddressedDataset) -> Sampler | None:
+    """Return the data set's own order of an epoch, its attribute ``sampler``; None for one without."""
+    return getattr(dataset, "sampler", None)
 
 
 def start_method(dataset: AddressedDataset, workers: int) -> str | None:

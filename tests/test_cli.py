@@ -55,6 +55,7 @@ def test_verbs_of_the_documentation() -> None:
         "export",
         "sequences",
         "queries",
+        "generate",
         "bench",
         "doctor",
     }
@@ -72,6 +73,7 @@ def test_verbs_of_the_documentation() -> None:
         "flow",
         "sequences",
         "queries",
+        "generate",
         "evaluate",
         "predict",
         "report",

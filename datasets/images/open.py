@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from equissl.datasets.images.config import ImagesData
-from equissl.datasets.images.formats import open_images
+from equissl.datasets.images.formats import open_images, open_undivided
 from equissl.datasets.images.sequences import ImageSequences, SmallCrops, choose_policy, open_sequences
-from equissl.datasets.images.sources import ImagesError, ImageSource, ImageSubset
+from equissl.datasets.images.sources import ImagesError, ImageSource, ImageSubset, JoinedImages
+from equissl.datasets.samplers import Inflated, replicate_for
 from equissl.datasets.sampling import choose_labelled
 
 AUGMENTATIONS = "augmentations"
@@ -31,6 +32,31 @@ def open_source(data: ImagesData, split: str | None = "train") -> ImageSource:
     return ImageSubset(source, choose_labelled(source.labels.numpy(), data.labels, data.label_seed))
 
 
+def inflate(data: ImagesData, source: ImageSource, seed: int) -> tuple[ImageSource, Inflated | None]:
+    """Put the generated images of a section of the config after the real ones, and choose the order of an epoch.
+
+    Args:
+        data: section of the config.
+        source: real images to train on.
+        seed: of the run, for a section without one.
+
+    Returns:
+        all images, and the sampler; None where every image is visited once and nothing is generated.
+
+    Raises:
+        ImagesError: no images in the folder of generated ones, or other classes.
+        ValueError: a share or a number of copies that is not possible.
+    """
+    if not data.generated and data.replicate == 1 and data.real_share is None:
+        return source, None
+    if data.real_share is not None and (data.replicate != 1 or not data.generated):
+        raise ValueError("expected data.real_share with data.generated, and without data.replicate")
+    images = JoinedImages(source, open_undivided(data.generated)) if data.generated else source
+    real, generated = len(source), len(images) - len(source)
+    copies = data.replicate if data.real_share is None else replicate_for(real, generated, data.real_share)
+    return images, Inflated(real, generated, copies, seed if data.seed is None else data.seed)
+
+
 def open_form(
     data: ImagesData, source: ImageSource, views: int, seed: int, small_crops: SmallCrops | None = None
 ) -> ImageSequences:
@@ -51,6 +77,8 @@ def open_form(
     if data.form == AUGMENTATIONS:
         if data.size is None and source.size is None:
             raise ImagesError(f"the images of {source.path} may be of several sizes: expected data.size, the views'")
-        policy = choose_policy(data.policy, data.policy_options)
+        policy = choose_policy(data.policy, data.policy_options, data.strength)
         options |= {"size": data.size, "policy": policy, "small_crops": small_crops}
+    elif data.strength != 1:
+        raise ValueError(f"expected data.strength 1 with data.form {data.form!r}, got {data.strength}")
     return open_sequences(data.form, source, None, views, seed if data.seed is None else data.seed, **options)

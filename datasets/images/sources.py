@@ -42,6 +42,11 @@ class ImageSource(ABC):
     def labelled(self) -> bool:
         return bool(self.classes)
 
+    @property
+    def wholly_labelled(self) -> bool:
+        """True where every image has a label."""
+        return self.labelled and bool((self.labels != UNLABELLED).all())
+
     @abstractmethod
     def read(self, rows: np.ndarray) -> Images:
         """The images at some positions, in that order: one tensor where they are of one size.
@@ -97,6 +102,37 @@ class ImageFiles(ImageSource):
             return decode_file(self.path / name)
         except (OSError, RuntimeError, ValueError, SyntaxError) as error:  # Pillow calls some damage a SyntaxError
             raise ImagesError(f"{self.path / name}: cannot be decoded: {error}") from error
+
+
+class JoinedImages(ImageSource):
+    """Real images, and after them generated ones, whose classes are those of the real ones or not known.
+
+    Args:
+        real: with the classes and the path of all.
+        generated: without labels, or with classes of the real ones by name.
+
+    Raises:
+        ImagesError: generated images of other classes.
+    """
+
+    def __init__(self, real: ImageSource, generated: ImageSource) -> None:
+        if unknown := sorted(set(generated.classes) - set(real.classes)):
+            found = ", ".join(unknown[:5])
+            raise ImagesError(f"expected the classes of {real.path} in {generated.path}, found {found} too")
+        places = torch.tensor([real.classes.index(name) for name in generated.classes] + [UNLABELLED])
+        super().__init__(torch.cat([real.labels, places[generated.labels]]), real.classes, real.path)
+        self.real, self.generated = real, generated
+        self.size = real.size if real.size == generated.size else None
+
+    def read(self, rows: np.ndarray) -> Images:
+        made = rows >= len(self.real)
+        images: list[Tensor] = [torch.empty(0)] * len(rows)
+        for source, places in ((self.real, ~made), (self.generated, made)):
+            if places.any():
+                found = source.read(rows[places] - (len(self.real) if source is self.generated else 0))
+                for place, image in zip(np.flatnonzero(places), found, strict=True):
+                    images[place] = image
+        return torch.stack(images) if len({image.shape for image in images}) == 1 else images
 
 
 class ImageSubset(ImageSource):

@@ -8,7 +8,7 @@ from typing import Any, cast
 from equissl.datasets.images.config import ImagesData
 from equissl.datasets.images.formats import find_format
 from equissl.datasets.images.formats.mnist import Mnist
-from equissl.datasets.images.open import open_form, open_source
+from equissl.datasets.images.open import inflate, open_form, open_source
 from equissl.datasets.images.sequences import ImageSequences, SmallCrops
 from equissl.datasets.images.sources import ImagesError
 from equissl.datasets.views.store.index import is_index
@@ -41,6 +41,10 @@ class Images(ImageKind):
         except ImagesError:
             return False
 
+    def resolve(self, data: ImagesData) -> ImagesData:
+        data = super().resolve(data)
+        return replace(data, generated=str(Path(data.generated).resolve())) if data.generated else data
+
     def open(self, config: PretrainConfig, method: Method, split: str | None = "train") -> ImageSequences:
         data = cast(ImagesData, config.data)
         if method.learns_from_queries:
@@ -50,12 +54,15 @@ class Images(ImageKind):
         if not data.root:
             raise ConfigError(f"expected data.root to be {self.source}")
         try:
-            source = open_source(data, split)
+            source, sampler = open_source(data, split), None
+            if split in ("train", None):  # generated images are there to learn from alone
+                source, sampler = inflate(data, source, config.seed)
             dataset = open_form(data, source, method.views, config.seed, small_crops(method))
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        if not source.labelled and method.objective is not None and "labels" in method.objective.needs:
-            raise ConfigError(f"the objective needs labels, and the images of {source.path} have none")
+        dataset.sampler = sampler
+        if not source.wholly_labelled and method.objective is not None and "labels" in method.objective.needs:
+            raise ConfigError(f"the objective needs labels, and not all images of {source.path} have one")
         self.check_classes(method, dataset)
         return dataset
 

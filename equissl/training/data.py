@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from equissl.datasets.loader import AddressedDataset, ViewLoader, start_method
+from equissl.datasets.loader import AddressedDataset, ViewLoader, own_sampler, start_method
+from equissl.datasets.samplers import Sampler, Shuffled
 from equissl.kinds import KINDS
 from equissl.methods import Method
 from equissl.runs.config import ConfigError, PretrainConfig
@@ -47,11 +48,7 @@ class EndlessBatches:
 
     def items(self, batches: int) -> int:
         """Return the number of items, over all processes, in the first ``batches`` batches of the run."""
-        size = self.loader.batch_size * self.loader.world_size
-        epochs, rest = divmod(batches, len(self.loader))
-        # a last batch that is kept is filled up to a multiple of the processes
-        whole = -(-len(self.loader.dataset) // self.loader.world_size) * self.loader.world_size
-        return epochs * min(whole, len(self.loader) * size) + rest * size
+        return self.loader.visits(batches)
 
     def __iter__(self) -> Iterator[Any]:
         # starting a DataLoader draws from torch's generator: it must not change what the method draws
@@ -91,20 +88,22 @@ def make_batches(config: PretrainConfig, dataset: AddressedDataset, rank: int, w
     size, last = config.data.batch_size, config.data.drop_last
     if size % world_size:
         raise ConfigError(f"expected data.batch_size to be a multiple of the {world_size} processes, got {size}")
-    _check_size(dataset, size, last)
-    loader = ViewLoader(dataset, size // world_size, rank=rank, world_size=world_size, drop_last=last)
+    sampler = own_sampler(dataset) or Shuffled(len(dataset), dataset.seed)
+    _check_size(dataset, sampler, size, last)
+    part = size // world_size
+    loader = ViewLoader(dataset, part, rank=rank, world_size=world_size, drop_last=last, sampler=sampler)
     return EndlessBatches(loader, config.data.workers, pin_memory=torch.cuda.is_available())
 
 
-def _check_size(dataset: AddressedDataset, size: int, drop_last: bool) -> None:
+def _check_size(dataset: AddressedDataset, sampler: Sampler, size: int, drop_last: bool) -> None:
     """Refuse a batch size by which a pass has no batch, or one of a single item."""
     held = f"{len(dataset)} {dataset.items} in split {dataset.split!r} of {dataset.store.path}"
-    if drop_last and len(dataset) < size:
+    if drop_last and sampler.count(size) < size:
         raise ConfigError(
             f"expected at least data.batch_size = {size}, got {held}: take --data.batch_size {max(len(dataset), 1)} or "
             "less, or --data.drop_last false"
         )
-    if not drop_last and len(dataset) % size == 1:
+    if not drop_last and sampler.count(size) % size == 1:
         raise ConfigError(
             f"data.drop_last false with data.batch_size {size} leaves a last batch of one, of which batch norm has no "
             f"statistics; got {held}: take another --data.batch_size"

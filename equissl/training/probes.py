@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from equissl.datasets.images.sources import UNLABELLED
 from equissl.datasets.views.batch import ViewBatch
 from equissl.metrics import r2_uniform, rotation_errors_deg
 from equissl.runs.config import ProbeConfig
@@ -63,8 +64,10 @@ class OnlineProbes(Observer):
         assert self.optimizer is not None
         with torch.enable_grad():
             logits = self.heads["class"](features[:, 0])
-            loss = F.cross_entropy(logits, batch.labels)
-            self._keep("correct", (logits.argmax(1) == batch.labels).float())
+            known = batch.labels != UNLABELLED
+            loss = F.cross_entropy(logits, batch.labels, ignore_index=UNLABELLED, reduction="sum")
+            loss = loss / known.sum().clamp(min=1)
+            self._keep("correct", (logits.argmax(1) == batch.labels).float().where(known, torch.nan))
             if "rotation" in self.heads:
                 target = batch.relative_quats(0, 1).to(features.dtype)
                 preds = self.heads["rotation"](features[:, :2].flatten(1))
@@ -80,7 +83,7 @@ class OnlineProbes(Observer):
 
     def _scores(self) -> dict[str, float]:
         kept = {name: torch.cat(values) for name, values in self.window.items()}
-        scores = {"online/top1": float(kept["correct"].mean())}
+        scores = {"online/top1": float(kept["correct"].nanmean())}
         if "preds" in kept:
             scores["online/r2_uniform"] = r2_uniform(kept["preds"], kept["target"])
             scores["online/rotation_mean_deg"] = float(rotation_errors_deg(kept["preds"], kept["target"]).mean())

@@ -35,6 +35,7 @@ VERBS: dict[str, Verb] = {
         "equissl.verbs.interactions:interactions", "Write generated interactions of users with items, as CSV"
     ),
     "queries": Verb("equissl.verbs.views:queries", "Write similarity queries of views, for a person to answer"),
+    "generate": Verb("equissl.verbs.views:generate", "Train a small diffusion model on images, and sample it"),
     "flow": Verb("equissl.verbs.lidar:flow", "Copy a drive store with the scene flow of a provider"),
     "pretrain": Verb("equissl.verbs.train:pretrain", "Pretrain a method; started again, it continues"),
     "finetune": Verb(

@@ -67,3 +67,20 @@ def queries(argv: list[str]) -> int:
     write = parser.add_signature("equissl.datasets.views.query_files:write_queries", skip={"store", "out"})
     print(parser.call(write, argv))
     return 0
+
+
+def generate(argv: list[str]) -> int:
+    """Train a small diffusion model on images, and write generated ones to a folder, for `data.generated`.
+
+    Started again, it goes on where it stopped.
+    """
+    parser = VerbParser("generate", generate)
+    parser.add_word("root", "images to learn from: ROOT/train/CLASS/*.jpg, or CIFAR's or STL-10's binary files")
+    parser.add_flag("out", "folder of the generated images", required=True)
+    spec = parser.add_signature("equissl.datasets.images.generate:GeneratorSpec")
+    make = parser.add_signature("equissl.datasets.images.generate:generate", skip={"root", "out", "spec"})
+    values = parser.parse(argv)
+    names = spec().__dataclass_fields__
+    settings = spec()(**{name: value for name, value in values.items() if name in names})
+    print(make()(spec=settings, **{name: value for name, value in values.items() if name not in names}))
+    return 0

@@ -29,6 +29,7 @@ RECIPES = [
     *("demo_custom_contrast", "demo_info_nce"),
     *(f"cifar10_{name}" for name in ("hallucinator", "hydra", "supcon", "obow")),
     "demo_hydra",
+    "cifar10_adainf",
     "cifar100_seq_jepa",
     "stl10_seq_jepa",
     *(f"interactions_{name}" for name in ("sasrec", "mclrec")),

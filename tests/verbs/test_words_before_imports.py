@@ -40,6 +40,7 @@ TYPOS = {
     "simulate --drivs 3 --out x.h5": "did you mean '--drives'",
     "simulate --options.beems 3 --out x.h5": "did you mean '--options.beams'",
     "sequences . --out x.h5 --form sacades": "unknown form of image sequences 'sacades' (did you mean 'saccades'?)",
+    "generate . --out x --widht 8": "did you mean '--width'",
     "flow a.h5 --out b.h5 --provider icpcluster": "did you mean 'icp_cluster'",
     "pretrain --config demo_sei --out x": "did you mean 'demo_sie'",
     "pretrain --config demo_sie --out x --trainer.max_step 3": "did you mean '--trainer.max_steps'",
@@ -73,8 +74,8 @@ TYPOS = {
 }
 HELP = [
     *(f"{verb} --help" for verb in (
-        "demo", "demo lidar", "render", "pack", "unpack", "ingest", "simulate", "sequences", "flow", "pretrain",
-        "finetune", "evaluate", "predict", "report", "import", "export", "bench", "bench render", "doctor",
+        "demo", "demo lidar", "render", "pack", "unpack", "ingest", "simulate", "sequences", "generate", "flow",
+        "pretrain", "finetune", "evaluate", "predict", "report", "import", "export", "bench", "bench render", "doctor",
     )),
     "evaluate RUN --help", "pretrain --config demo_sie --help", "pretrain --help all", "render --help all",
     "pretrain --method.help SIE", "pretrain --data.help", "pretrain --config demo_sie --trainer.strategy.help",

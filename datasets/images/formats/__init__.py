@@ -28,7 +28,7 @@ FORMATS: Registry[type[ImageFormat]] = Registry(
 )
 AUTO = "auto"
 
-__all__ = ["AUTO", "FORMATS", "ImageFormat", "find_format", "open_images"]
+__all__ = ["AUTO", "FORMATS", "ImageFormat", "find_format", "open_images", "open_undivided"]
 
 
 def open_images(
@@ -54,6 +54,24 @@ def open_images(
     if split in SPLITS and "train" in held:
         return _divide(form.read(root, "train"), split, val_fraction, seed)
     raise ImagesError(f"expected images of split {split!r} in {root}, found {' and '.join(held)} ({form.name})")
+
+
+def open_undivided(root: Path | str, format: str = AUTO) -> ImageSource:
+    """All images of a folder that are there to learn from, none of which is held out.
+
+    Args:
+        root: folder, see `FORMATS`.
+        format: see `open_images`.
+
+    Raises:
+        ImagesError: no training images, or damaged files.
+    """
+    root = Path(root)
+    form = find_format(root, format)
+    split = next((split for split in ("train", "unlabeled") if split in form.splits(root)), None)
+    if split is None:
+        raise ImagesError(f"expected images to learn from in {root}, found {' and '.join(form.splits(root))} alone")
+    return form.read(root, split)
 
 
 def find_format(root: Path, name: str = AUTO) -> ImageFormat:

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from equissl.datasets.images.formats import open_images
 from equissl.datasets.images.sources import Images, ImageSource
+from equissl.datasets.samplers import Sampler
 from equissl.datasets.sampling import mix
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.schema import LatentSchema
@@ -50,6 +51,7 @@ class ImageSequences(Dataset, ABC):
 
     items = "images"
     schema: LatentSchema
+    sampler: Sampler | None = None  # order of an epoch, where it is another than each image once
 
     def __init__(
         self, images: ImageSource | Path | str, split: str | None = "train", views: int = 2, seed: int = 0

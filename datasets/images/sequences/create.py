@@ -26,17 +26,18 @@ FORMS: Registry[type[ImageSequences]] = Registry(
 _BATCH = 64
 
 
-def choose_policy(name: str, options: Mapping[str, Any] | None = None) -> Policy:
+def choose_policy(name: str, options: Mapping[str, Any] | None = None, strength: float = 1.0) -> Policy:
     """The augmentation policy of a name.
 
     Args:
         name: one of `POLICIES`, or an import path.
-        options: see `Policy.altered`.
+        options: see `Policy.altered`; they stand in place of scaled values.
+        strength: see `Recipe.scaled`.
 
     Raises:
         ValueError: an unknown policy or option, or a value out of range.
     """
-    return POLICIES[name].altered(options or {})
+    return POLICIES[name].scaled(strength).altered(options or {})
 
 
 def open_sequences(
