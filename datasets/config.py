@@ -16,6 +16,11 @@ class DataConfig:
         drop_last: leave out the last batch of a pass where fewer items are left than a batch holds; false trains on it.
         workers: loader processes of each training process; 0 loads in the training process.
         seed: of the order and of all that is random about an item; None takes the seed of the run.
+        groups: file with the group of each training item, ``groups.npz`` of a stage of `equissl stages` or a ``.npy``
+            array; None for none.
+            Every batch is then drawn from one group, for any method (`equissl.datasets.samplers.GroupBatches`).
+        group_mask: batches are drawn as ever instead, and an objective that is told the groups leaves out negatives of
+            other groups (``group_nt_xent``).
     """
 
     kind: str = ""
@@ -23,6 +28,8 @@ class DataConfig:
     drop_last: bool = True
     workers: int = 0
     seed: int | None = None
+    groups: str | None = None
+    group_mask: bool = False
 
     def settings(self) -> dict[str, Any]:
         """Return what a kind adds to these fields, as arguments of its data set."""

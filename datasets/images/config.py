@@ -14,9 +14,9 @@ class ImagesData(DataConfig):
     """Ordinary images, and the views that are made of them while training.
 
     Attributes:
-        root: folder of the images.
-        format: ``folder``, ``cifar10``, ``cifar100``, ``stl10``, ``mnist``, an import path, or ``auto``, which
-            recognises it; see `equissl.datasets.images.formats.FORMATS`.
+        root: folder of the images, or a view store.
+        format: ``folder``, ``cifar10``, ``cifar100``, ``stl10``, ``mnist``, ``views``, an import path, or ``auto``,
+            which recognises it; see `equissl.datasets.images.formats.FORMATS`.
         split: images to train on; ``unlabeled`` are STL-10's, or those of a folder of that name.
         val_fraction: share of each class that is held out where the images come without a validation split.
         labels: share of the training images of each class that is learnt from, chosen by ``label_seed``; a larger share

@@ -36,6 +36,7 @@ class ViewBatch:
         objects: (B,) index of each object in its store.
         views: (B, V) index of each view among its object's.
         small_crops: (B, C, 3, h, w) small crops of each object beside its views (multi-crop), or None.
+        group_ids: (B,) group of each object, see `equissl.datasets.groups`, or None.
     """
 
     images: Tensor
@@ -47,6 +48,7 @@ class ViewBatch:
     objects: Tensor | None = None
     views: Tensor | None = None
     small_crops: Tensor | None = None
+    group_ids: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 5 or self.images.shape[2] != 3:

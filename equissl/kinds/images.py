@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from torch import Tensor
+
+from equissl.datasets.hdf5 import declared_format
 from equissl.datasets.images.config import ImagesData
 from equissl.datasets.images.formats import find_format
 from equissl.datasets.images.formats.mnist import Mnist
 from equissl.datasets.images.open import inflate, open_form, open_source
 from equissl.datasets.images.sequences import ImageSequences, SmallCrops
-from equissl.datasets.images.sources import ImagesError
+from equissl.datasets.images.sources import ImagesError, ImageSource
+from equissl.datasets.samplers import Inflated
+from equissl.datasets.views.store.format import FORMAT
 from equissl.datasets.views.store.index import is_index
 from equissl.evaluation.images.config import ImageOptions
-from equissl.evaluation.images.evaluate import evaluate_images
+from equissl.evaluation.images.encoding import encode_images
+from equissl.evaluation.images.evaluate import choose_size, evaluate_images
 from equissl.kinds.image_kind import ImageKind
 from equissl.methods import Method
 from equissl.reporting.images.page import page
@@ -28,7 +35,7 @@ class Images(ImageKind):
 
     name = "images"
     data, options = ImagesData, ImageOptions
-    source = "a folder of images, or CIFAR's, STL-10's or MNIST's files"
+    source = "a folder of images, a view store, or CIFAR's, STL-10's or MNIST's files"
     place = "root"
     evaluate = staticmethod(evaluate_images)
     columns, baselines, page = staticmethod(columns), staticmethod(baselines), staticmethod(page)
@@ -45,6 +52,9 @@ class Images(ImageKind):
         data = super().resolve(data)
         return replace(data, generated=str(Path(data.generated).resolve())) if data.generated else data
 
+    def accepts(self, path: Path) -> bool:
+        return self.recognises(path) or declared_format(path) == FORMAT
+
     def open(self, config: PretrainConfig, method: Method, split: str | None = "train") -> ImageSequences:
         data = cast(ImagesData, config.data)
         if method.learns_from_queries:
@@ -54,9 +64,7 @@ class Images(ImageKind):
         if not data.root:
             raise ConfigError(f"expected data.root to be {self.source}")
         try:
-            source, sampler = open_source(data, split), None
-            if split in ("train", None):  # generated images are there to learn from alone
-                source, sampler = inflate(data, source, config.seed)
+            source, sampler = self._images(config, split)
             dataset = open_form(data, source, method.views, config.seed, small_crops(method))
         except ValueError as error:
             raise ConfigError(str(error)) from error
@@ -65,6 +73,20 @@ class Images(ImageKind):
             raise ConfigError(f"the objective needs labels, and not all images of {source.path} have one")
         self.check_classes(method, dataset)
         return dataset
+
+    def represent(self, config: PretrainConfig, method: Any, part: str) -> Tensor:
+        try:
+            source = self._images(config, "train")[0]
+            return encode_images(method, source, choose_size(config, source, ImageOptions()), part)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def _images(self, config: PretrainConfig, split: str | None) -> tuple[ImageSource, Inflated | None]:
+        """Open the images of a split, with the order of their epochs where it is not the usual one."""
+        data = cast(ImagesData, config.data)
+        source = open_source(data, split)
+        # generated images are there to learn from alone
+        return inflate(data, source, config.seed) if split in ("train", None) else (source, None)
 
     def card(self, method: Any, config: PretrainConfig) -> dict[str, Any]:
         card = image_card(method, config)

@@ -8,7 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from equissl.util.configtree import ConfigError
+
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from equissl.datasets.config import DataConfig
     from equissl.methods.base import Method
     from equissl.reporting.runs import Run
@@ -45,6 +49,10 @@ class Kind(ABC):
     def recognises(self, path: Path) -> bool:
         """Return True for a store or folder of this kind that is certainly of no other."""
 
+    def accepts(self, path: Path) -> bool:
+        """Return True for a store or folder that this kind can be told to take, although it may be of another."""
+        return self.recognises(path)
+
     @abstractmethod
     def open(self, config: PretrainConfig, method: Method, split: str | None = "train") -> Any:
         """Open one split of the config's data.
@@ -70,6 +78,19 @@ class Kind(ABC):
         """Return the section ``data`` with absolute paths, as it is saved."""
         place = self.location(data)
         return replace(data, **{self.place: str(Path(place).resolve())}) if place else data
+
+    def represent(self, config: PretrainConfig, method: Any, part: str) -> Tensor:
+        """Compute the representation (N, D) of every training item, without augmentation, in the data set's order.
+
+        Args:
+            config: resolved.
+            method: in eval mode.
+            part: ``all`` or another part of the method's features, or ``embedding``.
+
+        Raises:
+            ConfigError: items of this kind have none.
+        """
+        raise ConfigError(f"items of kind {self.name!r} have no representation without augmentation, to cluster by")
 
     def prepare(self, config: PretrainConfig, method: Method, dataset: Any, out: Path, fresh: bool) -> dict[str, float]:
         """Do what is due once before the first step, in every process.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from equissl.datasets.hdf5 import declared_format
 from equissl.datasets.loader import AddressedDataset, ViewDataset
@@ -18,6 +20,7 @@ from equissl.datasets.views.store.format import FORMAT
 from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.views.config import EvaluateConfig
 from equissl.evaluation.views.evaluate import evaluate_views
+from equissl.evaluation.views.features import extract_features
 from equissl.kinds.image_kind import ImageKind
 from equissl.methods import Method
 from equissl.reporting.views.page import page
@@ -66,6 +69,22 @@ class Views(ImageKind):
         dataset = ViewDataset(data.store, split=split, views=method.views, seed=seed, **learnt)
         self.check_classes(method, dataset)
         return dataset
+
+    def represent(self, config: PretrainConfig, method: Any, part: str) -> Tensor:
+        """Compute the mean direction (N, D) of the stored views of each training object.
+
+        Args:
+            config, method, part: see `Kind.represent`.
+        """
+        data: Any = config.data
+        if data.live is not None:
+            raise ConfigError("expected data.store: views that are rendered while training cannot be encoded once")
+        dataset = cast(ViewDataset, self.open(config, method))
+        device = next(method.parameters()).device
+        found = extract_features(method, dataset.store, dataset.objects, device=device)
+        if part not in found:
+            raise ConfigError(f"expected a part of the features ({', '.join(found)}), got {part!r}")
+        return F.normalize(F.normalize(found[part], dim=2).mean(dim=1), dim=1)
 
     def posed_views(self, method: Method) -> int:
         return method.views

@@ -72,7 +72,7 @@ from equissl.losses.multilevel import level_nce, multilevel_nce, similarity_log_
 from equissl.losses.mv_info_nce import mv_info_nce
 from equissl.losses.negative_cosine import byol, cross_view_cosine, simsiam
 from equissl.losses.next_item import next_item_loss
-from equissl.losses.nt_xent import nt_xent
+from equissl.losses.nt_xent import group_nt_xent, nt_xent
 from equissl.losses.potentials import log_mean_potential, log_potentials
 from equissl.losses.precision import full_precision, unit_norm
 from equissl.losses.prototypes import Prototypes, sinkhorn
@@ -144,6 +144,7 @@ __all__ = [
     "gather",
     "gaussian_log_density",
     "groco",
+    "group_nt_xent",
     "group_ordering",
     "group_whiten",
     "gumbel_sigmoid",

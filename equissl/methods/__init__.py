@@ -14,6 +14,7 @@ METHODS: Registry[type[Method]] = Registry(
         "VICReg": "equissl.methods.views.vicreg:VICReg",
         "SimCLR": "equissl.methods.views.simclr:SimCLR",
         "Invariant": "equissl.methods.views.invariant:Invariant",
+        "Concatenated": "equissl.methods.views.concatenated:Concatenated",
         "AugSelf": "equissl.methods.views.aug_self:AugSelf",
         "Composed": "equissl.methods.views.composed:Composed",
         "ConvJEPA": "equissl.methods.views.conv_jepa:ConvJEPA",

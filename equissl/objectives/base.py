@@ -11,7 +11,7 @@ from torch import Tensor
 from equissl.losses.precision import full_precision, unit_norm
 from equissl.objectives.draws import Draws
 
-Need = Literal["teacher", "labels", "samples", "rotations", "hues", "source"]
+Need = Literal["teacher", "labels", "samples", "group_ids", "rotations", "hues", "source"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Embedded:
         teacher: (B, V, D) embeddings of the momentum teacher, without gradient.
         labels: (B,) classes.
         samples: (B,) positions of the instances in the dataset.
+        group_ids: (B,) group of each instance, in which alone its negatives are.
         rotations: (B, V, 3, 3) rotation of each view.
         hues: (B, V, C) hue angles of each view in radians.
         source: (B, E) for equivariance: what the first of two "views" in ``z`` was predicted from.
@@ -32,6 +33,7 @@ class Embedded:
     teacher: Tensor | None = None
     labels: Tensor | None = None
     samples: Tensor | None = None
+    group_ids: Tensor | None = None
     rotations: Tensor | None = None
     hues: Tensor | None = None
     source: Tensor | None = None

@@ -25,6 +25,7 @@ OBJECTIVES: Registry[Any] = Registry(
         "dcl": "equissl.losses:dcl",
         "dclw": "equissl.losses:dclw",
         "dhel": "equissl.losses:dhel",
+        "group_nt_xent": "equissl.losses:group_nt_xent",
         "groco": "equissl.losses:groco",
         "hallucinator": "equissl.objectives.hallucinator:Hallucinator",
         "hard_contrastive": "equissl.losses:hard_contrastive",

@@ -12,7 +12,7 @@ from equissl.objectives.base import Embedded, Need
 from equissl.objectives.queries import QueryObjective, in_turn
 
 # Arguments of a loss function that come from the batch, not from the config.
-_INPUTS = ("z", "embeddings", "labels", "generator")
+_INPUTS = ("z", "embeddings", "labels", "group_ids", "generator")
 
 
 def option_names(function: Callable[..., Any]) -> list[str]:
@@ -21,7 +21,7 @@ def option_names(function: Callable[..., Any]) -> list[str]:
 
 
 class FunctionObjective(QueryObjective):
-    """A loss function of (B, V, D) embeddings, and of labels or a generator where its signature names them.
+    """A loss function of (B, V, D) embeddings, and of labels, groups or a generator where its signature names them.
 
     Args:
         name: of the term in the log.
@@ -37,8 +37,8 @@ class FunctionObjective(QueryObjective):
         parameters = inspect.signature(function).parameters
         self.term, self.function, self.options, self.most_views = name, function, options, most_views
         self.random = "generator" in parameters
-        needs: set[Need] = {"labels"} if "labels" in parameters else set()
-        self.needs = frozenset(needs)
+        asked: tuple[Need, ...] = ("labels", "group_ids")
+        self.needs = frozenset(need for need in asked if need in parameters)
 
     def query_loss(self, queries: Tensor, batch: Embedded) -> Tensor:
         inputs: dict[str, Any] = {need: batch.require(need) for need in self.needs}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader
 
+from equissl.datasets.groups import GroupedItems, GroupsError, read_groups
 from equissl.datasets.loader import AddressedDataset, ViewLoader, own_sampler, start_method
-from equissl.datasets.samplers import Sampler, Shuffled
+from equissl.datasets.samplers import GroupBatches, Sampler, Shuffled
 from equissl.kinds import KINDS
 from equissl.methods import Method
 from equissl.runs.config import ConfigError, PretrainConfig
@@ -123,7 +124,49 @@ def open_dataset(config: PretrainConfig, method: Method, split: str | None = "tr
     """
     kind = KINDS[config.data.kind]
     refuse_other_kind(kind.location(config.data), kind.name)
-    return kind.open(config, method, split)
+    dataset = kind.open(config, method, split)
+    return restricted(dataset, config, method) if split in ("train", None) else dataset
+
+
+def restricted(dataset: Any, config: PretrainConfig, method: Method) -> AddressedDataset:
+    """Restrict a training set to batches, or to negatives, of one group, where the config names groups.
+
+    Args:
+        dataset: to train on.
+        config: with or without ``data.groups``.
+        method: that learns from it.
+
+    Raises:
+        ConfigError: groups of another data set, too small for a batch, or that nothing would look at.
+    """
+    data, objective = config.data, method.objective
+    asked = objective is not None and "group_ids" in objective.needs
+    if asked != data.group_mask or (data.group_mask and data.groups is None):
+        needs = "an objective that needs groups" if asked else "one that does not"
+        raise ConfigError(
+            "expected data.group_mask with data.groups for an objective that needs groups (group_nt_xent), and for no "
+            f"other; got group_mask {data.group_mask}, groups {data.groups!r} and {needs}"
+        )
+    if data.groups is None:
+        return dataset
+    try:
+        groups = read_groups(data.groups, len(dataset))
+    except GroupsError as error:
+        raise ConfigError(str(error)) from error
+    if data.group_mask:
+        return cast(AddressedDataset, GroupedItems(dataset, groups))
+    if own_sampler(dataset) is not None:
+        raise ConfigError("expected data.groups without copies of items or generated ones: both order an epoch")
+    if not data.drop_last:
+        raise ConfigError("expected data.drop_last with data.groups: the tail of a group is no batch, got false")
+    dataset.sampler = GroupBatches(groups, dataset.seed)
+    largest, size = int(dataset.sampler.sizes.max()), data.batch_size
+    if largest < size:
+        raise ConfigError(
+            f"expected a group of at least data.batch_size = {size} {dataset.items} in {data.groups}, the largest of "
+            f"its {len(dataset.sampler.sizes)} has {largest}: take a smaller batch, or fewer clusters"
+        )
+    return dataset
 
 
 def refuse_other_kind(path: str, expected: str) -> None:
@@ -133,7 +176,7 @@ def refuse_other_kind(path: str, expected: str) -> None:
         path: store or folder; an empty one, or one of no known kind, is let through.
         expected: name of a kind.
     """
-    if not path or KINDS[expected].recognises(Path(path)):
+    if not path or KINDS[expected].accepts(Path(path)):
         return
     for other in KINDS.values():
         if other.recognises(Path(path)):

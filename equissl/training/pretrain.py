@@ -80,6 +80,8 @@ def pretrain(config: PretrainConfig, out: str | Path, observers: Sequence[Observ
     out = Path(out)
     config = resolve_config(config.to_dict())  # fills in what the method's constructor adds, and checks it
     config = replace(config, data=KINDS[config.data.kind].resolve(config.data))
+    if config.data.groups is not None:
+        config = replace(config, data=replace(config.data, groups=str(Path(config.data.groups).resolve())))
     if config.init is not None:
         config = replace(config, init=str(Path(config.init).resolve()))
     check_config(config)

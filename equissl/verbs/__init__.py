@@ -38,6 +38,7 @@ VERBS: dict[str, Verb] = {
     "generate": Verb("equissl.verbs.views:generate", "Train a small diffusion model on images, and sample it"),
     "flow": Verb("equissl.verbs.lidar:flow", "Copy a drive store with the scene flow of a provider"),
     "pretrain": Verb("equissl.verbs.train:pretrain", "Pretrain a method; started again, it continues"),
+    "stages": Verb("equissl.verbs.train:stages", "Train stages with negatives from clusters of those before (MCL)"),
     "finetune": Verb(
         "equissl.verbs.train:finetune", "Train a detector or a classifier, from a pretrained encoder or from scratch"
     ),

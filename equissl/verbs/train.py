@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,13 @@ FINETUNE = (
     Option("label_seed", "of the share", default="0"),
     Option("frozen", "leave the pretrained encoder as it is", default=""),
 )
+TRAIN_STAGES = "equissl.training.stages:train_stages"
+STAGES = (
+    Option("stages", "how many, stage 0 included", default="3"),
+    Option("clusters", "of each clustering between two stages", default="10"),
+    Option("part", "what is clustered: a part of the features, or embedding", default="all"),
+    Option("iterations", "largest number of updates of k-means", default="100"),
+)
 
 
 def pretrain(argv: list[str]) -> int:
@@ -37,6 +46,22 @@ def pretrain(argv: list[str]) -> int:
     equissl pretrain --config FILE.yaml --out RUN [--any.key value ...]
     """
     return _train(argv, "pretrain", OWN)
+
+
+def stages(argv: list[str]) -> int:
+    """Train stages that draw negatives from clusters of the ones before (MCL); started again it continues.
+
+    equissl stages --config FILE.yaml --out FOLDER [--stages 3] [--clusters 10] [--any.key value ...]
+    """
+    words, given = split_options(argv, tuple(f"--{option.key}" for option in STAGES))
+    settings = {name[2:]: _number(name, value) if name != "--part" else value for name, value in given.items()}
+    return _train(words, "stages", OWN + STAGES, lambda: partial(loaded(TRAIN_STAGES), **settings))
+
+
+def _number(name: str, value: str) -> int:
+    if not value.isdecimal():
+        raise WordError(f"{name}: expected a whole number, got {value!r}")
+    return int(value)
 
 
 def finetune(argv: list[str]) -> int:
@@ -55,8 +80,13 @@ def finetune(argv: list[str]) -> int:
     return _train(words, "finetune", OWN + FINETUNE)
 
 
-def _train(argv: list[str], verb: str, own: tuple[Option, ...]) -> int:
-    """Run ``pretrain`` or ``finetune`` with the words given."""
+def _train(
+    argv: list[str],
+    verb: str,
+    own: tuple[Option, ...],
+    load: Callable[[], Callable[[Any, str | None], Any]] = lambda: loaded("equissl.training:pretrain"),
+) -> int:
+    """Run a verb that trains with the words given; ``load`` imports its function of a config and a folder."""
     words, given = split_options(argv, ("--config", "--out"))
     out, config_file = given.get("--out"), given.get("--config")
     if config_file is None and out is not None and (Path(out) / CONFIG_FILE).is_file():
@@ -75,7 +105,7 @@ def _train(argv: list[str], verb: str, own: tuple[Option, ...]) -> int:
     if shown:
         print(loaded("equissl.runs.configfile:dump_config")(config), end="")
     else:
-        print(loaded("equissl.training:pretrain")(config, out))
+        print(load()(config, out))
     return 0
 
 
@@ -125,4 +155,4 @@ def _help(words: list[str], verb: str, base: dict[str, Any], own: tuple[Option, 
     return f"{head}\n{short_help(options, values_by_key(tree))}\n\n{MORE.format(verb)}"
 
 
-VERBS = {"pretrain": pretrain, "finetune": finetune}
+VERBS = {"pretrain": pretrain, "stages": stages, "finetune": finetune}

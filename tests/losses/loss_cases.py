@@ -101,6 +101,7 @@ CASES: dict[str, Case] = {
     "nt_xent_inner": Case(lambda z: losses.nt_xent(z, normalise=False)),
     "similarity_gap": Case(lambda z: losses.similarity_gap(z[:, 0], z[:, 1]), views=0),
     "similarity_gap_of_batch": Case(lambda z: losses.similarity_gap(z[:, 0], z[:, 1], by_row=False), views=0),
+    "group_nt_xent": Case(lambda z: losses.group_nt_xent(z, _classes(z))),
     "info_nce": Case(lambda z: losses.info_nce(z[:, 0], z[:, 1]), views=0),
     "info_nce_of_views": Case(losses.info_nce_of_views),
     "level_nce": Case(losses.level_nce),

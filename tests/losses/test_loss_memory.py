@@ -22,6 +22,7 @@ ROWS: Bound = lambda v, b, d: 0  # noqa: E731
 TABLES: dict[str, tuple[Bound, int]] = {
     "nt_xent": (ALL_ROWS, 1),
     "nt_xent_own": (ALL_ROWS, 1),
+    "group_nt_xent": (ALL_ROWS, 3),
     "supcon": (ALL_ROWS, 1),
     "supcon_in": (ALL_ROWS, 3),
     "dcl": (ALL_ROWS, 1),

@@ -38,6 +38,7 @@ _TINY: dict[str, dict[str, Any]] = {
         "objective": ObjectiveConfig("hallucinator", {"extrapolation": 0.0}),  # else every step draws another one
     },
     "OBoW": {"words": 12, "inverse_delta": 2.0, "views": 2},
+    "Concatenated": {"projector": (12, 10), "stages": 2},
     "AugSelf": {"projector": (12, 10), "hidden": 16},
     "Composed": {"projector": (12, 10)},
     "Composed split": {

@@ -21,6 +21,7 @@ from equissl.methods.views.supervised import quaternion_alignment
 # those on scenes and on sequences have tests of their own
 IMAGE_METHODS = [name for name, method in METHODS.items() if method.kind == "views"]
 PARTS = {
+    "Concatenated": {"all": 64, "stage_0": 32, "stage_1": 32},
     "Composed split": {"all": 32, "inv": 16, "equi": 16},
     "CMIM": {"all": 8, "decoder": 62},
     "CMIM vae": {"all": 8, "decoder": 62},
@@ -286,6 +287,8 @@ def test_constructors_can_be_configured_from_yaml(name: str, small_vit: EncoderC
     config = {"encoder": {"name": "resnet18", "width": 4, "stem": "nopool"}}
     if name in ("VICReg", "SimCLR", "SIE"):
         config["projector"] = [8, 6]
+    if name == "Concatenated":
+        config["stages"] = 1
     if name == "SIE":
         config["predictor_options"] = {"init": "identity"}
     if name in ("EquiCaps", "CMIM"):

@@ -36,6 +36,7 @@ def embedded(seed: int = 0, views: int = VIEWS) -> Embedded:
         teacher=draw(BATCH, views, DIM),
         labels=torch.arange(BATCH) % 3,
         samples=torch.arange(BATCH) * 3,
+        group_ids=torch.arange(BATCH) % 2,
         rotations=rotations * torch.linalg.det(rotations)[..., None, None],
         hues=draw(BATCH, views, 2),
         source=draw(BATCH, DIM),

@@ -42,6 +42,7 @@ def draw(step: int, views: int = VIEWS) -> dict[str, Tensor]:
         "teacher": normal(BATCH, views, DIM),
         "labels": order % 3,
         "samples": order if step % 2 else (order + 12) % 24,
+        "group_ids": order % 2,
         "rotations": rotations * torch.linalg.det(rotations)[..., None, None],
         "hues": normal(BATCH, views, 2),
         "source": normal(BATCH, DIM),

@@ -35,6 +35,7 @@ RECIPES = [
     *(f"interactions_{name}" for name in ("sasrec", "mclrec")),
     "demo_essl3d",
     "demo_sie_published",
+    "demo_mcl",
     "demo_strl",
     *(f"fernn_{name}" for name in ("translation", "rotation", "classification", "small")),
     *(f"fernn_{name}_small" for name in ("rotation", "quarter_turns", "classification")),

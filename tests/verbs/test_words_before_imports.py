@@ -58,6 +58,8 @@ TYPOS = {
     "pretrain --config demo_sie --out x --trainer.max_steps ten": "trainer.max_steps: expected int | None, got 'ten'",
     "pretrain --config demo_sie": "expected --out RUN",
     "pretrain --config cifar10_simclr --out x --data.policy simclrcifar": "did you mean 'simclr_cifar'",
+    "stages --config demo_mcl --out x --stages few": "--stages: expected a whole number, got 'few'",
+    "stages --config demo_mcl --out x --clusers 3": "did you mean '--clusters'",
     "finetune --config detection/kitti_secnd --out x": "did you mean 'detection/kitti_second'",
     "finetune --config detection/kitti_second --out x --lables 0.1": "did you mean '--labels'",
     "evaluate nowhere": "no run at nowhere",
@@ -75,7 +77,8 @@ TYPOS = {
 HELP = [
     *(f"{verb} --help" for verb in (
         "demo", "demo lidar", "render", "pack", "unpack", "ingest", "simulate", "sequences", "generate", "flow",
-        "pretrain", "finetune", "evaluate", "predict", "report", "import", "export", "bench", "bench render", "doctor",
+        "pretrain", "stages", "finetune", "evaluate", "predict", "report", "import", "export", "bench",
+        "bench render", "doctor",
     )),
     "evaluate RUN --help", "pretrain --config demo_sie --help", "pretrain --help all", "render --help all",
     "pretrain --method.help SIE", "pretrain --data.help", "pretrain --config demo_sie --trainer.strategy.help",

@@ -20,6 +20,7 @@ FORMATS: Registry[type[ImageFormat]] = Registry(
         "cifar100": "equissl.datasets.images.formats.cifar:Cifar100",
         "stl10": "equissl.datasets.images.formats.stl10:Stl10",
         "mnist": "equissl.datasets.images.formats.mnist:Mnist",
+        "views": "equissl.datasets.images.formats.views:StoredViews",
         "folder": "equissl.datasets.images.formats.folder:Folder",
     },
     group="equissl.image_formats",

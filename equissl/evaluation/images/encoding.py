@@ -22,6 +22,7 @@ from equissl.util.device import choose_device, choose_precision
 from equissl.util.progress import staged
 
 INITIAL, PIXELS = "initial", "pixels"  # parts beside those of the method
+EMBEDDING = "embedding"  # what a method's loss works on
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,50 @@ def image_encoders(
         _calibrate(initial, train, size, options)
     frozen = [found.to(device).eval().requires_grad_(False) for found in (method, initial)]
     return ImageEncoders(frozen[0], frozen[1], size, options, device)
+
+
+@torch.inference_mode()
+def encode_images(
+    method: ViewMethod, source: ImageSource, size: int, part: str = "all", batch_size: int = 256
+) -> Tensor:
+    """Encode all images of a source without augmentation.
+
+    Args:
+        method: frozen, in eval mode, where it computes.
+        source: of the images.
+        size: side of the images in pixels.
+        part: of the method's features, or ``embedding``.
+        batch_size: images encoded at a time.
+
+    Returns:
+        (N, D) on the CPU.
+
+    Raises:
+        ValueError: a part that the method does not have, or values that are not finite.
+        ImagesError: a file that cannot be decoded.
+    """
+    device, batches = next(method.parameters()).device, -(-len(source) // batch_size)
+    images = staged(iterate_images(source, size, batch_size), "features", "batches", batches)
+    rows = torch.cat([features_part(method, method.features(x.to(device)), part).float().cpu() for x in images])
+    check_finite({part: rows})
+    return rows
+
+
+def features_part(method: ViewMethod, parts: dict[str, Tensor], part: str) -> Tensor:
+    """Return a part of the features of a method, or the embedding that its loss works on.
+
+    Args:
+        method: of the features.
+        parts: from its ``features``.
+        part: name.
+
+    Raises:
+        ValueError: a part that it does not have, with those that it has.
+    """
+    found = method.embedding(parts) if part == EMBEDDING else parts.get(part)
+    if found is None:
+        raise ValueError(f"expected a part of {type(method).__name__}'s features ({', '.join(parts)}), got {part!r}")
+    return found
 
 
 def small_pixels(images: Tensor, side: int) -> Tensor:

@@ -93,6 +93,7 @@ def _hues(batch: ViewBatch) -> Tensor:
 _READERS = {
     "labels": lambda batch: batch.labels,
     "samples": lambda batch: batch.objects,
+    "group_ids": lambda batch: batch.group_ids,
     "rotations": lambda batch: batch.rotations,
     "hues": _hues,
 }
