@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from equissl.bench.record import Measured
 from equissl.bench.sweep import (
     Run,
+    budget_for,
     command,
     grid,
     paired_difference,
@@ -26,6 +30,7 @@ from equissl.datasets.drives.simulated.store import simulate_drives
 from equissl.datasets.sweeps.config import SweepsData
 from equissl.runs.checkpoint import OURS, read_checkpoint
 from equissl.runs.configfile import load_config
+from equissl.runs.log import seconds_a_step
 from equissl.scene_flow.annotate import write_flow_store
 from equissl.util.processes import usable_cores
 from equissl.util.runfolder import LAST
@@ -40,6 +45,7 @@ RECIPES = {
     "DepthContrast": "lidar/depth_contrast_small",
     "Occupancy": "lidar/occupancy_small",
 }
+GOAL = 5.0  # mean 3D AP above scratch
 DRIVES, WITH_FLOW = "drives.h5", "drives_flow.h5"
 logger = logging.getLogger(__name__)
 
@@ -128,7 +134,8 @@ def bench_detection(
         first: seed of the first run.
 
     Returns:
-        the table, mean gains over training from scratch with their standard errors, and where the report is.
+        the table, mean gains over training from scratch with their standard errors, their rise with the steps of
+        pretraining, where a method was given several lengths, and where the report is.
 
     Raises:
         ValueError: for an unknown method, no seeds, steps that are no number, or shares that are no numbers.
@@ -145,7 +152,10 @@ def bench_detection(
     run_sweep([_finetuning(start, share, seed, out, data, task) for share, start, seed in cells], out / "logs", workers)
     # by share, then method: those to be compared stand together
     folders = [_folder(out, name, share, seed) for share in shares for name in names for seed in every]
-    return {**write_table(folders, out, data), "gains": _gains(out, shares, names, every)}
+    gains = _gains(out, shares, names, every)
+    curves = _curves(starts, gains.numbers, {start: _pretrained(out, start, _pretrained_by(first, task))
+                                             for start in starts if start.recipe})  # fmt: skip
+    return {**write_table(folders, out, data), "gains": gains, "curves": curves}
 
 
 def parse_start(word: str, task: DetectionTask) -> Start:
@@ -263,6 +273,37 @@ def _gains(out: Path, labels: Sequence[float], methods: Sequence[str], seeds: Se
             numbers.setdefault(f"{100 * share:g} %", {})[name] = [a - b for a, b in zip(own, scratch, strict=True)]
             lines.append(f"  {100 * share:>5g} %  {name:<14} {mean:+.1f} ± {error:.1f}")
     return Measured("\n".join(lines), numbers)
+
+
+def _curves(
+    starts: Sequence[Start], gains: Mapping[str, Mapping[str, Sequence[float]]], runs: Mapping[Start, Path]
+) -> Measured:
+    """Fit a line over log(steps of pretraining) to the gains of each method, and say what `GOAL` would cost by it."""
+    numbers: dict[str, dict[str, Any]] = {}
+    lines = []
+    for recipe in dict.fromkeys(start.recipe for start in starts if start.recipe):
+        lengths = sorted((start for start in starts if start.recipe == recipe), key=lambda start: start.steps)
+        for share, found in gains.items() if len(lengths) > 1 else ():
+            name = lengths[0].name.partition("@")[0]
+            rises = rises_by_seed([start.steps for start in lengths], [found[start.name] for start in lengths])
+            rise, error = paired_difference(rises, [0.0] * len(rises))
+            means = [(float(start.steps), statistics.mean(found[start.name])) for start in lengths]
+            needed = budget_for(means, GOAL)
+            hours = None if needed is None else needed * seconds_a_step(runs[lengths[-1]]) / 3600
+            price = "no rise" if needed is None else f"{GOAL:+g} AP at {needed:.2g} steps, {hours:.2g} core-hours"
+            lines.append(f"{name} {share}: {rise:+.2f} ± {error:.2f} AP with each doubling of the steps; {price}")
+            numbers[f"{name} {share}"] = {"rises": rises, "steps": needed, "core_hours": hours}
+    return Measured("\n".join(lines), numbers)
+
+
+def rises_by_seed(steps: Sequence[int], gains: Sequence[Sequence[float]]) -> list[float]:
+    """Compute the slope of gain over log2(steps) by least squares for each seed; labels add alike to all lengths.
+
+    Args:
+        steps: lengths L of pretraining.
+        gains: L times one gain for each seed.
+    """
+    return [float(slope) for slope in np.polyfit(np.log2(steps), np.asarray(gains), 1)[0]]
 
 
 def _score(run: Path) -> float:

@@ -16,11 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from equissl.bench.methods import evaluation_flags
 from equissl.bench.record import Measured
-from equissl.bench.sweep import Run, command, grid, run_sweep, seed_folder
+from equissl.bench.sweep import Run, budget_for, command, grid, run_sweep, seed_folder
 from equissl.datasets.meshes.sweethome3d import ORIENTED_CLASSES
 from equissl.datasets.views.build.builder import BuildSpec, build_views
 from equissl.reporting.charts import Series
@@ -268,23 +266,6 @@ def curve(rows: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
     return [(views, statistics.mean(values)) for views, values in sorted(gains.items())]
 
 
-def views_for(points: Sequence[tuple[float, float]], gain: float = GOAL) -> float | None:
-    """Return the views at which a line through gain over log(views), by least squares, reaches ``gain``.
-
-    Args:
-        points: (views, degrees below the constant predictor).
-        gain: in degrees.
-
-    Returns:
-        None where the line does not rise, or one point gives none.
-    """
-    if len(points) < 2:
-        return None
-    logs, gains = np.log([views for views, _ in points]), np.array([value for _, value in points])
-    slope, start = np.polyfit(logs, gains, 1)
-    return float(np.exp((gain - start) / slope)) if slope > 0 else None
-
-
 def describe(rows: Sequence[dict[str, Any]]) -> Measured:
     """Format the gain of one point by budget, and the views at which its fitted curve reaches the goal.
 
@@ -292,7 +273,7 @@ def describe(rows: Sequence[dict[str, Any]]) -> Measured:
         rows: of that point.
     """
     found = curve(rows)
-    needed = views_for(found)
+    needed = budget_for(found, GOAL)
     line = ", ".join(f"{gain:.1f}° at {views:,.0f} views" for views, gain in found)
     reached = f"{GOAL:g}° at {needed:,.0f} by the fit" if needed and math.isfinite(needed) else "no rise to fit"
     return Measured(f"below the constant predictor by {line}; {reached}", list(rows))

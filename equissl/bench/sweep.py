@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import yaml
 
 from equissl.bench.record import Measured
@@ -125,6 +126,23 @@ def paired_difference(own: Sequence[float], theirs: Sequence[float]) -> tuple[fl
     pairs = [a - b for a, b in zip(own, theirs, strict=True)]
     error = statistics.stdev(pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else float("nan")
     return statistics.mean(pairs), error
+
+
+def budget_for(points: Sequence[tuple[float, float]], gain: float) -> float | None:
+    """Return the budget at which a line through gain over log(budget), by least squares, reaches ``gain``.
+
+    Args:
+        points: (budget, gain); budgets are steps, views or anything else above 0.
+        gain: to reach.
+
+    Returns:
+        None where the line does not rise, or one budget gives none.
+    """
+    if len({budget for budget, _ in points}) < 2:
+        return None
+    logs, gains = np.log([budget for budget, _ in points]), np.array([value for _, value in points])
+    slope, start = np.polyfit(logs, gains, 1)
+    return float(np.exp((gain - start) / slope)) if slope > 0 else None
 
 
 def seed_folder(out: Path, name: str, seed: int) -> Path:

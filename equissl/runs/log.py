@@ -70,6 +70,18 @@ def read_metrics(run_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
     return curves
 
 
+def seconds_a_step(run_dir: str | Path) -> float:
+    """Return the mean seconds of training that a step of a run has taken, over all its starts.
+
+    Raises:
+        ValueError: no steps in the log.
+    """
+    rows = _rows(Path(run_dir) / METRICS_FILE)
+    if not rows:
+        raise ValueError(f"expected steps in {METRICS_FILE} of {run_dir}, found none")
+    return float(rows[-1][2]) / int(rows[-1][0])
+
+
 def _rows(file: Path) -> list[list[str]]:
     """Return complete rows; the last line counts only when it was ended."""
     text = file.read_text(encoding="utf-8")

@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from equissl.bench.scaling import GOAL, Point, ScalingTask, bench_scaling, curve, panels, points, rows_of, views_for
+from equissl.bench.scaling import GOAL, Point, ScalingTask, bench_scaling, curve, panels, points, rows_of
+from equissl.bench.sweep import budget_for
 from equissl.runs.checkpoint import run_config
 
 TINY = ScalingTask("procedural", ("bed", "car", "chair"), 24, 2, 0.5, batch_size=4, probe_steps=2)
@@ -31,8 +32,8 @@ def test_one_thing_is_varied_at_a_time() -> None:
 
 
 def test_the_price_is_where_the_line_over_log_views_reaches_the_goal() -> None:
-    assert views_for([(1e5, 5.0), (2e5, 10.0), (4e5, 15.0)]) == pytest.approx(8e5)
-    assert views_for([(1e5, 5.0), (2e5, 4.0)]) is None and views_for([(1e5, 5.0)]) is None
+    assert budget_for([(1e5, 5.0), (2e5, 10.0), (4e5, 15.0)], 20) == pytest.approx(8e5)
+    assert budget_for([(1e5, 5.0), (2e5, 4.0)], 20) is None and budget_for([(1e5, 5.0)], 20) is None
 
 
 def test_curves_are_means_over_seeds_and_panels_share_the_base() -> None:

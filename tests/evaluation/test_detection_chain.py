@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from equissl import cli
-from equissl.bench.detection import DetectionTask, Start, bench_detection, parse_start
+from equissl.bench.detection import DetectionTask, Start, bench_detection, parse_start, rises_by_seed
 from equissl.datasets.drives.simulated import DriveOptions
 from equissl.datasets.drives.simulated.store import simulate_drives
 from equissl.datasets.drives.store.writer import write_drives
@@ -18,6 +19,7 @@ from equissl.datasets.drives.sweep import Drive, Sweep
 from equissl.detection import Detections
 from equissl.evaluation.sweeps.detecting import read_detections, write_detections
 from equissl.runs import build_method, load_config, read_checkpoint
+from equissl.runs.log import seconds_a_step
 from equissl.training.data import open_dataset
 from equissl.util.runfolder import LAST
 
@@ -200,14 +202,24 @@ def test_bench_of_starting_points(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     task = DetectionTask(drives=4, sweeps=2, beams=16, columns=160, flow="stored", pretrain_store=str(others),
                          pretrain_steps=2, pretrain_batch=2, pretrain_seeds=1, steps=1, encoder_scale=0.5,
                          scratch_scale=0.25)  # fmt: skip
-    options = {"labels": "0.5,1", "seeds": 2, "methods": "scratch,E-SSL3D@1", "task": task, "parallel": 1, "first": 1}
+    options = {
+        "labels": "0.5",
+        "seeds": 2,
+        "methods": "scratch,E-SSL3D@1,E-SSL3D@2",
+        "task": task,
+        "parallel": 1,
+        "first": 1,
+    }
     found = bench_detection(tmp_path, **options)
     text = found["table"] + found["gains"]
     assert any("took" in message for message in caplog.messages)
-    for name in ("scratch_50%", "scratch_100%", "E-SSL3D@1_50%", "E-SSL3D@1_100%"):
+    for name in ("scratch_50%", "E-SSL3D@1_50%", "E-SSL3D@2_50%"):
         assert name in text and (tmp_path / name / "seed2" / "results.json").is_file()
         assert not (tmp_path / name / "seed0").exists()
     assert "mean 3D AP above scratch, of 2 pairs with the same labels, ± standard error" in text
+    assert re.fullmatch(
+        r"E-SSL3D 50 %: [+-]\d+\.\d\d ± \d+\.\d\d AP with each doubling of the steps; .+", found["curves"]
+    )
     assert (tmp_path / "report.html").is_file()
     pretrained = tmp_path / "pretrain" / "E-SSL3D@1"
     assert [run.name for run in pretrained.iterdir() if run.is_dir()] == ["seed0"]
@@ -218,6 +230,18 @@ def test_bench_of_starting_points(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     caplog.clear()
     assert bench_detection(tmp_path, **options) == found
     assert not any("took" in message for message in caplog.messages)  # nothing was left to do
+
+
+def test_gain_by_length_of_pretraining(tmp_path: Path) -> None:
+    gains = [[1.0, 4.0], [2.0, 6.0], [4.0, 8.0]]  # of 2 seeds after 100, 200 and 400 steps
+    assert rises_by_seed([100, 200, 400], gains) == pytest.approx([1.5, 2.0])
+    (tmp_path / "metrics.csv").write_text(
+        "step,views,seconds,name,value\n1,8,3.0,train/loss,1.0\n4,32,6.0,train/loss,1.0\n"
+    )
+    assert seconds_a_step(tmp_path) == 1.5
+    (tmp_path / "metrics.csv").write_text("step,views,seconds,name,value\n")
+    with pytest.raises(ValueError, match=r"expected steps in metrics\.csv"):
+        seconds_a_step(tmp_path)
 
 
 def test_words_for_starting_points() -> None:
