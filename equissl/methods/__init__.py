@@ -22,6 +22,8 @@ METHODS: Registry[type[Method]] = Registry(
         "MAE": "equissl.methods.views.mae:MAE",
         "MixedAE": "equissl.methods.views.mixed_ae:MixedAE",
         "SIRL": "equissl.methods.views.sirl:SIRL",
+        "Translator": "equissl.methods.views.translator:Translator",
+        "CDvG": "equissl.methods.views.cdvg:CDvG",
         "SIE": "equissl.methods.views.sie:SIE",
         "EquiCaps": "equissl.methods.views.equicaps:EquiCaps",
         "CapsIE": "equissl.methods.views.capsie:CapsIE",

@@ -85,6 +85,15 @@ class Method(nn.Module, ABC):
         self.objective: Objective | None = None
 
     @property
+    def frozen_parts(self) -> dict[str, str | None]:
+        """Return the submodules whose weights are another run's whole method, with that run's folder.
+
+        They are filled before the first step of a fresh run; later their weights come from its own checkpoints. None
+        stands for a folder that still has to be named.
+        """
+        return {}
+
+    @property
     def label(self) -> str:
         """Name in tables: what the literature calls the method with these options."""
         return type(self).__name__

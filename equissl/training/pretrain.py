@@ -44,11 +44,12 @@ from equissl.util.files import write_json
 from equissl.util.randomstate import seed_everything
 from equissl.util.ranks import launched_outside, process_rank
 from equissl.util.runfolder import CONFIG_FILE, LAST
+from equissl.weights.frozen import load_frozen_parts
 from equissl.weights.initial import load_backbone
 
 __all__ = ["TrainingDivergedError", "pretrain"]
 
-INIT_FILE = "init.json"
+INIT_FILE, FROZEN_FILE = "init.json", "frozen.json"
 logger = logging.getLogger(__name__)
 
 
@@ -121,6 +122,8 @@ def _run(config: PretrainConfig, out: Path, observers: Sequence[Observer] = (), 
             logger.info("%s: continuing after step %d of %d", out, done, last_step)
         elif config.init is not None:
             _start_from(config.init, method, out)
+        if checkpoint is None and (origins := load_frozen_parts(method)) and process_rank() == 0:
+            write_json(out / FROZEN_FILE, origins)
         fresh = checkpoint is None and config.init is None
         start = KINDS[config.data.kind].prepare(config, method, dataset, out, fresh)
         _fit(config, out, method, dataset, batches, last_step, accelerator, observers, checkpoint, start)

@@ -49,7 +49,16 @@ NAMES = {
     "protocols": Names(
         "protocol",
         "equissl.evaluation.views.tasks:PROBES",
-        ("retrieval", "subject", "train_mode", "preference", "aggregate", "path_integration", "sequence_retrieval"),
+        (
+            "retrieval",
+            "subject",
+            "train_mode",
+            "preference",
+            "translation",
+            "aggregate",
+            "path_integration",
+            "sequence_retrieval",
+        ),
     ),
     "ingest.format": Names("format", "equissl.datasets.drives.readers:READERS"),
 }

@@ -14,6 +14,7 @@ from equissl.datasets.views.schema import threediebench_schema
 from equissl.encoders.config import EncoderConfig
 from equissl.geometry import euler_to_rotmat
 from equissl.methods import METHODS, Method, StepOutput
+from equissl.methods.views.translator import TranslatorConfig
 from equissl.objectives import ObjectiveConfig
 
 IMAGE_SIZE = 64
@@ -23,6 +24,7 @@ VIT = EncoderConfig(
     options={"img_size": IMAGE_SIZE, "patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 2},
 )
 _DECODER = {"encoder": VIT, "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "views": 2}
+TRANSLATOR = TranslatorConfig(EncoderConfig(width=4), NUM_CLASSES, IMAGE_SIZE, code_dim=8, decoder_width=2)
 # By class name; what follows a space tells variants of one class apart.
 _TINY: dict[str, dict[str, Any]] = {
     "VICReg": {"projector": (12, 10)},
@@ -75,6 +77,14 @@ _TINY: dict[str, dict[str, Any]] = {
     "MixedAE naive": {**_DECODER, "group": 2, "mixtures": 2, "homologous": 0, "segments": False, "contrast": 0.0},
     "SIRL": {"projector": (12, 10)},
     "SIRL softmax": {"projector": (12, 10), "loss": "softmax"},
+    "Translator": {"num_classes": NUM_CLASSES, "image_size": IMAGE_SIZE, "code_dim": 8, "decoder_width": 2},
+    "CDvG": {"projector": (12, 10), "translator": TRANSLATOR},
+    "CDvG supcon": {
+        "projector": (12, 10),
+        "translator": TRANSLATOR,
+        "objective": ObjectiveConfig("supcon"),
+        "supervised": 0.0,
+    },
     "SIE": {"projector": (24, 20)},
     "EquiCaps": {"image_size": IMAGE_SIZE, "capsules": 4},
     "EquiCaps 4x4": {"image_size": IMAGE_SIZE, "capsules": 4, "pose": "rigid"},

@@ -22,6 +22,7 @@ from equissl.methods.views.supervised import quaternion_alignment
 IMAGE_METHODS = [name for name, method in METHODS.items() if method.kind == "views"]
 PARTS = {
     "Concatenated": {"all": 64, "stage_0": 32, "stage_1": 32},
+    "Translator": {"all": 8},
     "Composed split": {"all": 32, "inv": 16, "equi": 16},
     "CMIM": {"all": 8, "decoder": 62},
     "CMIM vae": {"all": 8, "decoder": 62},

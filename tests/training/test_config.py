@@ -30,6 +30,7 @@ RECIPES = [
     *(f"cifar10_{name}" for name in ("hallucinator", "hydra", "supcon", "obow")),
     "demo_hydra",
     "cifar10_adainf",
+    *(f"biased_{name}" for name in ("erm", "simclr", "translator", "cdvg", "cdvg_simclr")),
     "cifar100_seq_jepa",
     "stl10_seq_jepa",
     *(f"interactions_{name}" for name in ("sasrec", "mclrec")),

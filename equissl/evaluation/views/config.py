@@ -127,19 +127,35 @@ class PreferenceConfig:
 
 
 @dataclass
+class TranslationConfig:
+    """Rates at which a translator keeps the class and moves the bias (CDvG).
+
+    Attributes:
+        reference: run of `Supervised` on an unbiased store of the same classes, which tells the class.
+        follower: run of `Supervised` on the biased store, which reads the bias; None leaves that rate out.
+        images: views of training objects that are translated, at most.
+    """
+
+    reference: str | None = None
+    follower: str | None = None
+    images: int = 2000
+
+
+@dataclass
 class EvaluateConfig:
     """Frozen features, probes and diagnostics of one run.
 
     Attributes:
         protocols: what to measure: names of :data:`equissl.evaluation.PROBES` or import paths of one's own, and
-            ``retrieval``, ``subject``, ``train_mode``, ``preference``, ``aggregate``, ``path_integration``,
-            ``sequence_retrieval``. None takes all that the store and the method allow, but for ``subject``,
-            ``preference`` and the variants ``hue_mlp`` and
+            ``retrieval``, ``subject``, ``train_mode``, ``preference``, ``translation``, ``aggregate``,
+            ``path_integration``, ``sequence_retrieval``. None takes all that the store and the method allow, but for
+            ``worst_group``, ``subject``, ``preference``, ``translation`` and the variants ``hue_mlp`` and
             ``train_mode``; one asked for by name that is impossible (translations that the store does not hold,
             retrieval without a predictor) is an error.
         classification, rotation, hue: the probes.
         retrieval: look-up of predicted embeddings.
         preference: heads of simulated people.
+        translation: runs by which a translator is judged.
         sequence: what is asked of methods that aggregate views.
         group: latent whose bands make the groups of ``worst_group``: ``floor_hue`` or ``light_hue``, see
             `equissl render --bias`.
@@ -171,6 +187,7 @@ class EvaluateConfig:
     hue: HueProbeConfig = field(default_factory=HueProbeConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     preference: PreferenceConfig = field(default_factory=PreferenceConfig)
+    translation: TranslationConfig = field(default_factory=TranslationConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     group: Literal["floor_hue", "light_hue"] = "floor_hue"
     ood_store: str | None = None

@@ -24,8 +24,17 @@ from equissl.evaluation.views.preference import check_preference, preference_sco
 from equissl.evaluation.views.probing import choose_parts, probe_all
 from equissl.evaluation.views.retrieval import retrieval_scores, why_no_retrieval
 from equissl.evaluation.views.subject import subject_scores, why_no_subject
-from equissl.evaluation.views.tasks import PREFERENCE, RETRIEVAL, SUBJECT, TRAIN_MODE, asked_for, wanted_tasks
+from equissl.evaluation.views.tasks import (
+    PREFERENCE,
+    RETRIEVAL,
+    SUBJECT,
+    TRAIN_MODE,
+    TRANSLATION,
+    asked_for,
+    wanted_tasks,
+)
 from equissl.evaluation.views.train_mode import train_mode_scores, train_mode_tasks
+from equissl.evaluation.views.translation import check_translation, translation_scores
 from equissl.evaluation.views.world_model import choose_sequence_protocols, world_model_scores
 from equissl.geometry import QuaternionSign
 from equissl.runs.checkpoint import read_saved
@@ -80,6 +89,8 @@ def evaluate_views(
     wanted_tasks(classes, sign, config)  # a fault shows before features are computed
     if asked_for(PREFERENCE, config):
         check_preference(config.preference, views.schema)
+    if asked_for(TRANSLATION, config):
+        check_translation(method, config)
     protocols = choose_sequence_protocols(method, config, log)
     train, val = feature_sets(method, views, run_dir, config, device, log)
     other = None if config.ood_store is None else ood_features(method, views, run_dir, config, device, log)
@@ -104,6 +115,8 @@ def evaluate_views(
         results |= train_mode_scores(method, views, train, val, sign, config, device, log)
     if asked_for(PREFERENCE, config):
         results |= preference_scores(method, training, views, train, val, config, device, log)
+    if asked_for(TRANSLATION, config):
+        results |= translation_scores(cast(Any, method), views, train, config, device, log)
     results |= predictor_scores(
         method, views, batches=config.diagnostic_batches, batch_size=config.batch_size, seed=config.seed, device=device
     )

@@ -15,13 +15,15 @@ from equissl.evaluation.views.scoring import DISTANCES, Scoring
 from equissl.geometry import QuaternionSign
 from equissl.util.registry import Registry, is_import_path
 
-RETRIEVAL, SUBJECT, TRAIN_MODE, PREFERENCE = "retrieval", "subject", "train_mode", "preference"
+RETRIEVAL, SUBJECT, TRAIN_MODE = "retrieval", "subject", "train_mode"
+PREFERENCE, TRANSLATION = "preference", "translation"
 SEQUENCE_PROTOCOLS = ("aggregate", "path_integration", "sequence_retrieval")
 OTHER_PROTOCOLS = (
     RETRIEVAL,
     SUBJECT,
     TRAIN_MODE,
     PREFERENCE,
+    TRANSLATION,
     *SEQUENCE_PROTOCOLS,
 )  # what is measured without a probe of single features
 
