@@ -23,8 +23,8 @@ class ImagesData(DataConfig):
             holds the images of a smaller one. At least one image of each class.
         label_seed: of the share.
         size: side of a view in pixels; None takes that of the images, which then must be of one size.
-        generated: folder of generated images, all of which are trained on beside the real ones of ``root``; evaluation
-            does not see them. Empty for none.
+        generated: folder of generated images, or a view store of rendered ones, all of which are trained on beside the
+            real ones of ``root``; evaluation does not see them. Empty for none.
         replicate: copies of the real images in an epoch, at least 1 (AdaInf's data inflation; see
             `equissl.datasets.samplers.Inflated`). Without generated images it makes an epoch that much longer.
         real_share: share of an epoch's images that are real, in place of ``replicate``.
