@@ -25,6 +25,7 @@ BENCHES: Registry[Callable[..., dict[str, Any]]] = Registry(
         "scaling": "equissl.bench.scaling:bench_scaling",
         "images": "equissl.bench.images:bench_images",
         "recipes": "equissl.bench.recipes:bench_recipes",
+        "stages": "equissl.bench.stages:bench_stages",
         "study": "equissl.bench.study:bench_study",
         "sequences": "equissl.bench.sequences:bench_sequences",
         "paths": "equissl.bench.paths:bench_paths",
