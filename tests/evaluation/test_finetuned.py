@@ -47,9 +47,20 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def pretrained(folder: Path, data: dict[str, Any]) -> Path:
+VIT = {
+    "name": "timm/vit_tiny_patch16_224",
+    "options": {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2},
+}
+SIMCLR = {"class_path": "SimCLR", "init_args": {"encoder": ENCODER, "projector": [8, 8]}}
+MAE = {
+    "class_path": "MAE",
+    "init_args": {"encoder": VIT, "decoder_width": 8, "decoder_depth": 1, "decoder_heads": 1},
+}
+
+
+def pretrained(folder: Path, data: dict[str, Any], method: dict[str, Any] = SIMCLR) -> Path:
     tree = {
-        "method": {"class_path": "SimCLR", "init_args": {"encoder": ENCODER, "projector": [8, 8]}},
+        "method": method,
         "data": {"batch_size": 8, **data},
         "trainer": {"max_steps": 2, "loggers": ["csv"], "threads": 1, "precision": "32"},
     }
@@ -66,6 +77,16 @@ def tune(recipe: str, base: Path, images: Path, out: Path, *words: str) -> Path:
     given = ["--data.root", str(images), "--data.size", "16", "--method.num_classes", "2", *QUICK, *words]
     assert main(["finetune", "--config", recipe, "--init", str(base), "--out", str(out), *given]) == 0
     return out
+
+
+def test_encoder_of_a_masked_autoencoder_is_fine_tuned(images: Path, tmp_path: Path) -> None:
+    base = pretrained(tmp_path / "mae", {"kind": "images", "root": str(images), "size": 16}, MAE)
+    run = tune("fine_tuning", base, images, tmp_path / "run")
+    results = evaluate(run, OPTIONS)
+    assert results["label"].endswith(", MAE") and 0 <= results["head/all/top1"] <= 1
+    before, after = (load_method(each)[0].encoder.state_dict() for each in (base, run))
+    assert before.keys() == after.keys()
+    assert not any(torch.equal(before[key], after[key]) for key in before if key.endswith("weight"))
 
 
 @pytest.mark.parametrize("recipe", ["core_tuning", "fine_tuning", "linear_probe"])
