@@ -30,6 +30,7 @@ from equissl.losses.capsule import (
     sharpen,
     sharpened_cross_entropy,
 )
+from equissl.losses.class_share import class_share
 from equissl.losses.clip import LogitScale, clip
 from equissl.losses.cmim import a_mim, cmim, negative_elbo
 from equissl.losses.contrastive import contrast
@@ -118,6 +119,7 @@ __all__ = [
     "byol",
     "cacr",
     "cholesky_whiten",
+    "class_share",
     "clip",
     "cmim",
     "contrast",

@@ -166,6 +166,7 @@ CASES: dict[str, Case] = {
     "mochi": Case(_mochi, samples=1, views=0),
     "inter_clr": Case(lambda z: losses.inter_clr(z[:, 0], z[:, 1], _queue(z, 10, z.shape[2])), samples=1, views=0),
     "sep_clr": Case(lambda z: losses.sep_clr(z[..., :4], z[..., 4:], _classes(z) % 2)),
+    "class_share": Case(lambda z: losses.class_share(z.flatten(1), _classes(z), 4), views=1),
     "query_triplets": Case(lambda z: losses.query_triplets(_answered(z)), samples=1, views=0),
     "query_softmax": Case(lambda z: losses.query_softmax(_answered(z)), samples=1, views=0),
     "sup_re_mix": Case(lambda z: _sup_re_mix(z, True), views=1),

@@ -2,9 +2,10 @@
 
 The paper's: an image-translation network, trained on the biased set with class labels as its domains, changes what is
 bound to the class and easy, and not the class. Its generator is unread. Ours: in place of an adversarial network a
-conditional variational autoencoder, whose decoder is told the class, so that a code under the pressure of its prior
-leaves out what the class tells already, the bias first; and the translation as a difference of two decoded images,
-added to the view, so that the decoder's blur stays out of it.
+conditional variational autoencoder, whose decoder is told the class and whose code is kept from telling it, as Lopez et
+al. do with another measure of dependence (arXiv 1805.08672), so that the decoder takes from the class what is bound to
+it, the bias first; and the translation as a difference of two decoded images, added to the view, so that the decoder's
+blur stays out of it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from equissl.datasets.views.batch import ViewBatch
 from equissl.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from equissl.encoders.conv_decoder import ConvDecoder
-from equissl.losses import gaussian_log_density
+from equissl.losses import class_share, gather, gaussian_log_density
 from equissl.methods.base import StepOutput, detach_terms, gather_together, stack_features, widen
 from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.cmim import MIN_LOG_STD, draw
@@ -29,7 +30,8 @@ class Translator(ViewMethod):
     """Conditional variational autoencoder of single views, trained with their classes.
 
     Minimises −log p(x|z, y) + beta · KL(q(z|x) ‖ p(z)), in nats an image, with a Gaussian likelihood of normalised
-    pixels of one learned deviation (Rybkin et al. 2021, arXiv 2006.13202).
+    pixels of one learned deviation (Rybkin et al. 2021, arXiv 2006.13202), plus the share of the codes' variance that
+    lies between classes (:func:`equissl.losses.class_share`).
 
     Args:
         encoder: image encoder with a feature map, from which the posterior is read.
@@ -37,7 +39,9 @@ class Translator(ViewMethod):
         image_size: side of the images in pixels; 8, 16, 32, 64 …
         code_dim: size of a code.
         decoder_width: channels of the decoder's last layers.
-        beta: weight of the KL; more leaves less of the bias in the code.
+        beta: weight of the KL.
+        independence: weight of the share between classes; without it the code tells the bias, and the class is not
+            asked.
         views: views of each object in a batch, each an image of its own.
 
     Raises:
@@ -55,13 +59,18 @@ class Translator(ViewMethod):
         code_dim: int = 32,
         decoder_width: int = 16,
         beta: float = 1.0,
+        independence: float = 1000.0,
         views: int = 2,
     ) -> None:
         super().__init__(encoder)
-        if num_classes < 2 or min(code_dim, views) < 1 or not beta > 0:
-            got = f"num_classes={num_classes}, code_dim={code_dim}, views={views}, beta={beta}"
-            raise ValueError(f"expected at least 2 classes, code_dim and views of at least 1, beta above 0, got {got}")
-        self.num_classes, self.image_size, self.beta, self.views = num_classes, image_size, beta, views
+        if num_classes < 2 or min(code_dim, views) < 1 or not (beta > 0 and independence >= 0):
+            got = f"{num_classes}, {code_dim}, {views}, {beta} and {independence}"
+            raise ValueError(
+                "expected at least 2 num_classes, code_dim and views of at least 1, beta above 0 and independence of "
+                f"at least 0, got {got}"
+            )
+        self.num_classes, self.image_size, self.views = num_classes, image_size, views
+        self.beta, self.independence = beta, independence
         self.feature_dim = code_dim
         channels, side = self.encoder.map_shape(image_size)
         self.posterior = nn.Linear(channels * side**2, 2 * code_dim)
@@ -74,11 +83,15 @@ class Translator(ViewMethod):
         self._check_labels(batch.labels)
         images = [self.normalise(batch.images[:, view]) for view in range(self.views)]
         posteriors = [self.encode(x) for x in images]
-        decoded = [self.decode(draw(*posterior), batch.labels) for posterior in posteriors]
+        codes = [draw(*posterior) for posterior in posteriors]
+        decoded = [self.decode(code, batch.labels) for code in codes]
         costs = [self.costs(*of) for of in zip(images, decoded, posteriors, strict=True)]
-        reconstruction, divergence = torch.cat(gather_together(*costs)).mean(0).unbind(0)
-        terms = detach_terms(reconstruction=reconstruction, divergence=divergence)
-        return StepOutput(reconstruction + self.beta * divergence, terms, stack_features([m for m, _ in posteriors]))
+        together = gather_together(*costs, *codes)
+        reconstruction, divergence = torch.cat(together[: self.views]).mean(0).unbind(0)
+        told = class_share(torch.cat(together[self.views :]), gather(batch.labels).repeat(self.views), self.num_classes)
+        loss = reconstruction + self.beta * divergence + self.independence * told
+        terms = detach_terms(reconstruction=reconstruction, divergence=divergence, class_share=told)
+        return StepOutput(loss, terms, stack_features([mean for mean, _ in posteriors]))
 
     def costs(self, images: Tensor, decoded: Tensor, posterior: tuple[Tensor, Tensor]) -> Tensor:
         """Compute −log p(x|z, y) and KL(q(z|x) ‖ p(z)) of every image: (N, 2) nats.
