@@ -67,18 +67,24 @@ def test_the_translator_does_not_learn(batch: ViewBatch, build_method: Any) -> N
     assert all(torch.equal(value, before[name]) for name, value in method.translator.state_dict().items())
 
 
-def test_targets_are_all_classes(batch: ViewBatch, build_method: Any) -> None:
+def test_targets_are_all_classes_by_way_of_another_one(batch: ViewBatch, build_method: Any) -> None:
     method, seen = build_method("CDvG"), []
 
     class Spy(Identity):
         def translate(self, images: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-            seen.append(targets)
+            seen.append((labels, targets))
             return images
 
     method.translator = Spy()
     for _ in range(40):
         method.step(batch)
-    assert len(seen) == 80 and torch.bincount(torch.cat(seen), minlength=5).min() > 480 / 5 - 5 * 9
+    assert len(seen) == 160
+    for first, second in zip(seen[::2], seen[1::2], strict=True):
+        assert torch.equal(first[0], batch.labels) and (first[1] != batch.labels).all()
+        assert torch.equal(second[0], first[1])
+    assert torch.bincount(torch.cat([targets for _, targets in seen[1::2]]), minlength=5).min() > 480 / 5 - 5 * 9
+    moved = torch.cat([(targets - labels) % 5 for labels, targets in seen[::2]])
+    assert torch.bincount(moved, minlength=5)[1:].min() > 480 / 4 - 5 * 10
 
 
 def test_views_that_differ_in_the_bias_align_only_where_it_is_ignored() -> None:

@@ -14,7 +14,7 @@ from equissl.datasets.views.config import ViewsData
 from equissl.datasets.views.live.spec import LiveSpec
 from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.diagnostics import predictor_scores
-from equissl.evaluation.head import head_scores
+from equissl.evaluation.head import head_group_scores, head_scores
 from equissl.evaluation.relations import write_class_relations
 from equissl.evaluation.views.cached import feature_sets, with_embeddings
 from equissl.evaluation.views.config import EvaluateConfig
@@ -102,6 +102,8 @@ def evaluate_views(
     train, val = with_embeddings(method, train, val, retrieve, run_dir, views, config, device)
     results, errors = probe_all(train, val, classes, sign, config, device, log)
     results |= head_scores(method, val, classes)
+    if asked_for("worst_group", config):
+        results |= head_group_scores(method, val, classes, config.group)
     if asked_for(SUBJECT, config):
         results |= subject_scores(val, choose_parts(val, config), device)
     if retrieve:

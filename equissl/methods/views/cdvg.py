@@ -3,8 +3,9 @@
 The paper's: a frozen translation network, trained on the biased set itself, gives two translations of each image to
 random classes; a supervised task loss and a contrast whose positives are translations of one image. It needs neither
 bias labels nor unbiased images. Reconstructed: the form of the contrast, its weight and how targets are drawn. Ours:
-the translator (see :mod:`equissl.methods.views.translator`), that the two translations are of two views of an object
-where a batch has them, and that the task loss sees translated views too.
+the translator (see :mod:`equissl.methods.views.translator`), that targets are reached by way of another class, that
+the two translations are of two views of an object where a batch has them, and that the task loss sees translated views
+too.
 """
 
 from __future__ import annotations
@@ -90,14 +91,18 @@ class CDvG(ViewMethod):
 
     @torch.no_grad()
     def translated(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Translate each image to a class of its own drawing, which may be its own class.
+        """Translate each image to another class, and from there to any class, its own included, each drawn uniformly.
+
+        A view that stayed as it is would be told by the lack of translation's traces, and its hue would be its class's.
 
         Args:
             images: (B, 3, S, S), normalised.
             labels: (B,) classes.
         """
-        targets = torch.randint(self.translator.num_classes, (len(labels) * world_size(),))
-        return self.translator.translate(images, labels, own_rows(targets).to(labels.device))
+        classes, rows = self.translator.num_classes, (len(labels) * world_size(),)
+        steps, targets = (own_rows(torch.randint(high, rows)).to(labels.device) for high in (classes - 1, classes))
+        between = (labels + 1 + steps) % classes
+        return self.translator.translate(self.translator.translate(images, labels, between), between, targets)
 
     def classification(self, views: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Compute the cross-entropy of the class, averaged over the views of the global batch.
@@ -113,3 +118,6 @@ class CDvG(ViewMethod):
 
     def embedding(self, parts: dict[str, Tensor]) -> Tensor:
         return self.projector(parts["all"])
+
+    def class_logits(self, parts: dict[str, Tensor]) -> Tensor | None:
+        return None if self.classifier is None else self.classifier(parts["all"])

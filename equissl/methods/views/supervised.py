@@ -60,6 +60,9 @@ class Supervised(ViewMethod):
         loss, terms = self.loss(predicted, target, x, y, gather(batch.labels))
         return StepOutput(loss, terms, stack_features(views))
 
+    def class_logits(self, parts: dict[str, Tensor]) -> Tensor:
+        return self.classifier(parts["all"])
+
     def loss(
         self, predicted: Tensor, target: Tensor, x: Tensor, y: Tensor, labels: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
