@@ -28,8 +28,12 @@ ALONE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "simsiam": lambda z, _: losses.simsiam(z, z.detach()),
     "swav": lambda z, _: losses.swav(z),
 }
-# Options without a default: the size of the data set, and the classes that are background.
-OPTIONS: dict[str, dict[str, Any]] = {"inter_clr": {"samples": 65536}, "sep_clr": {"background": (0, 1, 2, 3, 4)}}
+# Options without a default: the size of the data set, the number of classes, and those that are background.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "hydra": {"classes": 10},
+    "inter_clr": {"samples": 65536},
+    "sep_clr": {"background": (0, 1, 2, 3, 4)},
+}
 logger = logging.getLogger(__name__)
 
 
@@ -237,6 +241,7 @@ def _inputs(z: Tensor) -> dict[str, Tensor]:
         "teacher": z.clone(),
         "labels": torch.arange(batch, device=z.device) % 10,
         "samples": torch.arange(batch, device=z.device),
+        "group_ids": torch.arange(batch, device=z.device) % 4,
         "rotations": torch.linalg.qr(torch.randn(batch, views, 3, 3)).Q.to(z.device),
         "hues": torch.rand(batch, views, 2).to(z.device),
         "source": z[:, 0].clone(),

@@ -16,7 +16,10 @@ from equissl.losses.similarity import instance_negatives, view_logits
 Z = random_views(12, 3, 6)
 PAIRS = Z[:, :2]
 # Constants inside of a case belong to positions or directions, so that moving the embeddings alone is another problem.
-BY_POSITION = {"w_mse_chunks", "mochi", "sup_re_mix", "sup_re_mix_through_mixtures"}
+BY_POSITION = {
+    *("w_mse_chunks", "mochi", "sup_re_mix", "sup_re_mix_through_mixtures", "hydra", "level_nce_weighted"),
+    *("multilevel_nce", "query_softmax", "query_triplets"),
+}
 COSINE = {
     *("info_nce", "info_nce_of_views", "nt_xent", "nt_xent_own", "clip", "supcon", "supcon_in", "dcl", "dclw", "dhel"),
     *("dhel_one_sided", "mv_info_nce", "mv_info_nce_cross_view", "mv_dhel", "hard_contrastive", "align_uniform"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -72,11 +73,11 @@ def test_half_precision(name: str, dtype: torch.dtype) -> None:
     objective, exact = OBJECTIVES[name](), embedded()
     half = exact.z.to(dtype).requires_grad_()
     state = {key: value.clone() for key, value in objective.state_dict().items()}
-    expected = objective(Embedded(half.detach().double(), None, exact.labels, None, exact.rotations, exact.hues))[0]
+    expected = objective(replace(exact, z=half.detach().double()))[0]
     objective.load_state_dict(state)
     objective.float()
     with torch.autocast("cpu", dtype=dtype):
-        value = objective(Embedded(half, None, exact.labels, None, exact.rotations.float(), exact.hues.float()))[0]
+        value = objective(replace(exact, z=half, rotations=exact.rotations.float(), hues=exact.hues.float()))[0]
     assert value.dtype == torch.float32 and value.item() == pytest.approx(expected.item(), rel=1e-2)
     value.backward()
     assert half.grad is not None and half.grad.isfinite().all()

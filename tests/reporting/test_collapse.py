@@ -65,7 +65,15 @@ def test_a_terminal_and_a_page_show_it_in_red() -> None:
     assert lines[2] == f"{RED}{bad}{END}" and lines[3] == good
     assert "warning" not in format_table([result(9.0)])
     table = build_table([result(1.5)], [RANK])
-    details = {"spread": "", "bars": [], "curves": [], "details": [], "runs": [], "tiles": [Tile("a", "b", "c")]}
+    details = {
+        "spread": "",
+        "bars": [],
+        "curves": [],
+        "details": [],
+        "runs": [],
+        "relations": [],
+        "tiles": [Tile("a", "b", "c")],
+    }
     page = render_page("page.html", title="x", setup="y", table=table, **details)
     assert '<span class="flag">collapsed: all</span>' in page and '<span class="flag">collapsed</span>' in page
     assert ".flag { color: var(--bad)" in page
