@@ -98,6 +98,11 @@ class Method(nn.Module, ABC):
         """Name in tables: what the literature calls the method with these options."""
         return type(self).__name__
 
+    @property
+    def reads_labels(self) -> bool:
+        """True where the objective reads class labels."""
+        return self.objective is not None and "labels" in self.objective.needs
+
     @abstractmethod
     def step(self, batch: Any) -> StepOutput:
         """Compute loss, diagnostics and representation of one batch."""

@@ -132,6 +132,7 @@ def test_relations_of_classes_reach_the_page(tmp_path: Path) -> None:
         expected = load_method(run)[0].eval().objective.class_relations().numpy()
         np.testing.assert_allclose(arrays["relations"], expected, rtol=1e-6)
     page = write_report([run], tmp_path / "report.html").read_text()
+    assert "trained with labels on images" in page and "without labels" not in page
     assert "Relations of classes" in page and f"blue, red: {expected[0, 1]:.3f}" in page
     lines: list[str] = []
     evaluate(run, OPTIONS, store=write_images(tmp_path / "other", classes=("a", "b", "c")), log=lines.append)

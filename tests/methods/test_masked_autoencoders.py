@@ -191,7 +191,7 @@ def test_decoder_of_a_source_sees_its_own_tokens_alone(small_vit: EncoderConfig)
 
 
 def test_segments_add_up_to_nothing(small_vit: EncoderConfig, images: torch.Tensor) -> None:
-    """What is the same for all segments cancels, so that an image alone needs none."""
+    """A change common to all segments cancels, so that an image alone needs none."""
     method = mixed(small_vit)
     sources = draw_order(2, 16, 2, torch.Generator().manual_seed(0))
     before, _ = method.predict_sources(images, sources)

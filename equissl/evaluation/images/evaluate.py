@@ -207,6 +207,7 @@ def _meta(
         "steps": steps,
         "images_seen": steps * training.trainer.accumulate * data.batch_size,
         "views": method.views,
+        "reads_labels": method.reads_labels,
         "train_images": len(train),
         "val_images": len(val),
         "classes": len(train.classes),

@@ -89,8 +89,8 @@ def _setup(runs: Sequence[Run]) -> str:
 
 
 def _trained(runs: Sequence[Run]) -> str:
-    """Say how the encoders were trained; those with a classifier of their own learnt from labels."""
-    tuned = [run.name for run in runs if OWN.key in run.results]
+    """Say how the encoders were trained; a classifier of their own learns from labels too."""
+    tuned = [run.name for run in runs if OWN.key in run.results or run.results.get("reads_labels")]
     if not tuned:
         return "pretrained without labels on views of images"
     if len(tuned) == len(runs):
