@@ -26,6 +26,7 @@ BENCHES: Registry[Callable[..., dict[str, Any]]] = Registry(
         "images": "equissl.bench.images:bench_images",
         "recipes": "equissl.bench.recipes:bench_recipes",
         "stages": "equissl.bench.stages:bench_stages",
+        "steps": "equissl.bench.steps:bench_steps",
         "study": "equissl.bench.study:bench_study",
         "sequences": "equissl.bench.sequences:bench_sequences",
         "paths": "equissl.bench.paths:bench_paths",

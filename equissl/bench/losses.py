@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from equissl import losses
 from equissl.bench.lightly_losses import INSTALL_LIGHTLY, has_lightly, lightly_rival
+from equissl.bench.memory import peak_bytes
 from equissl.bench.record import Measured
 from equissl.objectives.base import Embedded
 from equissl.objectives.create import OBJECTIVES, create_objective
@@ -181,7 +181,7 @@ class _Bench:
         if rival is not None:
             passes.append(_pass(lambda: rival(parts), parts))
         times = self.take_turns(passes)
-        peaks = [self.peak(one) for one in passes]
+        peaks = [peak_bytes(one, self.device) / MEBI for one in passes]
         if rival is None:
             return LossTiming(name, batch, views, times[0], peaks[0])
         return LossTiming(name, batch, views, times[0], peaks[0], times[1], peaks[1])
@@ -222,17 +222,6 @@ class _Bench:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def peak(self, one: Callable[[], None]) -> float:
-        """Measure MiB of tensors at the worst moment, beyond those that were there before."""
-        if self.device.type != "cuda":
-            return _cpu_peak(one) / MEBI
-        self.wait()
-        torch.cuda.reset_peak_memory_stats(self.device)
-        before = torch.cuda.memory_allocated(self.device)
-        one()
-        self.wait()
-        return (torch.cuda.max_memory_allocated(self.device) - before) / MEBI
-
 
 def _inputs(z: Tensor) -> dict[str, Tensor]:
     """Create all inputs that an objective may ask for beside the embeddings."""
@@ -255,18 +244,3 @@ def _pass(loss: Callable[[], Tensor], leaves: Sequence[Tensor]) -> Callable[[], 
             leaf.grad = None
 
     return one
-
-
-def _cpu_peak(one: Callable[[], None]) -> int:
-    """Return the highest sum of the allocations and releases that torch's profiler notes."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it complains of missing GPUs
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
-        one()
-    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = highest = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        held += event.nbytes()
-        highest = max(highest, held)
-    return highest

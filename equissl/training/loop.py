@@ -89,13 +89,30 @@ class Loop:
             self._start(state)
             stream = iter(batches)
             while self.step < self.last_step and not self.stop:
-                self._advance(self._received(next(stream)))
+                self.advance(next(stream))
             for observer in self.observers:
                 observer.on_end(self)
         except BaseException as error:
             for observer in self.observers:
                 observer.on_error(self, error)
             raise
+
+    def advance(self, batch: Any) -> None:
+        """Train on one batch.
+
+        Args:
+            batch: as the loader gives it.
+        """
+        batch = self._received(batch)
+        for observer in self.observers:
+            observer.before_batch(self, batch)
+        self.output = joined([self._update(batch, phase, still) for phase, still in self.phases])
+        if self.stepped:
+            self.method.after_step(self.step, self.last_step)
+            self.step += 1
+        for observer in self.observers:
+            observer.after_batch(self, batch)
+        self.batch += 1
 
     def state(self) -> dict[str, Any]:
         """Return the loop's part of a checkpoint. All processes have to call it."""
@@ -125,17 +142,6 @@ class Loop:
 
     def _received(self, batch: Any) -> Any:
         return batch if self.device.type == "cpu" else batch.to(self.device, non_blocking=True)
-
-    def _advance(self, batch: Any) -> None:
-        for observer in self.observers:
-            observer.before_batch(self, batch)
-        self.output = joined([self._update(batch, phase, still) for phase, still in self.phases])
-        if self.stepped:
-            self.method.after_step(self.step, self.last_step)
-            self.step += 1
-        for observer in self.observers:
-            observer.after_batch(self, batch)
-        self.batch += 1
 
     def _update(self, batch: Any, phase: Phase, still: Sequence[nn.Parameter]) -> StepOutput:
         """Make one of the updates of a batch; where gradients are accumulated, their last batch does."""

@@ -8,6 +8,7 @@ import torch
 from equissl.bench import losses as bench
 from equissl.bench.lightly_losses import has_lightly, lightly_rival
 from equissl.bench.losses import LossTiming, bench_losses
+from equissl.bench.memory import peak_bytes
 from equissl.cli import main
 
 needs_lightly = pytest.mark.skipif(not has_lightly(), reason="lightly is only an oracle")
@@ -50,7 +51,7 @@ def test_memory_is_counted_at_the_worst_moment() -> None:
         del first, second
         torch.ones(500, 1000)
 
-    assert bench._cpu_peak(one) == pytest.approx(8e6, rel=1e-4)
+    assert peak_bytes(one, torch.device("cpu")) == pytest.approx(8e6, rel=1e-4)
 
 
 def test_a_spent_budget_and_impossible_sizes_leave_lines_out(lines: list[str]) -> None:
