@@ -15,8 +15,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from equissl.datasets.images.sources import ImagesError
 from equissl.datasets.images.whole import iterate_images
 from equissl.evaluation import evaluate
+from equissl.evaluation.decoding import DECODED
 from equissl.evaluation.images.config import ImageOptions
-from equissl.evaluation.images.decoding import DECODED
 from equissl.evaluation.images.encoding import image_encoders
 from equissl.evaluation.images.evaluate import PREDICTIONS, open_labelled
 from equissl.evaluation.images.knn import knn_votes

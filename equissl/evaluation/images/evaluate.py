@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from equissl.datasets.hdf5 import declared_format
 from equissl.datasets.images.config import ImagesData
 from equissl.datasets.images.formats import AUTO, open_images
-from equissl.datasets.images.sources import ImagesError, ImageSource
+from equissl.datasets.images.sources import ImagesError, ImageSource, ImageSubset
+from equissl.datasets.images.whole import iterate_images
 from equissl.datasets.views.store.format import FORMAT
+from equissl.evaluation.decoding import SHOWN, shown_rows, write_decoded
 from equissl.evaluation.diagnostics import collapse_scores
 from equissl.evaluation.head import head_scores
 from equissl.evaluation.images.classifiers import KNN, LINEAR, Logits, all_scores, probe_linear, vote_all
 from equissl.evaluation.images.config import ImageOptions
-from equissl.evaluation.images.decoding import write_decoded
 from equissl.evaluation.images.encoding import PIXELS, ImageEncoders, image_encoders, named
 from equissl.evaluation.images.scores import label_scores
 from equissl.evaluation.initial import starting_point
@@ -90,7 +92,8 @@ def evaluate_images(
         results |= _classified(known, asked, train, val, encoders, result_folder(run_dir, results), log)
     else:
         log(f"skipping k-NN and the linear probe: {UNLABELLED.format(train.path)}")
-    write_decoded(result_folder(run_dir, results), val, encoders)
+    shown = torch.cat(list(iterate_images(ImageSubset(val, shown_rows(len(val))), encoders.size, SHOWN)))
+    write_decoded(result_folder(run_dir, results), encoders.trained, shown, options.seed)
     write_class_relations(result_folder(run_dir, results), method, train.classes, log)
     results["seconds"] = round(time.perf_counter() - started, 2)
     write_results(run_dir, results)

@@ -13,6 +13,7 @@ import torch
 from equissl.datasets.views.config import ViewsData
 from equissl.datasets.views.live.spec import LiveSpec
 from equissl.datasets.views.store.store import ViewStore
+from equissl.evaluation.decoding import shown_rows, write_decoded
 from equissl.evaluation.diagnostics import predictor_scores
 from equissl.evaluation.head import head_group_scores, head_scores
 from equissl.evaluation.relations import write_class_relations
@@ -62,7 +63,8 @@ def evaluate_views(
 ) -> dict[str, Any]:
     """Probe the frozen backbone of a run on objects it has never seen, and write the results.
 
-    Beside them ``eval.npz``: the geodesic error of every validation pair, per part and for the constant predictor.
+    Beside them ``eval.npz``: the geodesic error of every validation pair, per part and for the constant predictor. Of a
+    method with a decoder, ``decoded.npz``: what it makes of a few validation views.
     What was asked for and is impossible is an error before any head is trained.
 
     Args:
@@ -123,6 +125,8 @@ def evaluate_views(
         method, views, batches=config.diagnostic_batches, batch_size=config.batch_size, seed=config.seed, device=device
     )
     results |= _meta(method, training, views, train, val, config, run_dir) | {SKIPPED: skipped.reasons}
+    shown = views.read_images(val.objects[shown_rows(len(val.objects))] * views.num_views)  # the first view of each
+    write_decoded(result_folder(run_dir, results), method, shown, config.seed)
     write_class_relations(result_folder(run_dir, results), method, views.classes, log)
     results["seconds"] = round(time.perf_counter() - started, 2)
     if errors:

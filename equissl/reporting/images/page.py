@@ -15,9 +15,10 @@ from equissl.reporting.blocks import Tile
 from equissl.reporting.diagnostics import COLUMNS as DIAGNOSTICS
 from equissl.reporting.diagnostics import collapse_rows
 from equissl.reporting.images.figures import SEEN, UNIT, class_bars, confusions, curves, score_bars
-from equissl.reporting.images.pictures import decoded_pictures, gallery
+from equissl.reporting.images.pictures import gallery
 from equissl.reporting.images.table import OWN, baselines, columns
 from equissl.reporting.page import budget, counted, listed, run_page
+from equissl.reporting.pictures import decoded_pictures
 from equissl.reporting.runs import Run
 from equissl.reporting.table import Column, Table
 from equissl.reporting.tiles import best_tile

@@ -13,6 +13,7 @@ from equissl.evaluation.views.evaluate import SKIPPED
 from equissl.reporting.diagnostics import COLUMNS as DIAGNOSTICS
 from equissl.reporting.diagnostics import collapse_rows
 from equissl.reporting.page import budget, counted, listed, run_page, store_facts
+from equissl.reporting.pictures import decoded_pictures
 from equissl.reporting.runs import Run
 from equissl.reporting.table import Column, Table
 from equissl.reporting.views.figures import SEEN, UNIT, curves, score_bars
@@ -54,6 +55,7 @@ def page(runs: Sequence[Run], store: str | Path | None = None, title: str | None
             bars=score_bars(runs),
             curves=curves(runs),
             gallery=gallery(views),
+            decoded=decoded_pictures(runs),
             diagnostics=_diagnostics(runs),
         )
 
