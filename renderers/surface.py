@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from equissl.renderers.face_attributes import FaceAttributes
 from equissl.renderers.lighting import Vector, dot
 from equissl.renderers.materials import lookup
 from equissl.renderers.traced_mesh import Hits, TracedMesh, pack_rays
@@ -109,7 +110,7 @@ def _camera_rays(views: Views, pixel: np.ndarray, view: np.ndarray) -> np.ndarra
     return pack_rays(origin, turned)
 
 
-def normals(mesh: TracedMesh, hits: Hits, direction: Vector) -> tuple[np.ndarray, np.ndarray]:
+def normals(mesh: FaceAttributes, hits: Hits, direction: Vector) -> tuple[np.ndarray, np.ndarray]:
     """Compute face and interpolated normals (3, n), each turned to the viewer's side (surfaces are two-sided).
 
     Args:
@@ -117,10 +118,10 @@ def normals(mesh: TracedMesh, hits: Hits, direction: Vector) -> tuple[np.ndarray
         hits: n.
         direction: direction of the rays.
     """
-    record = np.ascontiguousarray(mesh.face_records[:, : TracedMesh.ALBEDO.start][hits.face].T)
-    face = record[TracedMesh.NORMAL]
+    record = np.ascontiguousarray(mesh.face_records[:, : FaceAttributes.ALBEDO.start][hits.face].T)
+    face = record[FaceAttributes.NORMAL]
     face = face * np.where(dot(face, direction) > 0, np.float32(-1), np.float32(1))
-    corner = record[TracedMesh.CORNER_NORMALS]
+    corner = record[FaceAttributes.CORNER_NORMALS]
     first = 1.0 - hits.u - hits.v
     smooth = np.stack([corner[i] * first + corner[3 + i] * hits.u + corner[6 + i] * hits.v for i in range(3)])
     length = np.sqrt(dot(smooth, smooth))
@@ -128,14 +129,14 @@ def normals(mesh: TracedMesh, hits: Hits, direction: Vector) -> tuple[np.ndarray
     return face, np.where(length > 1e-6, smooth * (sign / np.maximum(length, 1e-6)), face)
 
 
-def albedo(mesh: TracedMesh, hits: Hits) -> np.ndarray:
+def albedo(mesh: FaceAttributes, hits: Hits) -> np.ndarray:
     """Compute the linear albedo (3, n) of each hit.
 
     Args:
         mesh: that was hit.
         hits: n.
     """
-    record = np.ascontiguousarray(mesh.face_records[:, TracedMesh.ALBEDO.start :][hits.face].T)
+    record = np.ascontiguousarray(mesh.face_records[:, FaceAttributes.ALBEDO.start :][hits.face].T)
     colour, uv, corners = record[:3], record[3:9], record[9:]
     if mesh.textures is not None:
         material = mesh.face_material[hits.face]

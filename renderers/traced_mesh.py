@@ -10,8 +10,9 @@ import numpy as np
 
 from equissl.datasets.meshes.mesh import Mesh
 from equissl.renderers.base import RendererError
+from equissl.renderers.face_attributes import FaceAttributes
 from equissl.renderers.lighting import Vector
-from equissl.renderers.materials import collect_textures, mean_albedo
+from equissl.renderers.materials import mean_albedo
 
 # Rays that leave a surface start this far from it, in units of the object's diagonal: exports often hold coincident
 # faces.
@@ -68,35 +69,25 @@ class Hits:
         return cls(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("ray", "distance", "face", "u", "v")))
 
 
-class TracedMesh:
+class TracedMesh(FaceAttributes):
     """A mesh in an Embree scene (object frame), with one row of attributes per face.
 
     Attributes:
         radius: radius of the bounding sphere about the object's origin.
         bounds: (2, 3) float32 lowest and highest corner of the bounding box.
-        face_records: (M, 15, 21 or 30) float32: face normal, three corner normals, albedo, [corner texture coordinates,
-            [corner colours]].
-        face_material: (M,) int32.
         face_mean_albedo: (M, 3) float32, a texture's mean colour where there is one.
         face_specular, face_roughness: (M,) float32.
         face_alpha: (M,) float32, or None where all faces are opaque or shall be drawn so.
-        textures: see :class:`~equissl.renderers.materials.Textures`, or None.
-        coloured: True where corner colours multiply the albedo.
     """
-
-    NORMAL, CORNER_NORMALS, ALBEDO, UV, COLOURS = slice(0, 3), slice(3, 12), slice(12, 15), slice(15, 21), slice(21, 30)
 
     def __init__(self, mesh: Mesh, transparency: bool = False) -> None:
         check_mesh(mesh)
+        super().__init__(mesh)
         self._core = open3d_core().core
         self._scene = _embree_scene(mesh)
         self.radius = float(np.linalg.norm(mesh.vertices.astype(np.float64), axis=1).max())
         self.bounds = mesh.bounds.astype(np.float32)
-        self.face_material = np.ascontiguousarray(mesh.face_material, np.int32)
-        self.textures = collect_textures(mesh)
-        self.face_records = _face_records(mesh, self.textures is not None)
         self.face_mean_albedo = np.stack([mean_albedo(m) for m in mesh.materials])[self.face_material]
-        self.coloured = mesh.corner_colours is not None
         if mesh.corner_colours is not None:
             self.face_mean_albedo = self.face_mean_albedo * mesh.corner_colours.mean(axis=1)
         self.face_specular, self.face_roughness, alpha = (
@@ -199,24 +190,3 @@ def _embree_scene(mesh: Mesh) -> Any:
         open3d.core.Tensor.from_numpy(vertices), open3d.core.Tensor.from_numpy(mesh.faces.astype(np.uint32))
     )
     return scene
-
-
-def _face_records(mesh: Mesh, textured: bool) -> np.ndarray:
-    corners = mesh.vertices[mesh.faces].astype(np.float64)
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    length = np.linalg.norm(normal, axis=1, keepdims=True)
-    normal = np.divide(normal, length, out=np.tile([0.0, 0.0, 1.0], (len(normal), 1)), where=length > 0)
-    corner_normals = np.repeat(normal[:, None], 3, axis=1)
-    if mesh.corner_normals is not None:
-        # A missing normal is stored as zero by some exporters; the face's own stands in.
-        usable = np.isfinite(mesh.corner_normals).all(-1) & (np.abs(mesh.corner_normals).sum(-1) > 1e-6)
-        corner_normals[usable] = mesh.corner_normals[usable]
-    albedo = np.stack([np.asarray(m.diffuse, np.float64) for m in mesh.materials])[mesh.face_material]
-    parts = [normal, corner_normals.reshape(-1, 9), albedo]
-    if textured and mesh.corner_uv is not None:
-        parts.append(np.nan_to_num(mesh.corner_uv.reshape(-1, 6)))
-    elif mesh.corner_colours is not None:
-        parts.append(np.zeros((len(mesh.faces), 6)))
-    if mesh.corner_colours is not None:
-        parts.append(mesh.corner_colours.reshape(-1, 9))
-    return np.concatenate(parts, axis=1).astype(np.float32)

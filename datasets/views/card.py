@@ -40,6 +40,7 @@ _BUILD = (
     "classes",
     "up",
     "bias",
+    "points",
     "listing_sha256",
 )
 
@@ -150,6 +151,7 @@ def _counts(store: ViewStore) -> dict:
         "train_objects": train,
         "val_objects": val,
         "skipped_meshes": len(store.tables.skipped),
+        **({"points_per_object": store.num_points} if store.has_clouds else {}),
     }
 
 

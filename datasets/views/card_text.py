@@ -35,12 +35,18 @@ def card_text(card: dict, gallery: str | None = None) -> str:
 
 
 def _contents(counts: dict) -> str:
-    size = counts["image_size"]
+    size, points = counts["image_size"], counts.get("points_per_object")
+    cloud = (
+        f" Each object has a point cloud of {points} points, area-weighted, with normals and colours without light, in "
+        "its own reference frame."
+    )
     return (
         f"{counts['objects']} objects of {counts['classes']} classes, {counts['views_per_object']} views each: "
         f"{counts['images']} RGB images of {size} x {size} pixels ({counts['encoding']}, "
         f"{counts['image_bytes'] / 1e6:.1f} MB). Split by object: {counts['train_objects']} train, "
         f"{counts['val_objects']} val; val holds unseen objects under transformations of the same distribution."
+        + cloud
+        * bool(points)
     )
 
 

@@ -23,7 +23,7 @@ from equissl.datasets.views.store.format import StoreError
 from equissl.datasets.views.store.index import write_index
 from equissl.datasets.views.store.reader import StoreContents, read_contents
 from equissl.datasets.views.store.tables import StoreTables, concatenate
-from equissl.datasets.views.store.writer import ViewStoreWriter, copy_blob
+from equissl.datasets.views.store.writer import ViewStoreWriter, cloud_sizes, copy_blob
 from equissl.renderers import Renderer, get_renderer
 from equissl.util.files import check_space, remove_temporary
 from equissl.util.job import Limits
@@ -123,7 +123,7 @@ def _build(
     # and room for the joined file; of an array, the last job sees to that
     room = sum(len(job.items(shard)) for shard in missing)
     room += len(job.source) if join and folder.share.whole else 0
-    check_space(out, room * job.spec.views * job.spec.bytes_per_image)
+    check_space(out, room * job.spec.bytes_per_object)
     make_parts(job, shards, bar, missing, workers, limits, engine)
     alone = folder.alone()  # before the next line, so that of two jobs that end at once one sees all shards
     if not alone or find_missing(job, range(job.count), bar):
@@ -182,6 +182,8 @@ def _join(job: ShardJob, out: Path) -> BuildReport:
         for part in parts:
             if part.positions.size:
                 copy_blob(part.files[0], int(part.positions[0]), int(part.tables.sizes.sum()), writer)
+                for name, size in cloud_sizes(part.header, len(part.tables.labels)).items():
+                    copy_blob(part.files[0], part.clouds[0][name], size, writer, name)
     return _report(out, tables, job)
 
 

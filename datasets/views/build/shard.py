@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from equissl.datasets.meshes.mesh import MeshError, without_name
+from equissl.datasets.meshes.cloud import Cloud
+from equissl.datasets.meshes.mesh import Mesh, MeshError, without_name
 from equissl.datasets.meshes.source import MeshSource
 from equissl.datasets.splits import TRAIN
 from equissl.datasets.views.bias import Bias
@@ -20,9 +21,12 @@ from equissl.datasets.views.store.reader import read_contents
 from equissl.datasets.views.store.tables import ObjectRecord
 from equissl.datasets.views.store.writer import write_records
 from equissl.renderers.base import Renderer, RendererError
+from equissl.renderers.cloud import sample_cloud
 from equissl.renderers.counting import render_counted
 from equissl.renderers.scene import view_parameters
 from equissl.util.job import Begun, Tell, WorkerError
+
+_CLOUD = 0  # key of the stream of an object's cloud
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,20 @@ class ShardJob:
             creator=entry.creator,
             object_pixels=rendered.object_pixels,
             warnings=mesh.warnings,
+            cloud=self.cloud(mesh, index),
         )
+
+    def cloud(self, mesh: Mesh, index: int) -> Cloud | None:
+        """Draw the points of an object's cloud, from a stream apart from those of its views; None without points.
+
+        Args:
+            mesh: of the object.
+            index: number of the object in the mesh source.
+        """
+        if self.spec.points is None:
+            return None
+        stream = np.random.SeedSequence([self.spec.seed, index], spawn_key=(_CLOUD,))
+        return sample_cloud(mesh, self.spec.points, np.random.default_rng(stream))
 
     def latents(self, index: int) -> np.ndarray:
         """Draw the latents (V, L) of an object's views, biased where the store is and the object is not held out.

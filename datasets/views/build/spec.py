@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from equissl.datasets.meshes.cloud import CLOUD_TYPES
 from equissl.datasets.meshes.normalise import Up
 from equissl.datasets.meshes.source import MeshSource, notes_of
 from equissl.datasets.views.bias import Bias
@@ -22,6 +23,7 @@ from equissl.datasets.views.store.format import ENCODINGS, GENERATOR_VERSION, St
 from equissl.renderers.base import Renderer
 
 _MAX_SHARD_BYTES = 128 << 20  # a worker holds one encoded shard in memory
+_BYTES_PER_POINT = 3 * sum(dtype.itemsize for dtype in CLOUD_TYPES.values())
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ class BuildSpec(ViewSpec):
         quality: of the JPEG files.
         bias: ``LATENT:class:SHARE`` binds ``hue`` (the floor's) or ``light_hue`` to the class in that share of the
             training views; held-out objects stay as they are. ``hue:class:0.99``, see :class:`Bias`.
+        points: P, store a point cloud of each object too: so many area-weighted points of its mesh, with normals and
+            colours, in the object's own reference frame. None stores none.
         objects_per_shard: most objects in one unit of work; large raw images take fewer. Does not change the result.
     """
 
@@ -130,11 +134,12 @@ class BuildSpec(ViewSpec):
     encoding: str = "jpeg"
     quality: int = 95
     bias: str | None = None
+    points: int | None = None
     objects_per_shard: int = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_least(views=1, quality=1, objects_per_shard=1)
+        self._check_least(views=1, quality=1, points=1, objects_per_shard=1)
         if self.encoding not in ENCODINGS:
             raise ValueError(f"expected encoding to be one of {ENCODINGS}, got {self.encoding!r}")
         if self.bias is not None:
@@ -160,9 +165,14 @@ class BuildSpec(ViewSpec):
         return 3 * pixels if self.encoding == "raw" else 700 + pixels // 5
 
     @property
+    def bytes_per_object(self) -> int:
+        """Size of an object with its views and its cloud."""
+        return self.views * self.bytes_per_image + (self.points or 0) * _BYTES_PER_POINT
+
+    @property
     def shard_size(self) -> int:
         """Objects in a shard."""
-        return max(1, min(self.objects_per_shard, _MAX_SHARD_BYTES // (self.views * self.bytes_per_image)))
+        return max(1, min(self.objects_per_shard, _MAX_SHARD_BYTES // self.bytes_per_object))
 
 
 def describe_build(spec: BuildSpec, source: MeshSource, renderer: Renderer) -> dict:
@@ -178,8 +188,9 @@ def describe_build(spec: BuildSpec, source: MeshSource, renderer: Renderer) -> d
     description = asdict(spec)
     for name in ("objects_per_shard", "min_coverage", "renderer_options"):
         del description[name]
-    if spec.bias is None:  # stores that were built before there was a bias stay the same build
-        del description["bias"]
+    for name in ("bias", "points"):  # stores that were built before there were these stay the same build
+        if getattr(spec, name) is None:
+            del description[name]
     entries = [source.entry(i) for i in range(len(source))]
     listing = json.dumps([[entry.name, entry.label, entry.source] for entry in entries] + [list(source.classes)])
     description |= {
@@ -210,4 +221,5 @@ def build_header(spec: BuildSpec, source: MeshSource, description: dict) -> Stor
         "sources": [{"source": s, "licence": n, "objects": c} for (s, n), c in sorted(licences.items())],
         "notes": list(notes_of(source)),
     }
-    return StoreHeader(spec.schema, tuple(source.classes), spec.views, spec.size, spec.encoding, attributes)
+    names, points = tuple(source.classes), spec.points or 0
+    return StoreHeader(spec.schema, names, spec.views, spec.size, spec.encoding, attributes, points)

@@ -37,7 +37,7 @@ def unpack(store: ViewStore | Path | str, folder: Path | str, progress: bool = F
 
     Class folders have the WordNet numbers of ShapeNet's classes where the store was rendered from those, else the label
     as eight digits: either way their ascending order is the order of the labels, as published; ``classes.tsv`` has
-    their names. Raw images are written as JPEG of quality 95.
+    their names. Raw images are written as JPEG of quality 95. Point clouds stay behind, which that layout lacks.
 
     Args:
         store: what to unpack.

@@ -3,6 +3,8 @@
 A store is one HDF5 file. ``image_bytes`` is one contiguous uint8 blob of all encoded images, object after object and
 view after view; ``image_offsets`` (N·V + 1) says where each begins. Everything else is a plain array. A contiguous HDF5
 dataset has one file offset, so images are read by position without the HDF5 library, from any number of processes.
+A store that was rendered with points holds the contiguous arrays ``points``, ``normals`` and ``colours`` (N, P, 3) too,
+one point cloud an object in the object's own reference frame.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class StoreHeader:
         image_size: S, side of the square images in pixels.
         encoding: ``jpeg``, or ``raw`` (uint8, rows of RGB pixels, 3·S·S bytes an image).
         attributes: provenance as plain JSON values: seed, renderer, spec, licences.
+        num_points: P, points of each object's cloud; 0 for a store without clouds.
     """
 
     schema: LatentSchema
@@ -52,6 +55,7 @@ class StoreHeader:
     image_size: int
     encoding: str = "jpeg"
     attributes: dict = field(default_factory=dict)
+    num_points: int = 0
 
     def __post_init__(self) -> None:
         if self.encoding not in ENCODINGS:
@@ -60,9 +64,12 @@ class StoreHeader:
             raise ValueError(
                 f"expected at least 1 view and 1 pixel, got {self.num_views} views, size {self.image_size}"
             )
+        if self.num_points < 0:
+            raise ValueError(f"expected at least 0 points of each object, got {self.num_points}")
 
     def to_attributes(self) -> dict[str, str | int]:
         """Convert to HDF5 attributes; structured values as JSON text."""
+        points = {"num_points": self.num_points} if self.num_points else {}
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -70,6 +77,7 @@ class StoreHeader:
             "num_views": self.num_views,
             "image_size": self.image_size,
             "schema": json.dumps(self.schema.to_json()),
+            **points,
         }
 
     def provenance(self) -> str:

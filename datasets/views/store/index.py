@@ -17,7 +17,7 @@ from equissl.util.files import full_disk_message, write_text
 
 INDEX = "index.json"
 FORMAT = "equissl-view-index"
-_ALIKE = ("schema", "classes", "num_views", "image_size", "encoding")
+_ALIKE = ("schema", "classes", "num_views", "image_size", "encoding", "num_points")
 
 
 def is_index(path: Path) -> bool:
@@ -32,7 +32,7 @@ def write_index(
 
     Args:
         path: the ``.json`` file, or the folder that takes ``index.json``.
-        stores: finished stores or shards of one kind: same latents, classes, views, image size and encoding.
+        stores: finished stores or shards of one kind: same latents, classes, views, image size, encoding and points.
             They are found again by their place relative to the index.
         split: (N,) 0 train, 1 val of all objects together; by default as in each store. Stores that hold the same
             object must put it in the same split: this is not checked.
@@ -103,6 +103,7 @@ def join_contents(parts: Sequence[StoreContents], path: Path) -> StoreContents:
         files=tuple(part.files[0] for part in parts),
         bounds=np.cumsum([0, *counts]),
         positions=np.concatenate([part.positions for part in parts]),
+        clouds=tuple(places for part in parts for places in part.clouds),
     )
 
 

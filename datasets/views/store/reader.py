@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from equissl.datasets.meshes.cloud import CLOUD_TYPES
 from equissl.datasets.views.schema import LatentSchema
 from equissl.datasets.views.store.format import (
     BLOB,
@@ -31,6 +33,7 @@ class StoreContents:
         files: that hold the images, in the order of the objects.
         bounds: (F + 1,) number of the first image of each file, and of all images.
         positions: (N·V,) byte at which each image begins in its file; its size is in ``tables``.
+        clouds: of each file, the byte at which each array of its clouds begins; empty without clouds.
     """
 
     header: StoreHeader
@@ -38,6 +41,7 @@ class StoreContents:
     files: tuple[Path, ...]
     bounds: np.ndarray
     positions: np.ndarray
+    clouds: tuple[dict[str, int], ...] = ()
 
 
 def read_contents(path: Path) -> StoreContents:
@@ -74,7 +78,23 @@ def _read(file: h5py.File, path: Path) -> StoreContents:
         raise StoreError(f"expected {offsets[-1]} bytes of images in {path}, found {max(0, size - start)}: cut short")
     tables = _read_tables(file, np.diff(offsets))
     bounds = np.array([0, len(offsets) - 1])
-    return StoreContents(_read_header(file), tables, (path,), bounds, offsets[:-1] + start)
+    header = _read_header(file)
+    clouds = (_find_clouds(file, path, (len(tables.labels), header.num_points, 3)),) if header.num_points else ()
+    return StoreContents(header, tables, (path,), bounds, offsets[:-1] + start, clouds)
+
+
+def _find_clouds(file: h5py.File, path: Path, shape: tuple[int, int, int]) -> dict[str, int]:
+    """Find the position of each array of the clouds, checked."""
+    places = {}
+    for name, dtype in CLOUD_TYPES.items():
+        if name not in file or (file[name].shape, file[name].dtype) != (shape, dtype):
+            found = f"{file[name].dtype} {file[name].shape}" if name in file else "none"
+            raise StoreError(f"expected {name} of clouds as {dtype} {shape} in {path}, found {found}")
+        start, needed = file[name].id.get_offset() or 0, dtype.itemsize * math.prod(shape)
+        if needed and not 0 < start <= path.stat().st_size - needed:
+            raise StoreError(f"expected {needed} bytes of {name} in one piece in {path}: cut short or another layout")
+        places[name] = start
+    return places
 
 
 def _read_header(file: h5py.File) -> StoreHeader:
@@ -85,6 +105,7 @@ def _read_header(file: h5py.File) -> StoreHeader:
         image_size=int(file.attrs["image_size"]),
         encoding=_text(file.attrs["encoding"]),
         attributes=json.loads(_strings(file, "provenance")[0]),
+        num_points=int(file.attrs.get("num_points", 0)),
     )
 
 

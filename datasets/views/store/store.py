@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
+from equissl.datasets.meshes.cloud import CLOUD_TYPES
 from equissl.datasets.views.schema import ROTATION, LatentSchema
 from equissl.datasets.views.split import select_split
 from equissl.datasets.views.store.format import StoreError, StoreHeader
@@ -21,6 +23,7 @@ from equissl.datasets.views.store.writer import ViewStoreWriter, write_records, 
 from equissl.geometry import euler_to_rotmat
 
 __all__ = [
+    "Clouds",
     "ObjectRecord",
     "StoreError",
     "StoreHeader",
@@ -32,6 +35,22 @@ __all__ = [
 ]
 
 _MOST_OPEN = 256  # files at a time; a process may often have 1024
+_CHECKED = 256  # clouds read at a time to check them
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """Point clouds of n objects, each in the object's own reference frame, the one that `ViewStore.rotations` turn.
+
+    Attributes:
+        points: (n, P, 3) float32.
+        normals: (n, P, 3) float32, unit.
+        colours: (n, P, 3) float32 sRGB in 0..1, without light.
+    """
+
+    points: Tensor
+    normals: Tensor
+    colours: Tensor
 
 
 class ViewStore:
@@ -158,6 +177,75 @@ class ViewStore:
             return torch.eye(3, dtype=torch.float64).expand(*self.latents.shape[:2], 3, 3)
         return euler_to_rotmat(torch.from_numpy(self.latents[..., self.schema.columns(*ROTATION)]))
 
+    @property
+    def num_points(self) -> int:
+        """P, points of each object's cloud; 0 without clouds."""
+        return self.header.num_points
+
+    @property
+    def has_clouds(self) -> bool:
+        return self.num_points > 0
+
+    def clouds(self, objects: np.ndarray) -> Clouds:
+        """Read the point clouds of some objects.
+
+        Args:
+            objects: (n,) object indices.
+
+        Raises:
+            StoreError: a store without clouds, or with numbers in them that are not finite, which the object is named
+                of.
+        """
+        if not self.has_clouds:
+            raise StoreError(
+                f"expected point clouds in {self.path}, it has none: render it with points, "
+                "`equissl render --points 2048`"
+            )
+        objects = np.asarray(objects, dtype=np.int64)
+        found = {name: self._read_cloud_arrays(objects, name, dtype) for name, dtype in CLOUD_TYPES.items()}
+        for name in ("points", "normals"):
+            if (bad := ~np.isfinite(found[name]).all(axis=(1, 2))).any():
+                names = ", ".join(self.object_names[i] for i in objects[bad][:3])
+                raise StoreError(
+                    f"expected finite {name} in the clouds of {self.path}, not so in {bad.sum()} of {len(objects)} "
+                    f"objects: {names}"
+                )
+        points, normals, colours = (torch.from_numpy(found[name]) for name in CLOUD_TYPES)
+        return Clouds(points, normals, colours.float() / 255)
+
+    def check_clouds(self, objects: np.ndarray) -> None:
+        """Read the clouds of some objects once, a few at a time.
+
+        Args:
+            objects: (n,) object indices.
+
+        Raises:
+            StoreError: see `clouds`.
+        """
+        for start in range(0, len(objects), _CHECKED):
+            self.clouds(objects[start : start + _CHECKED])
+
+    def _read_cloud_arrays(self, objects: np.ndarray, name: str, dtype: np.dtype) -> np.ndarray:
+        """(n, P, 3) of one of the arrays."""
+        contents = self._contents
+        if objects.size and not 0 <= objects.min() <= objects.max() < self.num_objects:
+            wrong = f"{objects.min()}..{objects.max()}"
+            raise IndexError(f"expected object indices in 0..{self.num_objects - 1}, got {wrong} for {self.path}")
+        first = contents.bounds // self.num_views  # number of the first object of each file
+        owners = np.searchsorted(first, objects, side="right") - 1
+        out = np.empty((len(objects), self.num_points, 3), dtype)
+        row_size = dtype.itemsize * 3 * self.num_points
+        for row, owner, index in zip(out, owners.tolist(), objects.tolist(), strict=True):
+            position = contents.clouds[owner][name] + (index - int(first[owner])) * row_size
+            self._read_into(owner, memoryview(row).cast("B"), position)
+        return out
+
+    def _read_into(self, file: int, view: memoryview, position: int) -> None:
+        """Fill ``view`` with the bytes of a file from ``position`` on."""
+        if os.preadv(self._open(file), [view], position) != len(view):
+            path = self._contents.files[file]
+            raise StoreError(f"{path} ends before byte {position + len(view)}: it was cut after it was opened")
+
     def select(self, split: str | None) -> np.ndarray:
         """Find the indices of the objects in ``split`` (``train``, ``val``, or None for all).
 
@@ -203,9 +291,7 @@ class ViewStore:
         places = zip(owners, contents.positions[indices].tolist(), pairwise(bounds), strict=True)
         view = buffer.data
         for file, position, (a, b) in places:
-            if os.preadv(self._open(file), [view[a:b]], position) != b - a:
-                path = contents.files[file]
-                raise StoreError(f"{path} ends before byte {position + b - a}: it was cut after it was opened")
+            self._read_into(file, view[a:b], position)
         return buffer, bounds
 
     def _open(self, file: int) -> int:

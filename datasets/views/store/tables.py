@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from equissl.datasets.meshes.cloud import Cloud
 from equissl.datasets.splits import TRAIN
 from equissl.datasets.views.store.format import NOT_COUNTED, StoreHeader
 
@@ -24,6 +25,7 @@ class ObjectRecord:
         split: 0 train, 1 val.
         object_pixels: (V,) pixels in which each view shows the object; None where they were not counted.
         warnings: what was missing or repaired when its mesh was read.
+        cloud: points of its surface; None in a store without clouds.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ObjectRecord:
     creator: str = ""
     object_pixels: Sequence[int] | np.ndarray | None = None
     warnings: Sequence[str] = ()
+    cloud: Cloud | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class StoreTables:
         for record in records:
             if len(record.images) != header.num_views:
                 raise ValueError(f"expected {header.num_views} views of {record.name}, got {len(record.images)}")
+            if (points := 0 if record.cloud is None else len(record.cloud)) != header.num_points:
+                raise ValueError(f"expected a cloud of {header.num_points} points of {record.name}, got {points}")
         latents = np.array([record.latents for record in records], dtype=np.float64)
         sizes = np.array([[len(image) for image in record.images] for record in records], dtype=np.int64)
         unknown = [NOT_COUNTED] * header.num_views

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from equissl.datasets.hdf5 import fixed_strings, write_strings
+from equissl.datasets.meshes.cloud import CLOUD_TYPES, Cloud
 from equissl.datasets.splits import TRAIN
 from equissl.datasets.views.schema import LatentSchema, threediebench_schema
 from equissl.datasets.views.store.format import BLOB, OFFSETS, StoreHeader
@@ -24,8 +25,9 @@ _PIECE = 1 << 24  # bytes copied at a time
 class ViewStoreWriter:
     """Writer of one store under a temporary name, which becomes its own, whole and synced to disk, on a clean exit.
 
-    The HDF5 library writes the tables and reserves the blob; images are then written at the blob's file offset with
-    plain system calls, so that a full disk is an ordinary ``OSError`` found before the first image.
+    The HDF5 library writes the tables and reserves the blob of images and the arrays of clouds; these are then written
+    at their file offsets with plain system calls, so that a full disk is an ordinary ``OSError`` found before the first
+    image.
 
     Args:
         path: final name.
@@ -37,30 +39,41 @@ class ViewStoreWriter:
 
     def __init__(self, path: Path, header: StoreHeader, tables: StoreTables) -> None:
         self.path, self.header, self.tables = Path(path), header, tables
-        self.blob_size = int(tables.sizes.sum())
+        self.sizes = {BLOB: int(tables.sizes.sum()), **cloud_sizes(header, len(tables.labels))}
 
     def __enter__(self) -> ViewStoreWriter:
         with ExitStack() as stack:
-            stack.enter_context(full_disk_message(self.path, self.blob_size + self.tables.latents.nbytes))
+            stack.enter_context(full_disk_message(self.path, sum(self.sizes.values()) + self.tables.latents.nbytes))
             temporary = stack.enter_context(atomic_path(self.path))
-            self._position = write_tables(temporary, self.header, self.tables)
+            self._positions = write_tables(temporary, self.header, self.tables)
             self._file = stack.enter_context(temporary.open("r+b", buffering=0))
-            if self.blob_size:
-                reserve(self._file.fileno(), self._position, self.blob_size)
+            for name, size in self.sizes.items():
+                if size:
+                    reserve(self._file.fileno(), self._positions[name], size)
             stack.push(self._check_end)
             self._stack = stack.pop_all()
-        self._end = self._position + self.blob_size
+        self._ends = {name: self._positions[name] + size for name, size in self.sizes.items()}
         return self
 
-    def write(self, data: bytes) -> None:
-        """Append encoded images to the blob."""
+    def write(self, data: bytes, array: str = BLOB) -> None:
+        """Append bytes to the blob of images, or to an array of the clouds.
+
+        Args:
+            data: encoded images, or rows of the array.
+            array: name of the dataset.
+        """
         view = memoryview(data)
-        if self._position + len(view) > self._end:
-            raise ValueError(f"expected {self.blob_size} bytes of images in all, got more")
+        if self._positions[array] + len(view) > self._ends[array]:
+            raise ValueError(f"expected {self.sizes[array]} bytes of {_what(array)} in all, got more")
         while view:
-            written = os.pwrite(self._file.fileno(), view, self._position)
-            self._position += written
+            written = os.pwrite(self._file.fileno(), view, self._positions[array])
+            self._positions[array] += written
             view = view[written:]
+
+    def write_cloud(self, cloud: Cloud) -> None:
+        """Append the cloud of the next object."""
+        for name in CLOUD_TYPES:
+            self.write(np.ascontiguousarray(getattr(cloud, name)).tobytes(), name)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -68,9 +81,24 @@ class ViewStoreWriter:
         self._stack.__exit__(kind, error, trace)
 
     def _check_end(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._position != self._end:
-            missing = self._end - self._position
-            raise ValueError(f"expected {self.blob_size} bytes of images, {missing} were not written")
+        for array, end in self._ends.items() if kind is None else ():
+            if missing := end - self._positions[array]:
+                raise ValueError(f"expected {self.sizes[array]} bytes of {_what(array)}, {missing} were not written")
+
+
+def cloud_sizes(header: StoreHeader, objects: int) -> dict[str, int]:
+    """Return the bytes of each array of a store's clouds; none for a store without.
+
+    Args:
+        header: of the store.
+        objects: N.
+    """
+    points = 3 * objects * header.num_points
+    return {name: points * dtype.itemsize for name, dtype in CLOUD_TYPES.items()} if header.num_points else {}
+
+
+def _what(array: str) -> str:
+    return "images" if array == BLOB else array
 
 
 def write_records(path: Path, header: StoreHeader, records: Sequence[ObjectRecord], skipped: Sequence = ()) -> None:
@@ -86,6 +114,8 @@ def write_records(path: Path, header: StoreHeader, records: Sequence[ObjectRecor
         for record in records:
             for image in record.images:
                 writer.write(image)
+            if record.cloud is not None:
+                writer.write_cloud(record.cloud)
 
 
 def write_store(
@@ -100,6 +130,7 @@ def write_store(
     encoding: str = "jpeg",
     quality: int = 95,
     attributes: dict | None = None,
+    clouds: Sequence[Cloud] | None = None,
 ) -> Path:
     """Write a store from arrays in memory.
 
@@ -115,6 +146,7 @@ def write_store(
         encoding: ``jpeg`` or ``raw``.
         quality: JPEG quality.
         attributes: provenance to keep.
+        clouds: N clouds of as many points each; None or empty for a store without.
 
     Returns:
         ``path``.
@@ -128,6 +160,7 @@ def write_store(
         image_size=size,
         encoding=encoding,
         attributes={"quality": quality, **(attributes or {})},
+        num_points=len(clouds[0]) if clouds else 0,
     )
     names = object_names or [f"object_{i:05d}" for i in range(count)]
     records = [
@@ -138,6 +171,7 @@ def write_store(
             images=[header.encode(image) for image in images[i]],
             index=i,
             split=int(split[i]) if split is not None else TRAIN,
+            cloud=clouds[i] if clouds else None,
         )
         for i in range(count)
     ]
@@ -145,8 +179,8 @@ def write_store(
     return Path(path)
 
 
-def write_tables(path: Path, header: StoreHeader, tables: StoreTables) -> int:
-    """Write all but the images, reserve their blob unfilled, and return its position in the file.
+def write_tables(path: Path, header: StoreHeader, tables: StoreTables) -> dict[str, int]:
+    """Write all but images and clouds, reserve their arrays unfilled, and return the position of each in the file.
 
     Args:
         path: path of the file.
@@ -169,28 +203,32 @@ def write_tables(path: Path, header: StoreHeader, tables: StoreTables) -> int:
         write_strings(file, "classes", header.classes)
         for name in ("skipped", "warnings"):
             write_strings(file, name, ["\t".join(pair) for pair in getattr(tables, name)])
-        return _reserve_blob(file, int(offsets[-1]))
+        shape = (len(tables.labels), header.num_points, 3)
+        kinds = CLOUD_TYPES if header.num_points else {}
+        places = {name: _reserve_array(file, name, shape, dtype) for name, dtype in kinds.items()}
+        return {**places, BLOB: _reserve_array(file, BLOB, (int(offsets[-1]),), np.dtype("u1"))}
 
 
-def _reserve_blob(file: h5py.File, size: int) -> int:
+def _reserve_array(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> int:
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_layout(h5py.h5d.CONTIGUOUS)
     plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     plist.set_obj_track_times(False)  # the time of writing would make two equal stores differ
-    space = h5py.h5s.create_simple((size,))
-    dataset = h5py.h5d.create(file.id, BLOB.encode(), h5py.h5t.STD_U8LE, space, dcpl=plist)
+    space, kind = h5py.h5s.create_simple(shape), h5py.h5t.py_create(dtype)
+    dataset = h5py.h5d.create(file.id, name.encode(), kind, space, dcpl=plist)
     return int(dataset.get_offset() or 0)
 
 
-def copy_blob(source: Path, start: int, size: int, writer: ViewStoreWriter) -> None:
-    """Append ``size`` bytes at ``start`` of ``source`` to ``writer``, a piece at a time.
+def copy_blob(source: Path, start: int, size: int, writer: ViewStoreWriter, array: str = BLOB) -> None:
+    """Append ``size`` bytes at ``start`` of ``source`` to an array of ``writer``, a piece at a time.
 
     Args:
         source: file to read.
         start: byte in it.
         size: bytes.
         writer: writer of the store.
+        array: name of the dataset.
     """
     with source.open("rb") as file:
         file.seek(start)
@@ -198,5 +236,5 @@ def copy_blob(source: Path, start: int, size: int, writer: ViewStoreWriter) -> N
             piece = file.read(min(_PIECE, size))
             if not piece:
                 raise OSError(f"{source} ended {size} bytes early while it was being copied")
-            writer.write(piece)
+            writer.write(piece, array)
             size -= len(piece)
