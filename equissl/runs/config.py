@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from equissl.datasets.config import DataConfig
@@ -28,28 +28,38 @@ class OptimConfig:
 
     Attributes:
         lr: learning rate, the highest one of the schedule.
-        weight_decay: of all parameters of the method: an L2 penalty for ``adam``, decoupled from the gradient for
-            ``adamw``.
-        decay_vectors: also of parameters with one dimension: biases, and what normalisation layers learn.
+        lr_for: batch that the rates are those of: all are multiplied by items of a step / ``lr_for``, the linear rule
+            of Goyal et al. 2017 (arXiv 1706.02677). None leaves them.
+        weight_decay: of all parameters of the method: an L2 penalty for ``adam``, ``sgd`` and ``lars``, decoupled from
+            the gradient for ``adamw``.
+        weight_decay_end: weight decay at the end of the run, reached on half a cosine (DINO, arXiv 2104.14294); None
+            keeps it.
+        decay_vectors: also of parameters with one dimension: biases, and what normalisation layers learn. Without it
+            ``lars`` does not adapt their rate either.
         encoder_scale: learning rate of the encoder as a multiple of ``lr``. Fine-tuning with less than 1 keeps more of
             what a pretrained encoder knows; 0 is an error, ``--frozen`` does that.
-        optimizer: ``adam`` or ``adamw``.
+        optimizer: ``adam``, ``adamw``, ``sgd`` with momentum, or ``lars``, sgd whose rate is scaled in each tensor by
+            ``trust`` · norm of the weights / norm of the update (You et al. 2017, arXiv 1708.03888).
+        trust: trust coefficient of ``lars``.
         schedule: ``constant``, ``cosine`` or ``one_cycle``, over the steps of the whole run; see
             :func:`equissl.training.schedule.learning_rate`.
         warmup: steps of linear warm-up, for ``constant`` and ``cosine``.
         start: rate that the warm-up starts from; None starts at lr/warmup and reaches ``lr`` one step earlier.
         end: rate that ``cosine`` falls to.
         by_epoch: the rate and momentum move once a pass over the data, and ``warmup`` counts passes.
-        betas: of Adam.
+        betas: of Adam; the first is the momentum of ``sgd`` and ``lars``.
         momentum: for ``one_cycle``: highest and lowest first beta, which moves against the rate; None keeps it.
         clip: largest norm of the gradient of all parameters together; a longer one is scaled down. None leaves it.
     """
 
     lr: float = 1e-3
+    lr_for: int | None = None
     weight_decay: float = 1e-6
+    weight_decay_end: float | None = None
     decay_vectors: bool = True
     encoder_scale: float = 1.0
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd", "lars"] = "adam"
+    trust: float = 1e-3
     schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
     warmup: int = 0
     start: float | None = None
@@ -58,6 +68,23 @@ class OptimConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     momentum: tuple[float, float] | None = None
     clip: float | None = None
+
+    @property
+    def moves(self) -> bool:
+        """True where rate or weight decay depend on the length of the run."""
+        return self.schedule != "constant" or self.weight_decay_end is not None
+
+    def for_batch(self, items: int) -> OptimConfig:
+        """Return the same settings with the rates of a step of so many items, see ``lr_for``.
+
+        Args:
+            items: of a step, over all processes and accumulated batches.
+        """
+        if self.lr_for is None:
+            return self
+        scale = items / self.lr_for
+        start = None if self.start is None else scale * self.start
+        return replace(self, lr=scale * self.lr, start=start, end=scale * self.end, lr_for=None)
 
 
 @dataclass
@@ -190,6 +217,8 @@ def check_config(config: PretrainConfig) -> None:
             f"expected optim.weight_decay and seed of at least 0, got {config.optim.weight_decay} and {config.seed}"
         )
     _check_optim(config.optim)
+    if config.optim.optimizer == "lars" and config.trainer.strategy == "fsdp":
+        raise ConfigError("expected trainer.strategy ddp with optimizer lars, whose rates want norms of whole tensors")
     if config.trainer.max_epochs is None and config.trainer.max_steps is None:
         raise ConfigError("expected trainer.max_epochs or trainer.max_steps to say when the run ends, got neither")
     for key in ("trainer.max_epochs", "trainer.max_steps"):
@@ -198,6 +227,10 @@ def check_config(config: PretrainConfig) -> None:
 
 
 def _check_optim(optim: OptimConfig) -> None:
+    if (optim.lr_for is not None and optim.lr_for < 1) or not optim.trust > 0:
+        raise ConfigError(f"expected optim.lr_for of at least 1 and trust above 0, got {optim.lr_for}, {optim.trust}")
+    if (optim.weight_decay_end or 0.0) < 0:
+        raise ConfigError(f"expected optim.weight_decay_end of at least 0, got {optim.weight_decay_end}")
     if optim.clip is not None and not optim.clip > 0:
         raise ConfigError(f"expected optim.clip above 0 or null, got {optim.clip}")
     if optim.warmup < 0:

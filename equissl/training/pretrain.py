@@ -161,7 +161,8 @@ def _fit(
         precision = choose_precision(settings.precision, accelerator)
         found = [*_observers(config, log, method, dataset), *observers, saver]
         epoch = len(batches.loader)
-        loop = Loop(method, config.optim, strategy, last_step, precision, settings.accumulate, found, epoch)
+        optim = config.optim.for_batch(config.data.batch_size * settings.accumulate)
+        loop = Loop(method, optim, strategy, last_step, precision, settings.accumulate, found, epoch)
         loop.fit(batches, checkpoint)
         strategy.barrier()  # the first process to end ends the others
     finally:
@@ -224,8 +225,8 @@ def _existing_checkpoint(config: PretrainConfig, out: Path) -> dict[str, Any] | 
         listed = "\n".join(f"  {key}: was {old!r}, now {new!r}" for key, (old, new) in changed.items())
         raise ConfigError(f"{out} holds a run with another config; take another --out, or the same config:\n{listed}")
     lengths = [[flatten(tree)[key] for key in LENGTH] for tree in (before, config.to_dict())]
-    if config.optim.schedule != "constant" and lengths[0] != lengths[1]:
-        logger.warning("%s: the learning rate goes on along the schedule of the new length, not of the one before", out)
+    if config.optim.moves and lengths[0] != lengths[1]:
+        logger.warning("%s: the schedule goes on along that of the new length, not of the one before", out)
     return checkpoint
 
 

@@ -1,4 +1,4 @@
-"""Learning rate and momentum as functions of the step alone, so that a resumed run continues exactly."""
+"""Learning rate, momentum and weight decay as functions of the step alone, so that a resumed run continues exactly."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def learning_rate(optim: OptimConfig, step: int, last_step: int) -> float:
 
 
 def first_beta(optim: OptimConfig, step: int, last_step: int) -> float:
-    """Compute Adam's first beta at a step: against the learning rate where ``optim.momentum`` is given, else constant.
+    """Compute Adam's first beta, or sgd's momentum: against the learning rate with ``optim.momentum``, else constant.
 
     Args:
         optim: momentum or betas.
@@ -51,6 +51,19 @@ def first_beta(optim: OptimConfig, step: int, last_step: int) -> float:
         return optim.betas[0]
     high, low = optim.momentum
     return _one_cycle(step / last_step, high, low, high)
+
+
+def weight_decay(optim: OptimConfig, step: int, last_step: int) -> float:
+    """Compute the weight decay of a step: constant, or on half a cosine from the first step to the last.
+
+    Args:
+        optim: weight decay at both ends.
+        step: number of the step.
+        last_step: number of steps of the whole run.
+    """
+    if optim.weight_decay_end is None:
+        return optim.weight_decay
+    return _half_cosine(optim.weight_decay, optim.weight_decay_end, step / last_step)
 
 
 def position(optim: OptimConfig, batch: int, accumulate: int, last_step: int, epoch: int) -> tuple[int, int]:

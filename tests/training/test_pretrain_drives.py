@@ -231,4 +231,4 @@ def test_another_length_bends_the_schedule_and_says_so(make_scenes, make_config,
     config.trainer.max_steps = 3
     with caplog.at_level("WARNING", logger="equissl"):
         pretrain(config, tmp_path)
-    assert "goes on along the schedule of the new length" in caplog.text
+    assert "goes on along that of the new length" in caplog.text
