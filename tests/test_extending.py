@@ -23,6 +23,7 @@ from equissl.datasets.images.sequences.saliency import SALIENCY
 from equissl.datasets.meshes import MESH_SOURCES
 from equissl.encoders import ENCODERS
 from equissl.encoders.aggregator import AGGREGATORS
+from equissl.encoders.cloud import CLOUD_ENCODERS
 from equissl.encoders.voxel import VOXEL_BACKBONES
 from equissl.evaluation import evaluate
 from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig
@@ -41,6 +42,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 REGISTRIES: dict[str, Registry] = {
     "AGGREGATORS": AGGREGATORS,
     "BENCHES": BENCHES,
+    "CLOUD_ENCODERS": CLOUD_ENCODERS,
     "ENCODERS": ENCODERS,
     "FAMILIES": FAMILIES,
     "FORMATS": FORMATS,
