@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -28,6 +28,7 @@ from equissl.util.randomstate import seed_everything
 from equissl.util.registry import did_you_mean
 
 MEBI = 2**20
+Accelerator = Literal["auto", "cpu", "gpu"]
 logger = logging.getLogger(__name__)
 
 
@@ -38,7 +39,7 @@ def bench_steps(
     warmup: int = 2,
     memory: bool = True,
     batch_size: int | None = None,
-    accelerator: str = "auto",
+    accelerator: Accelerator = "auto",
     threads: int = 1,
     seed: int = 0,
     folder: Path | None = None,
@@ -98,7 +99,7 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _adapted(config: PretrainConfig, batch_size: int | None, accelerator: str, seed: int) -> PretrainConfig:
+def _adapted(config: PretrainConfig, batch_size: int | None, accelerator: Accelerator, seed: int) -> PretrainConfig:
     trainer = replace(config.trainer, accelerator=accelerator)
     data = config.data if batch_size is None else replace(config.data, batch_size=batch_size)
     return replace(config, data=data, trainer=trainer, seed=seed)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Found = TypeVar("Found")
 
 
 class Encoder(nn.Module, ABC):
@@ -13,9 +17,11 @@ class Encoder(nn.Module, ABC):
 
     Attributes:
         feature_dim: size D of the pooled vector.
+        probe_size: side in pixels of a square image that it takes.
     """
 
     feature_dim: int
+    probe_size: int = 64
 
     @abstractmethod
     def feature_map(self, images: Tensor) -> Tensor:
@@ -27,6 +33,11 @@ class Encoder(nn.Module, ABC):
         An encoder without stages has that one alone.
         """
         return [self.feature_map(images)]
+
+    def encode_stages(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Encode normalised images (N, 3, H, W) to vectors (N, D) and the maps of the stages, in one pass."""
+        maps = self.stage_maps(images)
+        return self.pool(maps[-1]), maps
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """Map (N, C, h, w) to vectors (N, D): the mean over positions."""
@@ -41,17 +52,25 @@ class Encoder(nn.Module, ABC):
 
         Found by running one black image in evaluation mode, so that it holds for any backbone.
         """
-        return self.stage_shapes(image_size)[-1]
+        found = self._probe(self.feature_map, image_size)
+        return found.shape[1], found.shape[2]
 
-    @torch.no_grad()
     def stage_shapes(self, image_size: int) -> list[tuple[int, int]]:
         """Compute what `map_shape` does, of every map of `stage_maps`."""
+        return [(found.shape[1], found.shape[2]) for found in self._probe(self.stage_maps, image_size)]
+
+    def stage_channels(self) -> list[int]:
+        """Compute the channels of every map of `stage_maps`."""
+        return [channels for channels, _ in self.stage_shapes(self.probe_size)]
+
+    @torch.no_grad()
+    def _probe(self, encode: Callable[[Tensor], Found], image_size: int) -> Found:
+        """What one of the encoder's functions makes of a black image, in evaluation mode."""
         parameter = next(self.parameters())
         training = [module for module in self.modules() if module.training]
         self.eval()
         try:
-            maps = self.stage_maps(parameter.new_zeros(1, 3, image_size, image_size))
+            return encode(parameter.new_zeros(1, 3, image_size, image_size))
         finally:
             for module in training:
                 module.training = True
-        return [(found.shape[1], found.shape[2]) for found in maps]

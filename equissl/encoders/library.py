@@ -79,25 +79,48 @@ class TimmEncoder(Encoder):
         super().__init__()
         self.model = _timm().create_model(name, pretrained=False, num_classes=0, **options)
         self.feature_dim = self.model.num_features
+        if (size := getattr(getattr(self.model, "patch_embed", None), "img_size", None)) is not None:
+            self.probe_size = int(size[0])
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Compute the last map (N, C, h, w) of normalised images (N, 3, H, W).
 
         Raises:
-            ValueError: if the model's features are tokens, not a map.
+            ValueError: if the model's features are tokens, not a map, from which alone no vector is pooled.
         """
         return self._checked(self.model.forward_features(images))
 
     def stage_maps(self, images: Tensor) -> list[Tensor]:
         """Compute the maps that timm takes from a model, its stem's among them; of models without, the last map alone.
 
+        Of a transformer they are the patches' tokens behind each block, the last ones normalised as the vector is.
+
         Raises:
-            ValueError: if the model's features are tokens, not a map.
+            ValueError: for a model without intermediate maps whose features are tokens.
         """
+        return self.encode_stages(images)[1]
+
+    def encode_stages(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         if not hasattr(self.model, "forward_intermediates"):
-            return [self.feature_map(images)]
+            last = self.feature_map(images)
+            return self.pool(last), [last]
         last, maps = self.model.forward_intermediates(images)
-        return [*maps[:-1], self._checked(last)]
+        return self.pool(last), [*maps[:-1], self._last_map(last, maps[-1])]
+
+    def _last_map(self, last: Tensor, unnormalised: Tensor) -> Tensor:
+        """The map (N, D, h, w) of the model's last features: of patches' tokens (N, T, D), of (N, h, w, D), or itself.
+
+        Args:
+            last: behind the last norm.
+            unnormalised: (N, C, h, w), before it.
+        """
+        rows, columns = unnormalised.shape[2:]
+        if last.ndim == 3:
+            patches = last[:, last.shape[1] - rows * columns :]  # behind class and register tokens
+            return patches.transpose(1, 2).unflatten(2, (rows, columns))
+        if last.shape[1:3] == (rows, columns) and last.shape[3] == self.feature_dim:
+            return last.permute(0, 3, 1, 2)
+        return self._checked(last)
 
     def _checked(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.feature_dim:
@@ -105,7 +128,11 @@ class TimmEncoder(Encoder):
         return x
 
     def pool(self, feature_map: Tensor) -> Tensor:
-        """Apply the pooling that the model itself uses, to (N, D)."""
+        """Apply the pooling that the model itself uses, to (N, D).
+
+        Args:
+            feature_map: the model's last features, a map or, of a transformer, all tokens.
+        """
         return self.model.forward_head(feature_map, pre_logits=True)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -60,6 +60,31 @@ def test_timm_options_and_token_models() -> None:
         encoder.map_shape(64)
 
 
+def test_stages_of_transformers_are_the_patches_tokens_behind_each_block() -> None:
+    encoder = create_encoder("timm/test_vit", img_size=64).eval()
+    seen: list[torch.Tensor] = []
+    for block in encoder.model.blocks:
+        block.register_forward_hook(lambda *found: seen.append(found[-1]))
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    vectors, maps = encoder.encode_stages(images)
+    torch.testing.assert_close(vectors, encoder.model(images))
+    seen = [*seen[: len(maps) - 1], encoder.model.norm(seen[len(maps) - 1])]
+    for found, tokens in zip(maps, seen, strict=True):  # 16 patches, row by row, after the class token
+        assert torch.equal(found.flatten(2).transpose(1, 2), tokens[:, 1:])
+    assert [x.shape[1:] for x in maps] == [(64, 4, 4)] * 6
+    assert encoder.probe_size == 64 and encoder.stage_channels() == [64] * 6
+
+
+def test_stages_of_a_model_with_channels_last() -> None:
+    sizes = {"img_size": 32, "embed_dim": 8, "depths": (1, 2), "num_heads": (1, 2), "window_size": 4}
+    encoder = create_encoder("timm/swin_tiny_patch4_window7_224", **sizes).eval()
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    vectors, maps = encoder.encode_stages(images)
+    torch.testing.assert_close(vectors, encoder(images))
+    torch.testing.assert_close(maps[-1].mean(dim=(2, 3)), vectors)  # its pooling is the mean
+    assert [tuple(x.shape[1:]) for x in maps] == [(8, 8, 8), (16, 4, 4)]
+
+
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [

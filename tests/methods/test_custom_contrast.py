@@ -52,6 +52,14 @@ def test_alike_subjects_repel_each_other_less(batch: ViewBatch, build_method: An
     assert weighted.step(batch).loss < alike.step(batch).loss
 
 
+@pytest.mark.parametrize("name", ["timm/test_vit", "timm/test_resnet"])
+def test_it_learns_from_stages_of_the_libraries_models(name: str, batch: ViewBatch) -> None:
+    options = {"img_size": 64} if "vit" in name else {}
+    method = METHODS["CustomContrast"](EncoderConfig(name, options=options), [16, 8], stage_projector=[8, 4])
+    method.step(batch).loss.backward()
+    assert all(p.grad is not None for n, p in method.encoder.named_parameters() if "cls_token" not in n)
+
+
 @pytest.mark.parametrize("name", ["torchvision/resnet18", "timm/test_resnet", "timm/test_convnext"])
 def test_stages_of_the_libraries_models(name: str) -> None:
     encoder = create_encoder(name).eval()

@@ -29,6 +29,18 @@ def test_words_start_as_the_positive_part_of_gaussian_numbers() -> None:
     assert abs(float(rows.square().mean()) - 0.5) < 0.03
 
 
+def test_words_of_a_vision_transformer_are_tokens_of_its_patches(batch: ViewBatch) -> None:
+    method = OBoW(EncoderConfig("timm/test_vit", options={"img_size": 64}), words=16, views=2)
+    output = method.step(batch)
+    output.loss.backward()
+    method.after_step(0, 10)
+    tokens = method.teacher["encoder"].model.forward_features(method.normalise(batch.images[:, -1]))
+    places = word_locations(tokens[:, 1:].transpose(1, 2).unflatten(2, (4, 4)))
+    words = method.vocabularies[-1].rows[:6]
+    assert all(bool((place == word).all(dim=1).any()) for place, word in zip(places, words, strict=True))
+    torch.testing.assert_close(output.features[:, -1], tokens[:, 0])  # of the class token
+
+
 def test_nothing_moves_before_the_optimiser_has_stepped(batch: ViewBatch) -> None:
     method = build()
     before = {key: value.clone() for key, value in method.state_dict().items()}

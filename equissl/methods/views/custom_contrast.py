@@ -23,8 +23,6 @@ from equissl.methods.base import StepOutput, detach_terms, gather_together, stac
 from equissl.methods.views.base import ViewMethod
 from equissl.methods.views.teacher import Teacher
 
-PROBED = 64  # side in pixels of the black image whose maps tell the channels of the stages
-
 
 class CustomContrast(ViewMethod):
     """InfoNCE of the subject as a whole, and of every stage of the encoder with similarity-weighted negatives.
@@ -66,7 +64,7 @@ class CustomContrast(ViewMethod):
         if views < 2 or reference not in ("teacher", "none"):
             got = f"{views} and {reference!r}"
             raise ValueError(f"expected at least 2 views and a reference 'teacher' or 'none', got {got}")
-        channels = [shape[0] for shape in self.encoder.stage_shapes(PROBED)]
+        channels = self.encoder.stage_channels()
         self.stages = list(range(len(channels) - 1)) if stages is None else list(stages)
         if wrong := [stage for stage in self.stages if not 0 <= stage < len(channels) - 1]:
             held = f"{len(channels)} stages, the last of them the whole's"
@@ -104,8 +102,8 @@ class CustomContrast(ViewMethod):
         """Encode normalised images to the vector of the whole (N, D), and that of each contrasted stage (N, D_l)."""
         if not self.stages:
             return self.encoder(images), []
-        maps = self.encoder.stage_maps(images)
-        return self.encoder.pool(maps[-1]), [maps[stage].mean(dim=(2, 3)) for stage in self.stages]
+        vectors, maps = self.encoder.encode_stages(images)
+        return vectors, [maps[stage].mean(dim=(2, 3)) for stage in self.stages]
 
     @torch.no_grad()
     def _taught(self, batch: ViewBatch) -> list[Tensor]:

@@ -77,7 +77,7 @@ class OBoW(ViewMethod):
         momentum: tuple[float, float] = (0.99, 1.0),
     ) -> None:
         super().__init__(encoder)
-        channels = [shape[0] for shape in self.encoder.stage_shapes(64)]
+        channels = self.encoder.stage_channels()
         if not 1 <= levels <= len(channels):
             raise ValueError(f"expected levels in 1..{len(channels)}, the stages of the encoder, got {levels}")
         if words < 2 or views < 2 or small_crops < 0 or not inverse_delta > 0 or not kappa > 0:
@@ -101,14 +101,13 @@ class OBoW(ViewMethod):
         predicted = [head(known) for head, known in zip(self.heads, words, strict=True)]
         views = [self.encoder(self.normalise(batch.images[:, view])) for view in range(self.views - 1)]
         small = [self.encoder(view) for view in self._small(batch)]
-        maps = self._taught(batch)
+        taught, maps = self._taught(batch)
         bags = self._bags(maps, words)
         terms = {"bow": self._loss(views, predicted, bags)}
         if small:
             terms["bow_small"] = self._loss(small, predicted, bags)
         loss = torch.stack([*terms.values()]).sum()
-        seen = [*views, self.teacher["encoder"].pool(maps[-1])]  # type: ignore[operator]
-        return StepOutput(loss, detach_terms(**terms, **_spread(bags[-1])), stack_features(seen))
+        return StepOutput(loss, detach_terms(**terms, **_spread(bags[-1])), stack_features([*views, taught]))
 
     def after_step(self, step: int, last_step: int) -> None:
         """Put the words of the batch into the vocabularies, and move the mean distances and the teacher.
@@ -137,10 +136,11 @@ class OBoW(ViewMethod):
         return all_reduce_mean(torch.stack(divergences).mean())
 
     @torch.no_grad()
-    def _taught(self, batch: ViewBatch) -> list[Tensor]:
-        """The teacher's maps of the last view, of the levels that have words."""
-        maps = self.teacher["encoder"].stage_maps(self.normalise(batch.images[:, -1]))  # type: ignore[operator]
-        return [widen(found) for found in maps[-self.levels :]]
+    def _taught(self, batch: ViewBatch) -> tuple[Tensor, list[Tensor]]:
+        """The teacher's vectors of the last view, and its maps of the levels that have words."""
+        images = self.normalise(batch.images[:, -1])
+        vectors, maps = self.teacher["encoder"].encode_stages(images)  # type: ignore[operator]
+        return vectors, [widen(found) for found in maps[-self.levels :]]
 
     @torch.no_grad()
     def _bags(self, maps: list[Tensor], words: list[Tensor]) -> list[Tensor]:
