@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from equissl.datasets.config import DataConfig
 from equissl.datasets.images.formats import AUTO
+from equissl.datasets.views.live.spec import LiveSpec
 
 
 @dataclass(kw_only=True)
@@ -25,6 +26,8 @@ class ImagesData(DataConfig):
         size: side of a view in pixels; None takes that of the images, which then must be of one size.
         generated: folder of generated images, or a view store of rendered ones, all of which are trained on beside the
             real ones of ``root``; evaluation does not see them. Empty for none.
+        live: render the generated images while training instead, one view of each training object in an epoch and
+            another one in the next, see `LiveViews`.
         replicate: copies of the real images in an epoch, at least 1 (AdaInf's data inflation; see
             `equissl.datasets.samplers.Inflated`). Without generated images it makes an epoch that much longer.
         real_share: share of an epoch's images that are real, in place of ``replicate``.
@@ -46,6 +49,7 @@ class ImagesData(DataConfig):
     label_seed: int = 0
     size: int | None = None
     generated: str = ""
+    live: LiveSpec | None = None
     replicate: float = 1.0
     real_share: float | None = None
     form: str = "augmentations"

@@ -6,10 +6,12 @@ from typing import Any
 
 from equissl.datasets.images.config import ImagesData
 from equissl.datasets.images.formats import open_images, open_undivided
+from equissl.datasets.images.live import LiveImages
 from equissl.datasets.images.sequences import ImageSequences, SmallCrops, choose_policy, open_sequences
 from equissl.datasets.images.sources import ImagesError, ImageSource, ImageSubset, JoinedImages
 from equissl.datasets.samplers import Inflated, replicate_for
 from equissl.datasets.sampling import choose_labelled
+from equissl.datasets.views.live.open import open_live
 
 AUGMENTATIONS = "augmentations"
 
@@ -45,16 +47,27 @@ def inflate(data: ImagesData, source: ImageSource, seed: int) -> tuple[ImageSour
 
     Raises:
         ImagesError: no images in the folder of generated ones, or other classes.
-        ValueError: a share or a number of copies that is not possible.
+        ValueError: a share or a number of copies that is not possible, or generated images of both kinds.
+        MeshSourceError, RendererError: see `open_live`.
     """
-    if not data.generated and data.replicate == 1 and data.real_share is None:
+    seed = seed if data.seed is None else data.seed
+    generated = _open_generated(data, seed)
+    if generated is None and data.replicate == 1 and data.real_share is None:
         return source, None
-    if data.real_share is not None and (data.replicate != 1 or not data.generated):
-        raise ValueError("expected data.real_share with data.generated, and without data.replicate")
-    images = JoinedImages(source, open_undivided(data.generated)) if data.generated else source
-    real, generated = len(source), len(images) - len(source)
-    copies = data.replicate if data.real_share is None else replicate_for(real, generated, data.real_share)
-    return images, Inflated(real, generated, copies, seed if data.seed is None else data.seed)
+    if data.real_share is not None and (data.replicate != 1 or generated is None):
+        raise ValueError("expected data.real_share with data.generated or data.live, and without data.replicate")
+    images = source if generated is None else JoinedImages(source, generated)
+    real, made = len(source), len(images) - len(source)
+    copies = data.replicate if data.real_share is None else replicate_for(real, made, data.real_share)
+    return images, Inflated(real, made, copies, seed)
+
+
+def _open_generated(data: ImagesData, seed: int) -> ImageSource | None:
+    if data.live is None:
+        return open_undivided(data.generated) if data.generated else None
+    if data.generated:
+        raise ValueError(f"expected data.generated or data.live, got both ({data.generated})")
+    return LiveImages(open_live(data.live, "train", views=1, seed=seed, workers=data.workers))
 
 
 def open_form(

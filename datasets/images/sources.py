@@ -28,9 +28,11 @@ class ImageSource(ABC):
         classes: names; none for images without labels.
         path: where the images come from.
         size: height and width that all images share; None where that is not known without reading them.
+        start_method: of loader processes that can read them; None for torch's default.
     """
 
     size: tuple[int, int] | None = None
+    start_method: str | None = None
 
     def __init__(self, labels: Tensor, classes: Sequence[str], path: Path) -> None:
         self.labels, self.classes, self.path = labels, tuple(classes), path
@@ -54,6 +56,18 @@ class ImageSource(ABC):
         Raises:
             ImagesError: a file that cannot be decoded.
         """
+
+    def visited(self, rows: np.ndarray, epochs: np.ndarray) -> Images:
+        """Read the images at some positions as they are in some epochs: always the same, unless they are rendered.
+
+        Args:
+            rows: (n,) positions.
+            epochs: (n,) number of each visit.
+
+        Raises:
+            ImagesError: see `read`.
+        """
+        return self.read(rows)
 
 
 class StoredImages(ImageSource):
@@ -123,13 +137,18 @@ class JoinedImages(ImageSource):
         super().__init__(torch.cat([real.labels, places[generated.labels]]), real.classes, real.path)
         self.real, self.generated = real, generated
         self.size = real.size if real.size == generated.size else None
+        self.start_method = generated.start_method or real.start_method
 
     def read(self, rows: np.ndarray) -> Images:
+        return self.visited(rows, np.zeros_like(rows))
+
+    def visited(self, rows: np.ndarray, epochs: np.ndarray) -> Images:
         made = rows >= len(self.real)
         images: list[Tensor] = [torch.empty(0)] * len(rows)
         for source, places in ((self.real, ~made), (self.generated, made)):
             if places.any():
-                found = source.read(rows[places] - (len(self.real) if source is self.generated else 0))
+                first = len(self.real) if source is self.generated else 0
+                found = source.visited(rows[places] - first, epochs[places])
                 for place, image in zip(np.flatnonzero(places), found, strict=True):
                     images[place] = image
         return torch.stack(images) if len({image.shape for image in images}) == 1 else images
@@ -145,7 +164,10 @@ class ImageSubset(ImageSource):
 
     def __init__(self, source: ImageSource, rows: np.ndarray) -> None:
         super().__init__(source.labels[torch.as_tensor(rows)], source.classes, source.path)
-        self.source, self.rows, self.size = source, rows, source.size
+        self.source, self.rows, self.size, self.start_method = source, rows, source.size, source.start_method
 
     def read(self, rows: np.ndarray) -> Images:
         return self.source.read(self.rows[rows])
+
+    def visited(self, rows: np.ndarray, epochs: np.ndarray) -> Images:
+        return self.source.visited(self.rows[rows], epochs)

@@ -65,7 +65,7 @@ class Encoder(nn.Module, ABC):
 
     @torch.no_grad()
     def _probe(self, encode: Callable[[Tensor], Found], image_size: int) -> Found:
-        """What one of the encoder's functions makes of a black image, in evaluation mode."""
+        """Encode a black image by one of the functions above, in evaluation mode."""
         parameter = next(self.parameters())
         training = [module for module in self.modules() if module.training]
         self.eval()

@@ -50,7 +50,9 @@ class Images(ImageKind):
 
     def resolve(self, data: ImagesData) -> ImagesData:
         data = super().resolve(data)
-        return replace(data, generated=str(Path(data.generated).resolve())) if data.generated else data
+        if data.generated:
+            data = replace(data, generated=str(Path(data.generated).resolve()))
+        return data if data.live is None else replace(data, live=data.live.resolved())
 
     def accepts(self, path: Path) -> bool:
         return self.recognises(path) or declared_format(path) == FORMAT

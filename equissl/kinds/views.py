@@ -6,14 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.datasets.hdf5 import declared_format
 from equissl.datasets.loader import AddressedDataset, ViewDataset
 from equissl.datasets.views.config import ViewsData
-from equissl.datasets.views.live.views import LiveViews
+from equissl.datasets.views.live.open import open_live
 from equissl.datasets.views.queries import QueryDataset, draw_queries, find_odd
 from equissl.datasets.views.query_files import read_answers
 from equissl.datasets.views.store.format import FORMAT
@@ -26,7 +25,6 @@ from equissl.methods import Method
 from equissl.reporting.views.page import page
 from equissl.reporting.views.table import baselines, columns
 from equissl.runs.config import ConfigError, PretrainConfig
-from equissl.util.ranks import local_rank, process_rank
 from equissl.weights.images import image_card
 
 
@@ -58,7 +56,7 @@ class Views(ImageKind):
                 "expected data.objects and data.labels with a store only; live views have data.live.objects"
             )
         if data.live is not None:
-            live = open_live(data, method.views, split, seed)
+            live = open_live(data.live, split, method.views, seed, data.workers)
             self.check_classes(method, live)
             return live
         if not data.store:
@@ -88,31 +86,6 @@ class Views(ImageKind):
 
     def posed_views(self, method: Method) -> int:
         return method.views
-
-
-def open_live(data: ViewsData, views: int, split: str | None, seed: int) -> LiveViews:
-    """Open views that are rendered while they are trained on.
-
-    Args:
-        data: with ``live``.
-        views: of each object.
-        split: ``train``, ``val``, or None for all.
-        seed: of the order and of the latents.
-
-    Raises:
-        ConfigError: loader processes where views are rendered in this one.
-        MeshSourceError, RendererError: without usable meshes, or with an unknown renderer.
-    """
-    assert data.live is not None
-    if torch.cuda.is_available():  # where a renderer in this process works: on the GPU that the method will be moved to
-        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
-    dataset = LiveViews(data.live, split, views, seed, data.workers, progress=process_rank() == 0)
-    if dataset.in_training_process and data.workers:
-        renderer = data.live.renderer
-        raise ConfigError(
-            f"renderer {renderer!r} draws in the training process: expected data.workers 0, got {data.workers}"
-        )
-    return dataset
 
 
 def _check_queries(data: ViewsData, method: Method) -> None:

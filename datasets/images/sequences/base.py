@@ -72,7 +72,7 @@ class ImageSequences(Dataset, ABC):
         """The batch of items at ``addresses``, a list of (epoch, index). Images are uint8, nothing turns."""
         epochs, indices = np.asarray(addresses, dtype=np.int64).T
         rows = torch.from_numpy(indices)
-        made = self.make_views(self.store.read(indices), epochs, indices)
+        made = self.make_views(self.store.visited(indices, epochs), epochs, indices)
         batch = len(indices)
         return ViewBatch(
             images=made.images,
@@ -92,6 +92,11 @@ class ImageSequences(Dataset, ABC):
             addresses: (epoch, index) of each item.
         """
         return self.__getitems__(addresses)
+
+    @property
+    def start_method(self) -> str | None:
+        """Start method of loader processes, that of the images."""
+        return self.store.start_method
 
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images; of the first one, where they are not known to be of one size."""
