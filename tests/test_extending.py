@@ -24,6 +24,7 @@ from equissl.datasets.meshes import MESH_SOURCES
 from equissl.encoders import ENCODERS
 from equissl.encoders.aggregator import AGGREGATORS
 from equissl.encoders.cloud import CLOUD_ENCODERS
+from equissl.encoders.text import TEXT_ENCODERS
 from equissl.encoders.voxel import VOXEL_BACKBONES
 from equissl.evaluation import evaluate
 from equissl.evaluation.views.config import EvaluateConfig, HueProbeConfig
@@ -55,6 +56,7 @@ REGISTRIES: dict[str, Registry] = {
     "READERS": READERS,
     "RENDERERS": RENDERERS,
     "SALIENCY": SALIENCY,
+    "TEXT_ENCODERS": TEXT_ENCODERS,
     "VOXEL_BACKBONES": VOXEL_BACKBONES,
 }
 #: Registry, name in the package of the test, and import path.
