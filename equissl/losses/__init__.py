@@ -56,6 +56,7 @@ from equissl.losses.inter_clr import arc_margin, inter_clr
 from equissl.losses.irreps import action_cross_entropy, copy_covariance_penalty, copy_variance_hinge
 from equissl.losses.kmeans import kmeans
 from equissl.losses.label_spaces import ANGLES, ROTATIONS, SCALARS, LabelSpace
+from equissl.losses.m3col import draw_mixing, mix_partners, mixup_contrast, soft_clip
 from equissl.losses.memory_bank import MemoryBank
 from equissl.losses.mixing import (
     draw_pairs,
@@ -82,12 +83,15 @@ from equissl.losses.scene_flow import flow_distance, warp_features
 from equissl.losses.sep_clr import SepCLRWeights, sep_clr, sep_clr_terms
 from equissl.losses.similarity_gap import similarity_gap
 from equissl.losses.simple_contrastive import hard_simple, simple_contrastive
+from equissl.losses.soft_contrast import soft_contrast
 from equissl.losses.soft_sort import rank_mass, soft_sort
 from equissl.losses.sup_re_mix import Mixing, sup_re_mix
 from equissl.losses.supcon import supcon, token_supcon
 from equissl.losses.swav import swav
+from equissl.losses.tcl import cma, imc, lmi, pool_parts
 from equissl.losses.vicreg import covariance_penalty, invariance, variance_hinge
 from equissl.losses.vicreg_objective import vicreg
+from equissl.losses.vlp import bar_lip, byol_lip, local_clip, siam_lip, swa_lip, swa_lip_batch
 from equissl.losses.w_mse import w_mse
 from equissl.losses.whitened_cse import whitened_copies, whitened_cse
 from equissl.losses.whitening import cholesky_whiten, group_whiten, zca_whiten
@@ -115,12 +119,15 @@ __all__ = [
     "attraction",
     "bag_of_words_loss",
     "bags_of_words",
+    "bar_lip",
     "barlow_twins",
     "byol",
+    "byol_lip",
     "cacr",
     "cholesky_whiten",
     "class_share",
     "clip",
+    "cma",
     "cmim",
     "contrast",
     "copy_covariance_penalty",
@@ -131,6 +138,7 @@ __all__ = [
     "dcl",
     "dclw",
     "dhel",
+    "draw_mixing",
     "draw_mixtures",
     "draw_pairs",
     "draw_partner_classes",
@@ -156,6 +164,7 @@ __all__ = [
     "hardest_pairs",
     "hydra",
     "hydra_anchors",
+    "imc",
     "in_blocks",
     "info_nce",
     "info_nce_of_views",
@@ -164,13 +173,17 @@ __all__ = [
     "kmeans",
     "label_matched_weights",
     "level_nce",
+    "lmi",
+    "local_clip",
     "log_mean_potential",
     "log_potentials",
     "make_teacher",
     "map_locations",
     "mean_entropy_gap",
+    "mix_partners",
     "mix_rows",
     "mix_with_queries",
+    "mixup_contrast",
     "mochi",
     "moco",
     "multilevel_nce",
@@ -184,6 +197,7 @@ __all__ = [
     "open_probability",
     "own_rows",
     "perplexity",
+    "pool_parts",
     "pose_alignment",
     "query_distances",
     "query_softmax",
@@ -194,15 +208,20 @@ __all__ = [
     "sep_clr_terms",
     "sharpen",
     "sharpened_cross_entropy",
+    "siam_lip",
     "similarity_gap",
     "similarity_log_weights",
     "simple_contrastive",
     "simsiam",
     "sinkhorn",
+    "soft_clip",
+    "soft_contrast",
     "soft_sort",
     "stochastic_gate",
     "sup_re_mix",
     "supcon",
+    "swa_lip",
+    "swa_lip_batch",
     "swav",
     "token_supcon",
     "uniformity_loss",

@@ -91,6 +91,22 @@ def _answered(z: Tensor) -> Tensor:
     return torch.stack([z[:, 0], z[:, 1], z[:, 0].roll(1, 0)], dim=1)
 
 
+def _matched(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Images, and texts in another order: each pair of views meets."""
+    return z, z.flip(1)
+
+
+def _keyed(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Two modalities and their keys."""
+    return z[:, 0], z[:, 1], _target(z)[:, 1], _target(z)[:, 0]
+
+
+def _mixup(z: Tensor, renormalise: bool = False) -> Tensor:
+    partners = torch.arange(len(z), device=z.device).roll(1)
+    shares = 0.5 + 0.5 * _queue(z, len(z))
+    return losses.mixup_contrast(z[:, 0], z[:, 1], partners, shares, 0.1, renormalise)
+
+
 def _poses(z: Tensor) -> Tensor:
     return z.unflatten(1, (-1, 2, 2))
 
@@ -166,6 +182,18 @@ CASES: dict[str, Case] = {
     "mochi": Case(_mochi, samples=1, views=0),
     "inter_clr": Case(lambda z: losses.inter_clr(z[:, 0], z[:, 1], _queue(z, 10, z.shape[2])), samples=1, views=0),
     "sep_clr": Case(lambda z: losses.sep_clr(z[..., :4], z[..., 4:], _classes(z) % 2)),
+    "cma": Case(lambda z: losses.cma(*_keyed(z), _queue(z, 5, z.shape[2]), _queue(z, 6, z.shape[2])), 1, 0),
+    "imc": Case(lambda z: losses.imc(*_keyed(z), _queue(z, 5, z.shape[2]), _queue(z, 6, z.shape[2])), 1, 0),
+    "lmi": Case(lambda z: losses.lmi(z[:, 0], losses.unit_norm(z[:, 1:])), views=0),
+    "local_clip": Case(lambda z: losses.local_clip(*_matched(z), smoothing=0.1), views=1),
+    "siam_lip": Case(lambda z: losses.siam_lip(*_matched(z), _target(z), _target(z)), samples=1, views=1),
+    "byol_lip": Case(lambda z: losses.byol_lip(*_matched(z), _target(z), _target(z)), samples=1, views=1),
+    "bar_lip": Case(lambda z: losses.bar_lip(*_matched(z), scale=1.0), views=1),
+    "swa_lip": Case(lambda z: losses.swa_lip(*_matched(z)), views=1),
+    "swa_lip_batch": Case(lambda z: losses.swa_lip_batch(*_matched(z[:, :2])), views=0),
+    "mixup_contrast": Case(_mixup, views=0),
+    "mixup_contrast_renormalised": Case(lambda z: _mixup(z, True), views=0),
+    "soft_clip": Case(lambda z: losses.soft_clip(z[:, 0], z[:, 1]), views=0),
     "class_share": Case(lambda z: losses.class_share(z.flatten(1), _classes(z), 4), views=1),
     "query_triplets": Case(lambda z: losses.query_triplets(_answered(z)), samples=1, views=0),
     "query_softmax": Case(lambda z: losses.query_softmax(_answered(z)), samples=1, views=0),

@@ -14,7 +14,7 @@ from equissl.objectives import OBJECTIVES
 
 every = pytest.mark.parametrize("name", CASES)
 # Infinity minus infinity is NaN, but these only square it, or take its share.
-INFINITE = {"invariance", "swav", "swav_queue", "query_softmax"}
+INFINITE = {"invariance", "swav", "swav_queue", "query_softmax", "swa_lip"}
 # Their cases take a softmax, to which minus infinity is an honest zero.
 ZERO_SHARE = {"activation_cross_entropy", "mean_entropy_gap", "sharpened_cross_entropy"}
 # A singular covariance is an error, so that somebody must look at the pivots.

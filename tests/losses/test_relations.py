@@ -18,16 +18,20 @@ PAIRS = Z[:, :2]
 # Constants inside of a case belong to positions or directions, so that moving the embeddings alone is another problem.
 BY_POSITION = {
     *("w_mse_chunks", "mochi", "sup_re_mix", "sup_re_mix_through_mixtures", "hydra", "level_nce_weighted"),
-    *("multilevel_nce", "query_softmax", "query_triplets"),
+    *("multilevel_nce", "query_softmax", "query_triplets", "mixup_contrast", "mixup_contrast_renormalised"),
 }
 COSINE = {
     *("info_nce", "info_nce_of_views", "nt_xent", "nt_xent_own", "clip", "supcon", "supcon_in", "dcl", "dclw", "dhel"),
     *("dhel_one_sided", "mv_info_nce", "mv_info_nce_cross_view", "mv_dhel", "hard_contrastive", "align_uniform"),
-    *("alignment_loss", "uniformity_loss", "cacr", "attraction", "repulsion"),
+    *("alignment_loss", "uniformity_loss", "cacr", "attraction", "repulsion", "lmi", "local_clip", "swa_lip_batch"),
+    *("mixup_contrast", "mixup_contrast_renormalised", "soft_clip"),
 }
-ONE_SIDED = {"moco", "mochi", "inter_clr"}
+ONE_SIDED = {"moco", "mochi", "inter_clr", "lmi"}
 # Their targets, codes or mixtures stop the gradient, which differences do not see.
-STOPPED = {"byol", "simsiam", "cross_view_cosine", "swav", "swav_queue", "groco", "sup_re_mix"}
+STOPPED = {
+    *("byol", "simsiam", "cross_view_cosine", "swav", "swav_queue", "groco", "sup_re_mix", "cma", "imc", "siam_lip"),
+    *("byol_lip", "swa_lip", "swa_lip_batch"),
+}
 
 
 def test_nt_xent_is_the_softplus_of_dcl_per_anchor() -> None:
