@@ -4,6 +4,7 @@ Active rotations of column vectors, quaternions xyzw, radians; `docs/conventions
 """
 
 from equissl.geometry.rigid import relative_rigid, rigid, rigid_inverse, transform_points
+from equissl.geometry.rotation_grid import rotation_grid, rotations_near_identity
 from equissl.geometry.rotations import (
     QuaternionSign,
     canonicalize_unitquat,
@@ -36,6 +37,8 @@ __all__ = [
     "relative_unitquat",
     "rigid",
     "rigid_inverse",
+    "rotation_grid",
+    "rotations_near_identity",
     "rotmat_to_euler",
     "rotmat_to_unitquat",
     "transform_points",
