@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,26 @@ def decode_file(file: Path) -> Tensor:
     Raises:
         OSError, RuntimeError, ValueError, SyntaxError: not an image, or a damaged one.
     """
-    if file.suffix.lower() not in _FAST:
-        with Image.open(file) as image:
+    return decode_image_bytes(file.read_bytes(), file.suffix)
+
+
+def decode_image_bytes(data: bytes, suffix: str) -> Tensor:
+    """The RGB image of a file's bytes, upright as its EXIF orientation says.
+
+    Args:
+        data: the bytes.
+        suffix: of the file's name: ``.jpg``.
+
+    Returns:
+        (3, H, W) uint8.
+
+    Raises:
+        OSError, RuntimeError, ValueError, SyntaxError: not an image, or a damaged one.
+    """
+    if suffix.lower() not in _FAST:
+        with Image.open(io.BytesIO(data)) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
         return torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
-    encoded = torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.uint8)
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     image = decode_image(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
     return image if image.dtype == torch.uint8 else (image.to(torch.int32) // 257).to(torch.uint8)  # of 16 bits

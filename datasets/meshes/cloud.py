@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 #: Arrays of a cloud of P points, each (P, 3), and their types in a file.
-CLOUD_TYPES = {"points": np.dtype("<f4"), "normals": np.dtype("<f4"), "colours": np.dtype("u1")}
+CLOUD_TYPES: dict[str, np.dtype] = {"points": np.dtype("<f4"), "normals": np.dtype("<f4"), "colours": np.dtype("u1")}
 
 
 @dataclass(frozen=True, eq=False)

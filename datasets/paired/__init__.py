@@ -1,0 +1,1 @@
+"""Objects in two or three modalities: images, point clouds, texts."""
