@@ -62,7 +62,7 @@ def recall_both_ways(first: Tensor, second: Tensor, recalls: Sequence[int] = REC
     Raises:
         ValueError: as `cross_ranks`, and for k below 1.
     """
-    found = {}
+    found: dict[str, float] = {}
     for name, queries, candidates in (("forth", first, second), ("back", second, first)):
         above, tied = cross_ranks(queries, candidates)
         found |= {f"{name}/r{k}": hit_rate(above, tied, k) for k in recalls}

@@ -59,6 +59,8 @@ class HuggingFaceText(TextEncoder):
         super().__init__(tokenizer, length, config.hidden_size, pooling)
         self.model = AutoModel.from_pretrained(path, use_safetensors=True, **local)
         self.padding = config.pad_token_id or 0
+        if getattr(self.model, "pooler", None) is not None:
+            self.model.pooler.requires_grad_(False)  # not used; processes would wait for its gradient
 
     def states(self, tokens: Tensor, mask: Tensor) -> Tensor:
         # some models count places by their own padding token
