@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from equissl.verbs.parser import VerbParser, loaded
+from equissl.verbs.parser import VerbParser, loaded, taken
 
 
 def interactions(argv: list[str]) -> int:
@@ -11,6 +11,6 @@ def interactions(argv: list[str]) -> int:
     parser.add_flag("out", "the file to write", required=True)
     build_spec = parser.add_signature("equissl.datasets.interactions.generated:InteractionSpec")
     values = parser.parse(argv)
-    out = values.pop("out")
-    print(loaded("equissl.datasets.interactions.generated:write_interactions")(out, build_spec()(**values)))
+    spec = taken(build_spec(), values)
+    print(loaded("equissl.datasets.interactions.generated:write_interactions")(spec=spec, **values))
     return 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
 
 from equissl.verbs.check import WordError, check_words, split_words
 from equissl.verbs.helptext import MORE, asked_section, full_help, section_help, short_help, wants_all, wants_help
 from equissl.verbs.options import Option, Options
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,16 @@ def _add_arguments(parser: Any, signature: Signature) -> None:
         parser.add_class_arguments(target, *prefix, skip=skip, as_positional=signature.positional)
     else:
         parser.add_function_arguments(target, *prefix, skip=skip, as_positional=signature.positional)
+
+
+def taken(settings: type[T], values: dict[str, Any]) -> T:
+    """Take the values of a dataclass's fields out of a verb's, and build it of them.
+
+    Args:
+        settings: whose fields are flags without a prefix.
+        values: from `VerbParser.parse`; what is left are those of other signatures.
+    """
+    return settings(**{field.name: values.pop(field.name) for field in fields(settings)})  # type: ignore[arg-type]
 
 
 def loaded(path: str) -> Any:

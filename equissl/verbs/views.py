@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from equissl.verbs.parser import VerbParser, loaded
+from equissl.verbs.parser import VerbParser, loaded, taken
 
 
 def render(argv: list[str]) -> int:
@@ -18,9 +18,8 @@ def render(argv: list[str]) -> int:
         "equissl.datasets.views.build.builder:build_views", skip={"spec", "source", "renderer"}
     )
     values = parser.parse(argv)
-    names = build_spec().__dataclass_fields__
-    spec = build_spec()(**{name: value for name, value in values.items() if name in names})
-    report = build_views()(spec, **{name: value for name, value in values.items() if name not in names})
+    spec = taken(build_spec(), values)
+    report = build_views()(spec, **values)
     share = "" if report.joined else f", share {values['shard']}"
     counts = f"{report.num_objects} objects, {report.num_images} images"
     print(f"{report.path}{share}: {counts} in {report.seconds:.0f} s")
@@ -80,7 +79,6 @@ def generate(argv: list[str]) -> int:
     spec = parser.add_signature("equissl.datasets.images.generate:GeneratorSpec")
     make = parser.add_signature("equissl.datasets.images.generate:generate", skip={"root", "out", "spec"})
     values = parser.parse(argv)
-    names = spec().__dataclass_fields__
-    settings = spec()(**{name: value for name, value in values.items() if name in names})
-    print(make()(spec=settings, **{name: value for name, value in values.items() if name not in names}))
+    settings = taken(spec(), values)
+    print(make()(spec=settings, **values))
     return 0
