@@ -30,6 +30,16 @@ def initial_method(training: PretrainConfig) -> Any:
     return method
 
 
+def run_label(method: Any, training: PretrainConfig) -> str:
+    """Name a run by its method's label, and by what it started from.
+
+    Args:
+        method: of the run.
+        training: its config.
+    """
+    return method.label if training.init is None else f"{method.label}, {starting_point(training)}"
+
+
 def starting_point(training: PretrainConfig) -> str:
     """Name what the encoder was before training: a pretraining method, a file, or ``scratch``."""
     if training.init is None:

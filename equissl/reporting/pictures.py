@@ -19,18 +19,24 @@ TILE = 96  # pixels that an image is shown at
 def decoded_pictures(runs: Sequence[Run]) -> list[Picture]:
     """Draw rows of validation images, and of what each run's decoder makes of them; none for runs without a decoder.
 
+    Images that several runs were given are drawn once, before the first of them.
+
     Args:
         runs: of the page.
     """
-    pictures = []
+    pictures: list[Picture] = []
+    originals: set[str] = set()
     for run in runs:
         file = run.file(DECODED)
         if file is None:
             continue
         with np.load(file) as arrays:
-            rows = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        for name, pixels in rows.items():
-            pictures.append(Picture(data_uri(strip(pixels.unbind())), f"{run.name} · {name}", colour=run.colour))
+            rows = {name: data_uri(strip(torch.from_numpy(arrays[name]).unbind())) for name in arrays.files}
+        images = rows.pop("images")
+        if images not in originals:
+            originals.add(images)
+            pictures.append(Picture(images, "images"))
+        pictures += [Picture(uri, f"{run.name} · {name}", colour=run.colour) for name, uri in rows.items()]
     return pictures
 
 

@@ -39,14 +39,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("method", "init_args", "rows"),
+    ("method", "label", "init_args", "rows"),
     [
-        ("CMIM", CODED, {"reconstruction", "sample"}),
-        ("CMIM", {**CODED, "bound": "vae", "contrast": 0.0, "views": 2}, {"reconstruction", "sample"}),
-        ("MAE", MASKED, {"visible patches", "reconstruction"}),
+        ("CMIM", "cMIM", CODED, {"reconstruction", "sample"}),
+        ("CMIM", "VAE", {**CODED, "bound": "vae", "contrast": 0.0, "views": 2}, {"reconstruction", "sample"}),
+        ("MAE", "MAE", MASKED, {"visible patches", "reconstruction"}),
     ],
 )
-def test_probes_and_page(method: str, init_args: dict[str, Any], rows: set[str], store: Path, tmp_path: Path) -> None:
+def test_probes_and_page(
+    method: str, label: str, init_args: dict[str, Any], rows: set[str], store: Path, tmp_path: Path
+) -> None:
     settings = TrainerConfig(max_steps=2, precision="32", accelerator="cpu", loggers=["csv"])
     data, probes = ViewsData(store=str(store), batch_size=8), ProbeConfig(enabled=False)
     run = pretrain(PretrainConfig(MethodConfig(method, init_args), data, trainer=settings, probes=probes), tmp_path)
@@ -65,5 +67,6 @@ def test_probes_and_page(method: str, init_args: dict[str, Any], rows: set[str],
     again = load_method(run)[0].decoded(torch.from_numpy(decoded["images"]), torch.Generator().manual_seed(0))
     for name in rows:  # rounded to bytes: one level apart at most
         assert np.abs(again[name].detach().numpy() * 255 - decoded[name]).max() < 0.51
+    assert results["label"] == label
     page = write_report([run], tmp_path / "page.html").read_text()
     assert "Decoded images" in page and page.count("data:image/png") == 12 + len(decoded)

@@ -25,7 +25,7 @@ from equissl.evaluation.images.classifiers import KNN, LINEAR, Logits, all_score
 from equissl.evaluation.images.config import ImageOptions
 from equissl.evaluation.images.encoding import PIXELS, ImageEncoders, image_encoders, named
 from equissl.evaluation.images.scores import label_scores
-from equissl.evaluation.initial import starting_point
+from equissl.evaluation.initial import run_label
 from equissl.evaluation.relations import write_class_relations
 from equissl.evaluation.views.evaluate import evaluate_views
 from equissl.evaluation.views.features import FeatureSet
@@ -203,7 +203,7 @@ def _meta(
     return {
         "kind": training.data.kind,
         "method": type(method).__name__,
-        "label": method.label if training.init is None else f"{method.label}, {starting_point(training)}",
+        "label": run_label(method, training),
         "run": run_dir.name,
         "store": str(train.path.parent if train.path.name == "train" else train.path),
         "seed": training.seed,

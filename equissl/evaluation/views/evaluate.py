@@ -16,6 +16,7 @@ from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.decoding import shown_rows, write_decoded
 from equissl.evaluation.diagnostics import predictor_scores
 from equissl.evaluation.head import head_group_scores, head_scores
+from equissl.evaluation.initial import run_label
 from equissl.evaluation.relations import write_class_relations
 from equissl.evaluation.views.cached import feature_sets, with_embeddings
 from equissl.evaluation.views.config import EvaluateConfig
@@ -225,6 +226,7 @@ def _meta(
     return {
         "kind": type(method).kind,  # of the store; image sequences are trained on as images
         "method": type(method).__name__,
+        "label": run_label(method, training),
         "run": run_dir.name,
         "store": str(store.path),
         "seed": training.seed,

@@ -50,11 +50,11 @@ def class_bars(runs: Sequence[Run], most: int = 20) -> list[Card]:
         runs: of the page.
         most: classes shown.
     """
-    names = class_names(runs[0])[:most]
-    found = [
-        Card(f"{run.name}: linear probe by class", bar_chart([_class_bar(run, name) for name in names], " %"))
-        for run in runs
-    ]
+    every = class_names(runs[0])
+    names, title = every[:most], "linear probe by class"
+    if len(every) > most:
+        title += f" (first {most} of {len(every)})"
+    found = [Card(f"{run.name}: {title}", bar_chart([_class_bar(run, name) for name in names], " %")) for run in runs]
     return cards(*found)
 
 
