@@ -67,6 +67,12 @@ class TextMaker:
         streams = (np.random.default_rng([self.seed, epoch, index, t, _TEXTS]) for t in range(1, self.form.texts))
         return [caption, *(self.policy.apply(caption, rng) for rng in streams)]
 
+    def count_cut(self, captions: Sequence[str]) -> int:
+        """Count the captions that have more tokens than a text of the method may have."""
+        assert self.form.tokenizer is not None
+        _, lengths = self.form.tokenizer.encode(captions, self.form.length + 1)
+        return int((lengths > self.form.length).sum())
+
     def batch(self, captions: Sequence[str], epochs: np.ndarray, indices: np.ndarray) -> TextBatch | None:
         """Make the texts of a batch; None where none are asked for.
 

@@ -20,6 +20,7 @@ from equissl.datasets.views.store.index import is_index
 from equissl.datasets.views.store.store import ViewStore
 
 logger = logging.getLogger(__name__)
+_LOOKED_AT = 256  # captions that are looked at for their length
 
 STORE_ONLY = ("captions", "objects", "labels", "words", "points", "cloud_frame")
 IMAGES_ONLY = ("val_fraction", "size", "policy", "strength", "policy_options", "clean_image")
@@ -38,6 +39,13 @@ def open_paired(data: PairedData, form: PairedForm, split: str | None, seed: int
         ValueError: settings of another sort of data, or that do not fit the data.
         StoreError, CaptionError, ImagesError: data that cannot be read; all are ValueErrors.
     """
+    dataset = _open(data, form, split, seed)
+    if form.texts:
+        _warn_cut(dataset, data.store)
+    return dataset
+
+
+def _open(data: PairedData, form: PairedForm, split: str | None, seed: int) -> PairedViews | ImageTexts:
     if not data.store:
         raise ValueError(f"expected data.store to be a view store, or {EXPECTED}")
     path = Path(data.store)
@@ -106,6 +114,14 @@ def _refuse(data: PairedData, names: tuple[str, ...], why: str) -> None:
     changed = [f"data.{name}" for name in names if getattr(data, name) != getattr(plain, name)]
     if changed:
         raise ValueError(f"{why}: {', '.join(changed)} would change nothing there")
+
+
+def _warn_cut(dataset: PairedViews | ImageTexts, place: str) -> None:
+    """Warn of captions whose end no encoder will see, by those of the first items."""
+    captions = [dataset.caption(0, index) for index in range(min(len(dataset), _LOOKED_AT))]
+    if cut := dataset.maker.count_cut(captions):
+        length = dataset.form.length
+        logger.warning("%s: %d of %d captions are cut to %d tokens", place, cut, len(captions), length)
 
 
 def _warn(place: str, findings: Findings) -> None:

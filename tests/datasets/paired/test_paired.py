@@ -333,3 +333,14 @@ def test_findings_are_logged_as_warnings(tmp_path: Path, caplog: pytest.LogCaptu
     assert [record.message.partition(": ")[2] for record in caplog.records] == [
         "1 captions are empty: left out", "1 captions have more than 4096 characters: cut"
     ]  # fmt: skip
+
+
+def test_captions_that_are_longer_than_a_text_are_counted(store: ViewStore, caplog: pytest.LogCaptureFixture) -> None:
+    data = PairedData(store=str(store.path))
+    dataset = open_paired(data, FORM, "train", 0)
+    assert not caplog.records
+    lengths = sorted(len(dataset.caption(0, index)) + 1 for index in range(6))
+    between = next(n for n in range(lengths[0], lengths[-1]) if n in lengths)
+    open_paired(data, replace(FORM, length=between), "train", 0)
+    cut = sum(length > between for length in lengths)
+    assert 0 < cut < 6 and f"{cut} of 6 captions are cut to {between} tokens" in caplog.text
