@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from equissl.datasets.loader import ViewDataset, ViewLoader, make_batch
+from equissl.datasets.loader import ViewLoader
 from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.dataset import ViewDataset, make_batch
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.schema import Latent, LatentSchema, threediebench_schema, threediebench_t_schema
 from equissl.datasets.views.split import split_objects

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from equissl.datasets.loader import Address, AddressedDataset
+from equissl.datasets.addressed import Address, AddressedDataset
 from equissl.util.files import atomic_path
 
 LABELS, CLUSTERS = "labels", "clusters"

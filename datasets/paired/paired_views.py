@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from equissl.datasets.loader import make_batch
 from equissl.datasets.paired.batch import CloudBatch, PairedBatch
 from equissl.datasets.paired.captions import CaptionError, Captions, CaptionTable
 from equissl.datasets.paired.config import CloudFrame
@@ -19,6 +18,7 @@ from equissl.datasets.paired.form import PairedForm, TextMaker
 from equissl.datasets.paired.text_policies import TEXT_POLICIES, TextPolicy
 from equissl.datasets.paired.words import Grammar
 from equissl.datasets.sampling import choose_labelled, choose_objects, choose_views, mix
+from equissl.datasets.views.dataset import make_batch
 from equissl.datasets.views.schema import ROTATION
 from equissl.datasets.views.store.store import ViewStore
 from equissl.geometry import euler_to_rotmat, unitquat_to_rotmat

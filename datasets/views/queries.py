@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from equissl.datasets.loader import Address, assemble_batch
+from equissl.datasets.addressed import Address
 from equissl.datasets.sampling import choose_views, mix
 from equissl.datasets.views.attributes import attribute_points
 from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.dataset import assemble_batch
 from equissl.datasets.views.store.store import ViewStore
 
 SHOWN = 3

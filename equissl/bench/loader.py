@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from equissl.datasets.loader import ViewDataset
 from equissl.datasets.sampling import choose_views
 from equissl.datasets.views.build.builder import BuildSpec, build_views
+from equissl.datasets.views.dataset import ViewDataset
 from equissl.datasets.views.folder.layout import unpack
 from equissl.datasets.views.store.store import ViewStore, write_store
 

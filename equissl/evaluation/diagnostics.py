@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from equissl.datasets.loader import ViewDataset
+from equissl.datasets.views.dataset import ViewDataset
 from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation.probes import moments
 from equissl.evaluation.views.scores import Scores

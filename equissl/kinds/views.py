@@ -9,9 +9,10 @@ from typing import Any, cast
 import torch.nn.functional as F
 from torch import Tensor
 
+from equissl.datasets.addressed import AddressedDataset
 from equissl.datasets.hdf5 import declared_format
-from equissl.datasets.loader import AddressedDataset, ViewDataset
 from equissl.datasets.views.config import ViewsData
+from equissl.datasets.views.dataset import ViewDataset
 from equissl.datasets.views.live.open import open_live
 from equissl.datasets.views.queries import QueryDataset, draw_queries, find_odd
 from equissl.datasets.views.query_files import read_answers

@@ -9,8 +9,9 @@ from typing import Any, cast
 import torch
 from torch.utils.data import DataLoader
 
+from equissl.datasets.addressed import AddressedDataset, own_sampler, start_method
 from equissl.datasets.groups import GroupedItems, GroupsError, read_groups
-from equissl.datasets.loader import AddressedDataset, ViewLoader, own_sampler, start_method
+from equissl.datasets.loader import ViewLoader
 from equissl.datasets.samplers import GroupBatches, Sampler, Shuffled
 from equissl.kinds import KINDS
 from equissl.methods import Method

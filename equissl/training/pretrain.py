@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from equissl.datasets.loader import AddressedDataset
+from equissl.datasets.addressed import AddressedDataset
 from equissl.encoders.sync_batchnorm import convert_sync_batchnorm
 from equissl.kinds import KINDS
 from equissl.methods import Method

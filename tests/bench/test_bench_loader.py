@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from equissl.bench.loader import OriginalWay, _pairs_of, bench_loader, make_three_forms, relative_quaternion
-from equissl.datasets.loader import ViewDataset
+from equissl.datasets.views.dataset import ViewDataset
 
 
 def test_quaternion_of_the_original_way_is_scipys() -> None:

@@ -12,7 +12,8 @@ import torch
 from synthetic_store import write_synthetic_store
 
 from equissl.datasets.groups import GroupedItems, GroupsError, mixed_radix, read_groups, read_stages, write_groups
-from equissl.datasets.loader import ViewDataset, ViewLoader
+from equissl.datasets.loader import ViewLoader
+from equissl.datasets.views.dataset import ViewDataset
 
 
 def test_mixed_radix_by_hand() -> None:

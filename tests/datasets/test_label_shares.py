@@ -12,8 +12,8 @@ from synthetic_store import write_synthetic_store
 
 from equissl.datasets.images.config import ImagesData
 from equissl.datasets.images.open import open_source
-from equissl.datasets.loader import ViewDataset
 from equissl.datasets.sampling import choose_labelled
+from equissl.datasets.views.dataset import ViewDataset
 
 LABELS = np.repeat([0, 1, 2], [100, 40, 3])[np.random.default_rng(0).permutation(143)]
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from synthetic_store import write_synthetic_store
 
-from equissl.datasets.loader import ViewDataset, ViewLoader
+from equissl.datasets.loader import ViewLoader
 from equissl.datasets.samplers import GroupBatches, Inflated, Sampler, Shuffled, replicate_for
+from equissl.datasets.views.dataset import ViewDataset
 
 SAMPLERS: list[Sampler] = [
     Shuffled(23, 1),

@@ -11,8 +11,8 @@ import torch
 from synthetic_store import write_synthetic_store
 from torch import Tensor, nn
 
-from equissl.datasets.loader import make_batch
 from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.dataset import make_batch
 from equissl.datasets.views.store.store import ViewStore
 from equissl.encoders.config import EncoderConfig
 from equissl.evaluation.views.config import RetrievalConfig

@@ -32,7 +32,7 @@ class SweepPairsError(IngestError):
 class SweepPairs(Dataset):
     """Pairs of sweeps of one split.
 
-    Items are addressed by (epoch, index), like those of :class:`equissl.datasets.loader.ViewDataset`: the same address
+    Items are addressed by (epoch, index), like those of a `ViewDataset`: the same address
     gives the same points in any order, process and worker.
 
     Args:

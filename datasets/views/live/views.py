@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from equissl.datasets.loader import Address, assemble_batch, no_images
+from equissl.datasets.addressed import Address
 from equissl.datasets.meshes import MeshSource, get_mesh_source
 from equissl.datasets.meshes.memory import MeshMemory
 from equissl.datasets.meshes.mesh import Mesh, MeshError
 from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.dataset import assemble_batch, no_images
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.live.objects import find_objects
 from equissl.datasets.views.live.spec import LiveSpec

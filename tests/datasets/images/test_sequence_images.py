@@ -13,7 +13,7 @@ from PIL import Image
 from equissl.datasets.images.formats import open_images
 from equissl.datasets.images.sequences import open_sequences, write_sequences
 from equissl.datasets.images.sources import ImagesError, ImageSource
-from equissl.datasets.loader import ViewDataset
+from equissl.datasets.views.dataset import ViewDataset
 from equissl.datasets.views.store.store import ViewStore
 
 

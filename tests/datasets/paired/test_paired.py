@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from synthetic_store import draw_disc
 
-from equissl.datasets.loader import ViewLoader, make_batch
+from equissl.datasets.loader import ViewLoader
 from equissl.datasets.meshes.cloud import Cloud
 from equissl.datasets.paired.batch import CloudBatch, PairedBatch, TextBatch
 from equissl.datasets.paired.captions import CaptionError
@@ -22,6 +22,7 @@ from equissl.datasets.paired.config import PairedData
 from equissl.datasets.paired.form import PairedForm
 from equissl.datasets.paired.open import open_paired
 from equissl.datasets.paired.paired_views import PairedViews, uniform_rotations
+from equissl.datasets.views.dataset import make_batch
 from equissl.datasets.views.latents import sample_latents
 from equissl.datasets.views.schema import augmentation_schema, threediebench_schema
 from equissl.datasets.views.store.format import StoreError

@@ -21,8 +21,8 @@ from scipy.spatial.transform import Rotation
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_meshes import FakeRenderer, FakeSource
 
-from equissl.datasets.loader import make_batch
 from equissl.datasets.views.build.builder import BuildSpec, build_views
+from equissl.datasets.views.dataset import make_batch
 from equissl.datasets.views.folder.layout import pack, unpack
 from equissl.datasets.views.store.store import ViewStore
 

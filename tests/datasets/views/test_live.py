@@ -18,11 +18,12 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes import the fakes by name
 from fake_meshes import FakeRenderer, FakeSource
 
-from equissl.datasets.loader import ViewDataset, ViewLoader
+from equissl.datasets.loader import ViewLoader
 from equissl.datasets.meshes import Mesh, MeshError, MeshSourceError
 from equissl.datasets.meshes.memory import MeshMemory, mesh_bytes
 from equissl.datasets.views.batch import ViewBatch
 from equissl.datasets.views.build.builder import BuildSpec, build_views
+from equissl.datasets.views.dataset import ViewDataset
 from equissl.datasets.views.live.spec import LiveSpec
 from equissl.datasets.views.live.views import LiveViews
 from equissl.datasets.views.store.store import ViewStore

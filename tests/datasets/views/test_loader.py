@@ -10,9 +10,10 @@ import pytest
 import torch
 from synthetic_store import write_synthetic_store
 
-from equissl.datasets.loader import ViewDataset, ViewLoader, make_batch
+from equissl.datasets.loader import ViewLoader
 from equissl.datasets.sampling import choose_views, mix
 from equissl.datasets.views.batch import ViewBatch
+from equissl.datasets.views.dataset import ViewDataset, make_batch
 from equissl.datasets.views.store.store import ViewStore
 
 
