@@ -15,7 +15,7 @@ from equissl.datasets.views.store.store import ViewStore
 from equissl.evaluation import evaluate
 from equissl.evaluation.decoding import DECODED
 from equissl.evaluation.views.config import EvaluateConfig, LinearProbeConfig, RotationProbeConfig
-from equissl.reporting import write_report
+from equissl.reporting import format_table, write_report
 from equissl.runs import MethodConfig, PretrainConfig, TrainerConfig, load_method
 from equissl.runs.config import ProbeConfig
 from equissl.training import pretrain
@@ -68,5 +68,9 @@ def test_probes_and_page(
     for name in rows:  # rounded to bytes: one level apart at most
         assert np.abs(again[name].detach().numpy() * 255 - decoded[name]).max() < 0.51
     assert results["label"] == label
+    assert all(
+        (f"{heading} decoder" in format_table([results])) == ("decoder" in parts) for heading in ("top-1 %", "mean °")
+    )
     page = write_report([run], tmp_path / "page.html").read_text()
+    assert (f"{label} · decoder</text>" in page) == ("decoder" in parts)
     assert "Decoded images" in page and page.count("data:image/png") == 12 + len(decoded)

@@ -26,7 +26,7 @@ RECIPES = [
     *(f"cifar10_{name}" for name in ("simclr", "vicreg", "byol", "swav", "cmim", "mim", "vae")),
     *(f"cifar10_{name}" for name in ("mae", "mixed_ae", "naive_mixing")),
     *("core_tuning", "fine_tuning", "linear_probe"),
-    *("demo_custom_contrast", "demo_info_nce"),
+    *("demo_custom_contrast", "demo_info_nce", "demo_cmim"),
     *(f"cifar10_{name}" for name in ("hallucinator", "hydra", "supcon", "obow")),
     "demo_hydra",
     "cifar10_adainf",

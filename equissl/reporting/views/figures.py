@@ -8,13 +8,13 @@ import numpy as np
 
 from equissl.reporting.blocks import Card, cards
 from equissl.reporting.charts import Bar, Series, bar_chart, line_chart
+from equissl.reporting.collapse import trained_parts
 from equissl.reporting.colours import SOFT
 from equissl.reporting.figures import LOSS, RANK, Curve, points, training_curves
 from equissl.reporting.runs import Run
 from equissl.reporting.seeds import SPREAD
 
-# Part, and what its bars add to the run's name.
-PARTS = (("all", ""), ("inv", " · inv"), ("equi", " · equi"), ("embedding", " · embedding"))
+FIRST = ("all", "inv", "equi", "embedding")  # parts in the order of their bars; others come after them
 SEEN, UNIT = "views_seen", "views"
 CURVES = (
     LOSS,
@@ -60,17 +60,21 @@ def _reference(name: str, value: float | None, scale: float) -> tuple[str, float
     return None if value is None else (name, scale * value)
 
 
+def _parts(run: Run) -> list[str]:
+    return [*FIRST, *(part for part in trained_parts(run.results) if part not in FIRST)]
+
+
 def _part_bars(runs: Sequence[Run], key: str, error: str, scale: float) -> list[Bar]:
     return [
         Bar(
-            run.name + suffix,
+            run.name + ("" if part == "all" else f" · {part}"),
             run.colour,
             scale * run.results[key.format(part)],
             scale * (run.results.get(SPREAD + key.format(part) if "seeds" in run.results else error.format(part)) or 0),
             faint=part != "all",
         )
         for run in runs
-        for part, suffix in PARTS
+        for part in _parts(run)
         if run.results.get(key.format(part)) is not None
     ]
 

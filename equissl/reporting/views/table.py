@@ -24,8 +24,9 @@ CONSTANT = "rotation/mean_deg/constant"
 def columns(results: Sequence[Results]) -> tuple[Column, ...]:
     """Return the columns of class and relative rotation, and of other protocols that were asked for by name.
 
-    ``inv`` and ``equi`` stay empty for methods that do not split their features. A protocol that no run was scored on
-    has no column; where there is neither class nor rotation, every other one has.
+    ``inv`` and ``equi`` stay empty for methods that do not split their features. Other parts have columns where they
+    were asked for by name. A protocol that no run was scored on has no column; where there is neither class nor
+    rotation, every other one has.
     """
     return tuple(entry.column for entry in _entries(results))
 
@@ -50,10 +51,25 @@ def baselines(results: Sequence[Results]) -> list[Row]:
 def _entries(results: Sequence[Results]) -> list[Measured]:
     usual = (OWN, *COLUMNS)
     shown = {group_of(column) for column in usual if _whole(column) and holds(results, column.key)}
-    main = [_main(column) for column in usual if group_of(column) in shown]
+    main = [_main(column) for column in (*usual, *_asked(results)) if group_of(column) in shown]
     if main and all(result.get("config/protocols") is None for result in results):
         return main
     return main + [entry for entry in measured(results) if group_of(entry.column) not in shown]
+
+
+def _asked(results: Sequence[Results]) -> list[Column]:
+    """Return columns of class and rotation of the parts that were asked for by name and have none."""
+    asked = dict.fromkeys(part for result in results for part in result.get("config/parts") or ())
+    usual, columns = {column.key for column in COLUMNS}, [column for part in asked for column in _of_part(part)]
+    return [column for column in columns if column.key not in usual and holds(results, column.key)]
+
+
+def _of_part(part: str) -> tuple[Column, Column]:
+    top1 = f"classification/{part}/top1"
+    return (
+        Column(f"top-1 % {part}", top1, 100, 1, "max", f"{top1}_se"),
+        Column(f"mean ° {part}", f"rotation/mean_deg/{part}", 1, 1, "min", f"rotation/mean_deg_se/{part}"),
+    )
 
 
 def _whole(column: Column) -> bool:
