@@ -16,6 +16,7 @@ KINDS: Registry[Kind] = Registry(
         "sweeps": "equissl.kinds.sweeps:SWEEPS",
         "videos": "equissl.kinds.videos:VIDEOS",
         "interactions": "equissl.kinds.interactions:INTERACTIONS",
+        "paired": "equissl.kinds.paired:PAIRED",
     },
     group="equissl.kinds",
     base=Kind,

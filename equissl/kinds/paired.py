@@ -13,19 +13,27 @@ from equissl.datasets.paired.form import PairedForm
 from equissl.datasets.paired.image_texts import ImageTexts
 from equissl.datasets.paired.open import is_view_store, open_paired
 from equissl.datasets.paired.paired_views import PairedViews
+from equissl.evaluation.paired.config import PairedOptions
+from equissl.evaluation.paired.evaluate import evaluate_paired
 from equissl.kinds.kind import Kind
+from equissl.reporting.paired.page import page
+from equissl.reporting.paired.table import baselines, columns
 from equissl.runs.config import ConfigError, PretrainConfig
+from equissl.weights.images import image_backbone, image_card
 
 
 class Paired(Kind):
-    """Objects in two or three modalities; evaluation, table, page and card are left to a subclass.
+    """Objects in two or three modalities.
 
     A method of this kind says what it asks of each object by its attributes ``views``, ``clouds`` and ``texts``, how
     many of each (one that it lacks is 0), and for texts ``tokenizer`` and ``text_length``.
     """
 
     name, unit = "paired", "objects"
-    batch, data = PairedBatch, PairedData
+    batch, data, options = PairedBatch, PairedData, PairedOptions
+    evaluate = staticmethod(evaluate_paired)
+    columns, baselines, page = staticmethod(columns), staticmethod(baselines), staticmethod(page)
+    card, library_backbone = staticmethod(image_card), staticmethod(image_backbone)
     source = f"a view store, which `equissl render` writes, or {EXPECTED}"
 
     def recognises(self, path: Path) -> bool:
@@ -57,3 +65,6 @@ def form_of(method: Any) -> PairedForm:
     """
     counts = {name: getattr(method, name, 0) for name in ("views", "clouds", "texts")}
     return PairedForm(**counts, tokenizer=getattr(method, "tokenizer", None), length=getattr(method, "text_length", 0))
+
+
+PAIRED = Paired()

@@ -13,22 +13,31 @@ from equissl.losses.similarity import check_temperature, cross_view_negatives, u
 
 
 @full_precision
-def clip(z: Tensor, temperature: float | Tensor = 0.07) -> Tensor:
+def clip(z: Tensor, temperature: float | Tensor = 0.07, smoothing: float = 0.0) -> Tensor:
     """Mean of `info_nce` over all ordered pairs of views; half the sum of both directions for two views.
 
     Args:
         z: (B, V, D) embeddings of the global batch, B >= 2, V >= 2; a view may be a modality.
         temperature: divides the cosine similarities; a `LogitScale` gives a learnable one.
+        smoothing: share of each target that is spread evenly over the batch (label smoothing).
 
     Returns:
         Scalar; log B for collapsed embeddings.
 
     Raises:
-        ValueError: for B < 2, V < 2, other shapes, or a temperature that is not positive.
+        ValueError: for B < 2, V < 2, other shapes, a temperature that is not positive, or a smoothing outside [0, 1).
     """
     check_temperature(temperature)
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"expected a smoothing in [0, 1), got {smoothing}")
     z = unit_views(z, "CLIP")
-    return contrast(view_logits(z, temperature)[..., None], cross_view_negatives(z, temperature)).mean()
+    positives = view_logits(z, temperature)
+    loss = contrast(positives[..., None], cross_view_negatives(z, temperature)).mean()
+    if not smoothing:
+        return loss
+    # the mean of all logits of two views is the logit of their mean vectors
+    even = view_logits(z.mean(dim=0, keepdim=True), temperature)
+    return loss + smoothing * (positives.mean() - even.mean())
 
 
 class LogitScale(nn.Module):

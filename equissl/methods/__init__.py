@@ -34,6 +34,8 @@ METHODS: Registry[type[Method]] = Registry(
         "Classifier": "equissl.methods.views.classifier:Classifier",
         "CoreTuning": "equissl.methods.views.core_tuning:CoreTuning",
         "Supervised": "equissl.methods.views.supervised:Supervised",
+        "CrossModal": "equissl.methods.paired.cross_modal:CrossModal",
+        "PairedEquivariant": "equissl.methods.paired.equivariant:PairedEquivariant",
         "FERNN": "equissl.methods.videos.fernn:FERNN",
         "VideoClassification": "equissl.methods.videos.fernn:VideoClassification",
         "SASRec": "equissl.methods.interactions.sasrec:SASRec",

@@ -21,9 +21,15 @@ RUNS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "drives": ("Occupancy", {"encoder": VOXELS, "hidden": [8]}, {"store": "drives.h5"}),
     "sweeps": ("SECOND", {}, {"store": "drives.h5"}),
     "interactions": ("SASRec", {"encoder": {"num_items": 5}}, {"store": "a.csv"}),
+    "paired": (
+        "CrossModal",
+        {"encoder": {"width": 4}, "cloud": {"name": "pointnet"}},
+        {"kind": "paired", "store": "views.h5"},
+    ),
     "videos": ("FERNN", {"videos": SMALL_VIDEOS, "observed": 2, "channels": 2}, {"store": "mnist"}),
 }
-OTHERS = {"views": "--pairs=3", "images": "--protocols=[retrieval]", "drives": "--protocols=[retrieval]",
+OTHERS = {"paired": "--pairs=3", "views": "--pairs=3", "images": "--protocols=[retrieval]",
+          "drives": "--protocols=[retrieval]",
           "sweeps": "--seed=9", "interactions": "--seed=9", "videos": "--protocols=[retrieval]"}  # fmt: skip
 every_kind = pytest.mark.parametrize("kind", RUNS)
 

@@ -33,6 +33,15 @@ def test_symmetric_form_averages_all_ordered_pairs() -> None:
     assert clip(z, 0.2).item() == pytest.approx(torch.stack(pairs).mean().item(), rel=1e-12)
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_smoothed_targets(smoothing: float) -> None:
+    z, own = random(5, 3, 6), torch.arange(5)
+    rows = normalize(z, dim=2)
+    tables = [rows[:, a] @ rows[:, b].T / 0.2 for a, b in itertools.permutations(range(3), 2)]
+    wanted = torch.stack([cross_entropy(table, own, label_smoothing=smoothing) for table in tables]).mean()
+    assert clip(z, 0.2, smoothing).item() == pytest.approx(wanted.item(), rel=1e-12)
+
+
 def test_temperature_limits() -> None:
     z = random(6, 2, 8)
     cosines = normalize(z[:, 0], dim=1) @ normalize(z[:, 1], dim=1).T
@@ -66,3 +75,5 @@ def test_errors() -> None:
         info_nce(z, z, partners=torch.arange(3))
     with pytest.raises(ValueError, match="positive temperature, got -1"):
         info_nce(z, z, -1)
+    with pytest.raises(ValueError, match=r"smoothing in \[0, 1\), got 1"):
+        clip(random(4, 2, 6), smoothing=1.0)

@@ -55,6 +55,18 @@ class CloudEncoder(nn.Module, ABC):
         self.normals, self.colours = normals, colours
 
     @property
+    def invariant_dim(self) -> int:
+        """Size of `invariants`."""
+        return self.feature_dim
+
+    def invariants(self, features: Tensor) -> Tensor:
+        """Compute what identity is read from, (N, invariant_dim), of features (N, D).
+
+        All of it, but for an encoder whose features turn with the cloud: of those, what no rotation changes.
+        """
+        return features
+
+    @property
     def in_channels(self) -> int:
         """Number of columns of a point."""
         return 3 * (1 + self.normals + self.colours)

@@ -63,7 +63,6 @@ class EquivariantCloudEncoder(CloudEncoder):
     Attributes:
         irreps: of the vector.
         token_irreps: of a local feature.
-        invariant_dim: size of `invariants`.
 
     Raises:
         ValueError: for irreps that are none of SO(3), or sizes out of range.
@@ -95,7 +94,6 @@ class EquivariantCloudEncoder(CloudEncoder):
         self.centres, self.fewest_points, self.choice = centres, neighbours, choice
         self.token_irreps = rotation_irreps("+".join(f"{width}x{order}e" for order in range(self.degree + 1)))
         self.feature_dim, self.token_dim = self.irreps.dim, self.token_irreps.dim
-        self.invariant_dim = sum(copies for copies, _ in self.irreps)
         whole = 4 * width
         self.embed = _PointEmbedding(self.degree, width, normals, colours)
         self.skip = IrrepLinear(self.degree, width, width)
@@ -136,6 +134,10 @@ class EquivariantCloudEncoder(CloudEncoder):
             points, normals, colours: as for `forward`, with its errors.
         """
         return self._lay_out(self.tokens(self.read(points, normals, colours)).split(sizes(self.degree), dim=2))
+
+    @property
+    def invariant_dim(self) -> int:
+        return sum(copies for copies, _ in self.irreps)
 
     def invariants(self, features: Tensor) -> Tensor:
         """Compute what a rotation of the cloud leaves alone, (N, invariant_dim): scalars, and lengths of other copies.

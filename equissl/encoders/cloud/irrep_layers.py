@@ -55,15 +55,16 @@ def coupling_table(degree: int) -> tuple[Tensor, tuple[int, ...]]:
 
     starts = [order**2 for order in range(degree + 2)]
     blocks, counts = [], []
-    for out in range(degree + 1):
-        pairs = [(a, b) for a in range(degree + 1) for b in range(degree + 1) if abs(a - b) <= out <= a + b]
-        table = torch.zeros(2 * out + 1, len(pairs), starts[-1], starts[-1], dtype=torch.float64)
-        for path, (a, b) in enumerate(pairs):
-            symbols = wigner_3j(a, b, out, dtype=torch.float64).permute(2, 0, 1) * math.sqrt(2 * out + 1)
-            table[:, path, starts[a] : starts[a + 1], starts[b] : starts[b + 1]] = symbols
-        blocks.append(table.flatten(0, 1).flatten(1))
-        counts.append(len(pairs))
-    return torch.cat(blocks), tuple(counts)
+    with torch.device("cpu"):  # whatever an encoder is built on, meta included: the table is kept for all
+        for out in range(degree + 1):
+            pairs = [(a, b) for a in range(degree + 1) for b in range(degree + 1) if abs(a - b) <= out <= a + b]
+            table = torch.zeros(2 * out + 1, len(pairs), starts[-1], starts[-1], dtype=torch.float64)
+            for path, (a, b) in enumerate(pairs):
+                symbols = wigner_3j(a, b, out, dtype=torch.float64).permute(2, 0, 1) * math.sqrt(2 * out + 1)
+                table[:, path, starts[a] : starts[a + 1], starts[b] : starts[b + 1]] = symbols
+            blocks.append(table.flatten(0, 1).flatten(1))
+            counts.append(len(pairs))
+        return torch.cat(blocks), tuple(counts)
 
 
 class IrrepLinear(nn.Module):
@@ -152,7 +153,7 @@ class Gate(nn.Module):
         super().__init__()
         self.shape = (degree, width)
         self.gates = nn.Linear(width, degree * width)
-        owners = torch.repeat_interleave(torch.arange(degree), torch.tensor(sizes(degree)[1:]))
+        owners = torch.tensor([order for order, size in enumerate(sizes(degree)[1:]) for _ in range(size)])
         self.register_buffer("owners", owners, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

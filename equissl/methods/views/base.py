@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ class ViewMethod(Method):
     """
 
     kind = "views"
-    batch = ViewBatch
+    batch: ClassVar[type] = ViewBatch
     encoder: Encoder
     pixel_mean: tuple[float, ...] = PIXEL_MEAN
     pixel_std: tuple[float, ...] = PIXEL_STD

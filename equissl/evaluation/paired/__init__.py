@@ -1,0 +1,1 @@
+"""Evaluation of methods on paired data: retrieval, zero-shot classification and poses across modalities."""

@@ -1,0 +1,1 @@
+"""Methods on the same object in several modalities: images, point clouds and words."""
