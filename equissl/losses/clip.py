@@ -41,18 +41,20 @@ def clip(z: Tensor, temperature: float | Tensor = 0.07, smoothing: float = 0.0) 
 
 
 class LogitScale(nn.Module):
-    """Learnable temperature: calling it gives ``1 / min(exp(log_scale), limit)``.
+    """Learnable temperature: calling it gives ``1 / clamp(exp(log_scale), least, limit)``.
 
     Args:
         temperature: initial value.
         limit: largest scale, that is the smallest temperature is ``1 / limit``.
+        least: smallest scale; None for none.
     """
 
-    def __init__(self, temperature: float = 0.07, limit: float = 100.0) -> None:
+    def __init__(self, temperature: float = 0.07, limit: float = 100.0, least: float | None = None) -> None:
         super().__init__()
         check_temperature(temperature)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+        self.log_least = None if least is None else math.log(least)
         self.log_limit = math.log(limit)
 
     def forward(self) -> Tensor:
-        return (-self.log_scale.clamp(max=self.log_limit)).exp()
+        return (-self.log_scale.clamp(self.log_least, self.log_limit)).exp()

@@ -35,6 +35,8 @@ METHODS: Registry[type[Method]] = Registry(
         "CoreTuning": "equissl.methods.views.core_tuning:CoreTuning",
         "Supervised": "equissl.methods.views.supervised:Supervised",
         "CrossModal": "equissl.methods.paired.cross_modal:CrossModal",
+        "M3CoL": "equissl.methods.paired.m3col:M3CoL",
+        "TCL": "equissl.methods.paired.tcl:TCL",
         "PairedEquivariant": "equissl.methods.paired.equivariant:PairedEquivariant",
         "FERNN": "equissl.methods.videos.fernn:FERNN",
         "VideoClassification": "equissl.methods.videos.fernn:VideoClassification",

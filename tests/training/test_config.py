@@ -33,7 +33,7 @@ RECIPES = [
     *(f"biased_{name}" for name in ("erm", "simclr", "translator", "cdvg", "cdvg_simclr")),
     "cifar100_seq_jepa",
     "stl10_seq_jepa",
-    *(f"paired_{name}" for name in ("clip", "equivariant")),
+    *(f"paired_{name}" for name in ("clip", "equivariant", "tcl", "m3col")),
     *(f"interactions_{name}" for name in ("sasrec", "mclrec", "mclrec_joint")),
     "demo_essl3d",
     "demo_sie_published",

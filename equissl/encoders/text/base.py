@@ -72,7 +72,15 @@ class TextEncoder(nn.Module, ABC):
             ValueError: for other shapes, texts that are too long, lengths outside 1..L, or tokens that the tokenizer
                 does not have.
         """
-        states, mask = self.dense(tokens, lengths)
+        return self.pool(*self.dense(tokens, lengths))
+
+    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Pool states to vectors (N, D).
+
+        Args:
+            states: (N, L, D), 0 for padding.
+            mask: (N, L), True for tokens of the text.
+        """
         if self.pooling == "start":
             return states[:, 0]
         return states.sum(dim=1) / mask.sum(dim=1, keepdim=True)
